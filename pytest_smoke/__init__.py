@@ -1,0 +1,1 @@
+"""Verdict smokes for pytest: short training runs that decide whether the full run is worth launching."""

@@ -1,0 +1,124 @@
+"""Any log: which reader, and which files of a folder are logs. The format is told by content; a name ending in .csv or .tsv decides."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+from pytest_smoke.adapters import columns, tensorboard
+from pytest_smoke.adapters.csvlog import delimiter_of, read_csv
+from pytest_smoke.adapters.jsonfile import read_json
+from pytest_smoke.adapters.lines import is_json_lines, read_lines
+from pytest_smoke.adapters.log import Log, LogError, Names, Table
+from pytest_smoke.adapters.points import points_of
+
+STDIN = "-"
+KNOWN_NAMES = (
+    "trainer_state.json",
+    "metrics*.csv",
+    "metrics*.json*",
+    "history*.csv",
+    "history*.json*",
+    "log*.csv",
+    "log*.json*",
+    "log*.txt",
+    "*.log",
+    "loss*.csv",
+    "train*.csv",
+    "train*.jsonl",
+    "train*.txt",
+    "progress.csv",
+)
+"""What a folder is searched for, beside TensorBoard event files."""
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+def find(path: str) -> list[str]:
+    """The logs in a folder, in order of their names, or `path` itself. Raises `LogError` if the folder holds none.
+
+    A folder of TensorBoard event files is one log. Of the trainer states in a folder's checkpoints only the newest counts:
+    each holds all of those before.
+    """
+    if path == STDIN or not os.path.isdir(path):
+        return [path]
+    found: list[str] = []
+    states: dict[str, tuple[int, str]] = {}
+    for folder, folders, files in os.walk(path):
+        folders.sort()
+        if any(tensorboard.MARK in name for name in files):
+            found.append(folder)
+        for name in sorted(files):
+            if tensorboard.MARK in name or not any(fnmatch(name, known) for known in KNOWN_NAMES):
+                continue
+            whole = os.path.join(folder, name)
+            run, checkpoint = os.path.split(folder)
+            at = _CHECKPOINT.fullmatch(checkpoint)
+            if name == "trainer_state.json":
+                states[run if at else folder] = max(
+                    states.get(run if at else folder, (-1, "")), (int(at.group(1)) if at else sys.maxsize, whole)
+                )
+            else:
+                found.append(whole)
+    found = sorted([*found, *(whole for _, whole in states.values())])
+    if not found:
+        known = ", ".join(KNOWN_NAMES)
+        raise LogError("no-log", f"no log in this folder; looked for {known} and TensorBoard event files")
+    return found
+
+
+def read(path: str, names: Names | None = None) -> Log:
+    """The log at `path`. Raises `LogError`."""
+    names = names or Names()
+    if path != STDIN and (os.path.isdir(path) or tensorboard.MARK in os.path.basename(path)):
+        return points_of(path, tensorboard.read_events(Path(path)), names)
+    return read_text(path, _text(path), names)
+
+
+def read_text(path: str, text: str, names: Names) -> Log:
+    """The log whose content is `text`. Raises `LogError`."""
+    return points_of(path, _table(path, text), names)
+
+
+def _text(path: str) -> str:
+    try:
+        content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
+    except OSError as error:
+        raise LogError("unreadable", f"cannot be read: {error.strerror}") from None
+    return decoded(content)
+
+
+def decoded(content: bytes) -> str:
+    """The text of a log file. Raises `LogError` for a binary one."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # what PowerShell's `>` writes
+        return content.decode("utf-16", errors="replace")
+    if b"\0" in content[:4096]:
+        raise LogError("unreadable", "not a text file")
+    return content.decode("utf-8-sig", errors="replace")
+
+
+def _table(path: str, text: str) -> Table:
+    if not text.strip():
+        raise LogError("empty", "the log is empty")
+    if path.lower().endswith((".csv", ".tsv")):
+        return read_csv(text)
+    if text.lstrip()[0] in "{[":
+        table = None if is_json_lines(text) else read_json(text)
+        if table is not None:
+            return table
+    return read_csv(text) if _looks_like_csv(text) else read_lines(text)
+
+
+def _looks_like_csv(text: str) -> bool:
+    """Whether the first line is a header: cells without numbers, one of them known, and as many cells in the second line."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")][:2]
+    if not lines or (delimiter := delimiter_of(lines[0])) is None:
+        return False
+    cells = [cell.strip().strip('"') for cell in lines[0].split(delimiter)]
+    known = dict.fromkeys(cells, 1)
+    if not (columns.step_column(known) or columns.epoch_column(known) or any(map(columns.is_component, cells))):
+        return False
+    return not re.search(r"[:=]\s*[\d.]", lines[0]) and all(line.count(delimiter) >= len(cells) - 1 for line in lines)

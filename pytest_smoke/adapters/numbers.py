@@ -1,0 +1,164 @@
+"""The cells of a log as numbers, its columns, and which blanks are a NaN."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import takewhile
+
+from pytest_smoke.adapters import columns
+from pytest_smoke.adapters.log import Cell, LogError, Names, Table
+
+_TENSOR = re.compile(r"tensor\(\s*([^,()\s]+)\s*[,)]")
+_BLANK = {"", "none", "null", "n/a", "na", "-", "--"}
+_RARE = 0.1
+"""An explicit null among fewer of its like than this is a NaN; more of them mean that the column is logged now and then."""
+
+
+def number(cell: Cell) -> float | None:
+    """The number in a cell, None for a blank or null. Raises `ValueError` for any other text."""
+    if cell is None or isinstance(cell, float):
+        return cell
+    text = cell.strip()
+    try:
+        return float(text)
+    except ValueError:
+        if text.lower() in _BLANK:
+            return None
+        found = _TENSOR.match(text)
+        if found is None:
+            raise
+        return float(found.group(1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """The log with its cells read."""
+
+    rows: list[tuple[int, dict[str, float | None]]]
+    """Line, and the cells that hold a number or are blank."""
+    nulls: set[tuple[int, str]]
+    """Line and column of the explicit nulls."""
+    counts: Counter[str]
+    """Numbers by column, for the columns that have any."""
+    texts: dict[str, tuple[int, str, int]]
+    """Columns that hold other text: its first line, that text, how often."""
+
+
+def read_numbers(table: Table) -> Numbers:
+    rows: list[tuple[int, dict[str, float | None]]] = []
+    nulls: set[tuple[int, str]] = set()
+    counts: Counter[str] = Counter()
+    texts: dict[str, tuple[int, str, int]] = {}
+    for line, cells in table.rows:
+        if (
+            "train_runtime" in cells or "total_flos" in cells
+        ):  # Hugging Face's closing summary: its train_loss is a mean
+            continue
+        read: dict[str, float | None] = {}
+        for name, cell in cells.items():
+            try:
+                value = read[name] = number(cell)
+            except ValueError:
+                first, text, often = texts.get(name, (line, str(cell), 0))
+                texts[name] = (first, text, often + 1)
+                continue
+            if value is not None:
+                counts[name] += 1
+            elif not isinstance(cell, str):
+                nulls.add((line, name))
+        rows.append((line, read))
+    return Numbers(rows=rows, nulls=nulls, counts=counts, texts=texts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    loss: str
+    lr: str | None
+    step: str | None
+    epoch: str | None
+    grad_norm: str | None
+    probe: str | None
+    terms: list[str]
+
+
+def choose(numbers: Numbers, names: Names, notes: list[str]) -> Columns:
+    counts = numbers.counts
+    known = list(dict.fromkeys([*counts, *numbers.texts]))
+    if names.loss is not None:
+        loss = columns.named(names.loss, "--loss", known)
+    else:
+        try:
+            loss, more = columns.loss_column(counts)
+        except LogError:
+            loss, more = columns.loss_column(dict.fromkeys(known, 1))  # there, but with text for numbers: said below
+        notes += more
+    if names.lr is not None:
+        lr: str | None = columns.named(names.lr, "--lr", known)
+    else:
+        lr, more = columns.lr_column(counts)
+        notes += more
+    with_loss = Counter(name for _, row in numbers.rows if loss in row for name in row if row[name] is not None)
+    step = columns.named(names.step, "--step", known) if names.step is not None else columns.step_column(with_loss)
+    grad_norm, probe = columns.grad_norm_column(counts), columns.probe_column(counts)
+    taken = {loss, lr, step, grad_norm, probe}
+    return Columns(
+        loss=loss,
+        lr=lr,
+        step=step,
+        epoch=columns.epoch_column(with_loss),
+        grad_norm=grad_norm,
+        probe=probe,
+        terms=[name for name in counts if name not in taken and columns.is_component(name)],
+    )
+
+
+def complain_of_texts(numbers: Numbers, chosen: Columns, unit: str, notes: list[str]) -> None:
+    for name, (line, text, often) in numbers.texts.items():
+        where = f"{unit} {line}: {name!r} is {text[:40]!r}, not a number"
+        if name in (chosen.loss, chosen.step):
+            raise LogError("not-a-number", f"{where}" + (f" (and {often - 1} more such cells)" if often > 1 else ""))
+        if name in (chosen.lr, chosen.grad_norm, chosen.probe, *chosen.terms) and numbers.counts[name]:
+            notes.append(f"{where}; {often} such cells were left out")
+
+
+def settle_blanks(numbers: Numbers, chosen: Columns, unit: str, notes: list[str]) -> None:
+    """Write NaN into the loss cells whose blank or null stands for one.
+
+    JSON has no NaN, and pandas writes one as nothing; but a sparse log leaves cells blank too. A blank can only be a NaN in a row
+    that otherwise has the columns of a row with a loss. It is one if the log ends in such rows (for a blank: two or more, and
+    no longer run of them came before), or if it is an explicit null and such rows are rare.
+    """
+    vague = {chosen.loss, chosen.grad_norm}
+
+    def shape(row: Mapping[str, float | None]) -> frozenset[str]:
+        return frozenset(name for name, value in row.items() if value is not None and name not in vague)
+
+    def has_loss(row: Mapping[str, float | None]) -> bool:
+        return row.get(chosen.loss) is not None
+
+    shapes = {shape(row) for _, row in numbers.rows if has_loss(row)}
+    like = [(n, row) for n, row in numbers.rows if has_loss(row) or (chosen.loss in row and shape(row) in shapes)]
+    tail = list(takewhile(lambda entry: not has_loss(entry[1]), reversed(like)))[::-1]
+    inner = [entry for entry in like[: len(like) - len(tail)] if not has_loss(entry[1])]
+    filled = len(like) - len(tail) - len(inner)
+    rare = len(inner) <= _RARE * filled
+    null = [entry for entry in like if not has_loss(entry[1]) and (entry[0], chosen.loss) in numbers.nulls]
+    nans = [entry for entry in null if rare or entry in tail]
+    if rare and len(tail) >= 2:
+        nans += [entry for entry in tail if entry not in nans]
+    for _, row in nans:
+        row[chosen.loss] = math.nan
+    if nans:
+        kind = "null" if nans[0] in null else "blank"
+        notes.append(
+            f"{unit} {nans[0][0]}: the loss is {kind} where others have one; {len(nans)} such cells were read as NaN"
+        )
+    elif inner and rare or tail:
+        first = (inner + tail)[0][0]
+        notes.append(f"{len(inner) + len(tail)} records have no loss (first: {unit} {first}) and were left out")
+
+

@@ -1,0 +1,194 @@
+"""From the records of a log to its points: columns, numbers, blanks, restarts, duplicates. Every choice leaves a note."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
+
+from pytest_smoke.adapters.log import Log, LogError, Names, Point, Table
+from pytest_smoke.adapters.numbers import Columns, Numbers, choose, complain_of_texts, read_numbers, settle_blanks
+
+_MIXED = 0.05
+"""Share of backward steps from which a log is several runs or ranks mixed, not one run resumed."""
+
+
+def points_of(path: str, table: Table, names: Names) -> Log:
+    """The points of a log's records. Raises `LogError`."""
+    notes = list(table.notes)
+    numbers = read_numbers(table)
+    chosen = choose(numbers, names, notes)
+    complain_of_texts(numbers, chosen, table.unit, notes)
+    settle_blanks(numbers, chosen, table.unit, notes)
+    points = _sequence(_stepped(numbers, chosen, table.unit, notes), chosen, notes)
+    if not points:
+        raise LogError("no-points", f"column {chosen.loss!r} has no number at any step")
+    if chosen.lr is None:
+        notes.append(
+            "no learning rate in the log: judged on its loss alone; whether the schedule had decayed is not known"
+        )
+    notes += _gaps([point.step for point in points])
+    notes += _other_nans(numbers, chosen, table.unit)
+    return Log(path=path, points=tuple(points), loss_column=chosen.loss, notes=tuple(notes))
+
+
+Stepped = tuple[int, dict[str, float | None]]
+"""Step and cells."""
+
+
+def _stepped(numbers: Numbers, chosen: Columns, unit: str, notes: list[str]) -> Iterable[Stepped]:
+    """The rows with their steps. Without a step column: by epoch if those count up singly, else numbered."""
+    if chosen.step is not None:
+        return list(_by_column(numbers, chosen.step, chosen, unit, notes))
+    rows = [row for _, row in numbers.rows if row.get(chosen.loss) is not None]
+    if chosen.epoch is not None:
+        epochs = [row.get(chosen.epoch) for row in rows]
+        whole = [int(epoch) for epoch in epochs if epoch is not None and epoch.is_integer()]
+        if len(whole) == len(rows) and all(a < b for a, b in pairwise(whole)):
+            notes.append(f"no step column: steps are those of {chosen.epoch!r}")
+            return list(zip(whole, rows, strict=True))
+    notes.append("no step column: points are numbered from 0 in file order; name one with --step")
+    return _numbered(numbers, chosen)
+
+
+def _numbered(numbers: Numbers, chosen: Columns) -> Iterator[Stepped]:
+    at = -1
+    for _, row in numbers.rows:
+        at += row.get(chosen.loss) is not None
+        if at >= 0:
+            yield at, row
+
+
+def _by_column(numbers: Numbers, step: str, chosen: Columns, unit: str, notes: list[str]) -> Iterator[Stepped]:
+    missing, offset, epochs = 0, 0, 0
+    last: tuple[float, float] | None = None
+    top = -1
+    for line, row in numbers.rows:
+        at, has_loss = row.get(step), row.get(chosen.loss) is not None
+        if at is None:
+            missing += has_loss
+            continue
+        if not at.is_integer():
+            raise LogError("bad-step", f"{unit} {line}: {step!r} is {at}, not a whole number; name another with --step")
+        epoch = row.get(chosen.epoch) if chosen.epoch else None
+        if has_loss and epoch is not None:
+            if last is not None and at < last[0] and epoch > last[1]:
+                offset, epochs = top + 1 - int(at), epochs + 1
+            last = (at, epoch)
+        top = max(top, offset + int(at)) if has_loss else top
+        yield offset + int(at), row
+    if epochs:
+        notes.append(f"{step!r} starts anew with each {chosen.epoch!r}: steps are counted on over {epochs + 1} epochs")
+    if missing:
+        notes.append(f"{missing} losses have no {step!r} and were left out")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Repeats:
+    """How often, and where, the steps were not rising."""
+
+    duplicates: list[int] = field(default_factory=list)
+    restarts: list[tuple[int, int, int]] = field(default_factory=list)
+    """Last step before, step it went back to, points dropped."""
+
+    def notes(self) -> Iterator[str]:
+        if self.duplicates:
+            yield f"{len(self.duplicates)} steps are logged twice (first: {self.duplicates[0]}): the newest values were kept"
+        for before, back, dropped in self.restarts[:3]:
+            yield (
+                f"steps go back from {before} to {back}, as in a resumed run: the {dropped} older points from step {back} on "
+                "were cut, the newer ones kept"
+            )
+        if len(self.restarts) > 3:
+            yield f"steps go back {len(self.restarts)} times in all; each time the newer values were kept"
+
+
+def _sequence(stepped: Iterable[Stepped], chosen: Columns, notes: list[str]) -> list[Point]:
+    """One point a step, rising. Rows without a loss lend their values to the point of the same step."""
+    merged: list[tuple[int, dict[str, float | None]]] = []
+    waiting: dict[int, dict[str, float | None]] = {}
+    repeats = _Repeats()
+    total = 0
+    for step, row in stepped:
+        cells = {name: value for name, value in row.items() if value is not None}
+        if chosen.loss not in cells:
+            target = merged[-1][1] if merged and merged[-1][0] == step else waiting.setdefault(step, {})
+            target.update(cells)
+            continue
+        total += 1
+        if merged and step == merged[-1][0]:
+            repeats.duplicates.append(step)
+            merged[-1][1].update(cells)
+            continue
+        if merged and step < merged[-1][0]:
+            before, count = merged[-1][0], len(merged)
+            while merged and merged[-1][0] >= step:
+                merged.pop()
+            repeats.restarts.append((before, step, count - len(merged)))
+        merged.append((step, {**waiting.pop(step, {}), **cells}))
+    if len(repeats.restarts) > max(3, _MIXED * total):
+        raise LogError(
+            "steps-unordered",
+            f"steps go back {len(repeats.restarts)} times in {total} points (first: from {repeats.restarts[0][0]} to "
+            f"{repeats.restarts[0][1]}): several runs or ranks in one log; split it, or name another column with --step",
+        )
+    notes += repeats.notes()
+    return _as_points(merged, waiting, chosen)
+
+
+def _as_points(
+    merged: list[tuple[int, dict[str, float | None]]],
+    waiting: Mapping[int, Mapping[str, float | None]],
+    chosen: Columns,
+) -> list[Point]:
+    """Points with the last learning rate at or before each, which may come from a record without a loss."""
+    rates = sorted(
+        (step, rate) for step, cells in waiting.items() if chosen.lr and (rate := cells.get(chosen.lr)) is not None
+    )
+    rates.reverse()
+    points, lr = [], None
+    for step, cells in merged:
+        while rates and rates[-1][0] <= step:
+            lr = rates.pop()[1]
+        own = cells.get(chosen.lr) if chosen.lr else None
+        lr = own if own is not None else lr
+        loss = cells[chosen.loss]
+        assert loss is not None
+        points.append(
+            Point(
+                step=step,
+                loss=loss,
+                lr=lr if lr is None or math.isfinite(lr) else None,
+                grad_norm=cells.get(chosen.grad_norm) if chosen.grad_norm else None,
+                probe_loss=cells.get(chosen.probe) if chosen.probe else None,
+                terms={name: value for name in chosen.terms if (value := cells.get(name)) is not None},
+            )
+        )
+    return points
+
+
+def _gaps(steps: list[int]) -> Iterator[str]:
+    """A note on the widest stretch without a point, if it is five usual strides or more."""
+    strides = [b - a for a, b in pairwise(steps)]
+    if len(strides) < 5:
+        return
+    usual = median(strides)
+    wide = [(a, b) for a, b in pairwise(steps) if b - a >= 5 * usual]
+    if wide:
+        a, b = max(wide, key=lambda gap: gap[1] - gap[0])
+        more = f", and {len(wide) - 1} narrower gaps" if len(wide) > 1 else ""
+        yield f"no point between steps {a} and {b} (usual stride {usual:g}){more}: what happened there is not known"
+
+
+def _other_nans(numbers: Numbers, chosen: Columns, unit: str) -> Iterator[str]:
+    """A note on each numeric column that is not judged and holds a NaN."""
+    judged = {chosen.loss, chosen.grad_norm, chosen.probe, *chosen.terms}
+    first: dict[str, int] = {}
+    for line, row in numbers.rows:
+        for name, value in row.items():
+            if value is not None and value != value and name not in judged:
+                first.setdefault(name, line)
+    for name, line in first.items():
+        yield f"{name!r} is NaN from {unit} {line} on or at times; it is not judged"

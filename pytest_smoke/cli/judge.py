@@ -1,0 +1,159 @@
+"""`judge LOG...`: the verdict on logs that any trainer wrote."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from typing import TextIO
+
+from pytest_smoke.adapters import logs
+from pytest_smoke.adapters.log import Log, LogError, Names, Point
+from pytest_smoke.judge.curve import CurveJudge, Judgement
+
+EXIT_PROMOTE, EXIT_NOT_PROMOTE, EXIT_ERROR = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What is said of one log."""
+
+    log: str
+    verdict: str
+    reason: str
+    step: int | None
+    text: str
+    points: int
+    """Points that were judged; of a log that could not be judged, 0."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 promote, 1 another verdict, 2 could not be judged."""
+        if self.verdict == "promote":
+            return EXIT_PROMOTE
+        return EXIT_ERROR if self.verdict == "error" else EXIT_NOT_PROMOTE
+
+
+def line_of(log: Log, judgement: Judgement) -> Line:
+    """A judged log's line."""
+    return Line(
+        log=log.path,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        step=judgement.step,
+        text=judgement.text,
+        points=judgement.points,
+        notes=(*judgement.notes, *log.notes),
+    )
+
+
+def line_of_error(path: str, error: LogError) -> Line:
+    """The line of a log that could not be judged."""
+    return Line(log=path, verdict="error", reason=error.reason, step=None, text=str(error), points=0)
+
+
+def add(judge: CurveJudge, point: Point) -> Judgement | None:
+    """Feed a point of a log to the engine."""
+    return judge.add(
+        point.step,
+        point.loss,
+        probe_loss=point.probe_loss,
+        lr=point.lr,
+        grad_norm=point.grad_norm,
+        terms=point.terms or None,
+    )
+
+
+def judge_log(log: Log, *, planned: int | None = None) -> Judgement:
+    """The verdict on a whole log; with fewer than `planned` points it is judged as one that was cut short."""
+    judge = CurveJudge(planned_points=planned or len(log.points))
+    for point in log.points:
+        if (doomed := add(judge, point)) is not None:
+            return doomed
+    return judge.finish(cut=planned is not None and len(log.points) < planned)
+
+
+def judged(path: str, names: Names, planned: int | None) -> Line:
+    """The line of the log at `path`, read or not."""
+    try:
+        log = logs.read(path, names)
+    except LogError as error:
+        return line_of_error(path, error)
+    return line_of(log, judge_log(log, planned=planned))
+
+
+def show(line: Line, form: str, out: TextIO) -> None:
+    """Print a line, at once: a launch script may be reading."""
+    if form == "json":
+        # The schema has no place for notes, and a verdict without its reservations is another verdict.
+        text = ". ".join([line.text, *line.notes])
+        wire = {"log": line.log, "verdict": line.verdict, "reason": line.reason, "step": line.step, "text": text}
+        print(json.dumps({**wire, "points": line.points}, allow_nan=False), file=out, flush=True)
+        return
+    reason = f" ({line.reason})" if line.reason else ""
+    print(f"{line.log}: {line.verdict}{reason}: {line.text}", file=out, flush=True)
+    for note in line.notes:
+        print(f"    {note}", file=out, flush=True)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser(
+        "judge",
+        help="judge training logs",
+        description="Judge training logs: CSV, JSON Lines, Hugging Face trainer_state.json, what trainers print, "
+        "TensorBoard event files. Exit 0: all promote; 1: something is not; 2: something could not be judged.",
+    )
+    parser.add_argument(
+        "logs", nargs="+", metavar="LOG", help="a file, a folder to search, or - for the standard input"
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object a line")
+    parser.add_argument("--loss", metavar="NAME", help="the column that holds the training loss")
+    parser.add_argument("--lr", metavar="NAME", help="the column that holds the learning rate")
+    parser.add_argument("--step", metavar="NAME", help="the column that holds the step")
+    parser.add_argument("--planned", type=_count, metavar="N", help="points a whole log has; fewer: it was cut short")
+    parser.add_argument("--follow", action="store_true", help="judge one file as it grows; exit 1 once it is doomed")
+    parser.add_argument(
+        "--idle", type=_seconds, metavar="SECONDS", help="with --follow: a log that rests so long was cut"
+    )
+    parser.add_argument("--poll", type=_seconds, metavar="SECONDS", default=1.0, help="with --follow: look this often")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of points, 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge and print; the worst exit code of all logs."""
+    names = Names(loss=args.loss, lr=args.lr, step=args.step)
+    if args.follow:
+        from pytest_smoke.cli import follow
+
+        return follow.run(args, names)
+    worst = EXIT_PROMOTE
+    for path in args.logs:
+        try:
+            found = logs.find(path)
+        except LogError as error:
+            show(line_of_error(path, error), args.format, sys.stdout)
+            worst = EXIT_ERROR
+            continue
+        for log in found:
+            line = judged(log, names, args.planned)
+            show(line, args.format, sys.stdout)
+            worst = max(worst, line.exit_code)
+    return worst

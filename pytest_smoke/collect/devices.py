@@ -1,0 +1,48 @@
+"""What the machine has against what a smoke or a test needs."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_smoke.options import skip_or_fail
+from pytest_smoke.recipe.model import Requires
+from pytest_smoke.run.launch import Gone, accelerators
+
+
+def need_device(requires: Requires, config: pytest.Config) -> str:
+    """The device to run on. Skips the test (fails it under --smoke-strict) where the machine has not what it needs."""
+    chosen: str = config.option.smoke_device
+    kind = chosen.partition(":")[0]
+    if requires.device == "any" and not requires.memory_gib:
+        return chosen
+    if requires.device != "any" and kind not in ("auto", requires.device):
+        skip_or_fail(f"needs {requires.device}, and --smoke-device is {chosen}", config)
+    if requires.device == "cpu":
+        return "cpu"
+    wanted = (requires.device,) if requires.device != "any" else ("cuda", "mps") if kind == "auto" else (kind,)
+    need_accelerators(config, kinds=wanted, count=1, memory_gib=requires.memory_gib)
+    return chosen if kind != "auto" or requires.device == "any" else requires.device
+
+
+def need_gpus(mark: pytest.Mark, config: pytest.Config) -> None:
+    """Honour `gpu(count=1, memory_gib=0)`. Raises UsageError for other arguments."""
+    given = dict(zip(("count", "memory_gib"), mark.args, strict=False)) | mark.kwargs
+    unknown = [name for name in given if name not in ("count", "memory_gib")]
+    if unknown or len(mark.args) > 2:
+        raise pytest.UsageError(f"marker gpu got {unknown or mark.args}: it takes count and memory_gib")
+    need_accelerators(config, kinds=("cuda",), count=given.get("count", 1), memory_gib=given.get("memory_gib", 0.0))
+
+
+def need_accelerators(config: pytest.Config, *, kinds: tuple[str, ...], count: int, memory_gib: float) -> None:
+    """Skip unless torch sees `count` devices of one of `kinds` with `memory_gib` GiB each."""
+    try:
+        found = accelerators()
+    except Gone as error:
+        pytest.fail(f"could not ask torch for its devices: {error}", pytrace=False)
+    usable = [device for device in found if device["kind"] in kinds and device["memory_gib"] >= memory_gib]
+    if len(usable) >= count:
+        return
+    seen = ", ".join(f"{device['name']} ({device['memory_gib']:.0f} GiB)" for device in found) or "none"
+    memory = f" with {memory_gib:g} GiB" if memory_gib else ""
+    skip_or_fail(f"needs {count} {' or '.join(kinds)} device{'s' if count > 1 else ''}{memory}; torch sees {seen}", config)
+

@@ -1,0 +1,44 @@
+"""The fixture `smoke`: smokes conducted from tests written in Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_smoke.collect.devices import need_device
+from pytest_smoke.collect.item import conduct_for
+from pytest_smoke.keys import OUTCOMES
+from pytest_smoke.recipe.load import load_cases
+from pytest_smoke.recipe.model import Mode
+from pytest_smoke.report.outcome import Outcome
+
+
+class Smokes:
+    """Conducts recipes inside a test: `smoke("lm.smoke.yaml").verdict == "promote"`."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self._item = item
+
+    def __call__(self, recipe: str | Path, *, mode: Mode | None = None, cell: str | None = None) -> Outcome:
+        """Conduct one smoke of `recipe` (a path from the test's own folder, or absolute) and return its outcome.
+
+        `mode` and `cell` name the case where the recipe has several; `--smoke-mode` overrides `mode`. The outcome is
+        in the session's reports, and the test decides what to make of it. Raises RecipeError for a recipe with
+        faults, ValueError where no case, or more than one, is meant.
+        """
+        config = self._item.config
+        cases = load_cases(
+            self._item.path.parent / recipe, root=config.rootpath, mode=config.getoption("smoke_mode") or mode
+        )
+        meant = [case for case in cases if case.cell == cell]
+        if len(meant) != 1:
+            names = ", ".join(case.name for case in cases)
+            raise ValueError(f"{recipe}: mode={mode!r}, cell={cell!r} names {len(meant)} of its cases: {names}")
+        number = len(self._item.stash.get(OUTCOMES, []))
+        return conduct_for(
+            self._item,
+            meant[0],
+            device=need_device(meant[0].recipe.requires, config),
+            id=f"{self._item.nodeid}#{number}",
+        ).outcome

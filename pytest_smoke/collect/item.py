@@ -1,0 +1,92 @@
+"""One smoke as a pytest item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_smoke.collect.devices import need_device
+from pytest_smoke.collect.progress import progress_of
+from pytest_smoke.conduct.smoke import Conditions, Conducted, conduct
+from pytest_smoke.keys import OUTCOMES
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.report.outcome import Outcome
+from pytest_smoke.report.terminal import failure, headline, properties
+
+
+class NotPromoted(Exception):
+    """A smoke whose verdict is not `promote`."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(headline(outcome))
+        self.outcome = outcome
+
+
+class SmokeItem(pytest.Item):
+    """One mode of one cell of a recipe."""
+
+    def __init__(self, *, case: Case, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.case = case
+        self.add_marker("smoke")
+
+    def runtest(self) -> None:
+        """Conduct the smoke; only a promotion passes."""
+        device = need_device(self.case.recipe.requires, self.config) if not self.config.option.smoke_preflight else ""
+        conducted = conduct_for(self, self.case, device=device, id=self.nodeid)
+        outcome = conducted.outcome
+        if conducted.error is not None and outcome.verdict == "error":
+            raise conducted.error
+        if outcome.verdict == "inconclusive" and outcome.reason in ("preflight", "wiring"):
+            pytest.skip(outcome.text)
+        if not outcome.promoted:
+            raise NotPromoted(outcome)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:  # type: ignore[override]  # a string is allowed
+        """The reason first; the traceback only where it is the user's."""
+        outcomes = self.stash.get(OUTCOMES, [])
+        if not outcomes or isinstance(excinfo.value, KeyboardInterrupt):
+            return super().repr_failure(excinfo)
+        return failure_text(outcomes[-1], self)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Where the item comes from."""
+        return self.path, None, self.name
+
+
+def conduct_for(item: pytest.Item, case: Case, *, device: str, id: str) -> Conducted:
+    """Conduct `case` under the session's options and leave its outcome on `item`."""
+    option = item.config.option
+    conditions = Conditions(
+        root=str(item.config.rootpath),
+        device=device,
+        isolation=option.smoke_isolation,
+        timeout_seconds=option.smoke_timeout or None,
+        early_stop=not option.smoke_no_early_stop,
+        preflight_only=option.smoke_preflight,
+        trace_folder=option.smoke_report / "traces" if option.smoke_report else None,
+    )
+    with progress_of(item.config, case) as watch:
+        conducted = conduct(case, conditions, id=id, watch=watch)
+    item.stash.setdefault(OUTCOMES, []).append(conducted.outcome)
+    item.user_properties.extend(properties(conducted.outcome))
+    return conducted
+
+
+def failure_text(outcome: Outcome, item: pytest.Item) -> str:
+    """The failure text of a smoke, with the command that reruns it from where pytest was started."""
+    option = item.config.option
+    words = ["pytest --smoke"]
+    if option.smoke_mode:
+        words.append(f"--smoke-mode {option.smoke_mode}")
+    if option.smoke_device != "auto":
+        words.append(f"--smoke-device {option.smoke_device}")
+    nodeid = item.config.cwd_relative_nodeid(item.nodeid)
+    return failure(outcome, place=_place(outcome), rerun=f'{" ".join(words)} "{nodeid}"')
+
+
+def _place(outcome: Outcome) -> str:
+    crashed = next((f.data.get("place") for f in outcome.findings if f.id == "run"), "")
+    return crashed or f"{outcome.recipe}:1"

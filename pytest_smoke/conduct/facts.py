@@ -1,0 +1,48 @@
+"""Figures of an outcome, with the unit in each name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_smoke.conduct.stand import Stand
+from pytest_smoke.judge.preflight import evidence_needed, evidence_steps
+from pytest_smoke.recipe.case import Case
+
+
+def planned(case: Case) -> dict[str, Any]:
+    """What is known before anything runs."""
+    settings = case.settings
+    return {
+        "planned_steps": case.run_steps,
+        "full_steps": case.full.max_steps,
+        "evidence_steps": evidence_steps(case),
+        "evidence_needed_steps": evidence_needed(case),
+        "effective_batch_samples": settings.effective_batch,
+        "learning_rate": settings.learning_rate,
+        "precision": settings.precision,
+        "seed": case.recipe.smoke.seed,
+    }
+
+
+def seen(stand: Stand) -> dict[str, Any]:
+    """What the run showed. `loss_first` and `loss_last` are means over its first and last tenth."""
+    steps, started, ended = stand.trace.steps, stand.started, stand.ended
+    facts: dict[str, Any] = {"steps": stand.steps}
+    if started is not None:
+        facts |= {"device": started.device, "device_name": started.device_name, "torch": started.torch}
+        facts |= {"parameters": started.parameters, "trainable_parameters": started.trainable}
+    if steps:
+        tenth = max(1, len(steps) // 10)
+        facts["loss_first"] = sum(row.loss for row in steps[:tenth]) / tenth
+        facts["loss_last"] = sum(row.loss for row in steps[-tenth:]) / tenth
+    if ended is not None:
+        facts |= {"train_seconds": round(ended.train_seconds, 3), "peak_memory_gib": ended.peak_memory_gib}
+    probe = stand.trace.autopsy or (stand.trace.gradients[-1] if stand.trace.gradients else None)
+    if probe is not None:
+        facts["gradient_norms"] = {
+            "step": probe.step,
+            "raw": dict(probe.raw),
+            "weighted": dict(probe.weighted),
+            "cosines": dict(probe.cosines),
+        }
+    return facts

@@ -1,0 +1,111 @@
+"""Conduct one smoke: preflight, run, judge, and put it all into an outcome."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pytest_smoke import schedules
+from pytest_smoke.conduct import facts
+from pytest_smoke.conduct.runs import Watch, run_here, run_in_child
+from pytest_smoke.conduct.stand import Stand
+from pytest_smoke.judge.finding import Finding
+from pytest_smoke.judge.preflight import preflight
+from pytest_smoke.judge.verdict import decide
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.report.files import write_whole
+from pytest_smoke.report.outcome import Outcome
+from pytest_smoke.run.plan import RunPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """How smokes are conducted in this session."""
+
+    root: str
+    """Folder that tasks' import paths are resolved from."""
+    device: str = "auto"
+    isolation: Literal["process", "none"] = "process"
+    timeout_seconds: float | None = None
+    """Longest silence of a child; None: none."""
+    early_stop: bool = True
+    preflight_only: bool = False
+    trace_folder: Path | None = None
+    """Where traces are written as CSV; None: nowhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conducted:
+    """A smoke that was conducted."""
+
+    outcome: Outcome
+    error: Exception | None = None
+    """What the task raised, where it ran in this process."""
+
+
+def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None = None) -> Conducted:
+    """Run the smoke `case`, the item `id`, and judge it."""
+    began = time.perf_counter()
+    findings = preflight(case)
+    figures = facts.planned(case)
+    if conditions.preflight_only and all(finding.status != "fail" for finding in findings):
+        text = "preflight passed; nothing was run"
+        findings.append(Finding(id="loss-trend", status="not-checked", reason="preflight", text=text))
+    if conditions.preflight_only or any(finding.status == "fail" for finding in findings):
+        return Conducted(outcome=_outcome(case, id, findings, figures))
+
+    stand = Stand(case, early_stop=conditions.early_stop)
+    plan = RunPlan.of(case, root=conditions.root, device=conditions.device)
+    if conditions.isolation == "none":
+        ran = run_here(plan, stand, watch)
+    else:
+        ran = run_in_child(plan, stand, conditions.timeout_seconds, watch)
+    loss, smallest_rise = stand.judge_loss()
+    rest = stand.judge_rest(from_step=_first_evidence_step(case))
+    figures |= facts.seen(stand) | {"smallest_rise_ratio": smallest_rise}
+    figures["seconds"] = round(time.perf_counter() - began, 3)
+    if conditions.trace_folder is not None and stand.steps:
+        write_whole(conditions.trace_folder / f"{_file_name(id)}.csv", stand.trace.to_csv())
+    outcome = _outcome(case, id, [*findings, ran.finding, *loss, *rest], figures, stand=stand, output=ran.output)
+    return Conducted(outcome=outcome, error=ran.error)
+
+
+def _outcome(
+    case: Case,
+    id: str,
+    findings: Sequence[Finding],
+    figures: Mapping[str, Any],
+    *,
+    stand: Stand | None = None,
+    output: str = "",
+) -> Outcome:
+    verdict = decide(findings)
+    metrics = stand.trace.metrics if stand else {}
+    return Outcome(
+        id=id,
+        recipe=case.path,
+        mode=case.mode,
+        cell=case.cell,
+        verdict=verdict.word,
+        reason=verdict.reason,
+        step=verdict.step,
+        text=verdict.text,
+        findings=tuple(findings),
+        facts=figures,
+        curve=stand.trace.curve() if stand else {},
+        metrics={name: [list(point) for point in points] for name, points in metrics.items()},
+        output=output,
+    )
+
+
+def _first_evidence_step(case: Case) -> int:
+    settings = case.settings
+    curve = schedules.named(settings.lr_schedule, settings.warmup_steps, settings.max_steps)
+    return next((step for step in range(case.run_steps) if curve(step) >= schedules.EVIDENCE_SHARE), 0)
+
+
+def _file_name(id: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-._" else "_" for letter in id)

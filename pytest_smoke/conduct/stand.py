@@ -1,0 +1,147 @@
+"""The judge's stand: records in, a word to the child, findings at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from pytest_smoke.conduct.trace import Trace
+from pytest_smoke.judge.criteria import parse
+from pytest_smoke.judge.curve import CurveJudge, Judgement
+from pytest_smoke.judge.finding import Finding
+from pytest_smoke.judge.preflight import evidence_needed
+from pytest_smoke.judge.ratio import autopsy, grad_ratio
+from pytest_smoke.judge.updates import updates
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.run.records import (
+    Crashed,
+    Ended,
+    Gradients,
+    Metrics,
+    ParameterNorm,
+    ProbeLoss,
+    Record,
+    Started,
+    Step,
+    Stop,
+    Updates,
+)
+
+
+class Stand:
+    """Judges one smoke as its records arrive."""
+
+    def __init__(self, case: Case, *, early_stop: bool) -> None:
+        self.trace = Trace()
+        self.started: Started | None = None
+        self.ended: Ended | None = None
+        self.crashed: Crashed | None = None
+        self._case = case
+        self._early_stop = early_stop
+        self._updates: Updates | None = None
+        self._alarm: Judgement | None = None
+        self._answered = False
+        self._parameter_norm = 0.0
+        self._judge = CurveJudge(
+            planned_points=case.run_steps,
+            from_scratch=case.full.from_scratch,
+            peak_lr=case.full.learning_rate,
+            evidence_needed=evidence_needed(case),
+        )
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps seen."""
+        return len(self.trace.steps)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the child ran every planned step."""
+        return self.ended is not None and self.ended.steps == self._case.run_steps
+
+    def receive(self, records: list[Record]) -> None:
+        """Take records in, in order."""
+        for record in records:
+            match record:
+                case Step():
+                    self.trace.add(record)
+                    self._weigh(record)
+                case ProbeLoss() | Metrics() | Gradients():
+                    self.trace.add(record)
+                case ParameterNorm():
+                    self._parameter_norm = record.norm
+                case Started():
+                    self.started = record
+                case Updates():
+                    self._updates = record
+                case Ended():
+                    self.ended = record
+                case Crashed():
+                    self.crashed = record
+
+    def word(self) -> tuple[Stop | None] | None:
+        """What the child must be told now, once: `(Stop,)`, or `(None,)` after its last step; None for nothing."""
+        if self._answered or not ((self._alarm and self._early_stop) or self.ended):
+            return None
+        self._answered = True
+        if self._alarm is None:
+            return (None,)
+        return (Stop(last_good_step=int(self._alarm.data.get("last_good_step", 0))),)
+
+    def judge_loss(self) -> tuple[list[Finding], float | None]:
+        """The findings `finite` and `loss-trend`, and the smallest relative rise they could have seen."""
+        judgement = self._judge.finish(cut=not self.complete)
+        return list(self._loss_findings(judgement)), judgement.data.get("smallest_rise")
+
+    def judge_rest(self, *, from_step: int) -> list[Finding]:
+        """The checks that speak of a whole run. `from_step`: first step whose gradients count as evidence."""
+        if not self.complete:
+            ids = ["updates", *self._case.recipe.checks.accept]
+            if self._case.recipe.checks.grad_ratio:
+                ids.insert(1, "grad-ratio")
+            texts = [i if i in ("updates", "grad-ratio") else f"accept[{i}]" for i in ids]
+            return [Finding(id=i, status="not-checked", reason="cut", text="the run did not reach its end") for i in texts]
+        found = [updates(self._updates)] if self._updates else []
+        ratio = grad_ratio(self.trace.gradients, self._case.recipe.checks.grad_ratio, from_step=from_step)
+        series = self.trace.series()
+        accept = [parse(text).judge(series, steps_run=self.steps) for text in self._case.recipe.checks.accept]
+        return [*found, *([ratio] if ratio else []), *accept]
+
+    def _weigh(self, row: Step) -> None:
+        alarm = self._judge.add(
+            row.step,
+            row.loss,
+            probe_loss=self.trace.probe_loss.get(row.step),
+            lr=row.lr,
+            grad_norm=row.grad_norm,
+            terms={**row.terms, "parameters": self._parameter_norm},
+        )
+        self._alarm = self._alarm or alarm
+
+    def _loss_findings(self, judgement: Judgement) -> Iterator[Finding]:
+        text, step, data = judgement.text, judgement.step, judgement.data
+        hint = autopsy(self.trace.autopsy) if self.trace.autopsy else ""
+        if judgement.reason == "non-finite":
+            yield Finding(id="finite", status="fail", reason="non-finite", text=text, step=step, hint=hint, data=data)
+            return
+        if not math.isfinite(self._parameter_norm):
+            last = self.steps - 1
+            text = f"the norm of the parameters is {self._parameter_norm} after step {last}"
+            yield Finding(id="finite", status="fail", reason="non-finite", text=text, step=last, hint=hint)
+        elif self.steps:
+            notes = "".join(f"; {note}" for note in judgement.notes)
+            yield Finding(id="finite", status="pass", text=f"{self.steps} steps: every loss term, gradient norm and parameter is finite{notes}")
+        if self._case.mode == "wiring" and judgement.verdict != "unstable":
+            text = f"{self.steps} steps ran without a fault; a wiring run is never a verdict"
+            yield Finding(id="loss-trend", status="not-checked", reason="wiring", text=text)
+            return
+        status = {"promote": "pass", "unstable": "fail", "invalid": "fail", "inconclusive": "not-checked"}
+        yield Finding(
+            id="loss-trend",
+            status="warn" if judgement.verdict == "promote" and judgement.reason else status[judgement.verdict],  # type: ignore[arg-type]  # values of Status
+            reason=judgement.reason,
+            text=text,
+            step=step,
+            hint=hint,
+            data=data,
+        )

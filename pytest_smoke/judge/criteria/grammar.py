@@ -1,0 +1,302 @@
+"""Text to `Condition`: a tokenizer and a recursive-descent parser. Nothing is ever evaluated as Python."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal, NoReturn
+
+from pytest_smoke.judge.criteria import nodes
+from pytest_smoke.judge.criteria.nodes import (
+    BASELINE,
+    FUNCTIONS,
+    NAME,
+    ORDERS,
+    AtEnd,
+    Baseline,
+    Binary,
+    By,
+    Call,
+    Condition,
+    Metric,
+    Negate,
+    Node,
+    Number,
+    Sign,
+    Span,
+    Stage,
+    Steps,
+)
+
+MAX_TOKENS = 200
+"""A sum this long still nests less than half of it, so no walk over the tree comes near Python's stack limit."""
+MAX_DEPTH = 30
+"""Parentheses, functions and minus signs inside each other."""
+
+_SHOWN = 100
+"""Characters of an overlong text around the caret."""
+
+_TOKEN = re.compile(
+    rf"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
+    rf"|(?P<quoted>(?:{re.escape(BASELINE)})?`[^`]+`)"
+    rf"|(?P<name>{NAME.pattern})"
+    rf"|(?P<sign><=|>=|==|!=|[-<>+*/()])"
+)
+_SPACE = re.compile(r"\s*")
+_WORDLIKE = re.compile(r"[\w.]+")
+
+_OPERAND = "a number, a metric (in backticks if it is not a plain name), one of " + ", ".join(
+    f"{name}(...)" for name in FUNCTIONS
+)
+_QUALIFIERS = "'over stage NAME', 'over steps A-B', 'by step N', 'by epoch N', 'at end'"
+_MISTAKEN = {
+    "=": "equality is '=='",
+    "≤": "write '<='",
+    "≥": "write '>='",
+    "≠": "write '!='",
+    "%": "write 80 % as 0.8",
+    "^": "there is no power",
+    "`": "a name in backticks needs both of them, and something between",
+    ",": "a function takes one expression",
+    "&": "one comparison a criterion: give two criteria",
+    "|": "one comparison a criterion: give two criteria",
+}
+
+
+class CriterionError(ValueError):
+    """The text is no criterion."""
+
+    column: int
+    """Where, in characters from 1."""
+    problem: str
+    """What is wrong and what is allowed, on one line, without the position."""
+
+    def __init__(self, text: str, span: Span, problem: str) -> None:
+        self.column = span[0] + 1
+        self.problem = problem
+        # One printable character for each of the text's, or the caret points elsewhere.
+        line = "".join(char if char.isprintable() else " " for char in text)
+        if len(line) > _SHOWN:
+            cut = max(0, span[0] - _SHOWN // 2)
+            line, span = line[cut : cut + _SHOWN], (span[0] - cut, min(span[1] - cut, _SHOWN))
+        caret = " " * span[0] + "^" * max(1, span[1] - span[0])
+        super().__init__(f"column {self.column}: {problem}\n  {line}\n  {caret}")
+
+
+Kind = Literal["number", "quoted", "name", "sign", "end"]
+_KINDS: tuple[Kind, ...] = ("number", "quoted", "name", "sign")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A word or sign of the text."""
+
+    kind: Kind
+    text: str
+    span: Span
+
+    def __str__(self) -> str:
+        return "the end" if self.kind == "end" else repr(self.text)
+
+
+def tokens_of(text: str) -> list[Token]:
+    """The words and signs, closed by one of kind `end`. Raises `CriterionError`."""
+    tokens: list[Token] = []
+    at = _SPACE.match(text).end()  # type: ignore[union-attr]  # a pattern that may be empty always matches
+    while at < len(text):
+        found = _TOKEN.match(text, at)
+        if found is None:
+            hint = _MISTAKEN.get(text[at], f"allowed: {_OPERAND}, ( ) + - * / {' '.join(ORDERS)}, {_QUALIFIERS}")
+            raise CriterionError(text, (at, at + 1), f"{text[at]!r} is not part of a criterion; {hint}")
+        kind = next(kind for kind in _KINDS if kind == found.lastgroup)
+        at = found.end()
+        if kind == "number" and (glued := _WORDLIKE.match(text, at)):
+            span = (found.start(), glued.end())
+            raise CriterionError(text, span, f"{text[slice(*span)]!r} is no number; allowed: 500, 0.5, 1e-3")
+        tokens.append(Token(kind=kind, text=found.group(), span=found.span()))
+        if len(tokens) > MAX_TOKENS:
+            raise CriterionError(text, found.span(), f"a criterion has at most {MAX_TOKENS} words and signs")
+        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]  # as above
+    return [*tokens, Token(kind="end", text="", span=(len(text), len(text)))]
+
+
+def condition_of(text: str) -> Condition:
+    """The condition that `text` spells. Raises `CriterionError`."""
+    return _Parser(text).condition()
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = tokens_of(text)
+        self.at = 0
+        self.depth = 0
+
+    @property
+    def token(self) -> Token:
+        return self.tokens[self.at]
+
+    def take(self) -> Token:
+        token = self.token
+        self.at += token.kind != "end"
+        return token
+
+    def fail(self, problem: str, span: Span | None = None) -> NoReturn:
+        raise CriterionError(self.text, span or self.token.span, problem)
+
+    def spanned(self, start: int) -> Span:
+        return (start, self.tokens[self.at - 1].span[1])
+
+    def is_sign(self, *signs: str) -> bool:
+        return self.token.kind == "sign" and self.token.text in signs
+
+    def condition(self) -> Condition:
+        left = self.sum()
+        if not self.is_sign(*ORDERS):
+            self.fail(f"expected a comparison ({' '.join(ORDERS)}), found {self.token}")
+        order = next(known for known in ORDERS if known == self.token.text)
+        self.take()
+        right = self.sum()
+        over: Stage | Steps | None = None
+        moment: By | AtEnd | None = None
+        while self.token.kind == "name" and self.token.text in ("over", "by", "at"):
+            start = self.token.span[0]
+            if self.token.text == "over":
+                again, over = over is not None, self.over()
+            else:
+                again, moment = moment is not None, self.moment()
+            if again:
+                self.fail("a criterion has at most one 'over' and one of 'by', 'at end'", self.spanned(start))
+        self.closed()
+        whole = self.spanned(left.span[0])
+        if not any(isinstance(node, Metric) for side in (left, right) for node in nodes.walk(side)):
+            self.fail("a criterion needs a metric of this run", whole)
+        return Condition(left=left, order=order, right=right, over=over, moment=moment, span=whole)
+
+    def closed(self) -> None:
+        token = self.token
+        if token.kind == "end":
+            return
+        if self.is_sign(*ORDERS) or token.text in ("and", "or"):
+            self.fail(f"found a second comparison at {token}; one comparison a criterion: give two criteria")
+        known = get_close_matches(token.text, ["over", "by", "at"], n=1)
+        nearest = f" (did you mean {known[0]!r}?)" if known else ""
+        self.fail(f"expected an operator or the end, found {token}{nearest}; allowed here: + - * /, {_QUALIFIERS}")
+
+    def sum(self) -> Node:
+        node = self.product()
+        while self.is_sign("+", "-"):
+            sign: Sign = "+" if self.take().text == "+" else "-"
+            right = self.product()
+            node = Binary(sign=sign, left=node, right=right, span=self.spanned(node.span[0]))
+        return node
+
+    def product(self) -> Node:
+        node = self.unary()
+        while self.is_sign("*", "/"):
+            sign: Sign = "*" if self.take().text == "*" else "/"
+            right = self.unary()
+            node = Binary(sign=sign, left=node, right=right, span=self.spanned(node.span[0]))
+        return node
+
+    def deeper(self) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            self.fail(f"nested deeper than {MAX_DEPTH} levels; write it flatter")
+
+    def unary(self) -> Node:
+        if not self.is_sign("-"):
+            return self.operand()
+        start = self.take().span[0]
+        self.deeper()
+        operand = self.unary()
+        self.depth -= 1
+        return Negate(operand=operand, span=self.spanned(start))
+
+    def operand(self) -> Node:
+        token = self.token
+        if token.kind == "number":
+            value = float(token.text)
+            if math.isinf(value):
+                self.fail(f"{token} is beyond the largest float (1.8e308)")
+            self.take()
+            return Number(value=value, span=token.span)
+        if token.kind in ("name", "quoted"):
+            self.take()
+            return self.call(token) if self.is_sign("(") else self.reference(token)
+        if not self.is_sign("("):
+            self.fail(f"expected {_OPERAND} or '(', found {token}")
+        self.take()
+        self.deeper()
+        inner = self.sum()
+        self.close("an operator or ')'")
+        return inner
+
+    def close(self, allowed: str) -> None:
+        if not self.is_sign(")"):
+            self.fail(f"expected {allowed}, found {self.token}")
+        self.take()
+        self.depth -= 1
+
+    def reference(self, token: Token) -> Node:
+        if token.kind == "quoted":
+            name = token.text.split("`")[1]
+            return Baseline(name=name, span=token.span) if token.text[0] != "`" else Metric(name=name, span=token.span)
+        if token.text.startswith(BASELINE):
+            return Baseline(name=token.text.removeprefix(BASELINE), span=token.span)
+        return Metric(name=token.text, span=token.span)
+
+    def call(self, token: Token) -> Call:
+        function = next((known for known in FUNCTIONS if known == token.text), None)
+        if function is None:
+            near = get_close_matches(token.text, FUNCTIONS, n=1)
+            nearest = f" (did you mean {near[0]!r}?)" if near else ""
+            self.fail(f"{token} is no function{nearest}; functions: {', '.join(FUNCTIONS)}", token.span)
+        self.take()
+        self.deeper()
+        argument = self.sum()
+        if not nodes.bare_metrics(argument):
+            self.fail(f"{function}(...) needs a metric of its own to run over", argument.span)
+        over = self.over() if self.token.kind == "name" and self.token.text == "over" else None
+        self.close("an operator, 'over stage NAME', 'over steps A-B' or ')'")
+        return Call(function=function, argument=argument, over=over, span=self.spanned(token.span[0]))
+
+    def word(self, *allowed: str) -> str:
+        if self.token.kind != "name" or self.token.text not in allowed:
+            self.fail(f"expected {' or '.join(map(repr, allowed))}, found {self.token}")
+        return self.take().text
+
+    def whole(self, what: str) -> int:
+        if self.token.kind != "number" or not self.token.text.isdigit() or len(self.token.text) > 15:
+            self.fail(f"expected {what}, a whole number, found {self.token}")
+        return int(self.take().text)
+
+    def over(self) -> Stage | Steps:
+        start = self.take().span[0]
+        if self.word("stage", "steps") == "stage":
+            if self.token.kind == "quoted" and self.token.text[0] == "`":
+                name = self.take().text.strip("`")
+            elif self.token.kind == "name":
+                name = self.take().text
+            else:
+                self.fail(f"expected a stage's name (in backticks if it is not a plain name), found {self.token}")
+            return Stage(name=name, span=self.spanned(start))
+        first = self.whole("the first step")
+        if not self.is_sign("-"):
+            self.fail(f"expected '-' between the first and the last step, found {self.token}")
+        self.take()
+        last = self.whole("the last step")
+        if last < first:
+            self.fail(f"the last step {last} lies before the first {first}", self.spanned(start))
+        return Steps(first=first, last=last, span=self.spanned(start))
+
+    def moment(self) -> By | AtEnd:
+        token = self.take()
+        if token.text == "at":
+            self.word("end")
+            return AtEnd(span=self.spanned(token.span[0]))
+        unit = self.word("step", "epoch")
+        count = self.whole(f"the {unit}")
+        return By(unit="step" if unit == "step" else "epoch", count=count, span=self.spanned(token.span[0]))

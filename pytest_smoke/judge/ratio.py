@@ -1,0 +1,127 @@
+"""Gradient norms of the loss terms against each other: the `grad-ratio` check, and its reading in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import median
+
+from pytest_smoke.judge.finding import Finding
+
+DOMINATED = 8.0
+"""A term whose gradient is this many times another's leaves the other no say."""
+COLLAPSED = 0.01
+"""... and one this small against another has no say itself."""
+BALANCED = (0.5, 2.0)
+TINY = 1e-12
+"""Stands in for a norm of zero in a ratio."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TermNorms:
+    """Gradient norms of the terms over one effective batch."""
+
+    step: int
+    raw: Mapping[str, float]
+    """2-norm by term."""
+    weighted: Mapping[str, float]
+    """The same times the size of the term's weight."""
+    cosines: Mapping[str, float]
+    """Cosine by `term/term`."""
+
+
+def grad_ratio(probes: Sequence[TermNorms], bounds: Mapping[str, Sequence[float]], *, from_step: int = 0) -> Finding | None:
+    """The median ratio over the probes from `from_step` on (all, if there are none) against its bounds.
+
+    Declared pairs bound the ratio of raw norms and can fail. Where none is declared, weighted norms, which are what
+    pulls, only warn. None if there is nothing to compare: one term, and no pair declared.
+    """
+    counted = [probe for probe in probes if probe.step >= from_step] or list(probes)
+    terms = list(counted[0].raw) if counted else []
+    if not bounds:
+        return _undeclared(counted, terms) if len(terms) > 1 else None
+    if not counted:
+        return Finding(id="grad-ratio", status="not-checked", reason="no-probe", text="no gradient probe was taken")
+    unknown = sorted({term for pair in bounds for term in pair.split("/") if term not in terms})
+    if unknown:
+        text = f"checks.grad_ratio names {', '.join(unknown)}; the loss terms probed are {', '.join(terms)}"
+        return Finding(id="grad-ratio", status="fail", reason="unknown-term", text=text)
+    texts, failed, observed = [], [], {}
+    for pair, (low, high) in bounds.items():
+        above, below = pair.split("/")
+        ratios = [probe.raw[above] / max(probe.raw[below], TINY) for probe in counted]
+        middle = observed[pair] = median(ratios)
+        texts.append(
+            f"raw gradient norm {pair}: median {_g(middle)} (range {_g(min(ratios))} to {_g(max(ratios))}, {len(ratios)} probes), "
+            f"{'within' if low <= middle <= high else 'outside'} [{low:g}, {high:g}]"
+        )
+        if not low <= middle <= high:  # NaN fails too
+            failed.append((above, below, middle))
+    return Finding(
+        id="grad-ratio",
+        status="fail" if failed else "pass",
+        reason="ratio" if failed else "",
+        text="; ".join(texts),
+        observed=observed,
+        bound={pair: list(limits) for pair, limits in bounds.items()},
+        hint="; ".join(read(*pair) for pair in failed),
+    )
+
+
+def read(above: str, below: str, ratio: float) -> str:
+    """What a ratio of two terms' gradient norms means, and what repairs it."""
+    if not ratio < DOMINATED:  # infinite and NaN too
+        return (
+            f"{above} dominates: its gradient is {_g(ratio)}x that of {below}; "
+            f"reduce the weight of {above} drastically, or train on {below} alone"
+        )
+    if ratio < COLLAPSED:
+        return (
+            f"{above} has collapsed: its gradient is {_g(ratio)}x that of {below}, so the objectives have decoupled; "
+            f"train on {below} alone, or give them separate optimizers"
+        )
+    if BALANCED[0] <= ratio <= BALANCED[1]:
+        return f"{above} and {below} are balanced ({_g(ratio)}x): the cause is elsewhere (capacity, data, LR schedule)"
+    return f"{above} pulls {_g(ratio)}x as hard as {below}: neither balanced (0.5 to 2) nor dominated (over 8)"
+
+
+def autopsy(probe: TermNorms) -> str:
+    """Which term pulled on the last good checkpoint, in one sentence; empty for a single term."""
+    if len(probe.weighted) < 2:
+        return ""
+    loud, quiet = _extremes(probe.weighted)
+    norms = ", ".join(f"{term} {_g(norm)}" for term, norm in probe.weighted.items())
+    ratio = probe.weighted[loud] / max(probe.weighted[quiet], TINY)
+    return f"on the last good checkpoint (step {probe.step}) the weighted gradient norms are {norms}: {read(loud, quiet, ratio)}"
+
+
+def _undeclared(probes: Sequence[TermNorms], terms: Sequence[str]) -> Finding:
+    worst, pair = 1.0, (terms[0], terms[1])
+    for a, b in combinations(terms, 2):
+        middle = median(probe.weighted[a] / max(probe.weighted[b], TINY) for probe in probes)
+        for ratio, names in ((middle, (a, b)), (1 / max(middle, TINY), (b, a))):
+            if not ratio <= worst:
+                worst, pair = ratio, names
+    loud, quiet = pair
+    text = f"widest ratio of weighted gradient norms: {loud}/{quiet}, median {_g(worst)}; no bounds declared"
+    if worst <= DOMINATED:
+        return Finding(id="grad-ratio", status="pass", text=text, observed=worst)
+    return Finding(
+        id="grad-ratio",
+        status="warn",
+        reason="ratio",
+        text=text,
+        observed=worst,
+        hint=f"{read(loud, quiet, worst)}; declare checks.grad_ratio to make this decide",
+    )
+
+
+def _extremes(norms: Mapping[str, float]) -> tuple[str, str]:
+    """Loudest and quietest term; one that is not finite is the loudest."""
+    key = {term: norm if norm == norm else float("inf") for term, norm in norms.items()}
+    return max(key, key=key.__getitem__), min(key, key=key.__getitem__)
+
+
+def _g(value: float) -> str:
+    return f"{value:.3g}"

@@ -1,0 +1,60 @@
+"""From findings to the one word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_smoke.judge.finding import Finding
+
+Word = Literal["promote", "unstable", "hold", "invalid", "inconclusive", "error"]
+
+PREFLIGHT = ("batch-geometry", "schedule", "rehearsal", "mix")
+"""Checks of the rehearsal's fairness."""
+STABILITY = ("finite", "loss-trend")
+"""Checks of the loss."""
+RUN = "run"
+"""The check that the child did what it was told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the smoke says, with the finding that decided."""
+
+    word: Word
+    reason: str
+    """One word for scripts: `rise`, `effective-batch`, `crash`, ...; empty for a clean promotion."""
+    step: int | None
+    text: str
+    """The sentence of the finding that decided."""
+
+
+def decide(findings: Sequence[Finding]) -> Verdict:
+    """The first of these that holds, and `promote` where none does.
+
+    1. `invalid`: the rehearsal was not fair, so its curve says nothing about the full run.
+    2. `unstable`: the loss says so. What came after it, a crash too, does not change it.
+    3. `error`: the run broke off.
+    4. `inconclusive`: something was not checked, or the curve could not have shown a rise.
+    5. `hold`: stable, but another check failed.
+    """
+    failed = [finding for finding in findings if finding.status == "fail"]
+    unchecked = [finding for finding in findings if finding.status == "not-checked"]
+    for word, candidates in (
+        ("invalid", [f for f in failed if f.id in PREFLIGHT or f.reason == "masked"]),
+        ("unstable", [f for f in failed if f.id in STABILITY]),
+        ("error", [f for f in failed if f.id == RUN]),
+        ("inconclusive", sorted(unchecked, key=lambda f: f.id not in STABILITY)),
+        ("hold", failed),
+    ):
+        if candidates:
+            return _verdict(word, candidates[0])  # type: ignore[arg-type]  # the five words above are Words
+    trend = next((finding for finding in findings if finding.id == "loss-trend"), None)
+    if trend is None:
+        return Verdict(word="inconclusive", reason="no-trend", step=None, text="the loss was not judged")
+    return _verdict("promote", trend)
+
+
+def _verdict(word: Word, finding: Finding) -> Verdict:
+    return Verdict(word=word, reason=finding.reason or ("" if word == "promote" else finding.id), step=finding.step, text=finding.text)

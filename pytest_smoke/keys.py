@@ -1,0 +1,16 @@
+"""What the plugin keeps on pytest's objects, all of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_smoke.collect.summary import Summary
+    from pytest_smoke.report.outcome import Outcome
+
+OUTCOMES: pytest.StashKey[list[Outcome]] = pytest.StashKey()
+"""On an item: the smokes it conducted, in order."""
+SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
+"""On the config of the controller: what came in."""

@@ -1,0 +1,72 @@
+"""pytest's hooks, a table of contents. Nothing heavy is imported before `--smoke` asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_smoke import options
+from pytest_smoke.keys import OUTCOMES
+
+if TYPE_CHECKING:
+    from pytest_smoke.collect.fixture import Smokes
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in options.MARKERS:
+        config.addinivalue_line("markers", marker)
+    options.check(config)
+    if config.option.smoke and not hasattr(config, "workerinput"):
+        from pytest_smoke.collect.summary import Summary
+
+        config.pluginmanager.register(Summary(config), "smoke-summary")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if not parent.config.option.smoke:
+        return None
+    from pytest_smoke.collect.file import RecipeFile, is_recipe
+
+    return RecipeFile.from_parent(parent, path=file_path) if is_recipe(file_path, parent.config) else None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if not item.config.option.smoke and item.get_closest_marker("smoke"):
+        options.skip_or_fail("a smoke test: it runs only with --smoke", item.config)
+    if mark := item.get_closest_marker("gpu"):
+        from pytest_smoke.collect.devices import need_gpus
+
+        need_gpus(mark, item.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if OUTCOMES in item.stash:
+        from pytest_smoke.collect.summary import attach
+
+        attach(item, report)
+    return report
+
+
+def pytest_report_teststatus(report: Any) -> tuple[str, str, Any] | None:
+    if not hasattr(report, "smoke_outcomes"):
+        return None
+    from pytest_smoke.collect.summary import status_of
+
+    return status_of(report)
+
+
+@pytest.fixture
+def smoke(request: pytest.FixtureRequest) -> Smokes:
+    """Conducts recipes from a test: `smoke("lm.smoke.yaml")` returns the outcome, whose `verdict` the test asserts."""
+    from pytest_smoke.collect.fixture import Smokes
+
+    return Smokes(request.node)

@@ -1,0 +1,1 @@
+"""Recipes: the full run, what stands in for it, and what must hold. The only room that knows YAML and pydantic."""

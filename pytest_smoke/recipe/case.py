@@ -1,0 +1,54 @@
+"""One mode of one ablation cell of a recipe: what a single smoke runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_smoke.recipe.model import Mode, Recipe, Settings
+from pytest_smoke.recipe.modes import SCHEDULE_OF_MODE, WIRING_STEPS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A smoke to be run. Two cases of one recipe differ in mode or in one ablated setting."""
+
+    path: str
+    """The recipe's file, as a POSIX path from pytest's rootdir (absolute where it lies outside)."""
+    recipe: Recipe
+    """The recipe with the cell's setting applied."""
+    mode: Mode
+    """The mode it runs in."""
+    cell: str | None = None
+    """Name of the ablation cell; None for the baseline."""
+
+    @property
+    def name(self) -> str:
+        """`constant` or `constant[cell]`, the item's name."""
+        return self.mode if self.cell is None else f"{self.mode}[{self.cell}]"
+
+    @property
+    def full(self) -> Settings:
+        """The full run's settings."""
+        return self.recipe.full
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """The full run's settings that the smoke names itself, by key, equal or not; only `grad_clip_norm` may be null."""
+        smoke = self.recipe.smoke
+        named = {key: getattr(smoke, key) for key in Settings.model_fields if key in smoke.model_fields_set}
+        return {key: value for key, value in named.items() if value is not None or key == "grad_clip_norm"}
+
+    @property
+    def settings(self) -> Settings:
+        """The smoke's settings: the full run's, but for its own length, what it declares, and the mode's schedule."""
+        inherited = {**self.full.model_dump(), "lr_schedule": SCHEDULE_OF_MODE[self.mode]}
+        weights = {**self.full.loss_weights, **self.recipe.smoke.loss_weights}
+        return Settings(**{**inherited, **self.declared, "loss_weights": weights})
+
+    @property
+    def run_steps(self) -> int:
+        """Optimizer steps this smoke runs."""
+        smoke = self.recipe.smoke
+        steps = min(smoke.run_steps or smoke.max_steps, smoke.max_steps)
+        return min(steps, WIRING_STEPS) if self.mode == "wiring" else steps

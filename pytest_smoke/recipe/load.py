@@ -1,0 +1,61 @@
+"""A recipe file as cases to run, or every fault in it at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.cells import cell_problems, with_cell
+from pytest_smoke.recipe.explain import Problem, problems
+from pytest_smoke.recipe.extend import Sources, path_from, read_sources
+from pytest_smoke.recipe.faults import Fault, RecipeError
+from pytest_smoke.recipe.model import Mode, Recipe
+from pytest_smoke.recipe.modes import modes_of
+from pytest_smoke.recipe.task_ref import task_fault
+
+
+def load_recipe(path: Path, *, root: Path) -> Recipe:
+    """The recipe in a file; `root` is where its task is imported from. Imports nothing of the user's.
+
+    Raises RecipeError with every fault of the file, and of those it extends.
+    """
+    return _validated(read_sources(path, root), root)
+
+
+def load_cases(path: Path, *, root: Path, mode: Mode | None = None) -> list[Case]:
+    """The smokes of a recipe file: for each mode the baseline, then its ablation cells; `mode` overrides the recipe's.
+
+    Raises RecipeError as `load_recipe` does.
+    """
+    sources = read_sources(path, root)
+    recipe = _validated(sources, root)
+    where = path_from(path, root)
+    recipes: dict[str | None, Recipe] = {None: recipe}
+    recipes |= {name: with_cell(sources.data, cell) for name, cell in recipe.ablate.items()}
+    return [
+        Case(path=where, recipe=changed, mode=one, cell=cell)
+        for one in modes_of(recipe.smoke, mode)
+        for cell, changed in recipes.items()
+    ]
+
+
+def _validated(sources: Sources, root: Path) -> Recipe:
+    found: list[Problem] = []
+    recipe = None
+    try:
+        recipe = Recipe.model_validate(sources.data)
+    except ValidationError as error:
+        found = problems(error)
+    found += cell_problems(sources.data)
+    task = sources.data.get("task")
+    if isinstance(task, str) and not any(problem.keys == ("task",) for problem in found):
+        wrong = task_fault(task, root)
+        if wrong:
+            found.append(Problem(keys=("task",), at_key=False, text=wrong))
+    faults: list[Fault] = [*sources.faults, *map(sources.fault, found)]
+    if faults:
+        raise RecipeError(faults)
+    assert recipe is not None, "a recipe that does not validate has faults"
+    return recipe

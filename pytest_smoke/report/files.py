@@ -1,0 +1,38 @@
+"""`verdicts.json`, and the one way a report reaches the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from pytest_smoke.report.outcome import Outcome, strict
+
+SCHEMA = 1
+"""Version of `verdicts.json`; raised when a key changes its meaning or goes away."""
+
+
+def verdicts_json(outcomes: Iterable[Outcome]) -> str:
+    """Strict JSON: `{"schema": 1, "outcomes": [...]}`, in the order of the items' ids."""
+    ordered = sorted(outcomes, key=lambda outcome: outcome.id)
+    tree = {"schema": SCHEMA, "outcomes": [strict(outcome.to_wire()) for outcome in ordered]}
+    return json.dumps(tree, indent=1, allow_nan=False) + "\n"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write beside `path` and rename, so that a reader sees the old file or the new one. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        # mkstemp makes it private; a report is as readable as any file its folder's owner makes.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(beside, 0o666 & ~umask)
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise

@@ -1,0 +1,69 @@
+"""The one thing every report is made from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from pytest_smoke.judge.finding import Finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One smoke, in plain data."""
+
+    id: str
+    """The item's node id."""
+    recipe: str
+    """The recipe's file, from the rootdir."""
+    mode: str
+    cell: str | None
+    """Ablation cell; None for the baseline."""
+    verdict: str
+    """`promote`, `unstable`, `hold`, `invalid`, `inconclusive` or `error`."""
+    reason: str
+    """One word for scripts; empty for a clean promotion."""
+    step: int | None
+    """The optimizer step the verdict speaks of."""
+    text: str
+    """The sentence that decided."""
+    findings: tuple[Finding, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Figures, with the unit in the name."""
+    curve: Mapping[str, list[Any]] = field(default_factory=dict)
+    """`step` and mean `loss` of at most 240 blocks of the smoke."""
+    metrics: Mapping[str, list[Any]] = field(default_factory=dict)
+    """`[step, value]` pairs by metric of the task's `evaluate`."""
+    output: str = ""
+    """Newest lines the child wrote, where it broke off."""
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the full run is worth launching."""
+        return self.verdict == "promote"
+
+    def finding(self, id: str) -> Finding | None:
+        """The finding of a check; None if it was not made."""
+        return next((finding for finding in self.findings if finding.id == id), None)
+
+    def to_wire(self) -> dict[str, Any]:
+        """A tree of builtins; NaN and infinities stay floats (JSON reports rename them)."""
+        return asdict(self)
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Self:
+        """The inverse of `to_wire`."""
+        return cls(**{**wire, "findings": tuple(Finding.from_wire(finding) for finding in wire["findings"])})
+
+
+def strict(value: Any) -> Any:
+    """`value` with every float that JSON has no number for as the text `NaN`, `Infinity` or `-Infinity`."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {str(key): strict(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(part) for part in value]
+    return value

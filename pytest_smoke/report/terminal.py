@@ -1,0 +1,86 @@
+"""What a person reads in the terminal: the table at the end, and the text of a smoke that was not promoted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pytest_smoke.judge.finding import Finding
+from pytest_smoke.report.outcome import Outcome
+from pytest_smoke.report.spark import sparkline
+
+HINTS = 3
+"""Hints a failure text gives at most: the first is the one to try."""
+HEADER = ("recipe", "mode", "verdict", "steps", "evidence", "loss", "smallest rise seen", "seconds")
+
+
+def headline(outcome: Outcome) -> str:
+    """`unstable: loss rose from ...`, the first line of everything said about a smoke."""
+    word = f"{outcome.verdict} ({outcome.reason})" if outcome.reason else outcome.verdict
+    return f"{word}: {outcome.text}"
+
+
+def failure(outcome: Outcome, *, place: str, rerun: str) -> str:
+    """Reason first, then the curve, all findings, hints, the user's own file and line, and the command to run it again."""
+    parts = [headline(outcome)]
+    losses = [float(value) for value in outcome.curve.get("loss", [])]
+    if losses:
+        last = outcome.facts["steps"] - 1
+        parts.append(f"  loss {_g(losses[0])} {sparkline(losses)} {_g(losses[-1])}   steps 0-{last}")
+    parts.append("\n".join(_finding_rows(outcome.findings)))
+    hints = list(dict.fromkeys(f.hint for f in _by_gravity(outcome.findings) if f.hint))[:HINTS]
+    if hints:
+        parts.append("\n".join(f"  hint: {hint}" for hint in hints))
+    if outcome.output:
+        parts.append("  last lines of its output:\n" + "\n".join(f"    {line}" for line in outcome.output.splitlines()))
+    parts.append(f"  {place}\n  rerun: {rerun}")
+    return "\n\n".join(parts)
+
+
+def table(outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:
+    """Rows of the closing table, header first, each with the verdict it speaks of (empty for the header)."""
+    ordered = sorted(outcomes, key=lambda outcome: outcome.id)
+    rows = [HEADER, *(_row(outcome) for outcome in ordered)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return list(zip(lines, ["", *(outcome.verdict for outcome in ordered)], strict=True))
+
+
+def properties(outcome: Outcome) -> list[tuple[str, Any]]:
+    """What a JUnit `<testcase>` says of a smoke."""
+    kept = ("steps", "evidence_steps", "loss_first", "loss_last", "smallest_rise_ratio", "seconds", "device")
+    facts = [(f"smoke_{key}", outcome.facts[key]) for key in kept if outcome.facts.get(key) is not None]
+    checks = [(f"smoke_check[{finding.id}]", finding.status) for finding in outcome.findings]
+    verdict = [("smoke_verdict", outcome.verdict), ("smoke_reason", outcome.reason), ("smoke_text", outcome.text)]
+    return [*verdict, *([("smoke_step", outcome.step)] if outcome.step is not None else []), *facts, *checks]
+
+
+def _row(outcome: Outcome) -> tuple[str, ...]:
+    facts = outcome.facts
+    first, last, rise = facts.get("loss_first"), facts.get("loss_last"), facts.get("smallest_rise_ratio")
+    steps, planned = facts.get("steps", 0), facts.get("planned_steps", 0)
+    evidence = min(facts.get("evidence_steps", 0), steps)
+    return (
+        outcome.recipe,
+        outcome.mode if outcome.cell is None else f"{outcome.mode}[{outcome.cell}]",
+        f"{outcome.verdict} ({outcome.reason})" if outcome.reason else outcome.verdict,
+        str(steps) if steps == planned else f"{steps}/{planned}",
+        str(evidence) if steps else "-",
+        f"{_g(first)} -> {_g(last)}" if first is not None else "-",
+        f"{100 * rise:.2g} %" if rise is not None else "-",
+        f"{facts['seconds']:.1f}" if "seconds" in facts else "-",
+    )
+
+
+def _finding_rows(findings: Sequence[Finding]) -> list[str]:
+    width = max(len(finding.id) for finding in findings)
+    words = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not-checked": "not checked"}
+    return [f"  {f.id.ljust(width)}  {words[f.status].ljust(11)}  {f.text}" for f in findings]
+
+
+def _by_gravity(findings: Sequence[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda f: ("fail", "not-checked", "warn", "pass").index(f.status))
+
+
+def _g(value: float) -> str:
+    return f"{value:.4g}"

@@ -1,0 +1,81 @@
+"""Where a rehearsal runs, and how its batches and random numbers are kept."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from pytest_smoke.run.task import TaskError
+
+
+def resolve(name: str) -> torch.device:
+    """The device called `auto`, `cpu`, `mps`, `cuda` or `cuda:N`. Raises TaskError where the machine has none such."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    present = {"cpu": 1, "mps": int(torch.backends.mps.is_available()), "cuda": torch.cuda.device_count()}
+    if int(index or 0) >= present[kind]:
+        raise TaskError(f"there is no device {name!r}: torch {torch.__version__} sees {present[kind]} of kind {kind!r}")
+    return torch.device(kind, int(index)) if index else torch.device(kind)
+
+
+def device_name(device: torch.device) -> str:
+    """What the hardware calls itself, or the kind of device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def accelerators() -> list[dict[str, Any]]:
+    """The accelerators torch can use: `kind`, `name` and `memory_gib` (0 where torch does not say)."""
+    found: list[dict[str, Any]] = []
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        found.append({"kind": "cuda", "name": properties.name, "memory_gib": properties.total_memory / 2**30})
+    if torch.backends.mps.is_available():
+        found.append({"kind": "mps", "name": "mps", "memory_gib": 0.0})
+    return found
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """`batch` with every tensor in its mappings, lists, tuples and named tuples on `device`; the rest as it is."""
+    if hasattr(batch, "to"):
+        return batch.to(device, non_blocking=True) if isinstance(batch, torch.Tensor) else batch.to(device)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(value, device) for value in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch
+
+
+def seed_all(seed: int) -> None:
+    """Seed Python's, NumPy's (where it is loaded) and torch's generators."""
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def quiet(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Evaluation mode without gradients; the modes of all modules and every random generator are put back after it."""
+    training = [module for module in model.modules() if module.training]
+    python, numpy = random.getstate(), sys.modules.get("numpy")
+    numpy_state = numpy.random.get_state() if numpy else None
+    devices = [device] if device.type == "cuda" else []
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=devices), torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+        random.setstate(python)
+        if numpy:
+            numpy.random.set_state(numpy_state)

@@ -1,0 +1,141 @@
+"""The parent's side of a child: start it from the fork server, listen, answer, and bury it. Imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from pytest_smoke.run.plan import RunPlan
+from pytest_smoke.run.records import Record, Stop
+
+OUTPUT_LINES = 20
+"""Newest lines of a child's output that are kept."""
+GRACE_SECONDS = 20.0
+"""A child that has said its last may take this long to leave; CUDA contexts take seconds."""
+
+PRELOAD = "pytest_smoke.run.preload"
+
+
+class Gone(Exception):
+    """The child ended without saying why; the message names its signal or exit status."""
+
+
+class Silent(Exception):
+    """The child has said nothing for longer than it may."""
+
+
+class Child:
+    """A running rehearsal."""
+
+    def __init__(self, process: BaseProcess, connection: Connection, output: Path) -> None:
+        self._process, self._connection, self._output = process, connection, output
+
+    def receive(self, timeout_seconds: float | None) -> list[Record]:
+        """The next records; empty when the child has left in peace. Raises Silent after the timeout, and Gone."""
+        if not wait([self._connection], timeout_seconds):
+            raise Silent
+        try:
+            records: list[Record] = self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join(GRACE_SECONDS)
+            if self._process.exitcode == 0:
+                return []
+            raise Gone(_ending(self._process.exitcode)) from None
+        return records
+
+    def answer(self, word: Stop | None) -> None:
+        """Say it to the child; one that has left already does not hear it, and its records tell."""
+        with contextlib.suppress(BrokenPipeError):
+            self._connection.send(word)
+
+    def last_lines(self) -> str:
+        """The newest lines the child wrote to its standard streams."""
+        with contextlib.suppress(OSError):
+            return "\n".join(self._output.read_text(encoding="utf-8", errors="replace").splitlines()[-OUTPUT_LINES:])
+        return ""
+
+    def kill(self) -> None:
+        """End the child and whatever it started (data loader workers), at once."""
+        if self._process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()  # the group exists only once the child has settled
+        self._process.join()
+
+
+@contextmanager
+def child_of(plan: RunPlan) -> Iterator[Child]:
+    """A child that runs `plan`; killed on the way out if it is still there."""
+    with tempfile.TemporaryDirectory(prefix="smoke-") as folder:
+        child = _start(_rehearse_in_child, plan, output=Path(folder) / "output")
+        try:
+            yield child
+        finally:
+            child.kill()
+            child._connection.close()
+
+
+@cache
+def accelerators() -> list[dict[str, Any]]:
+    """What a child's torch can use; asked once a session. Raises Gone where it cannot say."""
+    with tempfile.TemporaryDirectory(prefix="smoke-") as folder:
+        child = _start(_describe_in_child, None, output=Path(folder) / "output")
+        try:
+            found: list[Any] = child.receive(None)
+        except Gone as error:
+            raise Gone(f"{error}\n{child.last_lines()}") from None
+        finally:
+            child.kill()
+            child._connection.close()
+    return found
+
+
+@cache
+def _context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([PRELOAD])
+    return context
+
+
+def _start(entry: Callable[..., None], plan: RunPlan | None, *, output: Path) -> Child:
+    ours, theirs = _context().Pipe()
+    process = _context().Process(target=entry, args=(plan, theirs, str(output), dict(os.environ)), daemon=True)
+    process.start()
+    theirs.close()
+    return Child(process, ours, output)
+
+
+# Imported late: these two run in the child, where torch is; the parent only names them.
+
+
+def _rehearse_in_child(plan: RunPlan, connection: Connection, output: str, environment: dict[str, str]) -> None:
+    from pytest_smoke.run import worker
+
+    worker.child_main(plan, connection, output, environment)
+
+
+def _describe_in_child(plan: None, connection: Connection, output: str, environment: dict[str, str]) -> None:
+    from pytest_smoke.run import worker
+
+    worker.describe_main(connection, output, environment)
+
+
+def _ending(exit_code: int | None) -> str:
+    if exit_code is None:
+        return "it closed its pipe but did not leave"
+    if exit_code >= 0:
+        return f"it left with exit status {exit_code}"
+    name = signal.Signals(-exit_code).name
+    hint = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
+    return f"it was killed by {name}{hint}"

@@ -1,0 +1,170 @@
+"""The training loop of a rehearsal. It is ours, so that schedule, accumulation and records are certain."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+
+from pytest_smoke import schedules
+from pytest_smoke.run.checkpoints import Checkpoints
+from pytest_smoke.run.device import device_name, quiet, to_device
+from pytest_smoke.run.gradients import reading
+from pytest_smoke.run.plan import RunPlan
+from pytest_smoke.run.readback import Readback
+from pytest_smoke.run.records import Ended, Metrics, ParameterNorm, ProbeLoss, Record, Started, Step, Stop
+from pytest_smoke.run.step import Stepper
+from pytest_smoke.run.task import Task, TaskError, probe_batch_of
+from pytest_smoke.run.updates import compare, snapshot
+
+CHUNK_SECONDS = 0.1
+"""Records are read back and sent about this often: quick enough to stop a doomed run, rare enough to cost nothing."""
+CHUNK_STEPS = 64
+"""... and after this many steps at the latest."""
+
+
+class Channel(Protocol):
+    """The child's end of the line to its parent."""
+
+    def send(self, records: list[Record]) -> None:
+        """Hand over records, in order."""
+
+    def poll(self, *, wait: bool = False) -> Stop | None:
+        """What the parent says: None to go on (with `wait`, after the last step: to finish), or Stop."""
+
+
+class Loop:
+    """One rehearsal of `task`, as `plan` says."""
+
+    def __init__(self, plan: RunPlan, task: Task, device: torch.device, channel: Channel) -> None:
+        self._plan, self._task, self._device, self._channel = plan, task, device, channel
+        self._stepper = Stepper(plan, task, device)
+        self._schedule = schedules.named(plan.lr_schedule, plan.warmup_steps, plan.max_steps)
+        self._ranks = [
+            iter(task.batches(plan.batch_size, seed=plan.seed, rank=rank, world_size=plan.world_size))
+            for rank in range(plan.world_size)
+        ]
+        self._probe_batch = to_device(probe_batch_of(task, seed=plan.seed), device)
+        self._readback = Readback(device)
+        self._checkpoints = Checkpoints(self._stepper.model)
+        self._train_seconds = 0.0
+
+    def run(self) -> None:
+        """Train, report, and obey the parent."""
+        before = snapshot(self._stepper.model)
+        self._channel.send([self._started()])
+        batches = self._draw()
+        self._stepper.learn_terms(batches[0])
+        flushed = time.perf_counter()
+        for step in range(self._plan.run_steps):
+            self._look(step)
+            began = time.perf_counter()
+            self._step(step, batches if step == 0 else self._draw())
+            now = time.perf_counter()
+            self._train_seconds += now - began
+            if now - flushed >= CHUNK_SECONDS or (step + 1) % CHUNK_STEPS == 0:
+                flushed = now
+                if self._stopped(step):
+                    return
+        self._finish(before)
+
+    def _step(self, step: int, batches: list[Any]) -> None:
+        stepper, multiplier = self._stepper, self._schedule(step)
+        terms = stepper.terms
+        probe = len(terms) > 1 and step % self._plan.ratio_every_steps(len(terms)) == 0
+        row, gram = stepper.update(batches, multiplier, probe=probe)
+        self._readback.put(partial(_step_record, step, self._plan.learning_rate * multiplier, terms), row)
+        if gram is not None:
+            self._readback.put(partial(reading, step, terms, stepper.weights), gram)
+
+    def _draw(self) -> list[Any]:
+        """One step's micro-batches: the ranks take turns, as data-parallel ranks would side by side."""
+        try:
+            return [next(rank) for _ in range(self._plan.micro_batches) for rank in self._ranks]
+        except StopIteration:
+            raise TaskError("batches() ended: it must return an iterator without end") from None
+
+    def _look(self, step: int) -> None:
+        """What is seen before `step`: a checkpoint and the probe batch, now and then the task's own metrics."""
+        probe = step % self._plan.probe_every_steps == 0
+        if probe:
+            self._checkpoints.save(step)
+        if probe or step == self._plan.run_steps - 1:
+            self._score_probe(step)
+        every = self._plan.evaluate_every_steps
+        if every and step and step % every == 0:
+            self._evaluate(step)
+
+    def _score_probe(self, step: int) -> None:
+        with quiet(self._stepper.model, self._device):
+            loss = self._stepper.total(self._probe_batch)
+        self._readback.put(lambda values: ProbeLoss(step, values[0]), loss)
+
+    def _evaluate(self, step: int) -> None:
+        evaluate = getattr(self._task, "evaluate", None)
+        if evaluate is None:
+            return
+        with quiet(self._stepper.model, self._device):
+            found = evaluate(self._stepper.model)
+        values = {str(name): float(value) for name, value in found.items()}
+        self._channel.send([*self._readback.flush(wait=True), Metrics(step, values)])
+
+    def _flush(self, step: int, *, wait: bool = False) -> list[Record]:
+        self._readback.put(lambda values: ParameterNorm(step, values[0]), self._stepper.parameter_norm())
+        return self._readback.flush(wait=wait)
+
+    def _stopped(self, step: int) -> bool:
+        """Report; if the parent calls it off, look where the gradients pulled and stop."""
+        self._channel.send(self._flush(step))
+        stop = self._channel.poll()
+        if stop is None:
+            return False
+        self._channel.send(self._readback.flush(wait=True))
+        self._autopsy(stop)
+        self._channel.send([self._ended(step + 1)])
+        return True
+
+    def _finish(self, before: dict[str, torch.Tensor]) -> None:
+        steps = self._plan.run_steps
+        self._channel.send(self._flush(steps - 1, wait=True))
+        self._evaluate(steps)
+        self._channel.send(
+            [compare(before, self._stepper.model, self._stepper.optimizer), self._ended(steps)]
+        )
+        stop = self._channel.poll(wait=True)
+        if stop is not None:
+            self._autopsy(stop)
+
+    def _autopsy(self, stop: Stop) -> None:
+        """Differentiate the terms on the newest checkpoint that precedes the trouble."""
+        terms = self._stepper.terms
+        if len(terms) < 2:
+            return
+        step = self._checkpoints.restore(stop.last_good_step)
+        gradients, _ = self._stepper.differentiate(self._draw())
+        self._readback.put(
+            partial(reading, step, terms, self._stepper.weights, autopsy=True), self._stepper.gram(gradients)
+        )
+        self._channel.send(self._readback.flush(wait=True))
+
+    def _started(self) -> Started:
+        sizes = [(p.numel(), p.requires_grad) for p in self._stepper.model.parameters()]
+        return Started(
+            device=str(self._device),
+            device_name=device_name(self._device),
+            torch=torch.__version__,
+            parameters=sum(size for size, _ in sizes),
+            trainable=sum(size for size, trains in sizes if trains),
+        )
+
+    def _ended(self, steps: int) -> Ended:
+        cuda = self._device.type == "cuda"
+        peak = torch.cuda.max_memory_allocated(self._device) / 2**30 if cuda else None
+        return Ended(steps=steps, train_seconds=self._train_seconds, peak_memory_gib=peak)
+
+
+def _step_record(step: int, lr: float, terms: tuple[str, ...], values: list[float]) -> Step:
+    *means, loss, norm = values
+    return Step(step=step, loss=loss, terms=dict(zip(terms, means, strict=True)), grad_norm=norm, lr=lr)

@@ -1,0 +1,97 @@
+"""What a child is told to run, in plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.model import Precision
+
+PROBES = 40
+"""Times the fixed probe batch is scored, and a checkpoint taken, in one smoke."""
+RATIO_PROBES = 20
+"""Steps of a smoke at which the loss terms are differentiated one by one, at most."""
+RATIO_PROBES_MIN = 5
+"""... and at least, where the smoke has that many steps: a median needs a few."""
+RATIO_SHARE = 0.02
+"""Share of the smoke that gradient probes may cost."""
+RATIO_COST = 0.6
+"""Cost of one further backward pass, in steps (a backward is about 60 % of a step)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """One rehearsal."""
+
+    task: str
+    """Import path `package.module:Name`."""
+    args: dict[str, Any]
+    """Keyword arguments of the task."""
+    root: str
+    """Folder that import paths are resolved from."""
+    batch_size: int
+    """Samples in a micro-batch."""
+    micro_batches: int
+    """Micro-batches in one optimizer step, per rank."""
+    world_size: int
+    """Ranks whose micro-batches are folded onto the one device."""
+    learning_rate: float
+    """Peak learning rate."""
+    lr_schedule: str
+    """Name of the schedule, see `schedules.named`."""
+    warmup_steps: int
+    """Steps of linear warm-up."""
+    max_steps: int
+    """Horizon of the schedule, in optimizer steps."""
+    run_steps: int
+    """Optimizer steps to run."""
+    precision: Precision
+    """`fp32`, or the autocast type."""
+    grad_clip_norm: float | None
+    """Largest global gradient norm; None: no clipping."""
+    loss_weights: dict[str, float]
+    """Weights by term that override the task's own."""
+    seed: int
+    """Seed of weights, data order and dropout."""
+    device: str
+    """`auto`, `cpu`, `mps`, `cuda` or `cuda:N`."""
+    cpu_threads: int
+    """Intra-op threads."""
+    evaluate_every_steps: int | None
+    """Steps between evaluations; None: only after the last step."""
+
+    @classmethod
+    def of(cls, case: Case, *, root: str, device: str) -> Self:
+        """The plan of `case` on `device`."""
+        settings, smoke = case.settings, case.recipe.smoke
+        return cls(
+            task=case.recipe.task,
+            args={**case.recipe.args, **smoke.args},
+            root=root,
+            batch_size=settings.batch_size,
+            micro_batches=settings.grad_accum_steps,
+            world_size=settings.world_size,
+            learning_rate=settings.learning_rate,
+            lr_schedule=settings.lr_schedule,
+            warmup_steps=settings.warmup_steps,
+            max_steps=settings.max_steps,
+            run_steps=case.run_steps,
+            precision=settings.precision,
+            grad_clip_norm=settings.grad_clip_norm,
+            loss_weights=settings.loss_weights,
+            seed=smoke.seed,
+            device=device,
+            cpu_threads=smoke.cpu_threads,
+            evaluate_every_steps=smoke.evaluate_every_steps,
+        )
+
+    @property
+    def probe_every_steps(self) -> int:
+        """Steps between two scores of the fixed probe batch."""
+        return max(1, self.run_steps // PROBES)
+
+    def ratio_every_steps(self, terms: int) -> int:
+        """Steps between two gradient probes of `terms` loss terms, so that they cost about 2 % of the smoke."""
+        affordable = int(RATIO_SHARE * self.run_steps / (RATIO_COST * max(1, terms - 1)))
+        return max(1, self.run_steps // min(RATIO_PROBES, max(RATIO_PROBES_MIN, affordable)))

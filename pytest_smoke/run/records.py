@@ -1,0 +1,112 @@
+"""What a child tells its parent while it runs, and what the parent may answer. Plain values: they cross a pipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The task is built and the first step is next."""
+
+    device: str
+    device_name: str
+    torch: str
+    parameters: int
+    trainable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One optimizer step."""
+
+    step: int
+    loss: float
+    """Weighted sum of the terms, mean over the effective batch, before the update."""
+    terms: dict[str, float]
+    grad_norm: float
+    """2-norm of the whole gradient before clipping."""
+    lr: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeLoss:
+    """Loss on the fixed probe batch, in evaluation mode, before step `step`."""
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterNorm:
+    """2-norm of all parameters after step `step`: finite, or the update broke them."""
+
+    step: int
+    norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """The terms' gradients, one by one, over the effective batch of step `step`."""
+
+    step: int
+    raw: dict[str, float]
+    """2-norm by term."""
+    weighted: dict[str, float]
+    """2-norm by term, times the size of the term's weight: what really pulls."""
+    cosines: dict[str, float]
+    """Cosine by `term/term` pair; NaN where one of them is zero."""
+    autopsy: bool = False
+    """Taken on the last good checkpoint after the run was stopped, not during it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What the task's `evaluate` returned before step `step` (after the last one: its number plus 1)."""
+
+    step: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Updates:
+    """Parameters that require a gradient and are bit for bit what they were before the first step."""
+
+    stuck: tuple[str, ...]
+    without_gradient: tuple[str, ...]
+    outside_optimizer: tuple[str, ...]
+    checked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The child did all it was asked."""
+
+    steps: int
+    train_seconds: float
+    """Wall time of the steps, without probes and evaluations."""
+    peak_memory_gib: float | None
+    """Peak allocated on the accelerator; None on a CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """The task or the loop raised."""
+
+    reason: str
+    """`task`, `out-of-memory` or `exception`."""
+    text: str
+    """Type and message of the exception."""
+    place: str
+    """`file:line` of the innermost frame outside the libraries."""
+    traceback: str
+
+
+Record = Started | Step | ProbeLoss | ParameterNorm | Gradients | Metrics | Updates | Ended | Crashed
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Parent to child: the run is doomed; differentiate the terms on the newest checkpoint at or before a step."""
+
+    last_good_step: int

@@ -1,0 +1,144 @@
+"""One optimizer step: accumulation, named terms, precision, clipping, and the gradient probe that is a step too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pytest_smoke.run.device import quiet, to_device
+from pytest_smoke.run.gradients import TermGradients
+from pytest_smoke.run.plan import RunPlan
+from pytest_smoke.run.task import Task, TaskError, counts_of, optimizer_of
+
+AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Stepper:
+    """A model, its optimizer, and how one effective batch becomes one update."""
+
+    def __init__(self, plan: RunPlan, task: Task, device: torch.device) -> None:
+        self.plan, self.task, self.device = plan, task, device
+        self.model = task.model().to(device)
+        if not any(p.requires_grad for p in self.model.parameters()):
+            raise TaskError("the model has no parameter that requires a gradient: there is nothing to train")
+        self.model.train()
+        self.optimizer = optimizer_of(task, self.model, plan.learning_rate)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=plan.precision == "fp16")
+        self.terms: tuple[str, ...] = ()
+        """Names of the loss terms, in the order of every figure by term; known after `learn_terms`."""
+        self.weights: tuple[float, ...] = ()
+        self._peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self._parameters = list(dict.fromkeys([*(p for p in self.model.parameters() if p.requires_grad), *trained]))
+        self._weight_tensor = torch.empty(0)
+
+    def learn_terms(self, batch: Any) -> None:
+        """Names, order and weights of the terms, from one micro-batch; leaves model and random numbers as they were."""
+        with quiet(self.model, self.device), self._autocast():
+            losses = self.task.losses(self.model, to_device(batch, self.device))
+        if not losses:
+            raise TaskError("losses(model, batch) returned no term: it must name at least one")
+        weights = {**(getattr(self.task, "loss_weights", None) or {}), **self.plan.loss_weights}
+        unknown = [name for name in weights if name not in losses]
+        if unknown:
+            raise TaskError(f"loss_weights names {', '.join(unknown)}, but the loss terms are {', '.join(losses)}")
+        self.terms = tuple(losses)
+        self.weights = tuple(float(weights.get(term, 1.0)) for term in self.terms)
+        self._weight_tensor = torch.tensor(self.weights, device=self.device)
+
+    def update(self, batches: Sequence[Any], multiplier: float, *, probe: bool = False) -> tuple[Tensor, Tensor | None]:
+        """One optimizer step at `multiplier` times the peak learning rate.
+
+        Returns float32 tensors on the device: [terms' means..., weighted sum, gradient norm before clipping], and for
+        a probe the inner products of the terms' gradients [terms * terms].
+        """
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * multiplier
+        self.optimizer.zero_grad(set_to_none=True)
+        gram = None
+        if probe:
+            gradients, values = self.differentiate(batches)
+            gradients.combine(self.weights)
+            gram = self.gram(gradients)
+        else:
+            values = self._backward(batches)
+        self.scaler.unscale_(self.optimizer)
+        norm = self._clip()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return torch.cat([values, (values @ self._weight_tensor).view(1), norm.view(1)]), gram
+
+    def differentiate(self, batches: Sequence[Any]) -> tuple[TermGradients, Tensor]:
+        """The terms' gradients over the effective batch, one by one, and their means [terms]."""
+        gradients, values = TermGradients(self.terms, self._parameters), None
+        for losses in self._micro_losses(batches):
+            gradients.add([self.scaler.scale(loss) for loss in losses])
+            values = _summed(values, losses)
+        assert values is not None
+        return gradients, values
+
+    def gram(self, gradients: TermGradients) -> Tensor:
+        """Inner products [terms * terms], free of the loss scaler's factor."""
+        scale = self.scaler.scale(torch.ones((), device=self.device))
+        return gradients.gram() / (scale * scale)
+
+    def total(self, batch: Any) -> Tensor:
+        """Weighted sum of one micro-batch's terms, float32 [1]."""
+        losses = [loss.detach().float() for loss in self._losses(batch)]
+        return (torch.stack(losses) @ self._weight_tensor).view(1)
+
+    def parameter_norm(self) -> Tensor:
+        """2-norm of all trained parameters, [1]; not finite if one of them is not."""
+        return nn.utils.get_total_norm([p.detach() for p in self._parameters]).view(1)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, dtype=AUTOCAST[self.plan.precision], enabled=self.plan.precision != "fp32"
+        )
+
+    def _losses(self, batch: Any) -> list[Tensor]:
+        with self._autocast():
+            losses = self.task.losses(self.model, to_device(batch, self.device))
+        if losses.keys() != set(self.terms):
+            raise TaskError(f"losses(model, batch) named {', '.join(losses)} after {', '.join(self.terms)}")
+        for term, loss in losses.items():
+            if loss.ndim:
+                raise TaskError(f"loss term {term!r} has shape {tuple(loss.shape)}: it must be a scalar")
+        return [losses[term] for term in self.terms]
+
+    def _micro_losses(self, batches: Sequence[Any]) -> Any:
+        """Each micro-batch's terms, times its share of the step's mean: summed, they are the loss of one big batch."""
+        counts = [counts_of(self.task, batch, self.terms) for batch in batches]
+        totals = [sum(column) for column in zip(*counts, strict=True)]
+        if 0.0 in totals:
+            raise TaskError(f"counts(batch) says that term {self.terms[totals.index(0.0)]!r} averages over nothing")
+        for batch, row in zip(batches, counts, strict=True):
+            shares = [count / total for count, total in zip(row, totals, strict=True)]
+            yield [
+                loss if share == 1.0 else loss * share for loss, share in zip(self._losses(batch), shares, strict=True)
+            ]
+
+    def _backward(self, batches: Sequence[Any]) -> Tensor:
+        values: Tensor | None = None
+        for losses in self._micro_losses(batches):
+            total = losses[0] * self.weights[0]
+            for loss, weight in zip(losses[1:], self.weights[1:], strict=True):
+                total = total + loss * weight
+            self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]  # torch leaves backward() untyped
+            values = _summed(values, losses)
+        assert values is not None
+        return values
+
+    def _clip(self) -> Tensor:
+        norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+        if self.plan.grad_clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(self._parameters, self.plan.grad_clip_norm, norm)
+        return norm
+
+
+def _summed(earlier: Tensor | None, losses: Sequence[Tensor]) -> Tensor:
+    values = torch.stack([loss.detach().float() for loss in losses])
+    return values if earlier is None else earlier.add_(values)

@@ -1,0 +1,115 @@
+"""The user's side of a smoke: a task, and how it is found."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+PROBE_SAMPLES = 64
+"""Samples of the default probe batch: its standard error is an eighth of one sample's spread."""
+PROBE_SEED_OFFSET = 1_000_003
+"""Added to the seed for the default probe batch, so that it is drawn apart from the training order."""
+
+
+class TaskError(Exception):
+    """The task cannot be used as it is; the message says what is missing."""
+
+
+class Task(Protocol):
+    """What a recipe's `task:` names, called with the recipe's `args`.
+
+    Only the three methods below are required. Optional ones, with their defaults:
+
+    `loss_weights: Mapping[str, float]`
+        Weight by term; default 1. The recipe's `full.loss_weights` overrides it.
+    `optimizer(model, learning_rate) -> torch.optim.Optimizer`
+        Default `torch.optim.AdamW` over the parameters that require a gradient. At least one group must have the
+        given peak learning rate; every group's own is multiplied by the schedule.
+    `counts(batch) -> float | Mapping[str, float]`
+        How many items each term of this micro-batch is a mean over (tokens, say); default 1 each. See `losses`.
+    `evaluate(model) -> Mapping[str, float]`
+        Metrics for the criteria. Called in evaluation mode without gradients; default none.
+    `probe_batch() -> Batch`
+        The fixed batch scored about 40 times a smoke; default 64 samples drawn apart from the training order.
+    """
+
+    def model(self) -> nn.Module:
+        """A new model on the CPU; the seed is set before the call."""
+        ...
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        """An iterator without end over micro-batches of `batch_size` samples: tensors, or nests of them.
+
+        The order depends on `seed` alone, and ranks share no sample of an epoch.
+        """
+        ...
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        """Named scalar loss terms, each a mean over the micro-batch.
+
+        One step's loss is the mean of its micro-batches', so it equals the loss of one big batch where all of them
+        average over equally many items. Where they do not (tokens without padding, say), return the number of items
+        from `counts(batch)`: each micro-batch then weighs its share of the step's items, as in one big batch.
+        """
+        ...
+
+
+def load_task(reference: str, args: Mapping[str, Any]) -> Task:
+    """Import `package.module:Name` and call it with `args`.
+
+    Raises TaskError where the name is missing, the arguments do not fit, or a required method is not there. What the
+    module itself raises on import passes through.
+    """
+    module_name, _, name = reference.partition(":")
+    module = importlib.import_module(module_name)
+    try:
+        factory = getattr(module, name)
+    except AttributeError:
+        raise TaskError(f"{module.__file__} has no {name!r}") from None
+    task = factory(**args)
+    missing = [method for method in ("model", "batches", "losses") if not callable(getattr(task, method, None))]
+    if missing:
+        raise TaskError(f"{reference} is no task: it has no method {', '.join(missing)}")
+    return task  # type: ignore[no-any-return]  # checked above as far as a protocol can be at run time
+
+
+def optimizer_of(task: Task, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    """The task's optimizer, or AdamW. Raises TaskError where no group has the recipe's learning rate."""
+    make = getattr(task, "optimizer", None)
+    if make is None:
+        # The fused kernel needs no host synchronisation where a loss scaler decides whether to step.
+        trainable = [p for p in model.parameters() if p.requires_grad]
+        return torch.optim.AdamW(trainable, lr=learning_rate, fused=trainable[0].is_cuda)
+    optimizer: torch.optim.Optimizer = make(model, learning_rate)
+    rates = sorted({float(group["lr"]) for group in optimizer.param_groups})
+    if learning_rate not in rates:
+        raise TaskError(
+            f"optimizer(model, learning_rate={learning_rate:g}) made groups with lr {', '.join(f'{r:g}' for r in rates)}: "
+            "at least one must have the recipe's learning rate, or its schedule is not what the verdict says it is"
+        )
+    return optimizer
+
+
+def counts_of(task: Task, batch: Any, terms: tuple[str, ...]) -> list[float]:
+    """Items each term of a micro-batch is a mean over. Raises TaskError for a count that is negative or missing."""
+    count = getattr(task, "counts", None)
+    if count is None:
+        return [1.0] * len(terms)
+    given = count(batch)
+    try:
+        found = [float(given[term]) if isinstance(given, Mapping) else float(given) for term in terms]
+    except KeyError as missing:
+        raise TaskError(f"counts(batch) has no entry for the loss term {missing}: it has {sorted(given)}") from None
+    if any(not 0 <= items < float("inf") for items in found):
+        raise TaskError(f"counts(batch) returned {given!r}: every count must be finite and not negative")
+    return found
+
+
+def probe_batch_of(task: Task, *, seed: int) -> Any:
+    """The task's fixed probe batch, or one drawn from its batches under another seed."""
+    own = getattr(task, "probe_batch", None)
+    return own() if own is not None else next(iter(task.batches(PROBE_SAMPLES, seed=seed + PROBE_SEED_OFFSET)))

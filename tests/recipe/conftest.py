@@ -1,0 +1,47 @@
+"""A folder with a task, and recipes written into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_smoke.recipe.faults import RecipeError
+from pytest_smoke.recipe.load import load_cases
+
+GOOD = """\
+task: a_task:Task
+args: {hidden_size: 64}
+full:
+  batch_size: 16
+  grad_accum_steps: 8
+  learning_rate: 5.0e-4
+  warmup_steps: 1000
+  max_steps: 50000
+smoke:
+  max_steps: 2500
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root folder whose module `a_task` has a `Task`."""
+    (tmp_path / "a_task.py").write_text("class Task: ...\n")
+    return tmp_path
+
+
+@pytest.fixture
+def faults(root: Path) -> Callable[..., list[str]]:
+    """Write a recipe as `r.smoke.yaml` and return its faults as `line:col: text`."""
+
+    def of(text: str | bytes, name: str = "r.smoke.yaml") -> list[str]:
+        path = root / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        try:
+            load_cases(path, root=root)
+        except RecipeError as error:
+            return [str(fault).removeprefix(f"{name}:") for fault in error.faults]
+        return []
+
+    return of
