@@ -14,6 +14,8 @@ from pytest_smoke.keys import OUTCOMES
 if TYPE_CHECKING:
     from pytest_smoke.collect.fixture import Smokes
 
+options.refuse_namesake()  # here, because pluggy refuses one module under two names before any hook runs
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)

@@ -16,7 +16,21 @@ _TRAIN = {"train", "training", "trainer", "inner", "metrics", "loss", "value"}
 _LOSS_RANKS = (
     _TRAIN,
     _TRAIN
-    | {"step", "iter", "iteration", "batch", "minibatch", "total", "sum", "all", "overall", "raw", "cur", "current"},
+    | {
+        "step",
+        "iter",
+        "iteration",
+        "batch",
+        "minibatch",
+        "lm",
+        "total",
+        "sum",
+        "all",
+        "overall",
+        "raw",
+        "cur",
+        "current",
+    },
     _TRAIN | {"total", "batch", "step", "avg", "average", "mean", "running"},
     _TRAIN | {"total", "smooth", "smoothed", "ema", "avg", "mean", "epoch"},
 )

@@ -1,4 +1,4 @@
-"""Delimited tables with a header, dense or sparse (Lightning's `metrics.csv` writes several rows a step with empty cells)."""
+"""Delimited tables with a header, dense or sparse: Lightning's `metrics.csv` has several rows a step, with blanks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ def delimiter_of(header: str) -> str | None:
     return best if best in header else None
 
 
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
 def read_csv(text: str) -> Table:
     """The rows below the header. Raises `LogError`."""
     lines = text.splitlines()
@@ -24,6 +32,10 @@ def read_csv(text: str) -> Table:
     delimiter = delimiter_of(lines[skipped]) or ","
     reader = csv.reader(lines[skipped:], delimiter=delimiter, skipinitialspace=True)
     header = [cell.strip() for cell in next(reader)]
+    if all(map(_is_number, header)):
+        raise LogError(
+            "no-header", f"line {skipped + 1} should name the columns, but holds numbers: {lines[skipped][:60]}"
+        )
     notes, rows, odd = [], [], []
     again = 0
     try:
@@ -35,20 +47,20 @@ def read_csv(text: str) -> Table:
                 again += 1
             elif len(cells) < len(header) and line == len(lines) and not text.endswith(("\n", "\r")):
                 notes.append(f"the last line ({line}) is cut off after {len(cells)} of {len(header)} cells: left out")
-            elif len(cells) != len(header):
+            elif len(cells) < len(header) or any(cell.strip() for cell in cells[len(header) :]):
                 odd.append((line, len(cells)))
             else:
-                rows.append(Row(line, dict(zip(header, cells, strict=True))))
+                rows.append(Row(line, dict(zip(header, cells, strict=False))))
     except csv.Error as error:
         raise LogError("unreadable", f"line {skipped + reader.line_num}: {error}") from None
     if odd:
         line, count = odd[0]
         notes.append(
-            f"{len(odd)} lines have not the {len(header)} cells of the header (first: line {line}, with {count}): left out"
+            f"{len(odd)} lines have not the header's {len(header)} cells (first: line {line}, with {count}): left out"
         )
     if again:
         notes.append(f"the header is repeated {again} times inside the log: a run that was started again")
-    if not rows:
+    if len(odd) >= len(rows):
         if odd:
             raise LogError("unreadable", notes[-1])
         raise LogError("header-only", f"the log has a header ({', '.join(header)}) and nothing below it")

@@ -12,7 +12,10 @@ _SHAPES = "a log_history (Hugging Face's trainer_state.json), a list of records,
 
 
 def read_json(text: str) -> Table | None:
-    """The records of a JSON document; None if the text is none. Raises `LogError` for a document of another shape."""
+    """The records of a JSON document; None if the text is none, or a single line of JSON Lines.
+
+    Raises `LogError` for a document of another shape.
+    """
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
@@ -22,6 +25,8 @@ def read_json(text: str) -> Table | None:
         records = document["log_history"]
     elif isinstance(document, list):
         records = document
+    elif isinstance(document, dict) and "\n" not in text.strip() and any(map(_is_number, document.values())):
+        return None
     elif isinstance(document, dict) and (columns := {k: v for k, v in document.items() if isinstance(v, list)}):
         records = _transposed(columns)
     else:
@@ -32,6 +37,10 @@ def read_json(text: str) -> Table | None:
     if not rows:
         raise LogError("empty", "the log's history is empty")
     return Table(rows=rows, notes=notes, unit="entry")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def _transposed(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """Logs of one record a line: JSON Lines, and what trainers print.
 
-Understood in a line: a JSON object (nested keys joined by `/`), alone or after a logger's prefix (fairseq); a Python dict of
-numbers (Hugging Face); else pairs of a name and a number, as `iter 100: loss 2.31, lr 1e-4` (nanoGPT), `lm loss: 2.3E+00 |`
-(Megatron), `Step [100/600], Loss: 2.31`, `loss=2.31`.
+Understood in a line: a JSON object (nested keys joined by `/`), alone or after a logger's prefix (fairseq); a Python
+dict of numbers (Hugging Face); else pairs of a name and a number, as `iter 100: loss 2.31, lr 1e-4` (nanoGPT),
+`lm loss: 2.3E+00 |` (Megatron), `Step [100/600], Loss: 2.31`, `loss=2.31`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _QUALIFIERS = (
     "|running|batch|epoch|ce|kl|nll|aux"
 )
 _PAIR = re.compile(
-    rf"(?<![\w.])((?:(?:{_QUALIFIERS})[ _])?[^\W\d][\w./-]*?)\s*(?:[:=]\s*|\s)\[?\s*({_NUMBER})(?=$|[\s,;:|/)\]}}]|[a-z%])",
+    rf"(?<![\w.])((?:(?:{_QUALIFIERS})[ _])?[^\W\d][\w./-]*?)\s*(?:[:=]\s*|\s)\[?\s*({_NUMBER})"
+    r"(?=$|[\s,;:|/)\]}]|[a-z%])",
     re.IGNORECASE,
 )
 _BRACES = re.compile(r"\{.*\}")

@@ -1,4 +1,4 @@
-"""Any log: which reader, and which files of a folder are logs. The format is told by content; a name ending in .csv or .tsv decides."""
+"""Any log: which reader, and which files of a folder are logs. Content tells the format, unless it is named .csv."""
 
 from __future__ import annotations
 
@@ -34,14 +34,16 @@ KNOWN_NAMES = (
 )
 """What a folder is searched for, beside TensorBoard event files."""
 
+_NUMBER_IN_HEADER = re.compile(r"(?:^|[\s:=])[-+]?\.?\d")
+"""`iter 0: loss 4.1, time 12ms` has a comma too."""
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
 def find(path: str) -> list[str]:
     """The logs in a folder, in order of their names, or `path` itself. Raises `LogError` if the folder holds none.
 
-    A folder of TensorBoard event files is one log. Of the trainer states in a folder's checkpoints only the newest counts:
-    each holds all of those before.
+    A folder of TensorBoard event files is one log. Of the trainer states in a folder's checkpoints only the newest
+    counts: it holds the others' history.
     """
     if path == STDIN or not os.path.isdir(path):
         return [path]
@@ -75,7 +77,7 @@ def read(path: str, names: Names | None = None) -> Log:
     names = names or Names()
     if path != STDIN and (os.path.isdir(path) or tensorboard.MARK in os.path.basename(path)):
         return points_of(path, tensorboard.read_events(Path(path)), names)
-    return read_text(path, _text(path), names)
+    return read_text(path, text_of(path), names)
 
 
 def read_text(path: str, text: str, names: Names) -> Log:
@@ -83,16 +85,12 @@ def read_text(path: str, text: str, names: Names) -> Log:
     return points_of(path, _table(path, text), names)
 
 
-def _text(path: str) -> str:
+def text_of(path: str) -> str:
+    """The text of a log. Raises `LogError` if it cannot be read or is binary."""
     try:
         content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
     except OSError as error:
         raise LogError("unreadable", f"cannot be read: {error.strerror}") from None
-    return decoded(content)
-
-
-def decoded(content: bytes) -> str:
-    """The text of a log file. Raises `LogError` for a binary one."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # what PowerShell's `>` writes
         return content.decode("utf-16", errors="replace")
     if b"\0" in content[:4096]:
@@ -105,15 +103,18 @@ def _table(path: str, text: str) -> Table:
         raise LogError("empty", "the log is empty")
     if path.lower().endswith((".csv", ".tsv")):
         return read_csv(text)
-    if text.lstrip()[0] in "{[":
-        table = None if is_json_lines(text) else read_json(text)
-        if table is not None:
+    first = text.lstrip()[0]
+    if first in "{[":
+        several = is_json_lines(text) and "\n" in text.strip()
+        if not several and (table := read_json(text)) is not None:
             return table
+        if first == "{":
+            return read_lines(text)
     return read_csv(text) if _looks_like_csv(text) else read_lines(text)
 
 
 def _looks_like_csv(text: str) -> bool:
-    """Whether the first line is a header: cells without numbers, one of them known, and as many cells in the second line."""
+    """Whether the first line is a header with a known name in it, and the second has as many cells."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")][:2]
     if not lines or (delimiter := delimiter_of(lines[0])) is None:
         return False
@@ -121,4 +122,6 @@ def _looks_like_csv(text: str) -> bool:
     known = dict.fromkeys(cells, 1)
     if not (columns.step_column(known) or columns.epoch_column(known) or any(map(columns.is_component, cells))):
         return False
-    return not re.search(r"[:=]\s*[\d.]", lines[0]) and all(line.count(delimiter) >= len(cells) - 1 for line in lines)
+    return not any(map(_NUMBER_IN_HEADER.search, cells)) and all(
+        line.count(delimiter) >= len(cells) - 1 for line in lines
+    )

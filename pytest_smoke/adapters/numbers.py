@@ -15,7 +15,10 @@ from pytest_smoke.adapters.log import Cell, LogError, Names, Table
 _TENSOR = re.compile(r"tensor\(\s*([^,()\s]+)\s*[,)]")
 _BLANK = {"", "none", "null", "n/a", "na", "-", "--"}
 _RARE = 0.1
-"""An explicit null among fewer of its like than this is a NaN; more of them mean that the column is logged now and then."""
+"""Nulls up to this share of the losses are NaNs; more of them mean that the loss is logged now and then."""
+
+_SUMMARY = ("train_runtime", "train_samples_per_second")
+"""Hugging Face closes a log with a record that has these; its `train_loss` is the mean of the run."""
 
 
 def number(cell: Cell) -> float | None:
@@ -49,14 +52,13 @@ class Numbers:
 
 
 def read_numbers(table: Table) -> Numbers:
+    """The numbers in the records."""
     rows: list[tuple[int, dict[str, float | None]]] = []
     nulls: set[tuple[int, str]] = set()
     counts: Counter[str] = Counter()
     texts: dict[str, tuple[int, str, int]] = {}
     for line, cells in table.rows:
-        if (
-            "train_runtime" in cells or "total_flos" in cells
-        ):  # Hugging Face's closing summary: its train_loss is a mean
+        if all(cells.get(name) for name in _SUMMARY):
             continue
         read: dict[str, float | None] = {}
         for name, cell in cells.items():
@@ -76,6 +78,8 @@ def read_numbers(table: Table) -> Numbers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
+    """Which column is what; None where the log has none."""
+
     loss: str
     lr: str | None
     step: str | None
@@ -86,6 +90,7 @@ class Columns:
 
 
 def choose(numbers: Numbers, names: Names, notes: list[str]) -> Columns:
+    """The columns that were named or that are recognised. Raises `LogError`."""
     counts = numbers.counts
     known = list(dict.fromkeys([*counts, *numbers.texts]))
     if names.loss is not None:
@@ -101,15 +106,20 @@ def choose(numbers: Numbers, names: Names, notes: list[str]) -> Columns:
     else:
         lr, more = columns.lr_column(counts)
         notes += more
-    with_loss = Counter(name for _, row in numbers.rows if loss in row for name in row if row[name] is not None)
-    step = columns.named(names.step, "--step", known) if names.step is not None else columns.step_column(with_loss)
+    with_loss = [row for _, row in numbers.rows if loss in row]
+    filled = Counter(name for row in with_loss for name, value in row.items() if value is not None)
+    fractions = {
+        name for row in with_loss for name, value in row.items() if value is not None and not value.is_integer()
+    }
+    whole = {name: count for name, count in filled.items() if name not in fractions}
+    step = columns.named(names.step, "--step", known) if names.step is not None else columns.step_column(whole)
     grad_norm, probe = columns.grad_norm_column(counts), columns.probe_column(counts)
     taken = {loss, lr, step, grad_norm, probe}
     return Columns(
         loss=loss,
         lr=lr,
         step=step,
-        epoch=columns.epoch_column(with_loss),
+        epoch=columns.epoch_column(filled),
         grad_norm=grad_norm,
         probe=probe,
         terms=[name for name in counts if name not in taken and columns.is_component(name)],
@@ -117,20 +127,21 @@ def choose(numbers: Numbers, names: Names, notes: list[str]) -> Columns:
 
 
 def complain_of_texts(numbers: Numbers, chosen: Columns, unit: str, notes: list[str]) -> None:
+    """Note the texts in columns that are read; in the loss itself, raise `LogError`."""
     for name, (line, text, often) in numbers.texts.items():
         where = f"{unit} {line}: {name!r} is {text[:40]!r}, not a number"
-        if name in (chosen.loss, chosen.step):
+        if name == chosen.loss:
             raise LogError("not-a-number", f"{where}" + (f" (and {often - 1} more such cells)" if often > 1 else ""))
-        if name in (chosen.lr, chosen.grad_norm, chosen.probe, *chosen.terms) and numbers.counts[name]:
+        if name in (chosen.step, chosen.lr, chosen.grad_norm, chosen.probe, *chosen.terms) and numbers.counts[name]:
             notes.append(f"{where}; {often} such cells were left out")
 
 
 def settle_blanks(numbers: Numbers, chosen: Columns, unit: str, notes: list[str]) -> None:
     """Write NaN into the loss cells whose blank or null stands for one.
 
-    JSON has no NaN, and pandas writes one as nothing; but a sparse log leaves cells blank too. A blank can only be a NaN in a row
-    that otherwise has the columns of a row with a loss. It is one if the log ends in such rows (for a blank: two or more, and
-    no longer run of them came before), or if it is an explicit null and such rows are rare.
+    JSON has no NaN, and pandas writes one as nothing; but a sparse log leaves cells blank too. A blank can only be
+    a NaN in a row that otherwise has the columns of a row with a loss. A null is one if such rows are rare, or end
+    the log; a blank if two or more of them end a log in which they are rare.
     """
     vague = {chosen.loss, chosen.grad_norm}
 
@@ -157,8 +168,6 @@ def settle_blanks(numbers: Numbers, chosen: Columns, unit: str, notes: list[str]
         notes.append(
             f"{unit} {nans[0][0]}: the loss is {kind} where others have one; {len(nans)} such cells were read as NaN"
         )
-    elif inner and rare or tail:
+    elif (inner and rare) or tail:
         first = (inner + tail)[0][0]
         notes.append(f"{len(inner) + len(tail)} records have no loss (first: {unit} {first}) and were left out")
-
-

@@ -1,4 +1,4 @@
-"""From the records of a log to its points: columns, numbers, blanks, restarts, duplicates. Every choice leaves a note."""
+"""From the records of a log to its points: steps, restarts, duplicates, gaps. Every choice leaves a note."""
 
 from __future__ import annotations
 
@@ -95,11 +95,12 @@ class _Repeats:
 
     def notes(self) -> Iterator[str]:
         if self.duplicates:
-            yield f"{len(self.duplicates)} steps are logged twice (first: {self.duplicates[0]}): the newest values were kept"
+            first = self.duplicates[0]
+            yield f"{len(self.duplicates)} losses are of a step logged before (first: {first}): the newest were kept"
         for before, back, dropped in self.restarts[:3]:
             yield (
-                f"steps go back from {before} to {back}, as in a resumed run: the {dropped} older points from step {back} on "
-                "were cut, the newer ones kept"
+                f"steps go back from {before} to {back}, as in a resumed run: "
+                f"the {dropped} older points from step {back} on were cut, the newer ones kept"
             )
         if len(self.restarts) > 3:
             yield f"steps go back {len(self.restarts)} times in all; each time the newer values were kept"
@@ -131,8 +132,8 @@ def _sequence(stepped: Iterable[Stepped], chosen: Columns, notes: list[str]) -> 
     if len(repeats.restarts) > max(3, _MIXED * total):
         raise LogError(
             "steps-unordered",
-            f"steps go back {len(repeats.restarts)} times in {total} points (first: from {repeats.restarts[0][0]} to "
-            f"{repeats.restarts[0][1]}): several runs or ranks in one log; split it, or name another column with --step",
+            f"steps go back {len(repeats.restarts)} times in {total} points, first from {repeats.restarts[0][0]} to "
+            f"{repeats.restarts[0][1]}: several runs or ranks in one log; split it, or name another column with --step",
         )
     notes += repeats.notes()
     return _as_points(merged, waiting, chosen)

@@ -93,9 +93,9 @@ def show(line: Line, form: str, out: TextIO) -> None:
         print(json.dumps({**wire, "points": line.points}, allow_nan=False), file=out, flush=True)
         return
     reason = f" ({line.reason})" if line.reason else ""
-    print(f"{line.log}: {line.verdict}{reason}: {line.text}", file=out, flush=True)
-    for note in line.notes:
-        print(f"    {note}", file=out, flush=True)
+    text = "\n    ".join([f"{line.log}: {line.verdict}{reason}: {line.text}", *line.notes])
+    encoding = out.encoding or "utf-8"  # a column's name need not be printable on this terminal
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=out, flush=True)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -53,7 +53,7 @@ class SmokeItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where the item comes from."""
-        return self.path, None, self.name
+        return self.path, None, f"{self.case.path}: {self.name}"
 
 
 def conduct_for(item: pytest.Item, case: Case, *, device: str, id: str) -> Conducted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_smoke.conduct.stand import Stand
 from pytest_smoke.judge.finding import Finding
@@ -38,7 +38,8 @@ def run_in_child(plan: RunPlan, stand: Stand, timeout_seconds: float | None, wat
             return Ran(finding=_broke(stand, "hang", text), output=child.last_lines())
         if stand.crashed is None and stand.ended is None:
             return Ran(finding=_broke(stand, "crash", "the run's process left without a word"), output=child.last_lines())
-    return _ran(stand)
+        ran = _ran(stand)
+        return replace(ran, output=child.last_lines()) if stand.crashed is not None else ran
 
 
 def run_here(plan: RunPlan, stand: Stand, watch: Watch | None) -> Ran:
@@ -48,7 +49,7 @@ def run_here(plan: RunPlan, stand: Stand, watch: Watch | None) -> Ran:
     try:
         rehearse(plan, _Here(stand, watch))
     except Exception as error:
-        stand.receive([crash_of(error)])
+        stand.receive([crash_of(error, plan.root)])
         ran = _ran(stand)
         return Ran(finding=ran.finding, output=ran.output, error=error)
     return _ran(stand)
@@ -73,7 +74,7 @@ class _Here:
 
 
 def _listen(child: Child, stand: Stand, timeout_seconds: float | None, watch: Watch | None) -> None:
-    while records := child.receive(timeout_seconds):
+    while (records := child.receive(timeout_seconds)) is not None:
         stand.receive(records)
         word = stand.word()
         if word is not None:
@@ -92,6 +93,6 @@ def _ran(stand: Stand) -> Ran:
 
 def _broke(stand: Stand, reason: str, text: str, place: str = "") -> Finding:
     last = stand.steps - 1 if stand.steps else None
-    when = "before the first step" if last is None else f"after step {last}"
+    when = "before its first step was reported" if last is None else f"after step {last}"
     at = f" at {place}" if place else ""
     return Finding(id="run", status="fail", reason=reason, text=f"{text}{at}, {when}", step=last, data={"place": place})

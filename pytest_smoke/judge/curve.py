@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import exp, isfinite, log
 from typing import Any, Literal
 from statistics import median
 
@@ -12,6 +12,14 @@ from pytest_smoke.judge.spike import Spike
 from pytest_smoke.judge import trend as T
 from pytest_smoke.judge.trend import Trend
 MIN_BLOCKS=16
+EARLY=1000
+SPIKE=True
+DIV=True
+DIVMAX=False
+HEAD_MIN=5
+HEAD_DIV=40
+HEAD_LOG=True
+HEAD_Z=3
 PROBE_SIZE=1
 PROBE_BLOCKS=400
 PROBE_GATES=5.0
@@ -44,13 +52,13 @@ class CurveJudge:
         self._latched: Judgement | None = None
         self._planned = planned_points
         self._trends = [Trend(planned_points)]
-        if planned_points >= 1000:
+        if planned_points >= EARLY:
             self._trends.append(Trend(planned_points // 10))
         self._probe = None
         self._spike = Spike(planned_points)
         self._points = 0
         self._heads: list[float] = []
-        self._head = max(5, min(25, planned_points // 40))
+        self._head = max(HEAD_MIN, min(25, planned_points // HEAD_DIV))
         self._high = float("inf")
         self._bits = 0
         self._three = 0
@@ -83,12 +91,18 @@ class CurveJudge:
             self._heads.append(loss)
             if self._points == self._head:
                 self._level = median(self._heads)
+                mad = median([abs(v - self._level) for v in self._heads])
+                z = HEAD_Z * 1.4826 * 1.2533 * (2 / self._head) ** 0.5
+                self._div = self._level + max(0.3 * abs(self._level), z * mad)
+                if HEAD_LOG and min(self._heads) > 0:
+                    mad = median([abs(log(v / self._level)) for v in self._heads])
+                    self._div = max(self._div, self._level * exp(min(z * mad, 50)))
         else:
-            self._bits = (self._bits << 1 | (loss > self._level + 0.3 * abs(self._level))) & self._mask
-            self._three = self._three + 1 if loss > 3 * self._level else 0
+            self._bits = (self._bits << 1 | (DIV and loss > self._div)) & self._mask
+            self._three = self._three + 1 if DIV and loss > max(3 * self._level, max(self._heads) if DIVMAX else 0) else 0
             if self._bits.bit_count() * 2 > self._head or self._three >= 3:
                 return self._unstable("divergence", step, "", "loss")
-        if self._spike.add(loss, self._trends[0].progress):
+        if SPIKE and self._spike.add(loss, self._trends[0].progress):
             return self._unstable("spike", step, "", "loss")
         rise = self._trends[0].add(step, loss)
         if rise:

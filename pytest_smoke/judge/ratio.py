@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import isfinite
 from statistics import median
 
 from pytest_smoke.judge.finding import Finding
@@ -37,12 +38,14 @@ def grad_ratio(probes: Sequence[TermNorms], bounds: Mapping[str, Sequence[float]
     Declared pairs bound the ratio of raw norms and can fail. Where none is declared, weighted norms, which are what
     pulls, only warn. None if there is nothing to compare: one term, and no pair declared.
     """
-    counted = [probe for probe in probes if probe.step >= from_step] or list(probes)
+    whole = [probe for probe in probes if all(map(isfinite, probe.raw.values()))]  # a loss scaler skipped the others
+    counted = [probe for probe in whole if probe.step >= from_step] or whole
     terms = list(counted[0].raw) if counted else []
     if not bounds:
         return _undeclared(counted, terms) if len(terms) > 1 else None
     if not counted:
-        return Finding(id="grad-ratio", status="not-checked", reason="no-probe", text="no gradient probe was taken")
+        text = f"{len(probes)} gradient probes were taken, none of them finite"
+        return Finding(id="grad-ratio", status="not-checked", reason="no-probe", text=text)
     unknown = sorted({term for pair in bounds for term in pair.split("/") if term not in terms})
     if unknown:
         text = f"checks.grad_ratio names {', '.join(unknown)}; the loss terms probed are {', '.join(terms)}"
@@ -74,12 +77,12 @@ def read(above: str, below: str, ratio: float) -> str:
     if not ratio < DOMINATED:  # infinite and NaN too
         return (
             f"{above} dominates: its gradient is {_g(ratio)}x that of {below}; "
-            f"reduce the weight of {above} drastically, or train on {below} alone"
+            f"reduce the weight of {above} drastically, or drop one of the two"
         )
     if ratio < COLLAPSED:
         return (
             f"{above} has collapsed: its gradient is {_g(ratio)}x that of {below}, so the objectives have decoupled; "
-            f"train on {below} alone, or give them separate optimizers"
+            f"drop one of the two, or give them separate optimizers"
         )
     if BALANCED[0] <= ratio <= BALANCED[1]:
         return f"{above} and {below} are balanced ({_g(ratio)}x): the cause is elsewhere (capacity, data, LR schedule)"

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from math import exp, log, sqrt
 from statistics import median
 
-BLOCKS = 40
+BLOCKS = 80
+MIN_BLOCKS_WANTED = 30
 MIN_BLOCK = 5
 CLIP_MADS = 5.0
-SPANS = (1, 2, 4, 8, 16)
+SPANS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 NOISE_BLOCKS = 16
 SIGMAS = 4.5
 LEVEL_GATE = 0.02
 PROGRESS_GATE = 0.01
+GATE_CAP = 1.0
+GATE_FLOOR = 0.001
+TOPB = 0
 POWER = 1.25
 SEEN_LEVEL = 0.10
 SEEN_PROGRESS = 0.10
@@ -98,7 +102,7 @@ class Trend:
     def __init__(self, planned: int, blocks=None, min_block=None, spans=None, gates=1.0, sigmas=None) -> None:
         self._sigmas = sigmas or SIGMAS
         self._gates = gates
-        self.size = max(min_block or MIN_BLOCK, round(planned / (blocks or BLOCKS)))
+        self.size = max(min_block or min(MIN_BLOCK, max(2, planned // MIN_BLOCKS_WANTED)), round(planned / (blocks or BLOCKS)))
         self._values: list[float] = []
         self._first_step = 0
         self._linear = Blocks(spans)
@@ -126,6 +130,8 @@ class Trend:
         mean = self._linear.means[-1]
         if len(self._steps) == 1:
             self.top = mean
+        if TOPB and len(self._steps) <= TOPB:
+            self.top = median(self._linear.means)
         self.low = min(self.low, mean)
         self.progress = self.top - self.low
         rise = self._test(self._linear, False)
@@ -157,7 +163,7 @@ class Trend:
         return found
 
     def gate(self, trough: float) -> float:
-        return self._gates * max(LEVEL_GATE * abs(trough), PROGRESS_GATE * self.progress)
+        return self._gates * max(LEVEL_GATE * abs(trough), min(PROGRESS_GATE * self.progress, (GATE_CAP if self._gates == 1 else 1e99) * (abs(trough)+1e-99)), GATE_FLOOR * self.progress)
 
     def seen(self) -> float:
         """Smallest sustained rise that would have been seen, over what must be seen."""

@@ -34,7 +34,7 @@ class Case:
 
     @property
     def declared(self) -> dict[str, Any]:
-        """The full run's settings that the smoke names itself, by key, equal or not; only `grad_clip_norm` may be null."""
+        """Settings of the full run that the smoke names itself, equal or not; only `grad_clip_norm` may be null."""
         smoke = self.recipe.smoke
         named = {key: getattr(smoke, key) for key in Settings.model_fields if key in smoke.model_fields_set}
         return {key: value for key, value in named.items() if value is not None or key == "grad_clip_norm"}

@@ -75,6 +75,11 @@ _MODELS: dict[Keys, type[Frozen]] = {
     ("requires",): Requires,
 }
 
+
+def _bound(number: float) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)
+
+
 _ALLOWED: dict[str, Callable[[dict[str, Any]], str]] = {
     "int_type": lambda _: "a whole number",
     "float_type": lambda _: "a number",
@@ -84,9 +89,9 @@ _ALLOWED: dict[str, Callable[[dict[str, Any]], str]] = {
     "model_type": lambda _: "a mapping",
     "dict_type": lambda _: "a mapping",
     "list_type": lambda _: "a list",
-    "greater_than": lambda ctx: f"greater than {ctx['gt']:g}",
-    "greater_than_equal": lambda ctx: f"{ctx['ge']:g} or more",
-    "less_than_equal": lambda ctx: f"{ctx['le']:g} or less",
+    "greater_than": lambda ctx: f"greater than {_bound(ctx['gt'])}",
+    "greater_than_equal": lambda ctx: f"{_bound(ctx['ge'])} or more",
+    "less_than_equal": lambda ctx: f"{_bound(ctx['le'])} or less",
     "literal_error": lambda ctx: str(ctx["expected"]).replace("'", ""),
 }
 

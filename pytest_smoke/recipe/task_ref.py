@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from importlib.machinery import SOURCE_SUFFIXES, ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 
 from pytest_smoke.recipe.explain import nearest
@@ -21,13 +21,15 @@ def task_fault(task: str, root: Path) -> str | None:
     folder = os.path.abspath(root)
     try:
         source = _source(module, folder, tuple(sys.path))
-        state = os.stat(source) if source else None
+        if source is not None and not os.path.exists(source):
+            _source.cache_clear()  # the file went away since it was found
+            source = _source(module, folder, tuple(sys.path))
+        if source is None:
+            return None
+        state = os.stat(source)
     except _NotFoundError as error:
         return str(error)
     except OSError:
-        _source.cache_clear()  # the file went away since it was found
-        return task_fault(task, root)
-    if source is None or state is None:
         return None
     outcome = _names(source, state.st_mtime_ns, state.st_size)
     if isinstance(outcome, str):
@@ -53,7 +55,7 @@ def _source(module: str, folder: str, _sys_path: tuple[str, ...]) -> str | None:
         raise _NotFoundError(wrong)
     if spec.origin is None:
         raise _NotFoundError(f"task module {module} is a folder without __init__.py; name a module in it")
-    return spec.origin if spec.has_location and spec.origin.endswith(tuple(SOURCE_SUFFIXES)) else None
+    return spec.origin if isinstance(spec.loader, SourceFileLoader) else None
 
 
 def _find(module: str, folder: str) -> tuple[ModuleSpec | None, str | None]:
@@ -61,8 +63,14 @@ def _find(module: str, folder: str) -> tuple[ModuleSpec | None, str | None]:
     parts = module.split(".")
     spec = PathFinder.find_spec(parts[0], [folder, *sys.path]) or _elsewhere(parts[0])
     for depth, part in enumerate(parts[1:], start=1):
-        if spec is None or spec.submodule_search_locations is None:
+        if spec is None:
             break
+        if spec.submodule_search_locations is None:
+            parent = ".".join(parts[:depth])
+            return (
+                None,
+                f"task module {module} is not found: {parent} is a module, not a package that could hold {part}",
+            )
         # The tail alone: a namespace package's dotted name would be looked up in sys.modules, where its parent is not.
         locations = list(spec.submodule_search_locations)
         spec = PathFinder.find_spec(part, locations)

@@ -98,7 +98,7 @@ class _TooMuchError(Exception):
 
 
 class _Loader(_Base):  # type: ignore[misc]
-    """Composes nodes only. Tags say plain or quoted, which is all that `read_plain` needs and 3x cheaper to find."""
+    """Composes nodes only; their tags say plain or quoted, which is all that `read_plain` needs."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
@@ -147,6 +147,8 @@ class _Reader:
         if self._nodes > MAX_NODES:
             what = f"aliases expand to more than {MAX_NODES} keys and values; a recipe needs some 100"
             raise _TooMuchError(node, what)
+        if len(self._open) >= MAX_DEPTH:
+            raise _TooMuchError(node, f"aliases nest more than {MAX_DEPTH} levels; a recipe needs fewer than 10")
         self._open.add(id(node))
         data = self._mapping(node) if isinstance(node, MappingNode) else [self.value(item) for item in node.value]
         self._open.discard(id(node))

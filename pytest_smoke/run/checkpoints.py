@@ -5,8 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-SLOTS = 6
-"""Checkpoints kept. With ages that about double, six of them reach back over half the window."""
+LEVELS = 4
+"""Ages that are kept beside the newest and the first: 1, 2-3, 4-7 and 8-15 checkpoints old."""
+SLOTS = LEVELS + 2
+
+
+def kept_numbers(newest: int) -> set[int]:
+    """Which checkpoints of 0 to `newest` are kept: for any delay up to 8 of them, one at most four times as old.
+
+    At level j the one before the last multiple of 2^j. What a level needs next, the level below still has.
+    """
+    return {0, newest} | {max(0, ((newest >> level) - 1) << level) for level in range(LEVELS)}
 
 
 class Checkpoints:
@@ -18,33 +27,29 @@ class Checkpoints:
 
     def __init__(self, model: nn.Module) -> None:
         self._live = [t.detach() for t in (*model.parameters(), *model.buffers())]
-        self._kept: list[tuple[int, list[Tensor]]] = []
+        self._kept: dict[int, tuple[int, list[Tensor]]] = {}
+        self._saved = 0
 
     @property
     def steps(self) -> list[int]:
         """Steps that are kept, oldest first."""
-        return [step for step, _ in self._kept]
+        return [step for step, _ in self._kept.values()]
 
     def save(self, step: int) -> None:
         """Keep the weights as they are before `step`."""
-        slot = self._slot(step)
+        number, self._saved = self._saved, self._saved + 1
+        wanted = kept_numbers(number)
+        free = [self._kept.pop(old)[1] for old in list(self._kept) if old not in wanted]
+        slot = free[0] if free else [torch.empty(t.shape, dtype=t.dtype, pin_memory=t.is_cuda) for t in self._live]
         for copy, live in zip(slot, self._live, strict=True):
             copy.copy_(live, non_blocking=True)
-        self._kept.append((step, slot))
+        self._kept[number] = (step, slot)
 
     def restore(self, step: int) -> int:
         """Load the newest checkpoint at or before `step` (the oldest, where all are newer); returns its step."""
-        older = [kept for kept in self._kept if kept[0] <= step]
-        found, slot = older[-1] if older else self._kept[0]
+        older = [kept for kept in self._kept.values() if kept[0] <= step]
+        found, slot = older[-1] if older else next(iter(self._kept.values()))
         with torch.no_grad():
             for copy, live in zip(slot, self._live, strict=True):
                 live.copy_(copy)
         return found
-
-    def _slot(self, step: int) -> list[Tensor]:
-        if len(self._kept) < SLOTS:
-            return [torch.empty(t.shape, dtype=t.dtype, pin_memory=t.is_cuda) for t in self._live]
-        # Drop the one whose loss leaves the smallest gap for its age: that keeps ages about geometric.
-        ages = [step - kept for kept, _ in self._kept]
-        gaps = [(ages[i - 1] - ages[i + 1]) / ages[i] for i in range(1, SLOTS - 1)]
-        return self._kept.pop(1 + gaps.index(min(gaps)))[1]

@@ -41,8 +41,8 @@ class Child:
     def __init__(self, process: BaseProcess, connection: Connection, output: Path) -> None:
         self._process, self._connection, self._output = process, connection, output
 
-    def receive(self, timeout_seconds: float | None) -> list[Record]:
-        """The next records; empty when the child has left in peace. Raises Silent after the timeout, and Gone."""
+    def receive(self, timeout_seconds: float | None) -> list[Record] | None:
+        """The next records; None when the child has left in peace. Raises Silent after the timeout, and Gone."""
         if not wait([self._connection], timeout_seconds):
             raise Silent
         try:
@@ -50,7 +50,7 @@ class Child:
         except (EOFError, ConnectionResetError):
             self._process.join(GRACE_SECONDS)
             if self._process.exitcode == 0:
-                return []
+                return None
             raise Gone(_ending(self._process.exitcode)) from None
         return records
 
@@ -92,7 +92,7 @@ def accelerators() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="smoke-") as folder:
         child = _start(_describe_in_child, None, output=Path(folder) / "output")
         try:
-            found: list[Any] = child.receive(None)
+            found: list[Any] = child.receive(None) or []
         except Gone as error:
             raise Gone(f"{error}\n{child.last_lines()}") from None
         finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Protocol
 
@@ -10,7 +12,7 @@ import torch
 
 from pytest_smoke import schedules
 from pytest_smoke.run.checkpoints import Checkpoints
-from pytest_smoke.run.device import device_name, quiet, to_device
+from pytest_smoke.run.device import device_name, quiet, seed_all, to_device
 from pytest_smoke.run.gradients import reading
 from pytest_smoke.run.plan import RunPlan
 from pytest_smoke.run.readback import Readback
@@ -21,6 +23,8 @@ from pytest_smoke.run.updates import compare, snapshot
 
 CHUNK_SECONDS = 0.1
 """Records are read back and sent about this often: quick enough to stop a doomed run, rare enough to cost nothing."""
+AUTOPSY_SEED_OFFSET = 2_000_003
+"""Added to the seed for the batches of the probe on the last good checkpoint."""
 CHUNK_STEPS = 64
 """... and after this many steps at the latest."""
 
@@ -42,17 +46,22 @@ class Loop:
         self._plan, self._task, self._device, self._channel = plan, task, device, channel
         self._stepper = Stepper(plan, task, device)
         self._schedule = schedules.named(plan.lr_schedule, plan.warmup_steps, plan.max_steps)
-        self._ranks = [
-            iter(task.batches(plan.batch_size, seed=plan.seed, rank=rank, world_size=plan.world_size))
-            for rank in range(plan.world_size)
-        ]
+        self._ranks = self._sampled(plan.seed)
         self._probe_batch = to_device(probe_batch_of(task, seed=plan.seed), device)
         self._readback = Readback(device)
         self._checkpoints = Checkpoints(self._stepper.model)
         self._train_seconds = 0.0
 
     def run(self) -> None:
-        """Train, report, and obey the parent."""
+        """Train, report, and obey the parent. What was seen is reported before an exception passes through."""
+        try:
+            self._run()
+        except Exception:
+            with contextlib.suppress(Exception):  # after a device error nothing can be read back
+                self._channel.send(self._readback.flush(wait=True))
+            raise
+
+    def _run(self) -> None:
         before = snapshot(self._stepper.model)
         self._channel.send([self._started()])
         batches = self._draw()
@@ -78,6 +87,10 @@ class Loop:
         self._readback.put(partial(_step_record, step, self._plan.learning_rate * multiplier, terms), row)
         if gram is not None:
             self._readback.put(partial(reading, step, terms, stepper.weights), gram)
+
+    def _sampled(self, seed: int) -> list[Iterator[Any]]:
+        size, ranks = self._plan.batch_size, self._plan.world_size
+        return [iter(self._task.batches(size, seed=seed, rank=rank, world_size=ranks)) for rank in range(ranks)]
 
     def _draw(self) -> list[Any]:
         """One step's micro-batches: the ranks take turns, as data-parallel ranks would side by side."""
@@ -143,6 +156,8 @@ class Loop:
         if len(terms) < 2:
             return
         step = self._checkpoints.restore(stop.last_good_step)
+        seed_all(self._plan.seed)  # how far the run got before it heard must not show in what is found
+        self._ranks = self._sampled(self._plan.seed + AUTOPSY_SEED_OFFSET)
         gradients, _ = self._stepper.differentiate(self._draw())
         self._readback.put(
             partial(reading, step, terms, self._stepper.weights, autopsy=True), self._stepper.gram(gradients)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import importlib
 import os
 import signal
 import sys
+import threading
 import traceback
-from multiprocessing.connection import Connection
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import torch
@@ -23,7 +24,6 @@ from pytest_smoke.run.task import TaskError, load_task
 
 TRACEBACK_LINES = 30
 """Newest lines of a traceback that are kept."""
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class PipeChannel:
@@ -57,17 +57,18 @@ def rehearse(plan: RunPlan, channel: Channel) -> None:
     Loop(plan, load_task(plan.task, plan.args), device, channel).run()
 
 
-def crash_of(error: BaseException) -> Crashed:
-    """The record of an exception: what, where in the user's code, and the newest lines of the traceback."""
-    text = f"{type(error).__name__}: {error}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not _is_library(frame.filename)] or frames
-    lines = "".join(traceback.format_exception(error)).splitlines()[-TRACEBACK_LINES:]
+def crash_of(error: BaseException, root: str) -> Crashed:
+    """The record of an exception: what, where in the user's code, and the traceback from there on."""
+    own = [frame for frame in traceback.walk_tb(error.__traceback__) if not _is_library(frame[0].f_code.co_filename)]
+    place = ""
+    if own:
+        path, line = Path(own[-1][0].f_code.co_filename), own[-1][1]
+        place = f"{path.relative_to(root) if path.is_relative_to(root) else path}:{line}"
     return Crashed(
         reason=_reason(error),
-        text=str(error) if isinstance(error, TaskError) else text,
-        place=f"{own[-1].filename}:{own[-1].lineno}" if own else "",
-        traceback="\n".join(lines),
+        text=str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}",
+        place=place,
+        traceback="" if isinstance(error, TaskError) else _traceback(error),
     )
 
 
@@ -80,9 +81,10 @@ def child_main(plan: RunPlan, connection: Connection, output: str, environment: 
     except (BrokenPipeError, EOFError):  # the parent is gone, and nobody is left to tell
         return
     except Exception as error:
-        traceback.print_exc()
+        crash = crash_of(error, plan.root)
+        print(crash.traceback, file=sys.stderr)
         with contextlib.suppress(BrokenPipeError):
-            channel.send([crash_of(error)])
+            channel.send([crash])
 
 
 def describe_main(connection: Connection, output: str, environment: dict[str, str]) -> None:
@@ -94,8 +96,7 @@ def describe_main(connection: Connection, output: str, environment: dict[str, st
 def _settle(output: str, environment: dict[str, str]) -> None:
     """Own process group, own streams, the parent's environment; and never outlive the parent."""
     os.setsid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_follow_parent, daemon=True).start()
     sink = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):
         os.dup2(sink, stream)
@@ -106,6 +107,23 @@ def _settle(output: str, environment: dict[str, str]) -> None:
     faulthandler.enable(sys.stderr)
     os.environ.clear()
     os.environ.update(environment)
+
+
+def _follow_parent() -> None:
+    """Die with pytest. The fork server cannot see to it: it lives as long as any of its children."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.killpg(0, signal.SIGKILL)
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback without the frames above the user's own, newest lines only."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_next is not None and _is_library(tb.tb_frame.f_code.co_filename):
+        tb = tb.tb_next
+    lines = "".join(traceback.format_exception(type(error), error, tb)).splitlines()
+    return "\n".join(lines[-TRACEBACK_LINES:])
 
 
 def _reason(error: BaseException) -> str:

@@ -10,19 +10,6 @@ import pytest
 from pytest_smoke.recipe.faults import RecipeError
 from pytest_smoke.recipe.load import load_cases
 
-GOOD = """\
-task: a_task:Task
-args: {hidden_size: 64}
-full:
-  batch_size: 16
-  grad_accum_steps: 8
-  learning_rate: 5.0e-4
-  warmup_steps: 1000
-  max_steps: 50000
-smoke:
-  max_steps: 2500
-"""
-
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:

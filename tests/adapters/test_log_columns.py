@@ -1,0 +1,136 @@
+"""Which column is what."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_smoke.adapters import columns
+from pytest_smoke.adapters.log import LogError
+
+LOSSES = """
+loss Loss train_loss train/loss loss/train Train/Loss train.loss trainLoss trainloss training_loss loss_total total_loss
+TotalLoss train_loss_step train_loss_epoch batch_loss avg_loss train_total_loss metrics/train/loss train_inner_loss
+smoothed_loss
+"""
+NOT_LOSSES = """
+val_loss validation_loss eval_loss eval/loss loss/val valid_loss test_loss dev_loss best_loss valLoss loss_scale
+aux_loss loss_ce gloss accuracy ppl lr step epoch
+"""
+
+
+@pytest.mark.parametrize("name", LOSSES.split())
+def test_a_training_loss_is_recognised(name: str) -> None:
+    """The usual names of a training loss are taken without a note."""
+    assert columns.loss_column({"step": 9, name: 9, "val_loss": 9, "lr": 9}) == (name, [])
+
+
+@pytest.mark.parametrize("name", NOT_LOSSES.split())
+def test_other_columns_are_no_training_loss(name: str) -> None:
+    """Validation losses, terms and all else do not displace the training loss."""
+    assert columns.loss_column({name: 9, "train/loss": 9})[0] == "train/loss"
+
+
+@pytest.mark.parametrize(
+    ("counts", "chosen"),
+    [
+        ({"train_loss_epoch": 90, "train_loss_step": 90}, "train_loss_step"),
+        ({"smooth_loss": 90, "loss": 90}, "loss"),
+        ({"avg_loss": 90, "total_loss": 90}, "total_loss"),
+        ({"train loss": 9, "loss": 900}, "loss"),
+        ({"loss": 3, "train_loss_step": 900}, "train_loss_step"),
+    ],
+)
+def test_of_several_the_rawest_and_densest_is_taken(counts: dict[str, int], chosen: str) -> None:
+    """Raw before averaged, averaged before summed up by epoch; and a column logged now and then comes last."""
+    found, notes = columns.loss_column(counts)
+    assert found == chosen
+    assert [name for name in counts if name not in notes[0]] == []
+
+
+def test_a_single_component_is_taken_with_a_note() -> None:
+    """One column that looks like a loss is taken, and the note names it."""
+    found, (note,) = columns.loss_column({"step": 9, "crf_nll": 9, "val_loss": 9})
+    assert found == "crf_nll"
+    assert "the only column" in note
+
+
+@pytest.mark.parametrize(
+    ("counts", "fragments"),
+    [
+        ({"step": 9, "val_loss": 9, "loss/eval": 9}, ["only 'val_loss', 'loss/eval'", "--loss"]),
+        ({"step": 9, "loss_ce": 9, "loss_crf": 9}, ["several", "'loss_ce', 'loss_crf'", "--loss"]),
+        ({"step": 9, "acc": 9}, ["no loss column", "'step', 'acc'", "--loss"]),
+        ({}, ["no numeric column"]),
+    ],
+)
+def test_no_loss_says_what_there_is(counts: dict[str, int], fragments: list[str]) -> None:
+    """Without a training loss the error names what was found and the option."""
+    with pytest.raises(LogError) as refused:
+        columns.loss_column(counts)
+    assert refused.value.reason == "no-loss-column"
+    assert [fragment for fragment in fragments if fragment not in str(refused.value)] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["lr", "LR", "learning_rate", "learning rate", "lr-AdamW", "train/lr", "learningRate", "optim/lr/pg0"]
+)
+def test_a_learning_rate_is_recognised(name: str) -> None:
+    """The usual names of a learning rate."""
+    assert columns.lr_column({"loss": 9, name: 9}) == (name, [])
+
+
+@pytest.mark.parametrize(
+    "name", ["lr_scale", "lr_decay", "base_lr", "min_lr", "clr", "learning", "rate", "tokens_per_second"]
+)
+def test_other_columns_are_no_learning_rate(name: str) -> None:
+    """Factors and bounds of a learning rate are not one."""
+    assert columns.lr_column({"loss": 9, name: 9}) == (None, [])
+
+
+def test_of_several_parameter_groups_the_first_is_taken() -> None:
+    """The note names all groups."""
+    found, (note,) = columns.lr_column({"lr-AdamW/pg1": 9, "lr-AdamW/pg2": 9})
+    assert found == "lr-AdamW/pg1"
+    assert "lr-AdamW/pg2" in note
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["grad_norm", "gnorm", "gradient_norm", "train/grad_norm", "grad norm", "total_grad_norm", "grad_2.0_norm_total"],
+)
+def test_a_gradient_norm_is_recognised(name: str) -> None:
+    """The usual names of the global gradient norm; a layer's own is none."""
+    assert columns.grad_norm_column({"loss": 9, "grad_norm/layer1": 99, "weight_norm": 99, name: 9}) == name
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (["epoch", "iter"], "iter"),
+        (["step", "trainer/global_step"], "trainer/global_step"),
+        (["_step"], "_step"),
+        (["num_updates", "update"], "num_updates"),
+        (["Iteration"], "Iteration"),
+        (["epoch", "time", "steps_per_second", "max_steps"], None),
+    ],
+)
+def test_the_step_is_recognised(names: list[str], chosen: str | None) -> None:
+    """The run's own counter before a batch's, and never an epoch or a rate."""
+    assert columns.step_column(dict.fromkeys(names, 9)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("name", "is_term"),
+    [
+        ("crf_loss", True),
+        ("nll", True),
+        ("loss/ce", True),
+        ("kl", True),
+        ("val_nll", False),
+        ("price", False),
+        ("acc", False),
+    ],
+)
+def test_terms_have_a_loss_word(name: str, is_term: bool) -> None:
+    """A term has a loss's word in its name, as a word, and is not held out."""
+    assert columns.is_component(name) == is_term

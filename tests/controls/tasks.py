@@ -1,0 +1,109 @@
+"""Small real tasks that misbehave on request."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FEATURES, CLASSES, WIDTH = 16, 4, 32
+
+
+class Teacher:
+    """Classify points by a fixed random teacher: cross-entropy falls for a while, then creeps."""
+
+    def __init__(self, *, momentum: float | None = None, noise: float = 0.0) -> None:
+        generator = torch.Generator().manual_seed(7)
+        self.teacher = torch.randn(FEATURES, CLASSES, generator=generator)
+        self.momentum, self.noise = momentum, noise
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(FEATURES, WIDTH), nn.Tanh(), nn.Linear(WIDTH, CLASSES))
+
+    def optimizer(self, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+        if self.momentum is None:
+            return torch.optim.AdamW(model.parameters(), lr=learning_rate)
+        return torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=self.momentum)
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        generator = torch.Generator().manual_seed(1000 * seed + rank)
+        while True:
+            points = torch.randn(batch_size, FEATURES, generator=generator)
+            yield {"points": points, "labels": (points @ self.teacher).argmax(1)}
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        return {"ce": F.cross_entropy(model(batch["points"]), batch["labels"])}
+
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        batch = next(self.batches(512, seed=99))
+        return {"val_accuracy": (model(batch["points"]).argmax(1) == batch["labels"]).float().mean().item()}
+
+
+class Overflows(Teacher):
+    """Squares its logits at a scale that half precision cannot hold once they have grown."""
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        logits = model(batch["points"])
+        return {"ce": F.cross_entropy(logits, batch["labels"]), "size": 1e-6 * ((400 * logits) ** 2).mean()}
+
+
+class RoundsToZero(Teacher):
+    """Writes log(1 - p) out: in bf16 a p of 0.999 rounds to 1."""
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        p = model(batch["points"]).softmax(-1).to(model(batch["points"]).dtype)
+        wrong = 1 - F.one_hot(batch["labels"], CLASSES).to(p.dtype)
+        return {"nll": -(wrong * (1 - p).log()).sum(-1).mean()}
+
+
+class Breaks(Teacher):
+    """Goes wrong in a chosen way at a chosen batch."""
+
+    def __init__(self, *, how: str, at_batch: int) -> None:
+        super().__init__()
+        self.how, self.left = how, at_batch
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        self.left -= 1
+        if self.left == 0:
+            print(f"about to {self.how}", flush=True)
+            match self.how:
+                case "raise":
+                    raise RuntimeError("the labels file is empty")
+                case "die":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "exit":
+                    os._exit(3)
+                case "hang":
+                    time.sleep(3600)
+                case "allocate":
+                    torch.empty(2**60)
+        return super().losses(model, batch)
+
+
+class TwoTerms(Teacher):
+    """Cross-entropy and a term that pulls the logits' size towards one, as loud as is asked."""
+
+    def __init__(self, *, loudness: float) -> None:
+        super().__init__()
+        self.loudness = loudness
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        logits = model(batch["points"])
+        return {
+            "ce": F.cross_entropy(logits, batch["labels"]),
+            "size": self.loudness * (logits.square().mean() - 1).abs(),
+        }
+
+
+class Forgets(Teacher):
+    """Leaves its first layer out of the optimizer."""
+
+    def optimizer(self, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(model[2].parameters(), lr=learning_rate)

@@ -1,0 +1,139 @@
+"""Cases: what one smoke runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.load import load_cases
+from pytest_smoke.recipe.model import Mode, Smoke
+
+
+def cases(root: Path, mode: Mode | None = None, **sections: dict[str, Any]) -> list[Case]:
+    data: dict[str, Any] = {
+        "task": "a_task:Task",
+        "full": {"batch_size": 16, "grad_accum_steps": 8, "learning_rate": 0.001, "max_steps": 50000},
+        "smoke": {"max_steps": 2500},
+    }
+    for name, section in sections.items():
+        data[name] = {**data.get(name, {}), **section}
+    (root / "r.smoke.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    return load_cases(root / "r.smoke.yaml", root=root, mode=mode)
+
+
+def test_for_each_mode_the_baseline_comes_before_its_cells(root: Path) -> None:
+    """The order of the file, mode by mode."""
+    found = cases(
+        root,
+        smoke={"mode": ["constant", "wiring"]},
+        ablate={"b": {"args.x": 1}, "a": {"full.batch_size": 4}},
+    )
+    names = ["constant", "constant[b]", "constant[a]", "wiring", "wiring[b]", "wiring[a]"]
+    assert [case.name for case in found] == names
+    assert {case.path for case in found} == {"r.smoke.yaml"}
+
+
+def test_the_command_lines_mode_is_the_only_one(root: Path) -> None:
+    """Cells included."""
+    found = cases(root, "long-tail", smoke={"mode": ["constant", "wiring"]}, ablate={"a": {"args.x": 1}})
+    assert [case.name for case in found] == ["long-tail", "long-tail[a]"]
+
+
+def test_a_smoke_inherits_all_but_its_length_and_schedule(root: Path) -> None:
+    """Nothing needs to be repeated."""
+    (case,) = cases(root, full={"warmup_steps": 1000, "precision": "bf16", "grad_clip_norm": 1.0})
+    assert case.declared == {"max_steps": 2500}
+    expected = {**case.full.model_dump(), "max_steps": 2500, "lr_schedule": "constant"}
+    assert case.settings.model_dump() == expected
+    assert case.run_steps == 2500
+
+
+@pytest.mark.parametrize(
+    ("mode", "lr_schedule", "run_steps"),
+    [("constant", "constant", 3000), ("long-tail", "cosine", 3000), ("wiring", "constant", 10)],
+)
+def test_the_mode_sets_schedule_and_length(root: Path, mode: Mode, lr_schedule: str, run_steps: int) -> None:
+    """A long tail runs its first part only, where the recipe says so; wiring runs ten steps."""
+    (case,) = cases(root, mode, smoke={"max_steps": 10_000, "run_steps": 3000})
+    assert (case.settings.lr_schedule, case.settings.max_steps, case.run_steps) == (lr_schedule, 10_000, run_steps)
+
+
+def test_what_the_smoke_declares_is_kept_for_preflight(root: Path) -> None:
+    """Also where it differs: refusing it is the preflight's, with both values."""
+    (case,) = cases(root, smoke={"batch_size": 8, "grad_accum_steps": 1, "grad_clip_norm": None})
+    assert case.declared == {"batch_size": 8, "grad_accum_steps": 1, "max_steps": 2500, "grad_clip_norm": None}
+    assert case.settings.effective_batch == 8
+    assert case.full.effective_batch == 128
+
+
+def test_null_is_no_setting_but_for_clipping() -> None:
+    """`grad_clip_norm: null` says no clipping; `batch_size: null` says nothing."""
+    assert Smoke(max_steps=1, grad_clip_norm=None).grad_clip_norm is None
+    with pytest.raises(ValidationError, match="leave the key out to inherit"):
+        Smoke(max_steps=1, batch_size=None)
+
+
+def test_a_cell_changes_the_full_run_and_so_the_smoke(root: Path) -> None:
+    """The ablated recipe is rehearsed as if it were the full one."""
+    base, cell = cases(root, ablate={"low": {"full.learning_rate": 1e-4}})
+    assert (base.full.learning_rate, cell.full.learning_rate, cell.settings.learning_rate) == (1e-3, 1e-4, 1e-4)
+
+
+def test_a_value_that_the_smoke_repeats_changes_along(root: Path) -> None:
+    """Else every such cell would be refused as an unfair rehearsal."""
+    _, rate, width = cases(
+        root,
+        args={"width": 64, "depth": 2},
+        smoke={"learning_rate": 0.001, "args": {"width": 64}},
+        ablate={"rate": {"full.learning_rate": 1e-4}, "width": {"args.width": 128}},
+    )
+    assert rate.settings.learning_rate == 1e-4
+    assert (width.recipe.args, width.recipe.smoke.args) == ({"width": 128, "depth": 2}, {"width": 128})
+
+
+def test_a_value_in_which_the_smoke_differs_does_not(root: Path) -> None:
+    """A difference stays a difference, for preflight to name."""
+    _, cell = cases(root, smoke={"learning_rate": 0.5}, ablate={"rate": {"full.learning_rate": 1e-4}})
+    assert cell.settings.learning_rate == 0.5
+
+
+def test_the_smokes_own_length_never_changes_along(root: Path) -> None:
+    """Equal or not, it is no repeat of the full run's."""
+    _, cell = cases(root, smoke={"max_steps": 50000}, ablate={"long": {"full.max_steps": 90000}})
+    assert (cell.full.max_steps, cell.settings.max_steps) == (90000, 50000)
+
+
+def test_a_cell_reaches_into_nested_settings(root: Path) -> None:
+    """Without touching the baseline's, and making what is not there."""
+    base, beta, weight, new = cases(
+        root,
+        args={"optimizer": {"beta": 0.9, "name": "adamw"}},
+        ablate={
+            "beta": {"args.optimizer.beta": 0.5},
+            "weight": {"full.loss_weights.crf": 0.1},
+            "new": {"args.deep.er": [1]},
+        },
+    )
+    assert base.recipe.args == {"optimizer": {"beta": 0.9, "name": "adamw"}}
+    assert beta.recipe.args == {"optimizer": {"beta": 0.5, "name": "adamw"}}
+    assert weight.full.loss_weights == {"crf": 0.1}
+    assert new.recipe.args["deep"] == {"er": [1]}
+
+
+def test_one_and_true_are_different_values(root: Path) -> None:
+    """Python's equality would call the cell empty."""
+    assert len(cases(root, args={"a": 1}, ablate={"c": {"args.a": True}, "d": {"args.a": 1.0}})) == 3
+
+
+def test_a_case_cannot_be_changed(root: Path) -> None:
+    """Cases are values."""
+    (case,) = cases(root)
+    with pytest.raises(AttributeError):
+        case.mode = "wiring"  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        case.full.batch_size = 1  # type: ignore[misc]

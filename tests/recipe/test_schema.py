@@ -1,0 +1,74 @@
+"""The JSON Schema says what the loader says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pytest_smoke.recipe.model import Checks, Mix, Recipe, Requires, Settings, Smoke, Source
+from pytest_smoke.recipe.schema import json_schema
+
+MODELS = (Checks, Mix, Requires, Settings, Smoke, Source)
+
+
+def nodes(schema: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(schema, dict):
+        yield schema
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from nodes(inner)
+
+
+def test_it_is_a_draft_2020_12_schema_in_plain_json() -> None:
+    """Editors choose their validator by this line."""
+    schema = json_schema()
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert json.loads(json.dumps(schema, allow_nan=False)) == schema
+
+
+def test_it_has_every_key_and_refuses_others() -> None:
+    """`extends` too, which no model has."""
+    schema = json_schema()
+    assert set(schema["properties"]) == {"extends", *Recipe.model_fields}
+    assert schema["additionalProperties"] is False
+    for model in MODELS:
+        part = schema["$defs"][model.__name__]
+        assert set(part["properties"]) == set(model.model_fields)
+        assert part["additionalProperties"] is False
+
+
+def test_every_key_is_described() -> None:
+    """The docstring under each field is what an editor shows."""
+    schema = json_schema()
+    for part in (schema, *schema["$defs"].values()):
+        assert part["description"]
+        for name, field in part["properties"].items():
+            described = field if "description" in field else schema["$defs"][field["$ref"].rpartition("/")[2]]
+            assert described["description"].endswith("."), name
+
+
+def test_every_reference_leads_somewhere() -> None:
+    """Nothing dangles after the required keys were moved."""
+    schema = json_schema()
+    references = {node["$ref"] for node in nodes(schema) if "$ref" in node}
+    assert references == {f"#/$defs/{model.__name__}" for model in MODELS}
+
+
+def test_keys_are_required_only_where_nothing_is_extended() -> None:
+    """A child recipe may leave to its base what it likes."""
+    schema = json_schema()
+    assert schema["if"] == {"not": {"required": ["extends"]}}
+    then = schema.pop("then")
+    assert then["required"] == ["task", "full", "smoke"]
+    assert then["properties"]["full"] == {"required": ["batch_size", "learning_rate", "max_steps"]}
+    assert then["properties"]["smoke"] == {"required": ["max_steps"]}
+    assert then["properties"]["mix"]["required"] == ["sources"]
+    assert then["properties"]["mix"]["properties"]["sources"]["additionalProperties"] == {"required": ["rows"]}
+    schema.pop("if")
+    assert not [node for node in nodes(schema) if isinstance(node.get("required"), list)]
+
+
+def test_each_call_returns_a_schema_of_its_own() -> None:
+    """A caller may change what it got."""
+    json_schema()["properties"].clear()
+    assert json_schema()["properties"]

@@ -1,0 +1,188 @@
+"""Whether a task's import path leads to something, without importing it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pytest_smoke.recipe.task_ref import task_fault
+
+
+def module(root: Path, path: str, text: str) -> None:
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+BINDINGS = [
+    "class Task: ...",
+    "def Task(): ...",
+    "async def Task(): ...",
+    "Task = 1",
+    "Task: type = object",
+    "other, (Task, *rest) = 1, (2, 3)",
+    "import Task",
+    "import Task.inner",
+    "import x as Task",
+    "from x import Task",
+    "from x import y as Task",
+    "if True:\n    Task = 1",
+    "if False:\n    pass\nelse:\n    class Task: ...",
+    "try:\n    import x\nexcept ImportError:\n    Task = None",
+    "try:\n    pass\nfinally:\n    Task = None",
+    "with open('x') as Task: ...",
+    "for Task in range(3): ...",
+    "while True:\n    Task = 1",
+    "match 1:\n    case Task: ...",
+    "print(Task := 1)",
+    "def make():\n    global Task\n    Task = 1\nmake()",
+]
+
+
+@pytest.mark.parametrize("text", BINDINGS)
+def test_every_way_to_bind_a_name_counts(root: Path, text: str) -> None:
+    """Whatever Python would find after the import."""
+    module(root, "m.py", text)
+    assert task_fault("m:Task", root) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from x import *",
+        "def __getattr__(name): ...",
+        "globals()['Task'] = 1",
+        "exec('Task = 1')",
+        "import sys\nsetattr(sys.modules[__name__], 'Task', 1)",
+    ],
+)
+def test_a_module_that_may_bind_anything_is_believed(root: Path, text: str) -> None:
+    """Only an import could tell; the child process will."""
+    module(root, "m.py", text)
+    assert task_fault("m:Task", root) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f():\n    Task = 1",
+        "class A:\n    def Task(self): ...",
+        "print(lambda: (Task := 1))",
+        "Task",
+        "x.Task = 1",
+        "",
+    ],
+)
+def test_a_name_in_another_scope_does_not_count(root: Path, text: str) -> None:
+    """It cannot be imported."""
+    module(root, "m.py", text)
+    assert "no top-level name Task" in (task_fault("m:Task", root) or "")
+
+
+def test_a_missing_name_comes_with_the_nearest(root: Path) -> None:
+    """A typing mistake is corrected."""
+    module(root, "pkg/m.py", "class AddressTagger: ...\nclass Other: ...\n_hidden = 1\n")
+    said = task_fault("pkg.m:AdressTagger", root)
+    assert said == ("task pkg.m:AdressTagger: pkg/m.py has no top-level name AdressTagger; did you mean AddressTagger?")
+    assert "known: AddressTagger, Other" in (task_fault("pkg.m:Zzz", root) or "")
+
+
+def test_a_missing_module_says_where_it_was_looked_for(root: Path) -> None:
+    """At each level of the path."""
+    module(root, "pkg/m.py", "")
+    assert "no nowhere.py or nowhere/ in the root folder or on sys.path" in (task_fault("nowhere.m:T", root) or "")
+    assert "pkg has no module gone in pkg" in (task_fault("pkg.gone:T", root) or "")
+    assert "pkg.m is a module, not a package" in (task_fault("pkg.m.deeper:T", root) or "")
+
+
+def test_a_folder_is_no_task_module(root: Path) -> None:
+    """A namespace package has no names of its own."""
+    module(root, "pkg/m.py", "Task = 1")
+    assert "pkg is a folder without __init__.py" in (task_fault("pkg:Task", root) or "")
+    module(root, "pkg/__init__.py", "Task = 1")
+    assert task_fault("pkg:Task", root) is None
+
+
+def test_deep_namespace_packages_are_followed(root: Path) -> None:
+    """Folders without `__init__.py`, at any depth, are importable and so found."""
+    module(root, "a/b/c/m.py", "Task = 1")
+    assert task_fault("a.b.c.m:Task", root) is None
+
+
+def test_a_syntax_error_is_reported_at_its_place(root: Path) -> None:
+    """In the module, by file, line and column."""
+    module(root, "pkg/m.py", "x = 1\ny = (\n")
+    said = task_fault("pkg.m:Task", root)
+    assert said == "task module pkg.m has a syntax error: pkg/m.py:2:5: '(' was never closed"
+
+
+def test_nothing_is_imported(root: Path) -> None:
+    """Neither the module nor the packages above it."""
+    module(root, "untouched/__init__.py", "raise RuntimeError")
+    module(root, "untouched/sub/__init__.py", "raise RuntimeError")
+    module(root, "untouched/sub/m.py", "raise RuntimeError\nTask = 1")
+    assert task_fault("untouched.sub.m:Task", root) is None
+    assert not [name for name in sys.modules if name.startswith("untouched")]
+
+
+def test_a_module_on_the_path_is_found_and_the_root_comes_first(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the child process imports it."""
+    module(root, "lib/found_on_path.py", "Task = 1")
+    assert task_fault("found_on_path:Task", root) is not None
+    monkeypatch.syspath_prepend(root / "lib")
+    assert task_fault("found_on_path:Task", root) is None
+    module(root, "first/found_on_path.py", "Other = 1")
+    assert "no top-level name Task" in (task_fault("found_on_path:Task", root / "first") or "")
+
+
+@pytest.mark.parametrize("task", ["sys:Anything", "math:Anything"])
+def test_a_module_without_readable_source_is_believed(root: Path, task: str) -> None:
+    """Built in, compiled or frozen."""
+    assert task_fault(task, root) is None
+
+
+def test_a_module_in_an_archive_is_believed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its source is no file."""
+    with zipfile.ZipFile(root / "lib.zip", "w") as archive:
+        archive.writestr("zipped_task.py", "Other = 1")
+    monkeypatch.syspath_prepend(root / "lib.zip")
+    assert task_fault("zipped_task:Task", root) is None
+
+
+def test_a_changed_module_is_read_again(root: Path) -> None:
+    """The cache goes by time and size, so a corrected task is seen in a session that watches."""
+    module(root, "m.py", "Tusk = 1")
+    assert task_fault("m:Task", root) is not None
+    module(root, "m.py", "Task = 1 ")
+    assert task_fault("m:Task", root) is None
+    os.remove(root / "m.py")
+    assert "not found" in (task_fault("m:Task", root) or "")
+
+
+def test_a_module_written_just_now_is_seen(root: Path) -> None:
+    """Python's view of a folder may be older than the file."""
+    for at in range(20):
+        assert task_fault(f"m{at}:Task", root) is not None
+        module(root, f"m{at}.py", "Task = 1")
+        assert task_fault(f"m{at}:Task", root) is None
+
+
+def test_an_invalid_escape_in_the_users_file_is_not_our_warning(root: Path) -> None:
+    """The tests run with warnings as errors."""
+    module(root, "m.py", "x = '\\d'\nTask = 1")
+    assert task_fault("m:Task", root) is None
+
+
+def test_a_file_that_python_cannot_parse_for_other_reasons_is_believed_or_named(root: Path) -> None:
+    """Never a traceback."""
+    (root / "nul.py").write_bytes(b"Task = 1\0")
+    (root / "latin.py").write_bytes(b"# caf\xe9\nTask = 1")
+    module(root, "deep.py", "Task = " + "(" * 5000 + ")" * 5000)
+    module(root, "long.py", "Task = " + "+".join(["1"] * 50_000))
+    for name in ("nul", "latin", "deep", "long"):
+        said = task_fault(f"{name}:Task", root)
+        assert said is None or "syntax error" in said

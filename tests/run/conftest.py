@@ -1,0 +1,97 @@
+"""A plan to vary, and a task in double precision so that tolerances can be tight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pytest_smoke.run.plan import RunPlan
+
+
+@pytest.fixture
+def plan() -> Callable[..., RunPlan]:
+    """A plan of one sample a micro-batch and plain settings, with the given changes."""
+
+    def made(**changes: Any) -> RunPlan:
+        defaults: dict[str, Any] = {
+            "task": "nowhere:Task",
+            "args": {},
+            "root": ".",
+            "batch_size": 8,
+            "micro_batches": 1,
+            "world_size": 1,
+            "learning_rate": 0.1,
+            "lr_schedule": "constant",
+            "warmup_steps": 0,
+            "max_steps": 20,
+            "run_steps": 20,
+            "precision": "fp32",
+            "grad_clip_norm": None,
+            "loss_weights": {},
+            "seed": 0,
+            "device": "cpu",
+            "cpu_threads": 1,
+            "evaluate_every_steps": None,
+        }
+        return RunPlan(**{**defaults, **changes})
+
+    return made
+
+
+class Pair:
+    """Two terms over a shared layer; the second also has a layer of its own, and the first never sees it."""
+
+    loss_weights: Mapping[str, float] = {"second": 0.5}
+
+    def __init__(self, dtype: torch.dtype = torch.float64) -> None:
+        self.dtype = dtype
+
+    def model(self) -> nn.Module:
+        generator = torch.Generator().manual_seed(0)
+        model = nn.ModuleDict({"shared": nn.Linear(3, 4), "own": nn.Linear(4, 1)}).to(self.dtype)
+        with torch.no_grad():
+            for p in model.parameters():
+                p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64))
+        return model
+
+    def optimizer(self, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(seed + rank)
+        while True:
+            yield torch.randn(batch_size, 3, generator=generator, dtype=torch.float64).to(self.dtype)
+
+    def losses(self, model: nn.Module, batch: Tensor) -> Mapping[str, Tensor]:
+        hidden = model["shared"](batch).tanh()
+        return {"first": hidden.square().mean(), "second": (model["own"](hidden) - 1).square().mean()}
+
+
+class Tokens(Pair):
+    """Batches are (values [B, 3], how many of them count [B]); the loss is a mean over those that count."""
+
+    loss_weights: Mapping[str, float] = {}
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        values, counted = batch
+        each = model["own"](model["shared"](values).tanh()).squeeze(-1).square()
+        return {"nll": (each * counted).sum() / counted.sum(), "all": each.mean()}
+
+    def counts(self, batch: Any) -> Mapping[str, float]:
+        return {"nll": float(batch[1].sum()), "all": float(len(batch[1]))}
+
+
+@pytest.fixture
+def pair() -> Pair:
+    """The two-term task."""
+    return Pair()
+
+
+@pytest.fixture
+def tokens() -> Tokens:
+    """The task whose micro-batches average over different numbers of items."""
+    return Tokens()

@@ -1,0 +1,301 @@
+"""One optimizer step against the mathematics it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from pytest_smoke.run.plan import RunPlan
+from pytest_smoke.run.step import Stepper
+from pytest_smoke.run.task import TaskError
+
+CPU = torch.device("cpu")
+Planner = Callable[..., RunPlan]
+
+
+def trained(plan: RunPlan, task: Any, steps: list[list[Any]], *, probe: bool = False) -> tuple[list[Tensor], list[Tensor]]:
+    """Parameters and record rows after `steps`, each a list of micro-batches."""
+    stepper = Stepper(plan, task, CPU)
+    stepper.learn_terms(steps[0][0])
+    rows = [stepper.update(batches, 1.0, probe=probe)[0] for batches in steps]
+    return [p.detach().clone() for p in stepper.model.parameters()], rows
+
+
+def same(left: list[Tensor], right: list[Tensor], *, atol: float = 1e-12) -> None:
+    for a, b in zip(left, right, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=atol)
+
+
+@given(cut=st.integers(min_value=1, max_value=6))
+def test_accumulated_micro_batches_train_like_one_big_batch(cut: int) -> None:
+    """Any equal cut of an effective batch gives the parameters and the loss of the uncut one."""
+    from tests.run.conftest import Pair
+
+    task, size = Pair(), 60
+    big = [torch.randn(size, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(s)) for s in range(5)]
+    whole, whole_rows = trained(PLAN, task, [[batch] for batch in big])
+    cuts, cut_rows = trained(PLAN, task, [list(batch.chunk(cut)) for batch in big])
+    same(whole, cuts)
+    same(whole_rows, cut_rows, atol=1e-6)  # records are float32
+
+
+PLAN = RunPlan(
+    task="nowhere:Task",
+    args={},
+    root=".",
+    batch_size=8,
+    micro_batches=1,
+    world_size=1,
+    learning_rate=0.05,
+    lr_schedule="constant",
+    warmup_steps=0,
+    max_steps=20,
+    run_steps=20,
+    precision="fp32",
+    grad_clip_norm=1.0,
+    loss_weights={},
+    seed=0,
+    device="cpu",
+    cpu_threads=1,
+    evaluate_every_steps=None,
+)
+
+
+def test_micro_batches_of_unequal_token_counts_train_like_one_big_batch(plan: Planner, tokens: Any) -> None:
+    """With `counts`, each micro-batch weighs its share of the step's items."""
+    values = torch.randn(12, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    counted = torch.tensor([1.0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0], dtype=torch.float64)
+    pieces = [(values[a:b], counted[a:b]) for a, b in ((0, 4), (4, 6), (6, 12))]
+    whole, whole_rows = trained(plan(), tokens, [[(values, counted)]])
+    cut, cut_rows = trained(plan(), tokens, [pieces])
+    same(whole, cut)
+    same(whole_rows, cut_rows, atol=1e-6)
+
+
+def test_without_counts_unequal_micro_batches_do_not_train_like_one_big_batch(plan: Planner, tokens: Any) -> None:
+    """The control of the test above: the plain mean of means is another number."""
+    values = torch.randn(12, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    counted = torch.tensor([1.0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0], dtype=torch.float64)
+    pieces = [(values[a:b], counted[a:b]) for a, b in ((0, 4), (4, 12))]
+    whole, _ = trained(plan(), tokens, [[(values, counted)]])
+    tokens.counts = lambda batch: 1.0
+    cut, _ = trained(plan(), tokens, [pieces])
+    assert max(float((a - b).abs().max()) for a, b in zip(whole, cut, strict=True)) > 1e-3
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_a_probed_step_trains_like_an_ordinary_one(plan: Planner, pair: Any, clip: float | None) -> None:
+    """The weighted sum of the terms' own gradients is the step's gradient, for terms that miss parameters too."""
+    steps = [[torch.randn(4, 3, dtype=torch.float64) for _ in range(3)] for _ in range(4)]
+    ordinary, rows = trained(plan(grad_clip_norm=clip), pair, steps)
+    probed, probed_rows = trained(plan(grad_clip_norm=clip), pair, steps, probe=True)
+    same(ordinary, probed)
+    same(rows, probed_rows, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_probed_step_trains_like_an_ordinary_one_in_half_precision(plan: Planner, precision: str) -> None:
+    """Autocast and the loss scaler treat both alike; gradients are rounded to half precision along the way."""
+    from tests.run.conftest import Pair
+
+    task = Pair(torch.float32)
+    steps = [[torch.randn(8, 3)] for _ in range(3)]
+    ordinary, _ = trained(plan(precision=precision), task, steps)
+    probed, _ = trained(plan(precision=precision), task, steps, probe=True)
+    start = [p.detach() for p in task.model().parameters()]
+    moved = max(float((a - b).abs().max()) for a, b in zip(start, ordinary, strict=True))
+    assert moved > 0.01
+    same(ordinary, probed, atol=0.02 * moved)
+
+
+def test_the_norms_of_a_probe_are_those_of_separate_backwards(plan: Planner, pair: Any) -> None:
+    """Raw norms and the cosine agree with two plain `backward` calls, free of weights and of the loss scale."""
+    from pytest_smoke.run.gradients import reading
+
+    batch = torch.randn(8, 3, dtype=torch.float64)
+    stepper = Stepper(plan(), pair, CPU)
+    stepper.learn_terms(batch)
+    gradients, _ = stepper.differentiate([batch])
+    found = reading(0, stepper.terms, stepper.weights, stepper.gram(gradients).tolist())
+    flat = {}
+    for term in ("first", "second"):
+        model = pair.model()
+        pair.losses(model, batch)[term].backward()
+        flat[term] = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in model.parameters()])
+    assert found.raw["first"] == pytest.approx(float(flat["first"].norm()), rel=1e-6)
+    assert found.raw["second"] == pytest.approx(float(flat["second"].norm()), rel=1e-6)
+    assert found.weighted["second"] == pytest.approx(0.5 * found.raw["second"], rel=1e-6)
+    cosine = torch.nn.functional.cosine_similarity(flat["first"], flat["second"], dim=0)
+    assert found.cosines["first/second"] == pytest.approx(float(cosine), abs=1e-6)
+
+
+def test_the_loss_scale_is_not_in_the_norms(plan: Planner) -> None:
+    """fp16 scales its loss, here by 2^10; the norms reported are those of the loss itself."""
+    from tests.run.conftest import Pair
+
+    batch = torch.randn(8, 3)
+    norms = []
+    for precision in ("fp32", "fp16"):
+        stepper = Stepper(plan(precision=precision), Pair(torch.float32), CPU)
+        stepper.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, enabled=precision == "fp16")
+        stepper.learn_terms(batch)
+        gradients, _ = stepper.differentiate([batch])
+        norms.append(stepper.gram(gradients)[0].item() ** 0.5)
+    assert norms[1] == pytest.approx(norms[0], rel=0.02)
+
+
+def test_the_recorded_norm_is_the_one_before_clipping_and_is_computed_once(
+    plan: Planner, pair: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clip uses the norm that is recorded."""
+    calls = []
+    real = nn.utils.get_total_norm
+
+    def counted(*args: Any, **kwargs: Any) -> Tensor:
+        calls.append(1)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(nn.utils, "get_total_norm", counted)
+    batch = torch.randn(8, 3, dtype=torch.float64)
+    stepper = Stepper(plan(grad_clip_norm=0.01), pair, CPU)
+    stepper.learn_terms(batch)
+    row, _ = stepper.update([batch], 1.0)
+    model = pair.model()
+    losses = pair.losses(model, batch)
+    (losses["first"] + 0.5 * losses["second"]).backward()
+    expected = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
+    clipped = torch.cat([p.grad.flatten() for p in stepper.model.parameters()]).norm()
+    assert len(calls) == 1
+    assert row[-1].item() == pytest.approx(float(expected), rel=1e-6)
+    assert float(clipped) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_an_overflowing_fp16_gradient_skips_the_update_and_shows_as_infinite(plan: Planner) -> None:
+    """The scaler's first scale, 2^16, overflows here; the weights stay and the next scale is half."""
+    from tests.run.conftest import Pair
+
+    class Steep(Pair):
+        loss_weights = {"second": 1e4}
+
+    stepper = Stepper(plan(precision="fp16"), Steep(torch.float32), CPU)
+    batch = torch.randn(8, 3)
+    stepper.learn_terms(batch)
+    before = [p.detach().clone() for p in stepper.model.parameters()]
+    row, _ = stepper.update([batch], 1.0)
+    same(before, [p.detach() for p in stepper.model.parameters()], atol=0)
+    assert torch.isfinite(row[:-1]).all()
+    assert not torch.isfinite(row[-1])
+    assert stepper.scaler.get_scale() == 2.0**15
+
+
+def test_the_learning_rate_of_every_group_follows_the_schedule(plan: Planner, pair: Any) -> None:
+    """Groups keep their own peaks."""
+
+    def two_groups(model: Any, learning_rate: float) -> torch.optim.Optimizer:
+        groups = [{"params": model["shared"].parameters()}, {"params": model["own"].parameters(), "lr": 0.3}]
+        return torch.optim.SGD(groups, lr=learning_rate)
+
+    pair.optimizer = two_groups
+    stepper = Stepper(plan(learning_rate=0.1), pair, CPU)
+    batch = torch.randn(8, 3, dtype=torch.float64)
+    stepper.learn_terms(batch)
+    stepper.update([batch], 0.5)
+    assert [group["lr"] for group in stepper.optimizer.param_groups] == [0.05, 0.15]
+
+
+def no_terms(task: Any) -> None:
+    task.losses = lambda model, batch: {}
+
+
+def unknown_weight(task: Any) -> None:
+    task.loss_weights = {"thrid": 1.0}
+
+
+def vector_term(task: Any) -> None:
+    task.losses = lambda model, batch: {"first": model["shared"](batch).sum(1), "second": model["own"].bias.sum()}
+
+
+def other_rate(task: Any) -> None:
+    task.optimizer = lambda model, learning_rate: torch.optim.SGD(model.parameters(), lr=7.0)
+
+
+def frozen(task: Any) -> None:
+    model = task.model().requires_grad_(False)
+    task.model = lambda: model
+
+
+def negative_count(task: Any) -> None:
+    task.counts = lambda batch: -1.0
+
+
+def no_count(task: Any) -> None:
+    task.counts = lambda batch: {"first": 1.0}
+
+
+def nothing_counted(task: Any) -> None:
+    task.counts = lambda batch: 0.0
+
+
+def terms_change(task: Any) -> None:
+    real, calls = task.losses, []
+
+    def losses(model: Any, batch: Any) -> Any:
+        calls.append(1)
+        found = real(model, batch)
+        return found if len(calls) < 2 else {"first": found["first"]}
+
+    task.losses = losses
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fragments"),
+    [
+        (no_terms, ["no term"]),
+        (unknown_weight, ["thrid", "first, second"]),
+        (vector_term, ["'first'", "(8,)", "scalar"]),
+        (other_rate, ["lr 7", "0.1", "at least one"]),
+        (frozen, ["no parameter that requires a gradient"]),
+        (negative_count, ["-1.0", "not negative"]),
+        (no_count, ["'second'", "first"]),
+        (nothing_counted, ["'first'", "nothing"]),
+        (terms_change, ["named first after first, second"]),
+    ],
+)
+def test_a_task_that_cannot_be_used_is_told_why(
+    plan: Planner, pair: Any, spoil: Callable[[Any], None], fragments: list[str]
+) -> None:
+    """One sentence names what the task did and what is allowed."""
+    spoil(pair)
+    batch = torch.randn(8, 3, dtype=torch.float64)
+    with pytest.raises(TaskError) as caught:
+        stepper = Stepper(plan(), pair, CPU)
+        stepper.learn_terms(batch)
+        stepper.update([batch], 1.0)
+    assert all(fragment in str(caught.value) for fragment in fragments), str(caught.value)
+
+
+@pytest.mark.gpu
+def test_no_step_waits_for_the_device(plan: Planner) -> None:
+    """CUDA's own sync detector raises on a host synchronisation within a step; a probe and a clip are among them."""
+    from tests.run.conftest import Pair
+
+    device = torch.device("cuda")
+    task = Pair(torch.float32)
+    for precision in ("fp32", "bf16"):
+        stepper = Stepper(plan(precision=precision, grad_clip_norm=1.0), task, device)
+        batch = torch.randn(8, 3, device=device)
+        stepper.learn_terms(batch)
+        stepper.update([batch], 1.0)
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for step in range(10):
+                stepper.update([batch], 1.0, probe=step % 3 == 0)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
