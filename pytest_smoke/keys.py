@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_smoke.collect.summary import Summary
     from pytest_smoke.report.outcome import Outcome
 
 OUTCOMES: pytest.StashKey[list[Outcome]] = pytest.StashKey()
 """On an item: the smokes it conducted, in order."""
-SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
-"""On the config of the controller: what came in."""

@@ -21,7 +21,9 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("smoke", "verdict smokes")
     group.addoption("--smoke", action="store_true", help="collect recipes (*.smoke.yaml) and run tests marked smoke")
     group.addoption("--smoke-mode", choices=MODES, help="run every recipe in this mode, whatever it says itself")
-    group.addoption("--smoke-preflight", action="store_true", help="check that smokes are fair rehearsals, and run nothing")
+    group.addoption(
+        "--smoke-preflight", action="store_true", help="check that smokes are fair rehearsals, and run nothing"
+    )
     group.addoption(
         "--smoke-device",
         type=_device,
@@ -84,8 +86,8 @@ def refuse_namesake() -> None:
     except metadata.PackageNotFoundError:
         return
     raise pytest.UsageError(
-        f"pytest-smoke {version} is installed beside pytest-verdict-smoke: another project with the same import package "
-        "(pytest_smoke) and the same option --smoke; pip uninstall both, then install the one you mean"
+        f"pytest-smoke {version} is installed beside pytest-verdict-smoke: another project with the same import "
+        "package (pytest_smoke) and the same option --smoke; pip uninstall both, then install the one you mean"
     )
 
 

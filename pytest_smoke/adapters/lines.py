@@ -24,7 +24,6 @@ _PAIR = re.compile(
     r"(?=$|[\s,;:|/)\]}]|[a-z%])",
     re.IGNORECASE,
 )
-_BRACES = re.compile(r"\{.*\}")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _CUT = 400
 """A log line longer than this is no record; its first characters are still read."""
@@ -52,8 +51,10 @@ def _float(value: int | float) -> float:
 
 def record_of(line: str) -> dict[str, Cell] | None:
     """The numbers in a line; None if it holds none."""
-    if "{" in line and (braces := _BRACES.search(line)):
-        found = _object(braces.group()) or dict(_QUOTED_PAIR.findall(braces.group()))
+    start, end = line.find("{"), line.rfind("}") + 1
+    if 0 <= start < end:
+        braces = line[start:end]
+        found = _object(braces) or dict(_QUOTED_PAIR.findall(braces))
         if found:
             return found
     if line.lstrip().startswith("{"):

@@ -145,6 +145,9 @@ def settle_blanks(numbers: Numbers, chosen: Columns, unit: str, notes: list[str]
     """
     vague = {chosen.loss, chosen.grad_norm}
 
+    if all(row[chosen.loss] is not None for _, row in numbers.rows if chosen.loss in row):
+        return
+
     def shape(row: Mapping[str, float | None]) -> frozenset[str]:
         return frozenset(name for name, value in row.items() if value is not None and name not in vague)
 

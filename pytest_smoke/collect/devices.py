@@ -26,7 +26,7 @@ def need_device(requires: Requires, config: pytest.Config) -> str:
 
 def need_gpus(mark: pytest.Mark, config: pytest.Config) -> None:
     """Honour `gpu(count=1, memory_gib=0)`. Raises UsageError for other arguments."""
-    given = dict(zip(("count", "memory_gib"), mark.args, strict=False)) | mark.kwargs
+    given = {**dict(zip(("count", "memory_gib"), mark.args, strict=False)), **mark.kwargs}
     unknown = [name for name in given if name not in ("count", "memory_gib")]
     if unknown or len(mark.args) > 2:
         raise pytest.UsageError(f"marker gpu got {unknown or mark.args}: it takes count and memory_gib")
@@ -44,5 +44,6 @@ def need_accelerators(config: pytest.Config, *, kinds: tuple[str, ...], count: i
         return
     seen = ", ".join(f"{device['name']} ({device['memory_gib']:.0f} GiB)" for device in found) or "none"
     memory = f" with {memory_gib:g} GiB" if memory_gib else ""
-    skip_or_fail(f"needs {count} {' or '.join(kinds)} device{'s' if count > 1 else ''}{memory}; torch sees {seen}", config)
-
+    skip_or_fail(
+        f"needs {count} {' or '.join(kinds)} device{'s' if count > 1 else ''}{memory}; torch sees {seen}", config
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_smoke.collect.item import SmokeItem
+from pytest_smoke.judge.criteria import parse
 from pytest_smoke.options import RECIPE_GLOB
 from pytest_smoke.recipe.faults import RecipeError
 from pytest_smoke.recipe.load import load_cases
@@ -27,7 +28,9 @@ class RecipeFile(pytest.File):
     def collect(self) -> Iterator[SmokeItem]:
         """One item a case. Raises CollectError with every fault of the file."""
         try:
-            cases = load_cases(self.path, root=self.config.rootpath, mode=self.config.getoption("smoke_mode"))
+            cases = load_cases(
+                self.path, root=self.config.rootpath, mode=self.config.getoption("smoke_mode"), parse_criterion=parse
+            )
         except RecipeError as error:
             raise self.CollectError(str(error)) from None
         for case in cases:

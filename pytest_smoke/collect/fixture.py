@@ -8,6 +8,7 @@ import pytest
 
 from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.item import conduct_for
+from pytest_smoke.judge.criteria import parse
 from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.recipe.model import Mode
@@ -29,7 +30,10 @@ class Smokes:
         """
         config = self._item.config
         cases = load_cases(
-            self._item.path.parent / recipe, root=config.rootpath, mode=config.getoption("smoke_mode") or mode
+            self._item.path.parent / recipe,
+            root=config.rootpath,
+            mode=config.getoption("smoke_mode") or mode,
+            parse_criterion=parse,
         )
         meant = [case for case in cases if case.cell == cell]
         if len(meant) != 1:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_smoke.collect.devices import need_device
+from pytest_smoke.collect.place import place_of
 from pytest_smoke.collect.progress import progress_of
 from pytest_smoke.conduct.smoke import Conditions, Conducted, conduct
 from pytest_smoke.keys import OUTCOMES
@@ -44,12 +47,12 @@ class SmokeItem(pytest.Item):
         if not outcome.promoted:
             raise NotPromoted(outcome)
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:  # type: ignore[override]  # a string is allowed
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
         """The reason first; the traceback only where it is the user's."""
         outcomes = self.stash.get(OUTCOMES, [])
         if not outcomes or isinstance(excinfo.value, KeyboardInterrupt):
             return super().repr_failure(excinfo)
-        return failure_text(outcomes[-1], self)
+        return failure_text(outcomes[-1], self.case, self)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where the item comes from."""
@@ -75,7 +78,7 @@ def conduct_for(item: pytest.Item, case: Case, *, device: str, id: str) -> Condu
     return conducted
 
 
-def failure_text(outcome: Outcome, item: pytest.Item) -> str:
+def failure_text(outcome: Outcome, case: Case, item: pytest.Item) -> str:
     """The failure text of a smoke, with the command that reruns it from where pytest was started."""
     option = item.config.option
     words = ["pytest --smoke"]
@@ -83,10 +86,6 @@ def failure_text(outcome: Outcome, item: pytest.Item) -> str:
         words.append(f"--smoke-mode {option.smoke_mode}")
     if option.smoke_device != "auto":
         words.append(f"--smoke-device {option.smoke_device}")
-    nodeid = item.config.cwd_relative_nodeid(item.nodeid)
-    return failure(outcome, place=_place(outcome), rerun=f'{" ".join(words)} "{nodeid}"')
-
-
-def _place(outcome: Outcome) -> str:
-    crashed = next((f.data.get("place") for f in outcome.findings if f.id == "run"), "")
-    return crashed or f"{outcome.recipe}:1"
+    path = os.path.relpath(item.path, item.config.invocation_params.dir)
+    words.append(shlex.quote(f"{path}::{item.name}"))
+    return failure(outcome, place=place_of(outcome, case), rerun=" ".join(words))

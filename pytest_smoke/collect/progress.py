@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import pytest
 
@@ -19,38 +21,48 @@ CLEAR = "\r\x1b[K"
 @contextmanager
 def progress_of(config: pytest.Config, case: Case) -> Iterator[Watch | None]:
     """A watch that draws step, loss, learning rate and time left; None where nobody would see it."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or not reporter.isatty or config.option.verbose < 0 or hasattr(config, "workerinput"):
         yield None
         return
-    capture = config.pluginmanager.get_plugin("capturemanager")
-    began = drawn = time.monotonic()
-    lines = 0
-
-    def write(text: str) -> None:
-        # While a test runs, the terminal's file descriptor is captured.
-        with capture.global_and_fixture_disabled():
-            reporter.write(text, flush=True)
-
-    def watch(stand: Stand) -> None:
-        nonlocal drawn, lines
-        now = time.monotonic()
-        if now - drawn < REFRESH_SECONDS or not stand.steps:
-            return
-        if not lines:
-            with capture.global_and_fixture_disabled():
-                reporter.ensure_newline()
-        drawn, lines = now, lines + 1
-        row = stand.trace.steps[-1]
-        left = (now - began) / stand.steps * (case.run_steps - stand.steps)
-        line = f"  step {row.step}/{case.run_steps}  loss {row.loss:.4g}  lr {row.lr:.3g}  {_clock(left)} left"
-        write(f"{CLEAR}{line[: reporter.screen_width - 1] if hasattr(reporter, 'screen_width') else line}")
-
+    line = _Line(reporter, config.pluginmanager.get_plugin("capturemanager"), case)
     try:
-        yield watch
+        yield line.draw
     finally:
-        if lines:
-            write(CLEAR)
+        line.clear()
+
+
+class _Line:
+    def __init__(self, reporter: Any, capture: Any, case: Case) -> None:
+        self._reporter, self._capture, self._case = reporter, capture, case
+        self._began = self._drawn = time.monotonic()
+        self._visible = False
+
+    def draw(self, stand: Stand) -> None:
+        now = time.monotonic()
+        if now - self._drawn < REFRESH_SECONDS or not stand.steps:
+            return
+        self._drawn = now
+        row, planned = stand.trace.steps[-1], self._case.run_steps
+        left = _clock((now - self._began) / stand.steps * (planned - stand.steps))
+        text = f"  step {row.step}/{planned}  loss {row.loss:.4g}  lr {row.lr:.3g}  {left} left"
+        with self._uncaptured():
+            if not self._visible:
+                self._reporter.ensure_newline()
+            self._reporter.write(CLEAR + text[: shutil.get_terminal_size().columns - 1], flush=True)
+        self._visible = True
+
+    def clear(self) -> None:
+        if self._visible:
+            with self._uncaptured():
+                self._reporter.write(CLEAR, flush=True)
+
+    def _uncaptured(self) -> AbstractContextManager[None]:
+        """While a test runs, the terminal's file descriptor is captured, but under `-p no:capture`."""
+        uncaptured: AbstractContextManager[None] = (
+            self._capture.global_and_fixture_disabled() if self._capture else nullcontext()
+        )
+        return uncaptured
 
 
 def _clock(seconds: float) -> str:

@@ -32,12 +32,16 @@ def run_in_child(plan: RunPlan, stand: Stand, timeout_seconds: float | None, wat
         try:
             _listen(child, stand, timeout_seconds, watch)
         except Gone as gone:
-            return Ran(finding=_broke(stand, "crash", f"the run's process ended early: {gone}"), output=child.last_lines())
+            return Ran(
+                finding=_broke(stand, "crash", f"the run's process ended early: {gone}"), output=child.last_lines()
+            )
         except Silent:
             text = f"the run said nothing for {timeout_seconds:g} s (--smoke-timeout) and was killed"
             return Ran(finding=_broke(stand, "hang", text), output=child.last_lines())
         if stand.crashed is None and stand.ended is None:
-            return Ran(finding=_broke(stand, "crash", "the run's process left without a word"), output=child.last_lines())
+            return Ran(
+                finding=_broke(stand, "crash", "the run's process left without a word"), output=child.last_lines()
+            )
         ran = _ran(stand)
         return replace(ran, output=child.last_lines()) if stand.crashed is not None else ran
 

@@ -102,7 +102,9 @@ class Stand:
             if self._case.recipe.checks.grad_ratio:
                 ids.insert(1, "grad-ratio")
             texts = [i if i in ("updates", "grad-ratio") else f"accept[{i}]" for i in ids]
-            return [Finding(id=i, status="not-checked", reason="cut", text="the run did not reach its end") for i in texts]
+            return [
+                Finding(id=i, status="not-checked", reason="cut", text="the run did not reach its end") for i in texts
+            ]
         found = [updates(self._updates)] if self._updates else []
         ratio = grad_ratio(self.trace.gradients, self._case.recipe.checks.grad_ratio, from_step=from_step)
         series = self.trace.series()
@@ -132,7 +134,11 @@ class Stand:
             yield Finding(id="finite", status="fail", reason="non-finite", text=text, step=last, hint=hint)
         elif self.steps:
             notes = "".join(f"; {note}" for note in judgement.notes)
-            yield Finding(id="finite", status="pass", text=f"{self.steps} steps: every loss term, gradient norm and parameter is finite{notes}")
+            yield Finding(
+                id="finite",
+                status="pass",
+                text=f"{self.steps} steps: every loss term, gradient norm and parameter is finite{notes}",
+            )
         if self._case.mode == "wiring" and judgement.verdict != "unstable":
             text = f"{self.steps} steps ran without a fault; a wiring run is never a verdict"
             yield Finding(id="loss-trend", status="not-checked", reason="wiring", text=text)

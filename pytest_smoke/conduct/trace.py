@@ -38,16 +38,14 @@ class Trace:
                 for name, value in record.values.items():
                     self.metrics[name].append((record.step, value))
             case Gradients():
-                norms = TermNorms(
-                    step=record.step, raw=record.raw, weighted=record.weighted, cosines=record.cosines
-                )
+                norms = TermNorms(step=record.step, raw=record.raw, weighted=record.weighted, cosines=record.cosines)
                 if record.autopsy:
                     self.autopsy = norms
                 else:
                     self.gradients.append(norms)
 
     def series(self) -> Mapping[str, Sequence[tuple[int, float]]]:
-        """Every metric a criterion can name: the task's own, the loss and its terms, `grad_norm`, `lr`, `probe_loss`."""
+        """All a criterion can name: the task's metrics, `loss` and its terms, `grad_norm`, `lr`, `probe_loss`."""
         series: dict[str, Series] = defaultdict(list)
         for row in self.steps:
             for term, value in row.terms.items():

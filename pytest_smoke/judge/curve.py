@@ -1,45 +1,48 @@
-"""A judge of one short training run: points in, one verdict out."""
+"""The judge of one short training run: points in, in order; one verdict out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import exp, isfinite, log
-from typing import Any, Literal
-from statistics import median
+from math import ceil, inf
+from typing import Any
 
-from pytest_smoke.judge.spike import Spike
-from pytest_smoke.judge import trend as T
-from pytest_smoke.judge.trend import Trend
-MIN_BLOCKS=16
-EARLY=1000
-SPIKE=True
-DIV=True
-DIVMAX=False
-HEAD_MIN=5
-HEAD_DIV=40
-HEAD_LOG=True
-HEAD_Z=3
-PROBE_SIZE=1
-PROBE_BLOCKS=400
-PROBE_GATES=5.0
-PROBE_SIGMAS=4.5
-PROBE_SPANS=(3,6,12,24)
+from pytest_smoke.judge import words
+from pytest_smoke.judge.evidence import Evidence
+from pytest_smoke.judge.finite import Finite
+from pytest_smoke.judge.judgement import Judgement, Verdict
+from pytest_smoke.judge.pace import Pace
+from pytest_smoke.judge.spike import Divergence, Spike
+from pytest_smoke.judge.trend import Bound, Gate, Rise, Trend
 
+__all__ = ["CurveJudge", "Judgement"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    verdict: Literal["promote", "unstable", "invalid", "inconclusive"]
-    reason: str
-    step: int | None
-    text: str
-    series: str
-    points: int
-    notes: tuple[str, ...]
-    data: dict[str, Any]
+FEWEST_BLOCKS_JUDGED = 16
+"""Blocks below which noise and trough are one guess: the run is too short."""
+EARLY_SHARE = 10
+"""A second instance judges the first tenth as a window of its own, in blocks a tenth as long; a third the hundredth."""
+FEWEST_EARLY_POINTS = 100
+"""Shorter early windows are left to the main instance."""
+HOPELESS = 1e3
+"""Noise so many times too large has no useful advice: a million times the points."""
+
+PROBE_BLOCKS = 400
+"""A probe batch has no sampling noise: every point is a block until there are more than 400."""
+PROBE_SPANS = (3, 6, 12, 24)
+"""One or two probe points above the rest recover in healthy runs; three in a row do not."""
+PROBE_SIGMAS = 5.0
+"""What is left of a fixed batch's noise wanders: differences of neighbours understate it."""
+PROBE_GATE = Gate(level=0.10, progress=0.05, doubled=0.05)
+"""Five times the gate of the loss: the slice of a healthy run wanders by some gates of its own."""
 
 
 class CurveJudge:
+    """Judges a run as it comes. The verdict depends on the points alone, never on how they were delivered.
+
+    `planned_points` sets the length of a block; `edges` are the steps at which the data or the loss changes by design;
+    `peak_lr` defaults to the largest learning rate seen; `evidence_needed` counts steps at 80 % of it or more, and
+    defaults to half of the window, 2,500 at most.
+    """
+
     def __init__(
         self,
         *,
@@ -49,28 +52,28 @@ class CurveJudge:
         peak_lr: float | None = None,
         evidence_needed: int | None = None,
     ) -> None:
-        self._latched: Judgement | None = None
+        if planned_points < 1:
+            raise ValueError(f"planned_points is {planned_points}: a window has at least 1")
         self._planned = planned_points
-        self._trends = [Trend(planned_points)]
-        if planned_points >= EARLY:
-            self._trends.append(Trend(planned_points // 10))
-        self._probe = None
-        self._spike = Spike(planned_points)
+        self._from_scratch = from_scratch
+        self._edges = sorted(edges, reverse=True)
+        self._edges_met = 0
+        self._latched: Judgement | None = None
         self._points = 0
-        self._heads: list[float] = []
-        self._head = max(HEAD_MIN, min(25, planned_points // HEAD_DIV))
-        self._high = float("inf")
-        self._bits = 0
-        self._three = 0
-        self._mask = (1 << self._head) - 1
-        self._level = 0.0
-        self._probe_count = 0
-
-    def _unstable(self, reason: str, step: int, text: str, series: str) -> Judgement:
-        self._latched = Judgement(
-            verdict="unstable", reason=reason, step=step, text=text, series=series, points=self._points, notes=(), data={}
-        )
-        return self._latched
+        self._step = 0
+        self._finite = Finite()
+        self._pace = Pace()
+        self._evidence = Evidence(peak_lr, evidence_needed)
+        self._spike = Spike(planned_points)
+        self._divergence = Divergence(planned_points)
+        self._trend = Trend(planned_points)
+        self._early: list[tuple[int, Trend]] = []
+        points = planned_points // EARLY_SHARE
+        while points >= FEWEST_EARLY_POINTS:
+            self._early.append((points, Trend(points)))
+            points //= EARLY_SHARE
+        self._probe: Trend | None = None
+        self._first_probe: tuple[int, int, float] | None = None
 
     def add(
         self,
@@ -82,61 +85,165 @@ class CurveJudge:
         grad_norm: float | None = None,
         terms: Mapping[str, float] | None = None,
     ) -> Judgement | None:
-        if self._latched:
+        """One point, in order: the `unstable` judgement as soon as the run is doomed, and from then on the same one.
+
+        `terms` are other numeric series, checked for finiteness only.
+        """
+        if self._latched is not None:
             return self._latched
         self._points += 1
-        if not isfinite(loss):
-            return self._unstable("non-finite", step, "loss is not finite", "loss")
-        if self._points <= self._head:
-            self._heads.append(loss)
-            if self._points == self._head:
-                self._level = median(self._heads)
-                mad = median([abs(v - self._level) for v in self._heads])
-                z = HEAD_Z * 1.4826 * 1.2533 * (2 / self._head) ** 0.5
-                self._div = self._level + max(0.3 * abs(self._level), z * mad)
-                if HEAD_LOG and min(self._heads) > 0:
-                    mad = median([abs(log(v / self._level)) for v in self._heads])
-                    self._div = max(self._div, self._level * exp(min(z * mad, 50)))
-        else:
-            self._bits = (self._bits << 1 | (DIV and loss > self._div)) & self._mask
-            self._three = self._three + 1 if DIV and loss > max(3 * self._level, max(self._heads) if DIVMAX else 0) else 0
-            if self._bits.bit_count() * 2 > self._head or self._three >= 3:
-                return self._unstable("divergence", step, "", "loss")
-        if SPIKE and self._spike.add(loss, self._trends[0].progress):
-            return self._unstable("spike", step, "", "loss")
-        rise = self._trends[0].add(step, loss)
-        if rise:
-            return self._unstable("rise", step, "", "loss")
-        if len(self._trends) > 1 and self._points <= self._planned // 10:
-            rise = self._trends[1].add(step, loss)
-            if rise:
-                return self._unstable("rise", step, "early", "loss")
-        if probe_loss is not None:
-            self._probe_count += 1
-            if self._probe_count == 1:
-                self._probe_first = (self._points, step, probe_loss)
-            else:
-                if self._probe is None:
-                    gap = self._points - self._probe_first[0]
-                    self._probe = Trend(max(1, self._planned // gap), PROBE_BLOCKS, PROBE_SIZE, PROBE_SPANS, PROBE_GATES, PROBE_SIGMAS)
-                    self._probe.add(*self._probe_first[1:])
-                rise = self._probe.add(step, probe_loss)
-                if rise:
-                    return self._unstable("rise", step, "", "probe_loss")
-        return None
+        failed = self._finite.add(step, loss, probe_loss, grad_norm, terms)
+        if failed:
+            good = self._step if self._points > 1 else None
+            return self._alarm("non-finite", step, f"{failed[1]} at step {step}", failed[0], last_good_step=good)
+        if self._edges and step >= self._edges[-1] and self._cross(step):
+            return self._latched
+        if self._points > 1 and step - self._step != self._pace.stride:
+            self._pace.add(self._step, step)
+        self._step = step
+        if lr is not None or self._evidence.seen:
+            self._evidence.add(step, lr)
+        found = self._judge_loss(step, loss)
+        return found if found or probe_loss is None else self._judge_probe(step, probe_loss)
+
+    def _judge_loss(self, step: int, loss: float) -> Judgement | None:
+        if self._divergence.add(step, loss):
+            text = words.divergence("loss", self._divergence, step, loss)
+            good = self._divergence.last_head_step
+            return self._alarm("divergence", step, text, "loss", last_good_step=good)
+        spike = self._spike
+        if spike.add(step, loss, self._trend.progress):
+            offence = [spike.first, step, min(spike.streak)]
+            text = words.spike("loss", spike)
+            return self._alarm("spike", step, text, "loss", last_good_step=spike.before, offence=offence)
+        rise = self._trend.add(step, loss)
+        if self._early:
+            rise = self._judge_early(step, loss) or rise
+        return self._risen(step, rise, "loss") if rise else None
+
+    def _judge_early(self, step: int, loss: float) -> Rise | None:
+        found = [early.add(step, loss) for points, early in self._early if self._points <= points]
+        if self._points >= self._early[0][0]:
+            self._early = []
+        return next((rise for rise in found if rise), None)
+
+    def _judge_probe(self, step: int, probe_loss: float) -> Judgement | None:
+        if self._first_probe is None:
+            self._first_probe = (self._points, step, probe_loss)
+            return None
+        if self._probe is None:
+            point, first_step, first_loss = self._first_probe
+            planned = max(1, self._planned // (self._points - point))
+            self._probe = Trend(
+                planned, blocks=PROBE_BLOCKS, min_points=1, spans=PROBE_SPANS, gate=PROBE_GATE, sigmas=PROBE_SIGMAS
+            )
+            self._probe.add(first_step, first_loss)
+        rise = self._probe.add(step, probe_loss)
+        return self._risen(step, rise, "probe_loss") if rise else None
+
+    def _cross(self, step: int) -> bool:
+        """Pass declared edges: what follows is a new start. Whether the segment that ends here had risen."""
+        while self._edges and step >= self._edges[-1]:
+            self._edges.pop()
+        if self._points == 1:
+            return False
+        self._edges_met += 1
+        self._spike = Spike(self._planned)
+        self._divergence = Divergence(self._planned)
+        found = [(trend.edge(self._step), "loss") for trend in (self._trend, *(early for _, early in self._early))]
+        if self._probe:
+            found.append((self._probe.edge(self._step), "probe_loss"))
+        for rise, series in found:
+            if rise and self._latched is None:
+                self._risen(self._step, rise, series)
+        return self._latched is not None
+
+    def _risen(self, step: int, rise: Rise, series: str) -> Judgement:
+        trough, offence = rise.trough, rise.offence
+        return self._alarm(
+            "rise",
+            step,
+            words.rise(series, rise),
+            series,
+            last_good_step=trough.last,
+            trough=[trough.first, trough.last, trough.value],
+            offence=[offence.first, offence.last, offence.value],
+            sigmas=rise.sigmas if rise.sigmas < inf else None,
+        )
+
+    def _alarm(self, reason: str, step: int, text: str, series: str, **data: Any) -> Judgement:
+        self._latched = self._judgement("unstable", reason, text, step=step, series=series, **data)
+        return self._latched
 
     def finish(self, *, cut: bool = False) -> Judgement:
-        if self._latched:
+        """The verdict. `cut`: the run ended before its planned points, and nothing can promote it."""
+        if self._latched is not None:
             return self._latched
-        verdict, reason = "promote", ""
-        t = self._trends[0]
-        seen = t.seen()
-        if self._probe and self._probe.blocks >= MIN_BLOCKS:
-            seen = min(seen, self._probe.seen())
-        if t.blocks < MIN_BLOCKS:
-            verdict, reason = "inconclusive", "too-short"
-        elif seen > 1:
-            verdict, reason = "inconclusive", "too-noisy"
+        if cut:
+            return self._judgement("inconclusive", "cut", words.cut(self._step, self._points, self._planned))
+        return self._masked() or self._blind() or self._sideways() or self._promoted()
+
+    def _masked(self) -> Judgement | None:
+        evidence = self._evidence
+        if not evidence.seen or (evidence.end is not None and evidence.steps >= evidence.needed):
+            return None
+        return self._judgement("invalid", "masked", words.masked(evidence))
+
+    def _blind(self) -> Judgement | None:
+        """Too short or too noisy: a lasting rise by a tenth would not have been seen, in the loss or in the probe."""
+        if self._trend.blocks < FEWEST_BLOCKS_JUDGED:
+            needed = FEWEST_BLOCKS_JUDGED * self._trend.block_points
+            text = words.too_short(self._points, needed)
+            return self._judgement("inconclusive", "too-short", text, points_needed=needed)
+        bound = self._bound()
+        if bound is None or bound.excess <= 1:
+            return None
+        # Noise of a mean falls with the root of the points.
+        needed = ceil(self._points * bound.excess**2) if bound.excess < HOPELESS else None
+        text = words.too_noisy(self._points, needed, bound)
+        return self._judgement("inconclusive", "too-noisy", text, points_needed=needed)
+
+    def _bound(self) -> Bound | None:
+        bounds = [self._trend.bound()]
+        if self._probe is not None and self._probe.blocks >= FEWEST_BLOCKS_JUDGED:
+            bounds.append(self._probe.bound())
+        return min((bound for bound in bounds if bound), key=lambda bound: bound.excess, default=None)
+
+    def _sideways(self) -> Judgement | None:
+        first, _, fell = self._trend.fall()
+        if fell or self._edges_met:
+            return None
+        verdict: Verdict = "inconclusive" if self._from_scratch else "promote"
+        return self._judgement(verdict, "no-progress", words.sideways(first))
+
+    def _promoted(self) -> Judgement:
+        first, low, _ = self._trend.fall()
+        bound = self._bound()
+        assert bound is not None  # 16 blocks have one
+        return self._judgement("promote", "", words.promoted(self._points, first, low, bound))
+
+    def _judgement(
+        self, verdict: Verdict, reason: str, text: str, *, step: int | None = None, series: str = "loss", **data: Any
+    ) -> Judgement:
+        evidence = self._evidence
+        figures: dict[str, Any] = {"planned_points": self._planned, "last_step": self._step}
+        if evidence.seen:
+            figures |= {"evidence_end": evidence.end, "evidence_steps": evidence.steps}
+            figures["evidence_needed"] = evidence.needed
+        if verdict != "unstable":
+            bound = self._bound()
+            figures["smallest_rise"] = bound.of_level if bound else None
+        notes = [] if evidence.seen else ["no learning rate column: judged on its loss alone"]
+        notes += self._finite.notes() + self._pace.notes()
+        if self._edges_met:
+            notes.append(f"{self._edges_met} declared edges: levels are not compared across them")
         return Judgement(
-            verdict=verdict, reason=reason, step=None, text="", series="loss", points=self._points, notes=(), data={}
+            verdict=verdict,
+            reason=reason,
+            step=step,
+            text=text,
+            series=series,
+            points=self._points,
+            notes=tuple(notes),
+            data=figures | data,
         )

@@ -9,7 +9,10 @@ from pytest_smoke.recipe.model import Mix
 
 
 def sampled_shares(mix: Mix) -> dict[str, float]:
-    """Share of each source in what is drawn: rows x weight over the sum of rows x weight. Raises ValueError if all weights are 0."""
+    """Share of each source in what is drawn: rows x weight over the sum of rows x weight.
+
+    Raises ValueError if all weights are 0.
+    """
     mass = {name: source.rows * source.weight for name, source in mix.sources.items()}
     total = sum(mass.values())
     if not total:
@@ -50,7 +53,10 @@ def _faults(mix: Mix, shares: dict[str, float]) -> Iterator[tuple[str, str]]:
         return
     (first, most), (second, next_most), *_ = _descending(shares)
     if most > mix.dominant_share:
-        yield "dominant", f"source {first!r} is {100 * most:.1f} % of the sampled mix, over {100 * mix.dominant_share:g} %"
+        yield (
+            "dominant",
+            f"source {first!r} is {100 * most:.1f} % of the sampled mix, over {100 * mix.dominant_share:g} %",
+        )
     if most > mix.lead_ratio * next_most:
         lead = f"{most / next_most:.1f}x" if next_most else "all of it against none for"
         yield "lead", f"source {first!r} leads the next, {second!r}, {lead}; at most {mix.lead_ratio:g}x is allowed"

@@ -68,7 +68,7 @@ def batch_geometry(case: Case) -> Finding:
         f"the smoke's gradient noise is {noise}, so it cannot see what the full run will",
         observed=ours,
         bound=theirs,
-        hint=f"make batch_size x grad_accum_steps x world_size {theirs} under smoke:, or leave them out to inherit them",
+        hint=f"make batch_size x grad_accum_steps x world_size {theirs} under smoke:, or drop them to inherit",
     )
 
 
@@ -164,7 +164,10 @@ def rehearsal(case: Case) -> Finding:
         id="rehearsal",
         status="fail",
         reason="setting",
-        text="; ".join(f"{key} is {_show(ours)} in the smoke and {_show(theirs)} in the full run" for key, ours, theirs in differences),
+        text="; ".join(
+            f"{key} is {_show(ours)} in the smoke and {_show(theirs)} in the full run"
+            for key, ours, theirs in differences
+        ),
         observed={key: None if ours is ABSENT else ours for key, ours, _ in differences},
         bound={key: None if theirs is ABSENT else theirs for key, _, theirs in differences},
         hint=f"drop {', '.join(key for key, _, _ in differences)} from smoke:, or change the full run",

@@ -32,7 +32,9 @@ class TermNorms:
     """Cosine by `term/term`."""
 
 
-def grad_ratio(probes: Sequence[TermNorms], bounds: Mapping[str, Sequence[float]], *, from_step: int = 0) -> Finding | None:
+def grad_ratio(
+    probes: Sequence[TermNorms], bounds: Mapping[str, Sequence[float]], *, from_step: int = 0
+) -> Finding | None:
     """The median ratio over the probes from `from_step` on (all, if there are none) against its bounds.
 
     Declared pairs bound the ratio of raw norms and can fail. Where none is declared, weighted norms, which are what
@@ -56,7 +58,8 @@ def grad_ratio(probes: Sequence[TermNorms], bounds: Mapping[str, Sequence[float]
         ratios = [probe.raw[above] / max(probe.raw[below], TINY) for probe in counted]
         middle = observed[pair] = median(ratios)
         texts.append(
-            f"raw gradient norm {pair}: median {_g(middle)} (range {_g(min(ratios))} to {_g(max(ratios))}, {len(ratios)} probes), "
+            f"raw gradient norm {pair}: median {_g(middle)} "
+            f"(range {_g(min(ratios))} to {_g(max(ratios))}, {len(ratios)} probes), "
             f"{'within' if low <= middle <= high else 'outside'} [{low:g}, {high:g}]"
         )
         if not low <= middle <= high:  # NaN fails too
@@ -96,7 +99,8 @@ def autopsy(probe: TermNorms) -> str:
     loud, quiet = _extremes(probe.weighted)
     norms = ", ".join(f"{term} {_g(norm)}" for term, norm in probe.weighted.items())
     ratio = probe.weighted[loud] / max(probe.weighted[quiet], TINY)
-    return f"on the last good checkpoint (step {probe.step}) the weighted gradient norms are {norms}: {read(loud, quiet, ratio)}"
+    said = read(loud, quiet, ratio)
+    return f"on the last good checkpoint (step {probe.step}) the weighted gradient norms are {norms}: {said}"
 
 
 def _undeclared(probes: Sequence[TermNorms], terms: Sequence[str]) -> Finding:

@@ -1,34 +1,60 @@
-"""The trough engine: the newest span of blocks against the lowest earlier one."""
+"""The trough engine: is the newest span of a series above the lowest earlier one?
+
+Two scales are tested. The mean of the losses is what training minimises; the mean of their logarithms sees a rise
+inside noise that is multiplicative and heavy-tailed (small batches, losses that fall by decades).
+"""
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import exp, log, sqrt
-from statistics import median
+from math import exp, inf, log, log1p, sqrt
+
+from pytest_smoke.judge.blocks import CHUNK_POINTS, Blocks, Contrast
 
 BLOCKS = 80
-MIN_BLOCKS_WANTED = 30
-MIN_BLOCK = 5
-CLIP_MADS = 5.0
+"""Blocks in the planned window. 40 stopped 3 % fewer of the labelled instabilities, 160 raised more false alarms."""
+MIN_BLOCK_POINTS = 5
+"""Points in a block, where the window allows `FEWEST_BLOCKS` of them: fewer and a block's own error says nothing."""
+FEWEST_BLOCKS = 30
+"""Short logs get smaller blocks, down to 2 points, before they get fewer blocks."""
 SPANS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-NOISE_BLOCKS = 16
+"""Blocks averaged: longer spans see smaller rises. 1, 2, 4, ... alone left twice as many windows too noisy to judge."""
 SIGMAS = 4.5
-LEVEL_GATE = 0.02
-PROGRESS_GATE = 0.01
-GATE_CAP = 1.0
-GATE_FLOOR = 0.001
-TOPB = 0
+"""Standard deviations that a rise must exceed, times 1 + 2 / blocks while the noise is measured on few."""
 POWER = 1.25
-SEEN_LEVEL = 0.10
-SEEN_PROGRESS = 0.10
-MAD_SD = 1.4826
-LOG = True
-OWN = True
+"""A rise at the threshold is seen half the time, one of 1.25 times that nearly always (benchmarks/calibration.py)."""
+SEEN_SHARE = 0.10
+"""A promotion claims that a lasting rise by 10 % of the level, or by 10 % of the progress, would have been seen."""
+DOUBT = 1e-12
+"""Relative rounding of a block mean: noise below it is arithmetic, not data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """The rise that matters, however certain a smaller one may be."""
+
+    level: float
+    """Share of the trough."""
+    progress: float
+    """Share of the fall from the first block to the lowest."""
+    doubled: float
+    """Share of that fall from which a doubling of the trough matters too: a loss that fell by decades may yet rise."""
+
+    def above(self, trough: float, progress: float) -> float:
+        """Smallest rise above `trough` that matters, in units of the loss."""
+        fallen = min(self.progress * progress, max(abs(trough), self.doubled * progress))
+        return max(self.level * abs(trough), fallen)
+
+
+LOSS_GATE = Gate(level=0.02, progress=0.01, doubled=0.001)
+"""The labels' own gate: no engineer acts on a rise below it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
+    """Consecutive points and their mean (on the logarithmic scale: geometric mean)."""
+
     first: int
     last: int
     value: float
@@ -36,145 +62,180 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rise:
+    """The newest span lies significantly above the trough."""
+
     trough: Span
     offence: Span
     sigmas: float
+    """The rise over the standard deviation of a difference of two such means; infinite without noise."""
 
 
-class Blocks:
-    """Block means on one scale and their noise."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """The smallest lasting rise that would have been seen, in units of the loss, and what it is small against."""
 
-    def __init__(self, spans=None) -> None:
-        self.spans = spans or SPANS
-        self.means: list[float] = []
-        self.errors: list[float] = []
-        self.troughs: dict[int, tuple[float, int]] = {}
-        self.noise = float("inf")
+    rise: float
+    level: float
+    progress: float
 
-    def close(self, values: list[float]) -> None:
-        """values sorted."""
-        n = len(values)
-        mid = values[n // 2] if n % 2 else (values[n // 2 - 1] + values[n // 2]) / 2
-        mad = sorted([abs(v - mid) for v in values])[n // 2]
-        top = mid + CLIP_MADS * mad
-        if values[-1] > top and n > 3:
-            values = [v if v < top else top for v in values]
-        mean = sum(values) / n
-        error = sqrt(sum([(v - mean) ** 2 for v in values]) / max(n - 1, 1) / n)
-        self.means.append(mean)
-        self.errors.append(error)
-        recent = self.means[-NOISE_BLOCKS:]
-        noise = median(self.errors[-NOISE_BLOCKS:])
-        for lag in (1, 2):
-            diffs = [b - a for a, b in zip(recent, recent[lag:])]
-            if len(diffs) >= 2:
-                m = median(diffs)
-                noise = max(noise, MAD_SD * median([abs(d - m) for d in diffs]) / sqrt(2))
-        self.noise = noise
+    @property
+    def excess(self) -> float:
+        """Over the rise that a promotion claims it would have seen: above 1, it does not promote."""
+        claimed = SEEN_SHARE * max(self.level, self.progress)
+        return self.rise / claimed if claimed else (inf if self.rise else 0.0)
 
-    def rms(self, at: int, span: int) -> float:
-        return sqrt(sum([e * e for e in self.errors[at : at + span]]) / span)
-
-    def test(self):
-        """Yields (span, trough, at, new, sigma)"""
-        means = self.means
-        count = len(means)
-        for span in self.spans:
-            if count < 2 * span:
-                break
-            old = sum(means[count - 2 * span : count - span]) / span
-            if span not in self.troughs or old < self.troughs[span][0]:
-                self.troughs[span] = (old, count - 2 * span)
-            trough, at = self.troughs[span]
-            new = sum(means[count - span :]) / span
-            if new <= trough:
-                continue
-            if OWN:
-                a = max(self.noise, self.rms(count - span, span))
-                b = max(self.noise, self.rms(at, span))
-                sigma = sqrt((a * a + b * b) / span)
-            else:
-                sigma = self.noise * sqrt(2 / span)
-            yield span, trough, at, new, sigma
+    @property
+    def of_level(self) -> float | None:
+        """As a share of the lowest level."""
+        return self.rise / self.level if self.level else None
 
 
 class Trend:
-    def __init__(self, planned: int, blocks=None, min_block=None, spans=None, gates=1.0, sigmas=None) -> None:
-        self._sigmas = sigmas or SIGMAS
-        self._gates = gates
-        self.size = max(min_block or min(MIN_BLOCK, max(2, planned // MIN_BLOCKS_WANTED)), round(planned / (blocks or BLOCKS)))
-        self._values: list[float] = []
-        self._first_step = 0
-        self._linear = Blocks(spans)
-        self._log: Blocks | None = Blocks(spans) if LOG else None
-        self._steps: list[tuple[int, int]] = []
-        self.top = float("nan")
-        self.low = float("inf")
+    """One series in, a rise or nothing out."""
+
+    def __init__(
+        self,
+        planned: int,
+        *,
+        blocks: int = 0,
+        min_points: int = 0,
+        spans: tuple[int, ...] = (),
+        gate: Gate = LOSS_GATE,
+        sigmas: float = 0.0,
+    ) -> None:
+        smallest = min_points or min(MIN_BLOCK_POINTS, max(2, planned // FEWEST_BLOCKS))
+        self.block_points = max(smallest, round(planned / (blocks or BLOCKS)))
         self.progress = 0.0
+        """Fall from the first block mean to the lowest."""
+        self._gate = gate
+        self._sigmas = sigmas or SIGMAS
+        self._spans = spans or SPANS
+        self._linear = Blocks(self._spans)
+        self._log: Blocks | None = Blocks(self._spans)
+        self._chunk: list[float] = []
+        self._held = 0
+        self._first = 0
+        self._edges: list[tuple[int, int]] = []
+        self._top = self._low = 0.0
+        self._bounds: list[Bound] = []
 
     @property
     def blocks(self) -> int:
-        return len(self._linear.means)
+        """Blocks closed."""
+        return len(self._edges)
+
+    @property
+    def level(self) -> float:
+        """Lowest block mean of the current segment."""
+        return self._low
 
     def add(self, step: int, value: float) -> Rise | None:
-        values = self._values
-        if not values:
-            self._first_step = step
-        values.append(value)
-        if len(values) < self.size:
+        """One finite point. A rise is reported at the end of the block that shows it."""
+        chunk = self._chunk
+        if not chunk and not self._held:
+            self._first = step
+        chunk.append(value)
+        held = self._held + len(chunk)
+        if held < self.block_points and len(chunk) < CHUNK_POINTS:
             return None
-        values.sort()
-        self._values = []
-        self._steps.append((self._first_step, step))
-        self._linear.close(values)
-        mean = self._linear.means[-1]
-        if len(self._steps) == 1:
-            self.top = mean
-        if TOPB and len(self._steps) <= TOPB:
-            self.top = median(self._linear.means)
-        self.low = min(self.low, mean)
-        self.progress = self.top - self.low
-        rise = self._test(self._linear, False)
-        if self._log:
-            if values[0] <= 0:
-                self._log = None
-            else:
-                self._log.close([log(v) for v in values])
-                rise = rise or self._test(self._log, True)
+        self._flush()
+        return self._close(step) if held >= self.block_points else None
+
+    def edge(self, step: int) -> Rise | None:
+        """`step` is the last one before the data or the loss changes: no level is compared across it.
+
+        A block that is half full counts, and may still show a rise; less is dropped.
+        """
+        rise = None
+        if self._held + len(self._chunk) >= max(2, self.block_points / 2):
+            self._flush()
+            rise = self._close(step)
+        self._chunk, self._held = [], 0
+        bound = self.bound()
+        if bound:
+            self._bounds = [bound]
+        for scale in (self._linear, self._log):
+            if scale:
+                scale.edge()
+        self.progress = 0.0
         return rise
 
-    def _test(self, blocks: Blocks, logs: bool) -> Rise | None:
-        found = None
-        count = len(blocks.means)
-        for span, trough, at, new, sigma in blocks.test():
-            rise = new - trough
-            if rise <= self._sigmas * (1 + 2 / count) * sigma:
-                continue
-            if logs:
-                trough, new = exp(trough), exp(new)
-            if new - trough > self.gate(trough):
-                sigmas = rise / sigma if sigma else float("inf")
-                if found is None or sigmas > found.sigmas:
-                    found = Rise(
-                        trough=Span(first=self._steps[at][0], last=self._steps[at + span - 1][1], value=trough),
-                        offence=Span(first=self._steps[count - span][0], last=self._steps[-1][1], value=new),
-                        sigmas=sigmas,
-                    )
-        return found
+    def _flush(self) -> None:
+        chunk = sorted(self._chunk)
+        if chunk:
+            self._linear.chunk(chunk)
+            if self._log and chunk[0] > 0:
+                self._log.chunk([log(value) for value in chunk])
+            else:
+                self._log = None
+            self._held += len(chunk)
+            self._chunk = []
 
-    def gate(self, trough: float) -> float:
-        return self._gates * max(LEVEL_GATE * abs(trough), min(PROGRESS_GATE * self.progress, (GATE_CAP if self._gates == 1 else 1e99) * (abs(trough)+1e-99)), GATE_FLOOR * self.progress)
+    def _close(self, step: int) -> Rise | None:
+        self._held = 0
+        self._edges.append((self._first, step))
+        mean = self._linear.close()
+        if self._linear.count == 1:
+            self._top = self._low = mean
+        elif mean < self._low:
+            self._low = mean
+        self.progress = self._top - self._low
+        if self._log:
+            self._log.close()
+        found = list(self._rises())
+        return max(found, key=lambda rise: rise.sigmas) if found else None
 
-    def seen(self) -> float:
-        """Smallest sustained rise that would have been seen, over what must be seen."""
-        count = self.blocks
-        best = float("inf")
-        for span in self._linear.spans:
-            if count < 2 * span:
-                break
-            need = POWER * self._sigmas * (1 + 2 / count) * sqrt(2 / span)
-            best = min(best, need * self._linear.noise / max(SEEN_LEVEL * abs(self.low), SEEN_PROGRESS * self.progress, 1e-300))
+    def _rises(self) -> Iterator[Rise]:
+        gate, count = self._gate, self._linear.count
+        needed = self._sigmas * (1 + 2 / count)
+        least = gate.above(self._low, self.progress) if self._low > 0 else 0.0
+        for seen in self._linear.contrasts(least):
+            rise = seen.newest - seen.trough
+            if rise > gate.above(seen.trough, self.progress) and rise > needed * seen.sigma:
+                yield self._rise(seen, seen.trough, seen.newest)
+        if self._log:
+            for seen in self._log.contrasts(log1p(gate.level)):
+                if seen.newest - seen.trough > needed * seen.sigma:
+                    trough, newest = exp(seen.trough), exp(seen.newest)
+                    if newest - trough > gate.above(trough, self.progress):
+                        yield self._rise(seen, trough, newest)
+
+    def _rise(self, seen: Contrast, trough: float, newest: float) -> Rise:
+        edges, doubt = self._edges, DOUBT * abs(seen.trough)
+        return Rise(
+            trough=Span(first=edges[seen.at][0], last=edges[seen.at + seen.span - 1][1], value=trough),
+            offence=Span(first=edges[-seen.span][0], last=edges[-1][1], value=newest),
+            sigmas=(seen.newest - seen.trough) / seen.sigma if seen.sigma > doubt else inf,
+        )
+
+    def bound(self) -> Bound | None:
+        """The smallest lasting rise that would have been seen, on the scale that sees best; None before two blocks.
+
+        Noise n of a block mean, spans of s blocks: 1.25 x 4.5 (1 + 2 / blocks) n sqrt(2 / s).
+        """
+        count = self._linear.count
+        spans = [span for span in self._spans if 2 * span <= count]
+        bounds = list(self._bounds)
+        if spans:
+            needed = POWER * self._sigmas * (1 + 2 / count) * sqrt(2 / spans[-1])
+            bounds.append(self._bounded(needed * self._linear.noise(), self._low))
             if self._log:
-                level = exp(min(self._log.means))
-                best = min(best, level * (exp(min(need * self._log.noise, 50)) - 1) / max(SEEN_LEVEL * level, SEEN_PROGRESS * self.progress, 1e-300))
-        return best
+                level = exp(min(self._log.means[self._log.start :]))
+                bounds.append(self._bounded(level * (exp(min(needed * self._log.noise(), 50.0)) - 1), level))
+        return min(bounds, key=lambda bound: bound.excess, default=None)
+
+    def _bounded(self, rise: float, level: float) -> Bound:
+        return Bound(rise=rise if rise > DOUBT * abs(level) else 0.0, level=abs(level), progress=self.progress)
+
+    def fall(self) -> tuple[float, float, bool]:
+        """First block mean, lowest one, and whether some span of the segment fell by more than 2 % and its noise."""
+        means, count = self._linear.means[self._linear.start :], self._linear.count
+        for span in self._spans:
+            if 2 * span > count:
+                break
+            first = sum(means[:span]) / span
+            low = min(sum(means[at : at + span]) / span for at in range(span, count - span + 1))
+            noise = self._sigmas * (1 + 2 / count) * self._linear.noise() * sqrt(2 / span)
+            if first - low > max(self._gate.level * abs(first), noise):
+                return self._top, self._low, True
+        return self._top, self._low, False

@@ -57,4 +57,9 @@ def decide(findings: Sequence[Finding]) -> Verdict:
 
 
 def _verdict(word: Word, finding: Finding) -> Verdict:
-    return Verdict(word=word, reason=finding.reason or ("" if word == "promote" else finding.id), step=finding.step, text=finding.text)
+    return Verdict(
+        word=word,
+        reason=finding.reason or ("" if word == "promote" else finding.id),
+        step=finding.step,
+        text=finding.text,
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_smoke.recipe.model import Mode, Recipe, Settings
@@ -21,6 +22,8 @@ class Case:
     """The mode it runs in."""
     cell: str | None = None
     """Name of the ablation cell; None for the baseline."""
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """`path:line` by dotted key, for messages."""
 
     @property
     def name(self) -> str:

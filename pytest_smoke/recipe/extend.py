@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pytest_smoke.recipe.explain import Keys, Problem, shown
+from pytest_smoke.recipe.explain import Keys, Problem, dotted, shown
 from pytest_smoke.recipe.faults import Fault, RecipeError
 from pytest_smoke.recipe.tree import REFUSED, Document, parse
 
@@ -30,6 +30,18 @@ class Sources:
     """Mappings merged, nearest wins; lists are replaced whole; without `extends`."""
     faults: tuple[Fault, ...]
     """Faults in the spelling of any of the files."""
+
+    def places(self) -> dict[str, str]:
+        """`path:line` of every section, of every key in one, and of every criterion, by dotted key."""
+        keys: list[Keys] = [(section,) for section in self.data]
+        keys += [(section, key) for section, value in self.data.items() if isinstance(value, dict) for key in value]
+        accept = self.data.get("checks", {}).get("accept", [])
+        keys += [("checks", "accept", number) for number in range(len(accept))]
+        return {dotted(key): f"{path}:{line}" for key in keys for path, line in [self._key_line(key)]}
+
+    def _key_line(self, keys: Keys) -> tuple[str, int]:
+        found = ((document.path, document.key_place(keys)) for document in self.documents)
+        return next((path, place[0]) for path, place in found if place)
 
     def fault(self, problem: Problem) -> Fault:
         """The problem at its place: in the nearest file that holds the offending text, else at what encloses it."""

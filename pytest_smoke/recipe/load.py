@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,32 +17,39 @@ from pytest_smoke.recipe.modes import modes_of
 from pytest_smoke.recipe.task_ref import task_fault
 
 
+ParseCriterion = Callable[[str], object]
+"""Raises ValueError, its first line the reason, for a text that is no criterion."""
+
+
 def load_recipe(path: Path, *, root: Path) -> Recipe:
     """The recipe in a file; `root` is where its task is imported from. Imports nothing of the user's.
 
     Raises RecipeError with every fault of the file, and of those it extends.
     """
-    return _validated(read_sources(path, root), root)
+    return _validated(read_sources(path, root), root, None)
 
 
-def load_cases(path: Path, *, root: Path, mode: Mode | None = None) -> list[Case]:
+def load_cases(
+    path: Path, *, root: Path, mode: Mode | None = None, parse_criterion: ParseCriterion | None = None
+) -> list[Case]:
     """The smokes of a recipe file: for each mode the baseline, then its ablation cells; `mode` overrides the recipe's.
 
-    Raises RecipeError as `load_recipe` does.
+    The grammar of criteria belongs to the judge, so who has one gives its parser. Raises RecipeError as `load_recipe`.
     """
     sources = read_sources(path, root)
-    recipe = _validated(sources, root)
+    recipe = _validated(sources, root, parse_criterion)
+    places = sources.places()
     where = path_from(path, root)
     recipes: dict[str | None, Recipe] = {None: recipe}
     recipes |= {name: with_cell(sources.data, cell) for name, cell in recipe.ablate.items()}
     return [
-        Case(path=where, recipe=changed, mode=one, cell=cell)
+        Case(path=where, recipe=changed, mode=one, cell=cell, places=places)
         for one in modes_of(recipe.smoke, mode)
         for cell, changed in recipes.items()
     ]
 
 
-def _validated(sources: Sources, root: Path) -> Recipe:
+def _validated(sources: Sources, root: Path, parse_criterion: ParseCriterion | None) -> Recipe:
     found: list[Problem] = []
     recipe = None
     try:
@@ -54,8 +62,19 @@ def _validated(sources: Sources, root: Path) -> Recipe:
         wrong = task_fault(task, root)
         if wrong:
             found.append(Problem(keys=("task",), at_key=False, text=wrong))
+    if recipe is not None and parse_criterion is not None:
+        found += _criterion_problems(recipe.checks.accept, parse_criterion)
     faults: list[Fault] = [*sources.faults, *map(sources.fault, found)]
     if faults:
         raise RecipeError(faults)
     assert recipe is not None, "a recipe that does not validate has faults"
     return recipe
+
+
+def _criterion_problems(accept: Sequence[str], parse: ParseCriterion) -> Iterator[Problem]:
+    for number, text in enumerate(accept):
+        try:
+            parse(text)
+        except ValueError as error:
+            reason = str(error).partition("\n")[0]
+            yield Problem(keys=("checks", "accept", number), at_key=False, text=f"criterion {text!r}: {reason}")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 BARS = "▁▂▃▄▅▆▇█"
-BROKEN = "×"
+BROKEN = "x"
 """Stands for a block whose mean is not finite."""
 
 
 def sparkline(values: Sequence[float], *, width: int = 60) -> str:
-    """Block means of `values` as at most `width` bars between their lowest and highest; `×` where not finite."""
+    """Block means of `values` as at most `width` bars between their lowest and highest; `x` where not finite."""
     if not values:
         return ""
     blocks = _blocks(values, min(width, len(values)))
@@ -32,4 +33,7 @@ def _bar(value: float, low: float, high: float) -> str:
 
 def _blocks(values: Sequence[float], count: int) -> list[float]:
     edges = [len(values) * i // count for i in range(count + 1)]
-    return [math.fsum(part) / len(part) if all(map(math.isfinite, part)) else math.nan for part in (values[a:b] for a, b in zip(edges, edges[1:], strict=False))]
+    return [
+        math.fsum(part) / len(part) if all(map(math.isfinite, part)) else math.nan
+        for part in (values[a:b] for a, b in pairwise(edges))
+    ]

@@ -21,7 +21,7 @@ def headline(outcome: Outcome) -> str:
 
 
 def failure(outcome: Outcome, *, place: str, rerun: str) -> str:
-    """Reason first, then the curve, all findings, hints, the user's own file and line, and the command to run it again."""
+    """Reason first, then the curve, all findings, hints, the user's file and line, and the command to run it again."""
     parts = [headline(outcome)]
     losses = [float(value) for value in outcome.curve.get("loss", [])]
     if losses:
@@ -66,7 +66,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         f"{outcome.verdict} ({outcome.reason})" if outcome.reason else outcome.verdict,
         str(steps) if steps == planned else f"{steps}/{planned}",
         str(evidence) if steps else "-",
-        f"{_g(first)} -> {_g(last)}" if first is not None else "-",
+        f"{_g(first)} -> {_g(last)}" if first is not None and last is not None else "-",
         f"{100 * rise:.2g} %" if rise is not None else "-",
         f"{facts['seconds']:.1f}" if "seconds" in facts else "-",
     )

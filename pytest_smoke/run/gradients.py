@@ -64,7 +64,10 @@ def reading(
 ) -> Gradients:
     """Norms and cosines from the inner products `gram` [N * N]."""
     size = len(terms)
-    norms = [max(gram[k * size + k], 0.0) ** 0.5 if gram[k * size + k] == gram[k * size + k] else float("nan") for k in range(size)]
+    norms = [
+        max(gram[k * size + k], 0.0) ** 0.5 if gram[k * size + k] == gram[k * size + k] else float("nan")
+        for k in range(size)
+    ]
     cosines = {}
     for a, b in combinations(range(size), 2):
         product = norms[a] * norms[b]

@@ -143,9 +143,7 @@ class Loop:
         steps = self._plan.run_steps
         self._channel.send(self._flush(steps - 1, wait=True))
         self._evaluate(steps)
-        self._channel.send(
-            [compare(before, self._stepper.model, self._stepper.optimizer), self._ended(steps)]
-        )
+        self._channel.send([compare(before, self._stepper.model, self._stepper.optimizer), self._ended(steps)])
         stop = self._channel.poll(wait=True)
         if stop is not None:
             self._autopsy(stop)

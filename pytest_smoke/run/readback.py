@@ -40,7 +40,7 @@ class Readback:
                 return _records(makers, flat.tolist())
             host = torch.empty(flat.shape, dtype=flat.dtype, pin_memory=True)
             host.copy_(flat, non_blocking=True)
-            copied = torch.cuda.Event()
+            copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch types it so
             copied.record()
             self._copies.append((copied, host, makers))
         while self._copies and (wait or len(self._copies) > 1):

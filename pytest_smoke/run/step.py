@@ -127,7 +127,7 @@ class Stepper:
             total = losses[0] * self.weights[0]
             for loss, weight in zip(losses[1:], self.weights[1:], strict=True):
                 total = total + loss * weight
-            self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]  # torch leaves backward() untyped
+            self.scaler.scale(total).backward()
             values = _summed(values, losses)
         assert values is not None
         return values

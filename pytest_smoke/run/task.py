@@ -87,8 +87,9 @@ def optimizer_of(task: Task, model: nn.Module, learning_rate: float) -> torch.op
     optimizer: torch.optim.Optimizer = make(model, learning_rate)
     rates = sorted({float(group["lr"]) for group in optimizer.param_groups})
     if learning_rate not in rates:
+        found = ", ".join(f"{rate:g}" for rate in rates)
         raise TaskError(
-            f"optimizer(model, learning_rate={learning_rate:g}) made groups with lr {', '.join(f'{r:g}' for r in rates)}: "
+            f"optimizer(model, learning_rate={learning_rate:g}) made groups with lr {found}: "
             "at least one must have the recipe's learning rate, or its schedule is not what the verdict says it is"
         )
     return optimizer

@@ -136,4 +136,3 @@ def _reason(error: BaseException) -> str:
 def _is_library(filename: str) -> bool:
     own = str(Path(__file__).resolve().parents[1])
     return "site-packages" in filename or filename.startswith((own, sys.base_prefix, "<"))
-

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_smoke.run.launch import Gone, Silent, accelerators, child_of
+from pytest_smoke.run.launch import Child, Gone, Silent, accelerators, child_of
 from pytest_smoke.run.plan import RunPlan
 from pytest_smoke.run.records import Crashed, Ended, Record, Started, Step
 
@@ -40,6 +40,11 @@ def heard(plan: RunPlan, timeout: float | None = 60) -> list[Record]:
     return records
 
 
+def listen(child: Child, timeout: float) -> None:
+    while child.receive(timeout) is not None:
+        pass
+
+
 def test_a_child_reports_every_step_once_in_order_and_leaves(teacher: Planner) -> None:
     """Started comes first, Ended last, and every step between."""
     records = heard(teacher(run_steps=150, max_steps=150))
@@ -51,7 +56,8 @@ def test_a_child_reports_every_step_once_in_order_and_leaves(teacher: Planner) -
 def test_the_same_plan_gives_the_same_losses_bit_for_bit(teacher: Planner) -> None:
     """Seeds cover weights, order and dropout, and one thread leaves the sums in one order."""
     first, second = (
-        [(r.loss, r.grad_norm) for r in heard(teacher(run_steps=40, max_steps=40)) if isinstance(r, Step)] for _ in range(2)
+        [(r.loss, r.grad_norm) for r in heard(teacher(run_steps=40, max_steps=40)) if isinstance(r, Step)]
+        for _ in range(2)
     )
     assert first == second
     other = [(r.loss, r.grad_norm) for r in heard(teacher(run_steps=40, max_steps=40, seed=1)) if isinstance(r, Step)]
@@ -72,13 +78,10 @@ def test_an_exception_comes_back_with_the_users_place_and_the_steps_before_it(te
 def test_a_child_that_is_killed_is_named_by_its_signal(teacher: Planner) -> None:
     """The words say which signal, and its last output is there to read."""
     with child_of(teacher("Breaks", args={"how": "die", "at_batch": 5})) as child, pytest.raises(Gone, match="SIGKILL"):
-        while child.receive(60) is not None:
-            pass
-        pytest.fail("it left in peace")
+        listen(child, 60)
     with child_of(teacher("Breaks", args={"how": "exit", "at_batch": 5})) as child:
         with pytest.raises(Gone, match="exit status 3"):
-            while child.receive(60) is not None:
-                pass
+            listen(child, 60)
         assert "about to exit" in child.last_lines()
 
 
@@ -93,8 +96,7 @@ def test_a_silent_child_and_all_it_started_are_killed(teacher: Planner, tmp_path
     )
     with child_of(_at(teacher(), tmp_path)) as child:
         with pytest.raises(Silent):
-            while child.receive(3) is not None:
-                pass
+            listen(child, 3)
         helper = psutil.Process(int((tmp_path / "pid").read_text()))
     assert _gone(helper)
 
@@ -111,7 +113,9 @@ def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
         "from pytest_smoke.run.launch import child_of\n"
         "from pytest_smoke.run.plan import RunPlan\n"
         "def main():\n"
-        "    plan = RunPlan(task='hangs:Task', args={}, root=" + repr(str(tmp_path)) + ", batch_size=1, micro_batches=1,\n"
+        "    plan = RunPlan(task='hangs:Task', args={}, root="
+        + repr(str(tmp_path))
+        + ", batch_size=1, micro_batches=1,\n"
         "        world_size=1, learning_rate=0.1, lr_schedule='constant', warmup_steps=0, max_steps=1, run_steps=1,\n"
         "        precision='fp32', grad_clip_norm=None, loss_weights={}, seed=0, device='cpu', cpu_threads=1,\n"
         "        evaluate_every_steps=None)\n"
@@ -140,7 +144,9 @@ def test_a_child_sees_the_environment_of_the_moment_it_was_started(
     """The fork server is older than the variable."""
     accelerators()
     monkeypatch.setenv("SMOKE_TEST_WORD", "swordfish")
-    (tmp_path / "looks.py").write_text("import os\ndef Task(**args):\n    raise RuntimeError(os.environ['SMOKE_TEST_WORD'])\n")
+    (tmp_path / "looks.py").write_text(
+        "import os\ndef Task(**args):\n    raise RuntimeError(os.environ['SMOKE_TEST_WORD'])\n"
+    )
     records = heard(_at(teacher(), tmp_path, task="looks:Task"))
     assert isinstance(records[-1], Crashed)
     assert records[-1].text == "RuntimeError: swordfish"

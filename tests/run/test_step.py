@@ -19,7 +19,9 @@ CPU = torch.device("cpu")
 Planner = Callable[..., RunPlan]
 
 
-def trained(plan: RunPlan, task: Any, steps: list[list[Any]], *, probe: bool = False) -> tuple[list[Tensor], list[Tensor]]:
+def trained(
+    plan: RunPlan, task: Any, steps: list[list[Any]], *, probe: bool = False
+) -> tuple[list[Tensor], list[Tensor]]:
     """Parameters and record rows after `steps`, each a list of micro-batches."""
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(steps[0][0])
@@ -127,7 +129,9 @@ def test_the_norms_of_a_probe_are_those_of_separate_backwards(plan: Planner, pai
     for term in ("first", "second"):
         model = pair.model()
         pair.losses(model, batch)[term].backward()
-        flat[term] = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in model.parameters()])
+        flat[term] = torch.cat(
+            [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in model.parameters()]
+        )
     assert found.raw["first"] == pytest.approx(float(flat["first"].norm()), rel=1e-6)
     assert found.raw["second"] == pytest.approx(float(flat["second"].norm()), rel=1e-6)
     assert found.weighted["second"] == pytest.approx(0.5 * found.raw["second"], rel=1e-6)
@@ -181,7 +185,8 @@ def test_an_overflowing_fp16_gradient_skips_the_update_and_shows_as_infinite(pla
     from tests.run.conftest import Pair
 
     class Steep(Pair):
-        loss_weights = {"second": 1e4}
+        def losses(self, model: Any, batch: Any) -> Any:
+            return {name: 1e4 * loss for name, loss in super().losses(model, batch).items()}
 
     stepper = Stepper(plan(precision="fp16"), Steep(torch.float32), CPU)
     batch = torch.randn(8, 3)
@@ -274,9 +279,7 @@ def test_a_task_that_cannot_be_used_is_told_why(
     spoil(pair)
     batch = torch.randn(8, 3, dtype=torch.float64)
     with pytest.raises(TaskError) as caught:
-        stepper = Stepper(plan(), pair, CPU)
-        stepper.learn_terms(batch)
-        stepper.update([batch], 1.0)
+        trained(plan(), pair, [[batch]])
     assert all(fragment in str(caught.value) for fragment in fragments), str(caught.value)
 
 

@@ -1,0 +1,45 @@
+"""The user's own file and line behind a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_smoke.judge.finding import Finding
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.report.outcome import Outcome
+
+KEYS = {
+    "batch-geometry": ("batch_size", "grad_accum_steps", "world_size"),
+    "schedule": ("lr_schedule", "learning_rate", "warmup_steps", "max_steps"),
+}
+"""Keys of `smoke:` that a check speaks of, the likeliest first."""
+
+
+def place_of(outcome: Outcome, case: Case) -> str:
+    """`path:line` of the code that crashed, or of the recipe's key that the deciding finding speaks of."""
+    decided = next((finding for finding in outcome.findings if finding.text == outcome.text), None)
+    if decided is None:
+        return f"{case.path}:1"
+    if decided.data.get("place"):
+        return str(decided.data["place"])
+    return next((case.places[key] for key in _keys(decided, case) if key in case.places), f"{case.path}:1")
+
+
+def _keys(finding: Finding, case: Case) -> Iterator[str]:
+    """Dotted keys of the recipe, the likeliest first."""
+    for key in KEYS.get(finding.id, ()):
+        yield f"smoke.{key}"
+    if finding.id == "rehearsal":
+        for key in finding.observed:
+            yield f"smoke.{key.partition('.')[0]}"
+    if finding.id == "grad-ratio":
+        yield "checks.grad_ratio"
+    for number, text in enumerate(case.recipe.checks.accept):
+        if finding.id.startswith("accept[") and _squeezed(text) == _squeezed(finding.id[len("accept[") : -1]):
+            yield f"checks.accept[{number}]"
+    yield finding.id
+    yield "smoke"
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,151 @@
+"""Block means of one series on one scale, their noise, and the lowest span seen so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import sqrt
+
+NOISE_BLOCKS = 16
+"""Blocks from which noise is estimated: 8 is itself too noisy, 64 outlives the noise of an early, steeper phase."""
+CLIP_MADS = 5.0
+"""Points above local median + 5 MAD (3.4 sigma of a gaussian) are clipped: one outlier must not lift a block."""
+CHUNK_POINTS = 64
+"""Points clipped together; a block of more is the sum of its chunks, so memory does not grow with the window."""
+MAD_SD = 1.4826
+"""Standard deviation of a gaussian over its median absolute deviation: 1 / Phi^-1(3/4)."""
+
+
+def middle(ordered: list[float]) -> float:
+    """Median of a sorted, non-empty list."""
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def spread(values: list[float]) -> float:
+    """Robust standard deviation: 1.4826 times the median absolute deviation from the median."""
+    mid = middle(sorted(values))
+    return MAD_SD * middle(sorted([abs(value - mid) for value in values]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """The newest span of blocks against the lowest earlier one of the same length."""
+
+    span: int
+    """Length of both, in blocks."""
+    at: int
+    """Index of the trough's first block."""
+    trough: float
+    newest: float
+    sigma: float
+    """Standard deviation of the difference of two such means."""
+
+
+class Blocks:
+    """Means and standard errors of consecutive blocks; `edge` starts a segment that earlier blocks do not speak of."""
+
+    def __init__(self, spans: tuple[int, ...]) -> None:
+        self.means: list[float] = []
+        self.start = 0
+        self._spans = spans
+        self._errors: list[float] = []
+        self._lows: list[float] = []
+        self._places: list[int] = []
+        self._origin = 0.0
+        self._sums = [0.0]
+        self._earlier_noise = 0.0
+        self._count = 0
+        self._sum = 0.0
+        self._squares = 0.0
+
+    @property
+    def count(self) -> int:
+        """Blocks in the current segment."""
+        return len(self.means) - self.start
+
+    def chunk(self, ordered: list[float]) -> None:
+        """Add sorted points to the open block, clipped above their own median + 5 MAD."""
+        size = len(ordered)
+        if size == 1 and not self._count:
+            self._count, self._sum = 1, ordered[0]
+            return
+        mid = middle(ordered)
+        if size > 3:
+            top = mid + CLIP_MADS * sorted([abs(value - mid) for value in ordered])[size // 2]
+            if ordered[-1] > top:
+                ordered = [value if value < top else top for value in ordered]
+        mean = sum(ordered) / size
+        shift = mean - self._sum / self._count if self._count else 0.0
+        self._squares += sum([(value - mean) ** 2 for value in ordered])
+        self._squares += shift * shift * size * self._count / (size + self._count)  # Chan et al. 1979, eq. 2.1
+        self._count += size
+        self._sum += mean * size
+
+    def close(self) -> float:
+        """End the open block and return its mean."""
+        mean, count = self._sum / self._count, self._count
+        self.means.append(mean)
+        if len(self._sums) == 1:
+            self._origin = mean  # sums are kept from the segment's own level: rounding stays far below any gate
+        self._sums.append(self._sums[-1] + mean - self._origin)
+        self._errors.append(sqrt(self._squares / (count - 1) / count) if count > 1 else 0.0)
+        self._count, self._sum, self._squares = 0, 0.0, 0.0
+        return mean
+
+    def edge(self) -> None:
+        """Forget the trough: what follows is another loss or other data. The noise is kept until it can be measured."""
+        if self.count:
+            self._earlier_noise = self.noise()
+        self.start = len(self.means)
+        self._lows, self._places, self._sums = [], [], [0.0]
+        self._count, self._sum, self._squares = 0, 0.0, 0.0
+
+    def noise(self) -> float:
+        """Standard deviation of one block mean.
+
+        The largest of: the median within-block standard error, and the robust deviation of lag-1 and of lag-2
+        differences of block means over sqrt 2, which also see noise that outlives a block.
+        """
+        first = max(self.start, len(self.means) - NOISE_BLOCKS)
+        recent = self.means[first:]
+        noise = middle(sorted(self._errors[first:]))
+        measured = False
+        for lag in (1, 2):
+            steps = [new - old for old, new in zip(recent, recent[lag:], strict=False)]
+            if len(steps) >= 2:
+                noise = max(noise, spread(steps) / sqrt(2))
+                measured = True
+        return noise if measured else max(noise, self._earlier_noise)
+
+    def contrasts(self, gate: float) -> Iterator[Contrast]:
+        """Spans whose newest mean is more than `gate` above the trough. Call once after each `close`."""
+        sums, count = self._sums, self.count
+        lows, places = self._lows, self._places
+        end = sums[-1]
+        noise = -1.0
+        for place, span in enumerate(self._spans):
+            at = count - 2 * span
+            if at < 0:
+                return
+            middle_sum = sums[at + span]
+            earlier = (middle_sum - sums[at]) / span
+            if place == len(lows):
+                lows.append(earlier)
+                places.append(at)
+            elif earlier < lows[place]:
+                lows[place] = earlier
+                places[place] = at
+            rise = (end - middle_sum) / span - lows[place]
+            if rise > gate:
+                if noise < 0:
+                    noise = self.noise()
+                at = places[place] + self.start
+                trough = lows[place] + self._origin
+                variance = self._variance(at, span, noise) + self._variance(len(self.means) - span, span, noise)
+                yield Contrast(span=span, at=at, trough=trough, newest=trough + rise, sigma=sqrt(variance / span))
+
+    def _variance(self, at: int, span: int, noise: float) -> float:
+        """Variance of one block in a span: its own within-block error where that is larger than the noise of late."""
+        own = sum([error * error for error in self._errors[at : at + span]]) / span
+        return max(own, noise * noise)

@@ -1,0 +1,65 @@
+"""A project of a user, with a task that trains in a second."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TASKS = Path(__file__).parents[1] / "controls" / "tasks.py"
+
+RECIPE = """\
+task: tasks:Teacher
+full:
+  batch_size: 64
+  learning_rate: 3.0e-3
+  warmup_steps: 20
+  max_steps: 20000
+smoke:
+  max_steps: 400
+"""
+
+
+class Project:
+    """A folder with `tasks.py`, into which recipes are written, and pytest run."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester = pytester
+        self.path = pytester.path
+        (self.path / "tasks.py").write_text(TASKS.read_text())
+        pytester.makeini("[pytest]\n")
+
+    def recipe(self, name: str = "good", extra: str = "", *, base: str = RECIPE) -> Path:
+        """Write `name.smoke.yaml`: the recipe that is promoted, and whatever is added to it."""
+        path = self.path / f"{name}.smoke.yaml"
+        path.write_text(base + extra)
+        return path
+
+    def extending(self, name: str, text: str, *, of: str = "good") -> Path:
+        """Write `name.smoke.yaml`, which extends another."""
+        path = self.path / f"{name}.smoke.yaml"
+        path.write_text(f"extends: {of}.smoke.yaml\n{text}")
+        return path
+
+    def run(self, *args: str) -> pytest.RunResult:
+        """pytest in a process of its own, as a user runs it, on one CPU."""
+        return self.pytester.runpytest_subprocess("--smoke-device", "cpu", "-p", "no:hypothesispytest", *args)
+
+    def verdicts(self, folder: str = "out") -> list[dict[str, Any]]:
+        """The outcomes in `verdicts.json`, read as strict JSON."""
+
+        def refuse(constant: str) -> Any:
+            raise AssertionError(f"{constant} is no JSON")
+
+        tree = json.loads((self.path / folder / "verdicts.json").read_text(), parse_constant=refuse)
+        assert tree["schema"] == 1
+        outcomes: list[dict[str, Any]] = tree["outcomes"]
+        return outcomes
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> Project:
+    """A user's project."""
+    return Project(pytester)
