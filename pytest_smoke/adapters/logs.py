@@ -36,6 +36,8 @@ KNOWN_NAMES = (
 
 _NUMBER_IN_HEADER = re.compile(r"(?:^|[\s:=])[-+]?\.?\d")
 """`iter 0: loss 4.1, time 12ms` has a comma too."""
+_PRINTED_DICT = re.compile(r"\s*\{'")
+_DOCUMENT = re.compile(r"""\s*(?:\{\s*(?:"|$)|\[\s*(?:[\[{]|$))""")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -103,13 +105,14 @@ def _table(path: str, text: str) -> Table:
         raise LogError("empty", "the log is empty")
     if path.lower().endswith((".csv", ".tsv")):
         return read_csv(text)
-    first = text.lstrip()[0]
-    if first in "{[":
-        several = is_json_lines(text) and "\n" in text.strip()
-        if not several and (table := read_json(text)) is not None:
+    if text.lstrip()[0] in "{[":
+        lines = is_json_lines(text)
+        if not (lines and "\n" in text.strip()) and (table := read_json(text)) is not None:
             return table
-        if first == "{":
+        if lines or _PRINTED_DICT.match(text):
             return read_lines(text)
+        if _DOCUMENT.match(text):
+            raise LogError("unreadable", "the JSON document is broken or cut off: it does not parse to its end")
     return read_csv(text) if _looks_like_csv(text) else read_lines(text)
 
 

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import groupby
 
 from pytest_smoke.adapters import columns
 from pytest_smoke.adapters.log import Cell, LogError, Names, Table
@@ -23,12 +23,12 @@ _SUMMARY = ("train_runtime", "train_samples_per_second")
 
 def number(cell: Cell) -> float | None:
     """The number in a cell, None for a blank or null. Raises `ValueError` for any other text."""
-    if cell is None or isinstance(cell, float):
-        return cell
-    text = cell.strip()
+    if cell is None:
+        return None
     try:
-        return float(text)
+        return float(cell)
     except ValueError:
+        text = str(cell).strip()
         if text.lower() in _BLANK:
             return None
         found = _TENSOR.match(text)
@@ -139,38 +139,33 @@ def complain_of_texts(numbers: Numbers, chosen: Columns, unit: str, notes: list[
 def settle_blanks(numbers: Numbers, chosen: Columns, unit: str, notes: list[str]) -> None:
     """Write NaN into the loss cells whose blank or null stands for one.
 
-    JSON has no NaN, and pandas writes one as nothing; but a sparse log leaves cells blank too. A blank can only be
-    a NaN in a row that otherwise has the columns of a row with a loss. A null is one if such rows are rare, or end
-    the log; a blank if two or more of them end a log in which they are rare.
+    JSON has no NaN, and pandas writes one as nothing; but a sparse log leaves cells blank too. A blank can only be a
+    NaN in a row that otherwise has the columns of a row with a loss. It is one where two or more of them, and more
+    than three times as many as ever before, end the log. A null is one too where such rows are rare.
     """
-    vague = {chosen.loss, chosen.grad_norm}
-
     if all(row[chosen.loss] is not None for _, row in numbers.rows if chosen.loss in row):
         return
+    vague = {chosen.loss, chosen.grad_norm}
 
     def shape(row: Mapping[str, float | None]) -> frozenset[str]:
         return frozenset(name for name, value in row.items() if value is not None and name not in vague)
 
-    def has_loss(row: Mapping[str, float | None]) -> bool:
-        return row.get(chosen.loss) is not None
-
-    shapes = {shape(row) for _, row in numbers.rows if has_loss(row)}
-    like = [(n, row) for n, row in numbers.rows if has_loss(row) or (chosen.loss in row and shape(row) in shapes)]
-    tail = list(takewhile(lambda entry: not has_loss(entry[1]), reversed(like)))[::-1]
-    inner = [entry for entry in like[: len(like) - len(tail)] if not has_loss(entry[1])]
-    filled = len(like) - len(tail) - len(inner)
-    rare = len(inner) <= _RARE * filled
-    null = [entry for entry in like if not has_loss(entry[1]) and (entry[0], chosen.loss) in numbers.nulls]
-    nans = [entry for entry in null if rare or entry in tail]
-    if rare and len(tail) >= 2:
-        nans += [entry for entry in tail if entry not in nans]
+    shapes = {shape(row) for _, row in numbers.rows if row.get(chosen.loss) is not None}
+    like = [(line, row) for line, row in numbers.rows if chosen.loss in row and shape(row) in shapes]
+    runs = [(blank, list(run)) for blank, run in groupby(like, key=lambda entry: entry[1][chosen.loss] is None)]
+    tail = runs.pop()[1] if runs and runs[-1][0] else []
+    inner = [entry for blank, run in runs if blank for entry in run]
+    rare = len(inner) <= _RARE * (len(like) - len(inner) - len(tail))
+    ends = len(tail) >= 2 and len(tail) > 3 * max((len(run) for blank, run in runs if blank), default=0)
+    nans = [entry for entry in inner + tail if rare and (entry[0], chosen.loss) in numbers.nulls]
+    if ends:
+        nans = [entry for entry in nans if entry[0] < tail[0][0]] + tail
     for _, row in nans:
         row[chosen.loss] = math.nan
     if nans:
-        kind = "null" if nans[0] in null else "blank"
-        notes.append(
-            f"{unit} {nans[0][0]}: the loss is {kind} where others have one; {len(nans)} such cells were read as NaN"
-        )
-    elif (inner and rare) or tail:
+        line = nans[0][0]
+        kind = "null" if (line, chosen.loss) in numbers.nulls else "blank"
+        notes.append(f"{unit} {line}: the loss is {kind} where others have one; {len(nans)} such cells read as NaN")
+    elif rare and (inner or tail):
         first = (inner + tail)[0][0]
         notes.append(f"{len(inner) + len(tail)} records have no loss (first: {unit} {first}) and were left out")

@@ -25,10 +25,6 @@ def points_of(path: str, table: Table, names: Names) -> Log:
     points = _sequence(_stepped(numbers, chosen, table.unit, notes), chosen, notes)
     if not points:
         raise LogError("no-points", f"column {chosen.loss!r} has no number at any step")
-    if chosen.lr is None:
-        notes.append(
-            "no learning rate in the log: judged on its loss alone; whether the schedule had decayed is not known"
-        )
     notes += _gaps([point.step for point in points])
     notes += _other_nans(numbers, chosen, table.unit)
     return Log(path=path, points=tuple(points), loss_column=chosen.loss, notes=tuple(notes))

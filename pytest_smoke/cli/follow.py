@@ -107,6 +107,10 @@ def run(args: argparse.Namespace, names: Names) -> int:
     if wrong:
         print(f"judge: {wrong}", file=sys.stderr)
         return EXIT_ERROR
-    line = _watch(args, names)
+    try:
+        line = _watch(args, names)
+    except KeyboardInterrupt:
+        print("judge: interrupted before there was a verdict", file=sys.stderr)
+        return EXIT_ERROR
     show(line, args.format, sys.stdout)
     return line.exit_code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import dataclass
 from typing import TextIO
@@ -139,7 +140,14 @@ def _seconds(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Judge and print; the worst exit code of all logs."""
-    names = Names(loss=args.loss, lr=args.lr, step=args.step)
+    try:
+        return _run(args, Names(loss=args.loss, lr=args.lr, step=args.step))
+    except BrokenPipeError:  # `judge ... | head`: nobody reads on, and the interpreter's own flush would fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_ERROR
+
+
+def _run(args: argparse.Namespace, names: Names) -> int:
     if args.follow:
         from pytest_smoke.cli import follow
 

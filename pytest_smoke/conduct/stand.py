@@ -88,7 +88,7 @@ class Stand:
         self._answered = True
         if self._alarm is None:
             return (None,)
-        return (Stop(last_good_step=int(self._alarm.data.get("last_good_step", 0))),)
+        return (Stop(last_good_step=int(self._alarm.data.get("last_good_step") or 0)),)
 
     def judge_loss(self) -> tuple[list[Finding], float | None]:
         """The findings `finite` and `loss-trend`, and the smallest relative rise they could have seen."""

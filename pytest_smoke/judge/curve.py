@@ -199,9 +199,9 @@ class CurveJudge:
         if bound is None or bound.excess <= 1:
             return None
         # Noise of a mean falls with the root of the points.
-        needed = ceil(self._points * bound.excess**2) if bound.excess < HOPELESS else None
-        text = words.too_noisy(self._points, needed, bound)
-        return self._judgement("inconclusive", "too-noisy", text, points_needed=needed)
+        enough = ceil(self._points * bound.excess**2) if bound.excess < HOPELESS else None
+        text = words.too_noisy(self._points, enough, bound)
+        return self._judgement("inconclusive", "too-noisy", text, points_needed=enough)
 
     def _bound(self) -> Bound | None:
         bounds = [self._trend.bound()]

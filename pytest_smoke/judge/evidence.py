@@ -8,8 +8,8 @@ PEAK_SHARE = 0.80
 """A step is evidence at this share of the peak or more."""
 LONG_TAIL_STEPS = 2500
 """Evidence that no window needs more of: what a cosine of 10,000 steps gives."""
-BINS_PER_E = 1000
-"""A peak known only at the end: steps are counted in bins of learning rate 0.1 % wide, of which 224 can still count."""
+BINS_PER_E = 10_000
+"""A peak known only at the end: steps are counted in bins of learning rate 0.01 % wide: 2,232 can still count."""
 
 
 class Evidence:
@@ -58,7 +58,7 @@ class Evidence:
 
     @property
     def peak(self) -> float | None:
-        """The declared peak, else the largest learning rate seen (to 0.1 %)."""
+        """The declared peak, else the largest learning rate seen (to 0.01 %)."""
         if self._peak_lr is not None or self._highest is None:
             return self._peak_lr
         return exp(self._highest / BINS_PER_E)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from math import comb, exp, log, sqrt
+from math import ceil, comb, inf
 
-from pytest_smoke.judge.blocks import MAD_SD, middle
+from pytest_smoke.judge.blocks import middle
 
 REFERENCE_POINTS = 50
 """Losses that a spike must exceed, every one of them."""
@@ -17,14 +17,36 @@ SPIKE_LEVEL, SPIKE_PROGRESS, SPIKE_MADS = 0.10, 0.03, 4.0
 """A spike stands above the median of the reference by the largest of: 10 % of it, 3 % of the progress, 4 MAD."""
 DIVERGED_SHARE = 0.30
 """Rise over the first level that no healthy labelled run showed in the median of its newest losses."""
-EXPLODED_FACTOR, EXPLODED_POINTS = 3.0, 3
-"""Three losses in a row above three times the first level need no median."""
-HEAD_SHARE, FEWEST_HEAD, MOST_HEAD = 1 / 40, 5, 25
-"""Points whose median is the first level: a fortieth of the window, 5 to 25."""
-HEAD_SIGMAS = 3.0
-"""Standard errors between two medians of so many points. 2 failed a healthy log of decade-wide noise, 4.5 saw less."""
-MEDIAN_SE = 1.2533
-"""Standard error of a gaussian median times sqrt(n): sqrt(pi / 2)."""
+HEADS = (12, 25)
+"""First losses compared with as many of the newest: the fewer see a run that breaks sooner."""
+SHARES = (0.52, 0.7, 0.9)
+"""Shares of the newest losses that must exceed a place among the first: most of them a high one, nearly all a lower."""
+FALSE_DIVERGENCES = 0.002
+"""Bound, per share, on the chance of a false divergence in a smoke of exchangeable noise, were its windows disjoint."""
+
+
+def places(size: int, planned: int) -> list[tuple[int, int]]:
+    """Pairs (m, j): m of the newest `size` losses above the j-th largest of the first `size` is no chance.
+
+    Among 2n exchangeable values the m + j - 1 largest hold h of the first n with hypergeometric probability
+    C(n, h) C(n, m + j - 1 - h) / C(2n, m + j - 1); at least m are new where h < j.
+    """
+    allowed = FALSE_DIVERGENCES * size / max(planned, size)
+    found = []
+    for share in SHARES:
+        m = ceil(share * size)
+        j = 0
+        while j < size and _chance(size, m, j + 1) <= allowed:
+            j += 1
+        if j:
+            found.append((m, j))
+    return found
+
+
+def _chance(n: int, m: int, j: int) -> float:
+    top = m + j - 1
+    ways = sum(comb(n, h) * comb(n, top - h) for h in range(j) if top - h <= n)
+    return ways / comb(2 * n, top)
 
 
 def streak_needed(reference: int, points: int) -> int:
@@ -101,46 +123,71 @@ class Divergence:
     """The newest losses against the first ones: sees a run that never had a trough."""
 
     def __init__(self, planned: int) -> None:
-        self.points = max(FEWEST_HEAD, min(MOST_HEAD, int(planned * HEAD_SHARE)))
-        """Losses whose median is taken, first and newest."""
         self.level = 0.0
         """Median of the first losses."""
-        self.threshold = 0.0
-        """Level that the median of the newest losses must not exceed."""
+        self.threshold = inf
+        """Level that so many of the newest losses exceeded."""
+        self.exceeding = self.points = 0
+        """How many did, of how many."""
         self.last_head_step = 0
         """Last step of the first losses."""
-        self._head: list[float] = []
-        self._started = False
-        self._exploded = 0.0
-        self._above = 0
-        self._mask = (1 << self.points) - 1
-        self._row = 0
+        self._planned = planned
+        self._head: list[tuple[int, float]] = []
+        self._counts: list[_Count] = []
+        self._least = inf
 
     def add(self, step: int, value: float) -> bool:
         """Whether the run has diverged."""
-        if not self._started:
+        found = False
+        if value > self._least:
+            for count in self._counts:
+                found = count.add(value) or found
+            if found:
+                self._name()
+        elif self._counts:
+            for count in self._counts:
+                if count.above:
+                    count.add(value)
+        if self._head is not _DONE:
             self._start(step, value)
-            return False
-        if value <= self.threshold and not self._above:
-            return False
-        # The median of the newest n exceeds the threshold if and only if more than half of them do.
-        self._above = (self._above << 1 | (value > self.threshold)) & self._mask
-        self._row = self._row + 1 if value > self._exploded else 0
-        return self._above.bit_count() * 2 > self.points or self._row >= EXPLODED_POINTS
+        return found
 
     def _start(self, step: int, value: float) -> None:
-        self._head.append(value)
-        if len(self._head) < self.points:
-            return
-        head = sorted(self._head)
-        self.level = level = middle(head)
-        self.last_head_step = step
-        apart = HEAD_SIGMAS * MEDIAN_SE * sqrt(2 / len(head)) * MAD_SD
-        mad = middle(sorted([abs(value - level) for value in head]))
-        self.threshold = level + max(DIVERGED_SHARE * abs(level), apart * mad)
-        if head[0] > 0:
-            mad = middle(sorted([abs(log(value / level)) for value in head]))
-            self.threshold = max(self.threshold, level * exp(min(apart * mad, 50.0)))
-        self._exploded = max(self.threshold, EXPLODED_FACTOR * level)
-        self._head = []
-        self._started = True
+        self._head.append((step, value))
+        size = len(self._head)
+        if size in HEADS:
+            head = sorted(value for _, value in self._head)
+            self._counts += [
+                _Count(size, exceeding, max(head[-place], _raised(middle(head))), middle(head), step)
+                for exceeding, place in places(size, self._planned)
+            ]
+            self._least = min((count.threshold for count in self._counts), default=inf)
+        if size == HEADS[-1]:
+            self._head = _DONE
+
+    def _name(self) -> None:
+        count = next(count for count in self._counts if count.found)
+        self.level, self.threshold, self.last_head_step = count.level, count.threshold, count.step
+        self.exceeding, self.points = count.exceeding, count.size
+
+
+def _raised(level: float) -> float:
+    return level + DIVERGED_SHARE * abs(level)
+
+
+class _Count:
+    """How many of the newest losses exceed one threshold."""
+
+    def __init__(self, size: int, exceeding: int, threshold: float, level: float, step: int) -> None:
+        self.size, self.exceeding, self.threshold, self.level, self.step = size, exceeding, threshold, level, step
+        self.above = 0
+        self.found = False
+        self._mask = (1 << size) - 1
+
+    def add(self, value: float) -> bool:
+        self.above = (self.above << 1 | (value > self.threshold)) & self._mask
+        self.found = self.above.bit_count() >= self.exceeding
+        return self.found
+
+
+_DONE: list[tuple[int, float]] = []

@@ -12,18 +12,20 @@ from math import exp, inf, log, log1p, sqrt
 
 from pytest_smoke.judge.blocks import CHUNK_POINTS, Blocks, Contrast
 
-BLOCKS = 80
-"""Blocks in the planned window. 40 stopped 3 % fewer of the labelled instabilities, 160 raised more false alarms."""
+BLOCKS = 120
+"""Blocks in the planned window. 80 stopped 2 % fewer of the labelled instabilities, 160 raised more false alarms."""
 MIN_BLOCK_POINTS = 5
 """Points in a block, where the window allows `FEWEST_BLOCKS` of them: fewer and a block's own error says nothing."""
 FEWEST_BLOCKS = 30
 """Short logs get smaller blocks, down to 2 points, before they get fewer blocks."""
-SPANS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+SPANS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 """Blocks averaged: longer spans see smaller rises. 1, 2, 4, ... alone left twice as many windows too noisy to judge."""
 SIGMAS = 4.5
 """Standard deviations that a rise must exceed, times 1 + 2 / blocks while the noise is measured on few."""
 POWER = 1.25
-"""A rise at the threshold is seen half the time, one of 1.25 times that nearly always (benchmarks/calibration.py)."""
+"""A rise at the threshold is seen half the time, one of 1.25 times that 87-98 % of it (benchmarks/calibration.py)."""
+BOUND_BLOCKS = 60
+"""Blocks of noise behind that claim, three times those of a test: it speaks of the window, not of its end."""
 SEEN_SHARE = 0.10
 """A promotion claims that a lasting rise by 10 % of the level, or by 10 % of the progress, would have been seen."""
 DOUBT = 1e-12
@@ -82,7 +84,7 @@ class Bound:
     def excess(self) -> float:
         """Over the rise that a promotion claims it would have seen: above 1, it does not promote."""
         claimed = SEEN_SHARE * max(self.level, self.progress)
-        return self.rise / claimed if claimed else (inf if self.rise else 0.0)
+        return self.rise / claimed if claimed else 0.0
 
     @property
     def of_level(self) -> float | None:
@@ -218,14 +220,15 @@ class Trend:
         bounds = list(self._bounds)
         if spans:
             needed = POWER * self._sigmas * (1 + 2 / count) * sqrt(2 / spans[-1])
-            bounds.append(self._bounded(needed * self._linear.noise(), self._low))
+            bounds.append(self._bounded(needed * self._linear.noise(BOUND_BLOCKS), self._low))
             if self._log:
                 level = exp(min(self._log.means[self._log.start :]))
-                bounds.append(self._bounded(level * (exp(min(needed * self._log.noise(), 50.0)) - 1), level))
+                bounds.append(self._bounded(level * (exp(min(needed * self._log.noise(BOUND_BLOCKS), 50.0)) - 1), level))
         return min(bounds, key=lambda bound: bound.excess, default=None)
 
     def _bounded(self, rise: float, level: float) -> Bound:
-        return Bound(rise=rise if rise > DOUBT * abs(level) else 0.0, level=abs(level), progress=self.progress)
+        least = self._gate.above(level, self.progress)
+        return Bound(rise=max(rise, least), level=abs(level), progress=self.progress)
 
     def fall(self) -> tuple[float, float, bool]:
         """First block mean, lowest one, and whether some span of the segment fell by more than 2 % and its noise."""

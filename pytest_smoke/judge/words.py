@@ -55,8 +55,8 @@ def divergence(series: str, seen: Divergence, step: int, value: float) -> str:
     """The newest losses against the first."""
     change = relative(seen.threshold - seen.level, seen.level)
     return (
-        f"{series} diverged: at step {step} it is {number(value)}, and most of the last {seen.points} points exceed "
-        f"{number(seen.threshold)}, against {number(seen.level)} at the start{change}"
+        f"{series} diverged: at step {step} it is {number(value)}, and {seen.exceeding} of the last {seen.points} points "
+        f"exceed {number(seen.threshold)}, against a median of {number(seen.level)} at the start{change}"
     )
 
 
@@ -70,10 +70,8 @@ def chance(level: float) -> str:
 
 def smallest(bound: Bound) -> str:
     """`of 0.2 (8 % of the level)`, against the larger of level and progress."""
-    if not bound.rise:
-        return "of any size"
     size, name = max((bound.level, "level"), (bound.progress, "progress"))
-    return f"of {bound.rise:.2g} ({100 * bound.rise / size:.2g} % of the {name})"
+    return f"of {bound.rise:.2g} ({100 * bound.rise / size:.2g} % of the {name})" if size else "from zero"
 
 
 def cut(step: int, points: int, planned: int) -> str:

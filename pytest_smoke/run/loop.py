@@ -167,7 +167,7 @@ class Loop:
         return Started(
             device=str(self._device),
             device_name=device_name(self._device),
-            torch=torch.__version__,
+            torch=str(torch.__version__),  # a TorchVersion would import torch where it is read
             parameters=sum(size for size, _ in sizes),
             trainable=sum(size for size, trains in sizes if trains),
         )

@@ -23,17 +23,9 @@ def losses(log: Log) -> list[tuple[int, float]]:
     return [(point.step, point.loss) for point in log.points]
 
 
-LR_NOTE = "judged on its loss alone"
-
-
 def test_a_clean_log_has_no_notes() -> None:
     """Nothing done, nothing said."""
     assert read("step,loss,lr\n1,3,0.1\n2,2,0.1\n3,1,0.1\n").notes == ()
-
-
-def test_a_log_without_a_learning_rate_says_so() -> None:
-    """What was judged is in the notes."""
-    assert noted(read("step,loss\n1,2\n"), "no learning rate in the log", LR_NOTE)
 
 
 def test_a_resumed_run_keeps_the_newest_values() -> None:
@@ -105,7 +97,7 @@ def test_a_null_where_losses_are_dense_is_a_nan() -> None:
     rows = [{"step": n, "loss": None if n == 12 else 2.0} for n in range(20)]
     log = read("".join(json.dumps(row) + "\n" for row in rows))
     assert [step for step, loss in losses(log) if math.isnan(loss)] == [12]
-    assert noted(log, "line 13: the loss is null", "1 such cells were read as NaN")
+    assert noted(log, "line 13: the loss is null", "1 such cells read as NaN")
 
 
 def test_nulls_at_the_end_are_nan() -> None:
@@ -135,6 +127,20 @@ def test_a_loss_logged_now_and_then_has_no_nan() -> None:
     assert not any(math.isnan(loss) for _, loss in losses(log))
 
 
+def test_a_null_as_a_habit_is_no_nan() -> None:
+    """Nulls between losses, and as many at the end, say that the loss is logged now and then."""
+    rows = [{"step": n, "loss": 2.0 if n % 5 == 0 else None} for n in range(50)]
+    assert [step for step, _ in losses(read("".join(json.dumps(row) + "\n" for row in rows)))] == list(range(0, 50, 5))
+
+
+def test_a_sparse_log_that_ends_in_blanks_ends_in_nan() -> None:
+    """Far more blanks at the end than ever before are no habit."""
+    text = "step,loss,lr\n" + "".join(f"{n},{2.0 if n % 5 == 0 and n < 50 else ''},0.1\n" for n in range(100))
+    log = read(text)
+    assert [step for step, loss in losses(log) if math.isnan(loss)] == list(range(46, 100))
+    assert noted(log, "line 48: the loss is blank", "54 such cells")
+
+
 def test_validation_rows_are_no_blanks() -> None:
     """A row without a loss that holds other columns is another kind of row."""
     rows = [{"step": n, "loss": 2.0, "eval_loss": None} for n in range(9)]
@@ -160,6 +166,12 @@ def test_the_learning_rate_holds_until_the_next() -> None:
     """A rate logged at its own steps is that of the losses after it."""
     log = read("step,loss,lr\n0,,0.1\n1,9,\n2,8,\n3,,0.2\n4,7,\n")
     assert [point.lr for point in log.points] == [0.1, 0.1, 0.2]
+
+
+def test_a_learning_rate_that_comes_late_is_that_of_its_step() -> None:
+    """TensorBoard writes tags one after another: a rate may follow the losses of later steps."""
+    log = read("step,loss,lr\n1,9,\n2,8,\n3,7,\n2,,0.3\n")
+    assert [point.lr for point in log.points] == [None, 0.3, 0.3]
 
 
 def test_a_wide_gap_is_named() -> None:

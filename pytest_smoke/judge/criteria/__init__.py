@@ -27,6 +27,6 @@ so.
 """
 
 from pytest_smoke.judge.criteria.criterion import Criterion, parse
-from pytest_smoke.judge.criteria.grammar import CriterionError
+from pytest_smoke.judge.criteria.tokens import CriterionError
 
 __all__ = ["Criterion", "CriterionError", "parse"]

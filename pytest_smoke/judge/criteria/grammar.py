@@ -1,18 +1,15 @@
-"""Text to `Condition`: a tokenizer and a recursive-descent parser. Nothing is ever evaluated as Python."""
+"""Text to `Condition` by recursive descent. Nothing is ever evaluated as Python."""
 
 from __future__ import annotations
 
 import math
-import re
-from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 from pytest_smoke.judge.criteria import nodes
 from pytest_smoke.judge.criteria.nodes import (
     BASELINE,
     FUNCTIONS,
-    NAME,
     ORDERS,
     AtEnd,
     Baseline,
@@ -29,97 +26,10 @@ from pytest_smoke.judge.criteria.nodes import (
     Stage,
     Steps,
 )
+from pytest_smoke.judge.criteria.tokens import OPERAND, QUALIFIERS, CriterionError, Token, tokens_of
 
-MAX_TOKENS = 200
-"""A sum this long still nests less than half of it, so no walk over the tree comes near Python's stack limit."""
 MAX_DEPTH = 30
 """Parentheses, functions and minus signs inside each other."""
-
-_SHOWN = 100
-"""Characters of an overlong text around the caret."""
-
-_TOKEN = re.compile(
-    rf"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
-    rf"|(?P<quoted>(?:{re.escape(BASELINE)})?`[^`]+`)"
-    rf"|(?P<name>{NAME.pattern})"
-    rf"|(?P<sign><=|>=|==|!=|[-<>+*/()])"
-)
-_SPACE = re.compile(r"\s*")
-_WORDLIKE = re.compile(r"[\w.]+")
-
-_OPERAND = "a number, a metric (in backticks if it is not a plain name), one of " + ", ".join(
-    f"{name}(...)" for name in FUNCTIONS
-)
-_QUALIFIERS = "'over stage NAME', 'over steps A-B', 'by step N', 'by epoch N', 'at end'"
-_MISTAKEN = {
-    "=": "equality is '=='",
-    "≤": "write '<='",
-    "≥": "write '>='",
-    "≠": "write '!='",
-    "%": "write 80 % as 0.8",
-    "^": "there is no power",
-    "`": "a name in backticks needs both of them, and something between",
-    ",": "a function takes one expression",
-    "&": "one comparison a criterion: give two criteria",
-    "|": "one comparison a criterion: give two criteria",
-}
-
-
-class CriterionError(ValueError):
-    """The text is no criterion."""
-
-    column: int
-    """Where, in characters from 1."""
-    problem: str
-    """What is wrong and what is allowed, on one line, without the position."""
-
-    def __init__(self, text: str, span: Span, problem: str) -> None:
-        self.column = span[0] + 1
-        self.problem = problem
-        # One printable character for each of the text's, or the caret points elsewhere.
-        line = "".join(char if char.isprintable() else " " for char in text)
-        if len(line) > _SHOWN:
-            cut = max(0, span[0] - _SHOWN // 2)
-            line, span = line[cut : cut + _SHOWN], (span[0] - cut, min(span[1] - cut, _SHOWN))
-        caret = " " * span[0] + "^" * max(1, span[1] - span[0])
-        super().__init__(f"column {self.column}: {problem}\n  {line}\n  {caret}")
-
-
-Kind = Literal["number", "quoted", "name", "sign", "end"]
-_KINDS: tuple[Kind, ...] = ("number", "quoted", "name", "sign")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """A word or sign of the text."""
-
-    kind: Kind
-    text: str
-    span: Span
-
-    def __str__(self) -> str:
-        return "the end" if self.kind == "end" else repr(self.text)
-
-
-def tokens_of(text: str) -> list[Token]:
-    """The words and signs, closed by one of kind `end`. Raises `CriterionError`."""
-    tokens: list[Token] = []
-    at = _SPACE.match(text).end()  # type: ignore[union-attr]  # a pattern that may be empty always matches
-    while at < len(text):
-        found = _TOKEN.match(text, at)
-        if found is None:
-            hint = _MISTAKEN.get(text[at], f"allowed: {_OPERAND}, ( ) + - * / {' '.join(ORDERS)}, {_QUALIFIERS}")
-            raise CriterionError(text, (at, at + 1), f"{text[at]!r} is not part of a criterion; {hint}")
-        kind = next(kind for kind in _KINDS if kind == found.lastgroup)
-        at = found.end()
-        if kind == "number" and (glued := _WORDLIKE.match(text, at)):
-            span = (found.start(), glued.end())
-            raise CriterionError(text, span, f"{text[slice(*span)]!r} is no number; allowed: 500, 0.5, 1e-3")
-        tokens.append(Token(kind=kind, text=found.group(), span=found.span()))
-        if len(tokens) > MAX_TOKENS:
-            raise CriterionError(text, found.span(), f"a criterion has at most {MAX_TOKENS} words and signs")
-        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]  # as above
-    return [*tokens, Token(kind="end", text="", span=(len(text), len(text)))]
 
 
 def condition_of(text: str) -> Condition:
@@ -153,6 +63,7 @@ class _Parser:
         return self.token.kind == "sign" and self.token.text in signs
 
     def condition(self) -> Condition:
+        begin = self.token.span[0]
         left = self.sum()
         if not self.is_sign(*ORDERS):
             self.fail(f"expected a comparison ({' '.join(ORDERS)}), found {self.token}")
@@ -170,7 +81,7 @@ class _Parser:
             if again:
                 self.fail("a criterion has at most one 'over' and one of 'by', 'at end'", self.spanned(start))
         self.closed()
-        whole = self.spanned(left.span[0])
+        whole = self.spanned(begin)
         if not any(isinstance(node, Metric) for side in (left, right) for node in nodes.walk(side)):
             self.fail("a criterion needs a metric of this run", whole)
         return Condition(left=left, order=order, right=right, over=over, moment=moment, span=whole)
@@ -183,22 +94,24 @@ class _Parser:
             self.fail(f"found a second comparison at {token}; one comparison a criterion: give two criteria")
         known = get_close_matches(token.text, ["over", "by", "at"], n=1)
         nearest = f" (did you mean {known[0]!r}?)" if known else ""
-        self.fail(f"expected an operator or the end, found {token}{nearest}; allowed here: + - * /, {_QUALIFIERS}")
+        self.fail(f"expected an operator or the end, found {token}{nearest}; allowed here: + - * /, {QUALIFIERS}")
 
     def sum(self) -> Node:
+        start = self.token.span[0]
         node = self.product()
         while self.is_sign("+", "-"):
             sign: Sign = "+" if self.take().text == "+" else "-"
             right = self.product()
-            node = Binary(sign=sign, left=node, right=right, span=self.spanned(node.span[0]))
+            node = Binary(sign=sign, left=node, right=right, span=self.spanned(start))
         return node
 
     def product(self) -> Node:
+        start = self.token.span[0]
         node = self.unary()
         while self.is_sign("*", "/"):
             sign: Sign = "*" if self.take().text == "*" else "/"
             right = self.unary()
-            node = Binary(sign=sign, left=node, right=right, span=self.spanned(node.span[0]))
+            node = Binary(sign=sign, left=node, right=right, span=self.spanned(start))
         return node
 
     def deeper(self) -> None:
@@ -227,7 +140,7 @@ class _Parser:
             self.take()
             return self.call(token) if self.is_sign("(") else self.reference(token)
         if not self.is_sign("("):
-            self.fail(f"expected {_OPERAND} or '(', found {token}")
+            self.fail(f"expected {OPERAND} or '(', found {token}")
         self.take()
         self.deeper()
         inner = self.sum()

@@ -1,0 +1,97 @@
+"""Text to words and signs, and the error that points at one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_smoke.judge.criteria.nodes import BASELINE, FUNCTIONS, NAME, ORDERS, Span
+
+MAX_TOKENS = 200
+"""A sum this long still nests less than half of it, so no walk over the tree comes near Python's stack limit."""
+_SHOWN = 100
+"""Characters of an overlong text around the caret."""
+
+_TOKEN = re.compile(
+    rf"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
+    rf"|(?P<quoted>(?:{re.escape(BASELINE)})?`[^`]+`)"
+    rf"|(?P<name>{NAME.pattern})"
+    rf"|(?P<sign><=|>=|==|!=|[-<>+*/()])"
+)
+_SPACE = re.compile(r"\s*")
+_WORDLIKE = re.compile(r"[\w.]+")
+
+OPERAND = "a number, a metric (in backticks if it is not a plain name), one of " + ", ".join(
+    f"{name}(...)" for name in FUNCTIONS
+)
+QUALIFIERS = "'over stage NAME', 'over steps A-B', 'by step N', 'by epoch N', 'at end'"
+_MISTAKEN = {
+    "=": "equality is '=='",
+    "≤": "write '<='",
+    "≥": "write '>='",
+    "≠": "write '!='",
+    "%": "write 80 % as 0.8",
+    "^": "there is no power",
+    "`": "a name in backticks needs both of them, and something between",
+    ",": "a function takes one expression",
+    "&": "one comparison a criterion: give two criteria",
+    "|": "one comparison a criterion: give two criteria",
+}
+
+
+class CriterionError(ValueError):
+    """The text is no criterion."""
+
+    column: int
+    """Where, in characters from 1."""
+    problem: str
+    """What is wrong and what is allowed, on one line, without the position."""
+
+    def __init__(self, text: str, span: Span, problem: str) -> None:
+        self.column = span[0] + 1
+        self.problem = problem
+        # One printable character for each of the text's, or the caret points elsewhere.
+        line = "".join(char if char.isprintable() else " " for char in text)
+        if len(line) > _SHOWN:
+            cut = max(0, span[0] - _SHOWN // 2)
+            line, span = line[cut : cut + _SHOWN], (span[0] - cut, min(span[1] - cut, _SHOWN))
+        caret = " " * span[0] + "^" * max(1, span[1] - span[0])
+        super().__init__(f"column {self.column}: {problem}\n  {line}\n  {caret}")
+
+
+Kind = Literal["number", "quoted", "name", "sign", "end"]
+_KINDS: tuple[Kind, ...] = ("number", "quoted", "name", "sign")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A word or sign of the text."""
+
+    kind: Kind
+    text: str
+    span: Span
+
+    def __str__(self) -> str:
+        return "the end" if self.kind == "end" else repr(self.text)
+
+
+def tokens_of(text: str) -> list[Token]:
+    """The words and signs, closed by one of kind `end`. Raises `CriterionError`."""
+    tokens: list[Token] = []
+    at = _SPACE.match(text).end()  # type: ignore[union-attr]  # a pattern that may be empty always matches
+    while at < len(text):
+        found = _TOKEN.match(text, at)
+        if found is None:
+            hint = _MISTAKEN.get(text[at], f"allowed: {OPERAND}, ( ) + - * / {' '.join(ORDERS)}, {QUALIFIERS}")
+            raise CriterionError(text, (at, at + 1), f"{text[at]!r} is not part of a criterion; {hint}")
+        kind = next(kind for kind in _KINDS if kind == found.lastgroup)
+        at = found.end()
+        if kind == "number" and (glued := _WORDLIKE.match(text, at)):
+            span = (found.start(), glued.end())
+            raise CriterionError(text, span, f"{text[slice(*span)]!r} is no number; allowed: 500, 0.5, 1e-3")
+        tokens.append(Token(kind=kind, text=found.group(), span=found.span()))
+        if len(tokens) > MAX_TOKENS:
+            raise CriterionError(text, found.span(), f"a criterion has at most {MAX_TOKENS} words and signs")
+        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]  # as above
+    return [*tokens, Token(kind="end", text="", span=(len(text), len(text)))]

@@ -1,0 +1,129 @@
+"""What leaves the session: verdicts.json, traces, JUnit, the fixture's outcomes; with workers as without."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.plugin.conftest import RECIPE, Project
+
+
+def three(project: Project) -> None:
+    project.recipe()
+    project.extending("wild", "args: {momentum: 0.99}\nfull: {learning_rate: 5.0}\n")
+    project.extending("loud", "task: tasks:TwoTerms\nargs: {loudness: 100.0}\nchecks: {grad_ratio: {size/ce: [0.01, 8]}}\n")
+
+
+def timeless(outcome: dict[str, Any]) -> dict[str, Any]:
+    facts = {key: value for key, value in outcome["facts"].items() if "seconds" not in key}
+    return {**outcome, "facts": facts}
+
+
+@pytest.mark.parametrize("workers", [["-n", "2"], ["-n", "0"], ["-p", "no:xdist"]])
+def test_reports_are_the_same_with_workers_as_without(project: Project, workers: list[str]) -> None:
+    """verdicts.json differs in seconds only; the table, JUnit and the words are there."""
+    three(project)
+    result = project.run("--smoke", "-v", "--smoke-report", "out", "--junitxml=junit.xml", *workers)
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines(["*= smokes =*", "good*promote*", "loud*hold (ratio)*", "wild*unstable (*"])
+    for word in ("PROMOTE", "HOLD", "UNSTABLE"):
+        assert word in result.stdout.str()
+    project.run("--smoke", "--smoke-report", "plain")
+    assert [timeless(o) for o in project.verdicts()] == [timeless(o) for o in project.verdicts("plain")]
+    properties = junit(project.path / "junit.xml")
+    assert {name: found["smoke_verdict"] for name, found in properties.items()} == {
+        "good.smoke.yaml": "promote",
+        "loud.smoke.yaml": "hold",
+        "wild.smoke.yaml": "unstable",
+    }
+    assert properties["loud.smoke.yaml"]["smoke_check[grad-ratio]"] == "fail"
+    assert int(properties["good.smoke.yaml"]["smoke_evidence_steps"]) == 384
+
+
+def junit(path: Path) -> dict[str, dict[str, str]]:
+    found = {}
+    for case in ElementTree.parse(path).getroot().iter("testcase"):
+        properties = {p.attrib["name"]: p.attrib["value"] for p in case.iter("property")}
+        found[f"{case.attrib['classname']}.yaml".removesuffix(".yaml").replace(".smoke.yaml", "") + ".smoke.yaml"] = properties
+    return found
+
+
+def test_verdicts_are_strict_json_even_of_a_loss_that_is_not(project: Project) -> None:
+    """An infinite loss is the text "Infinity" there."""
+    project.recipe(base=RECIPE.replace("tasks:Teacher", "tasks:Overflows").replace("smoke:", "  precision: fp16\nsmoke:"))
+    project.run("--smoke", "--smoke-report", "out").assert_outcomes(failed=1)
+    (outcome,) = project.verdicts()
+    assert (outcome["verdict"], outcome["reason"]) == ("unstable", "non-finite")
+    assert "Infinity" in outcome["curve"]["loss"]
+    assert set(outcome) >= {"id", "recipe", "mode", "verdict", "reason", "step", "findings", "facts"}
+
+
+def test_a_trace_is_what_judge_reads(project: Project) -> None:
+    """Every step with loss, rate, norm and terms; the probe batch about 40 times; the same verdict from the file."""
+    project.recipe()
+    project.run("--smoke", "--smoke-report", "out").assert_outcomes(passed=1)
+    (trace,) = (project.path / "out" / "traces").iterdir()
+    with trace.open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [int(row["step"]) for row in rows] == list(range(400))
+    assert set(rows[0]) == {"step", "loss", "lr", "grad_norm", "probe_loss", "loss/ce"}
+    assert len([row for row in rows if row["probe_loss"]]) == 41
+    assert float(rows[0]["lr"]) == 0.0
+    assert float(rows[20]["lr"]) == 0.003
+    judged = project.pytester.run(sys.executable, "-m", "pytest_smoke", "judge", str(trace))
+    assert judged.ret == 0
+    judged.stdout.fnmatch_lines(["*promote*"])
+
+
+def test_a_session_that_judges_nothing_leaves_no_old_verdicts(project: Project) -> None:
+    """Yesterday's promotion must not be read as today's; --collect-only asks for nothing and touches nothing."""
+    project.recipe()
+    project.run("--smoke", "--smoke-report", "out")
+    project.run("--smoke", "--smoke-report", "out", "--collect-only")
+    assert len(project.verdicts()) == 1
+    project.run("--smoke", "--smoke-report", "out", "-k", "nothing")
+    assert project.verdicts() == []
+
+
+def test_a_worker_that_dies_leaves_an_error_verdict(project: Project) -> None:
+    """Its report is synthetic and carries nothing of ours, and the item is not silently missing."""
+    project.recipe()
+    project.pytester.makeconftest(
+        "import os, pytest\n@pytest.hookimpl(tryfirst=True)\ndef pytest_runtest_call(item):\n    os._exit(9)\n"
+    )
+    project.run("--smoke", "-n", "1", "--max-worker-restart=0", "--smoke-report", "out")
+    (outcome,) = project.verdicts()
+    assert (outcome["id"], outcome["verdict"], outcome["reason"]) == ("good.smoke.yaml::constant", "error", "worker-crash")
+
+
+def test_the_fixture_conducts_smokes_inside_a_test(project: Project) -> None:
+    """The test decides; the outcomes are in the reports under the test's own id."""
+    project.recipe(extra="ablate:\n  short: {full.warmup_steps: 260}\n")
+    project.pytester.makepyfile(
+        test_mine="""
+        import pytest
+
+        @pytest.mark.smoke
+        def test_pair(smoke):
+            assert smoke("good.smoke.yaml").verdict == "promote"
+            unfair = smoke("good.smoke.yaml", cell="short")
+            assert unfair.verdict == "invalid"
+            assert unfair.finding("schedule").status == "fail"
+
+        @pytest.mark.smoke
+        def test_mistaken(smoke):
+            with pytest.raises(ValueError, match="names 0 of its cases: constant, constant.short."):
+                smoke("good.smoke.yaml", cell="shrt")
+        """
+    )
+    result = project.run("--smoke", "test_mine.py", "--smoke-report", "out")
+    result.assert_outcomes(passed=2)
+    assert [(o["id"], o["verdict"]) for o in project.verdicts()] == [
+        ("test_mine.py::test_pair#0", "promote"),
+        ("test_mine.py::test_pair#1", "invalid"),
+    ]

@@ -1,0 +1,82 @@
+"""Each check has a recipe that must fail it, and each verdict a recipe that must get it, for its own reason.
+
+The controls run in one real session; the tests read its `verdicts.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+EXPECTED = {
+    "base": ("promote", "", []),
+    "promotes": ("promote", "", []),
+    "balanced": ("promote", "", []),
+    "diverges": ("unstable", None, ["loss"]),
+    "overflows_fp16": ("unstable", "non-finite", ["inf"]),
+    "rounds_bf16": ("unstable", "non-finite", ["nll"]),
+    "small_batch": ("invalid", "effective-batch", ["effective batch 8 (8 x 1 x 1)", "128 (16 x 8 x 1)", "4.0x larger"]),
+    "other_clip": ("invalid", "setting", ["grad_clip_norm is 5.0 in the smoke and 1.0 in the full run"]),
+    "cosine": ("invalid", "masked", ["'cosine'", "31 % of the peak"]),
+    "long_warmup": ("invalid", "evidence", ["320 of 800 steps", "needs 400"]),
+    "skewed_mix": ("invalid", "dominant", ["'nad' is 54.7 %"]),
+    "too_short": ("inconclusive", "too-short", ["30"]),
+    "raises": ("error", "exception", ["RuntimeError: the labels file is empty", "tests/controls/tasks.py:", "after step"]),
+    "allocates": ("error", "out-of-memory", ["can't allocate memory", "after step"]),
+    "dies": ("error", "crash", ["SIGKILL", "after step"]),
+    "exits": ("error", "crash", ["exit status 3", "after step"]),
+    "hangs": ("error", "hang", ["said nothing for 8 s", "after step"]),
+    "drowns": ("hold", "ratio", ["size/ce", "outside [0.01, 8]"]),
+    "stuck": ("hold", "stuck", ["2 of 4 trainable parameters", "0.weight", "not in the optimizer"]),
+    "falls_short": ("hold", "false", ["val_accuracy", "1.5"]),
+    "missing_metric": ("hold", "missing-metric", ["val_acuracy", "val_accuracy"]),
+}
+"""Control: verdict, reason (None: any), fragments of the sentence."""
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Every control's outcome, by its name."""
+    report = tmp_path_factory.mktemp("report")
+    command = [sys.executable, "-m", "pytest", "--smoke", "-o", "smoke_files=*.control.yaml", "--smoke-timeout", "8"]
+    command += ["--smoke-device", "cpu", "--smoke-report", str(report), "-p", "no:cacheprovider", "tests/controls"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout + run.stderr
+    found = json.loads((report / "verdicts.json").read_text())["outcomes"]
+    return {Path(outcome["recipe"]).name.removesuffix(".control.yaml"): outcome for outcome in found}
+
+
+def test_no_control_is_without_an_expectation(outcomes: dict[str, Any]) -> None:
+    """A new control needs a row here."""
+    assert outcomes.keys() == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_control_ends_in_its_verdict_for_its_own_reason(outcomes: dict[str, Any], name: str) -> None:
+    """With the words that make it believable."""
+    verdict, reason, fragments = EXPECTED[name]
+    outcome = outcomes[name]
+    assert outcome["verdict"] == verdict, outcome["text"]
+    assert reason in (None, outcome["reason"]), outcome["text"]
+    missing = [fragment for fragment in fragments if fragment not in outcome["text"]]
+    assert not missing, outcome["text"]
+
+
+def test_a_doomed_run_is_stopped_and_its_steps_are_saved(outcomes: dict[str, Any]) -> None:
+    """It does not train on to its planned end."""
+    assert outcomes["diverges"]["facts"]["steps"] < outcomes["diverges"]["facts"]["planned_steps"] / 2
+
+
+def test_an_instability_is_looked_at_on_the_last_good_checkpoint(outcomes: dict[str, Any]) -> None:
+    """The hint names the checkpoint's step and the terms' norms."""
+    finite = next(f for f in outcomes["overflows_fp16"]["findings"] if f["id"] == "finite")
+    assert finite["hint"].startswith("on the last good checkpoint (step ")
+    assert "ce " in finite["hint"]
+    assert "size " in finite["hint"]
