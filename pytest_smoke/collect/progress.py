@@ -35,7 +35,9 @@ def progress_of(config: pytest.Config, case: Case) -> Iterator[Watch | None]:
 class _Line:
     def __init__(self, reporter: Any, capture: Any, case: Case) -> None:
         self._reporter, self._capture, self._case = reporter, capture, case
-        self._began = self._drawn = time.monotonic()
+        self._drawn = time.monotonic()
+        self._first: tuple[float, int] | None = None
+        """When the first steps came in, and how many: building the task is no measure of the rest."""
         self._visible = False
 
     def draw(self, stand: Stand) -> None:
@@ -43,9 +45,11 @@ class _Line:
         if now - self._drawn < REFRESH_SECONDS or not stand.steps:
             return
         self._drawn = now
+        self._first = self._first or (now, stand.steps)
         row, planned = stand.trace.steps[-1], self._case.run_steps
-        left = _clock((now - self._began) / stand.steps * (planned - stand.steps))
-        text = f"  step {row.step}/{planned}  loss {row.loss:.4g}  lr {row.lr:.3g}  {left} left"
+        began, done = now - self._first[0], stand.steps - self._first[1]
+        left = f"  {_clock(began / done * (planned - stand.steps))} left" if done else ""
+        text = f"  step {row.step}/{planned}  loss {row.loss:.4g}  lr {row.lr:.3g}{left}"
         with self._uncaptured():
             if not self._visible:
                 self._reporter.ensure_newline()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_smoke import schedules
 from pytest_smoke.conduct.stand import Stand
 from pytest_smoke.judge.preflight import evidence_needed, evidence_steps
 from pytest_smoke.recipe.case import Case
@@ -24,7 +25,7 @@ def planned(case: Case) -> dict[str, Any]:
     }
 
 
-def seen(stand: Stand) -> dict[str, Any]:
+def seen(stand: Stand, case: Case) -> dict[str, Any]:
     """What the run showed. `loss_first` and `loss_last` are means over its first and last tenth."""
     steps, started, ended = stand.trace.steps, stand.started, stand.ended
     facts: dict[str, Any] = {"steps": stand.steps}
@@ -32,6 +33,8 @@ def seen(stand: Stand) -> dict[str, Any]:
         facts |= {"device": started.device, "device_name": started.device_name, "torch": started.torch}
         facts |= {"parameters": started.parameters, "trainable_parameters": started.trainable}
     if steps:
+        peak = schedules.EVIDENCE_SHARE * case.full.learning_rate
+        facts["evidence_steps"] = sum(row.lr >= peak for row in steps)
         tenth = max(1, len(steps) // 10)
         facts["loss_first"] = sum(row.loss for row in steps[:tenth]) / tenth
         facts["loss_last"] = sum(row.loss for row in steps[-tenth:]) / tenth

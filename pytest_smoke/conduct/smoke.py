@@ -65,7 +65,7 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
         ran = run_in_child(plan, stand, conditions.timeout_seconds, watch)
     loss, smallest_rise = stand.judge_loss()
     rest = stand.judge_rest(from_step=_first_evidence_step(case))
-    figures |= facts.seen(stand) | {"smallest_rise_ratio": smallest_rise}
+    figures |= facts.seen(stand, case) | {"smallest_rise_ratio": smallest_rise}
     figures["seconds"] = round(time.perf_counter() - began, 3)
     if conditions.trace_folder is not None and stand.steps:
         write_whole(conditions.trace_folder / f"{_file_name(id)}.csv", stand.trace.to_csv())

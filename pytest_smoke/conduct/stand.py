@@ -124,7 +124,11 @@ class Stand:
 
     def _loss_findings(self, judgement: Judgement) -> Iterator[Finding]:
         text, step, data = judgement.text, judgement.step, judgement.data
-        hint = autopsy(self.trace.autopsy) if self.trace.autopsy else ""
+        hint = ""
+        if judgement.verdict == "unstable":
+            hint = f"reduce learning_rate ({self._case.full.learning_rate:g}), or revisit what is new in the recipe"
+        if self.trace.autopsy:
+            hint = autopsy(self.trace.autopsy)
         if judgement.reason == "non-finite":
             yield Finding(id="finite", status="fail", reason="non-finite", text=text, step=step, hint=hint, data=data)
             return

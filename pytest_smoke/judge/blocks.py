@@ -148,6 +148,12 @@ class Blocks:
                 variance = self._variance(at, span, noise) + self._variance(len(self.means) - span, span, noise)
                 yield Contrast(span=span, at=at, trough=trough, newest=trough + rise, sigma=sqrt(variance / span))
 
+    def lowest(self, span: int) -> float:
+        """Lowest mean of `span` consecutive blocks of the segment."""
+        sums = self._sums
+        fallen = min(sums[at + span] - sums[at] for at in range(self.count - span + 1))
+        return self._origin + fallen / span
+
     def _variance(self, at: int, span: int, noise: float) -> float:
         """Variance of one block in a span: its own within-block error where that is larger than the noise of late."""
         own = sum([error * error for error in self._errors[at : at + span]]) / span

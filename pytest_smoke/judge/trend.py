@@ -26,6 +26,8 @@ POWER = 1.25
 """A rise at the threshold is seen half the time, one of 1.25 times that 87-98 % of it (benchmarks/calibration.py)."""
 BOUND_BLOCKS = 60
 """Blocks of noise behind that claim, three times those of a test: it speaks of the window, not of its end."""
+STEADY_SPAN = 4
+"""Blocks whose lowest mean is the level and the end of the progress that a claim is measured by: one is mostly noise."""
 SEEN_SHARE = 0.10
 """A promotion claims that a lasting rise by 10 % of the level, or by 10 % of the progress, would have been seen."""
 DOUBT = 1e-12
@@ -220,15 +222,16 @@ class Trend:
         bounds = list(self._bounds)
         if spans:
             needed = POWER * self._sigmas * (1 + 2 / count) * sqrt(2 / spans[-1])
-            bounds.append(self._bounded(needed * self._linear.noise(BOUND_BLOCKS), self._low))
-            if self._log:
-                level = exp(min(self._log.means[self._log.start :]))
-                bounds.append(self._bounded(level * (exp(min(needed * self._log.noise(BOUND_BLOCKS), 50.0)) - 1), level))
+            level = self._linear.lowest(min(STEADY_SPAN, spans[-1]))
+            bounds.append(self._bounded(needed * self._linear.noise(BOUND_BLOCKS), level))
+            if self._log and level > 0:
+                factor = exp(min(needed * self._log.noise(BOUND_BLOCKS), 50.0))
+                bounds.append(self._bounded(level * (factor - 1), level))
         return min(bounds, key=lambda bound: bound.excess, default=None)
 
     def _bounded(self, rise: float, level: float) -> Bound:
-        least = self._gate.above(level, self.progress)
-        return Bound(rise=max(rise, least), level=abs(level), progress=self.progress)
+        progress = max(0.0, self._top - level)
+        return Bound(rise=max(rise, self._gate.above(level, progress)), level=abs(level), progress=progress)
 
     def fall(self) -> tuple[float, float, bool]:
         """First block mean, lowest one, and whether some span of the segment fell by more than 2 % and its noise."""

@@ -55,8 +55,8 @@ def divergence(series: str, seen: Divergence, step: int, value: float) -> str:
     """The newest losses against the first."""
     change = relative(seen.threshold - seen.level, seen.level)
     return (
-        f"{series} diverged: at step {step} it is {number(value)}, and {seen.exceeding} of the last {seen.points} points "
-        f"exceed {number(seen.threshold)}, against a median of {number(seen.level)} at the start{change}"
+        f"{series} diverged: at step {step} it is {number(value)}, and {seen.exceeding} of the last {seen.points} "
+        f"points exceed {number(seen.threshold)}, against a median of {number(seen.level)} at the start{change}"
     )
 
 

@@ -59,13 +59,12 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
     facts = outcome.facts
     first, last, rise = facts.get("loss_first"), facts.get("loss_last"), facts.get("smallest_rise_ratio")
     steps, planned = facts.get("steps", 0), facts.get("planned_steps", 0)
-    evidence = min(facts.get("evidence_steps", 0), steps)
     return (
         outcome.recipe,
         outcome.mode if outcome.cell is None else f"{outcome.mode}[{outcome.cell}]",
         f"{outcome.verdict} ({outcome.reason})" if outcome.reason else outcome.verdict,
         str(steps) if steps == planned else f"{steps}/{planned}",
-        str(evidence) if steps else "-",
+        str(facts.get("evidence_steps", 0)) if steps else "-",
         f"{_g(first)} -> {_g(last)}" if first is not None and last is not None else "-",
         f"{100 * rise:.2g} %" if rise is not None else "-",
         f"{facts['seconds']:.1f}" if "seconds" in facts else "-",

@@ -6,6 +6,7 @@ import math
 import random
 
 import pytest
+
 from pytest_smoke.judge.blocks import CHUNK_POINTS, Blocks, middle, spread
 from pytest_smoke.judge.trend import LOSS_GATE, SPANS, Rise, Trend
 
@@ -55,17 +56,16 @@ def test_one_outlier_in_a_block_is_clipped() -> None:
 
 
 def test_a_rise_in_multiplicative_noise_is_seen_on_the_logarithmic_scale() -> None:
-    """A level that triples in noise of two e-folds: the mean alone sees it in less than half of the runs."""
+    """A level that grows by a fifth in noise of half an e-fold: the mean alone sees it in fewer of 30 runs."""
     both = linear = 0
-    for seed in range(20):
+    for seed in range(30):
         draw = random.Random(seed)
-        values = [(1 if step < 1000 else 3) * math.exp(draw.gauss(0, 2.0)) for step in range(2000)]
+        values = [(1 if step < 1000 else 1.2) * math.exp(draw.gauss(0, 0.8)) for step in range(2000)]
         both += first_rise(values) is not None
         trend = Trend(2000)
         trend._log = None
         linear += any(trend.add(step, value) for step, value in enumerate(values))
-    assert both >= 18
-    assert linear < both / 2
+    assert linear <= both - 3, (linear, both)
 
 
 def test_negative_losses_are_judged_without_the_logarithm() -> None:
@@ -111,7 +111,8 @@ def test_the_bound_shrinks_with_the_points_and_is_never_below_the_gate() -> None
     quiet = Trend(200)
     for step in range(200):
         quiet.add(step, 2.0)
-    assert (bound := quiet.bound()) is not None
+    bound = quiet.bound()
+    assert bound is not None
     assert bound.rise == pytest.approx(0.04)
 
 

@@ -51,7 +51,8 @@ def test_a_doomed_recipe_fails_with_its_reason_first(project: Project) -> None:
             "  loss * steps 0-*",
             "  batch-geometry *pass *",
             "  loss-trend *FAIL *",
-            "  good.smoke.yaml:7",
+            "  hint: reduce learning_rate (5), or revisit what is new in the recipe",
+            "  wild.smoke.yaml:3",
             "  rerun: pytest --smoke --smoke-device cpu wild.smoke.yaml::constant",
             "UNSTABLE wild.smoke.yaml::constant - unstable (*",
         ]
