@@ -2,8 +2,8 @@
 
     python benchmarks/calibration.py [--runs 400] [--quick]
 
-Three tables: false alarms on flat noise and on a descent, per noise and length; power against a lasting step, per noise,
-rise and length; verdict and delay per family of curves. Shares come with their 95 % Wilson interval. Seeds are fixed.
+Three tables: false alarms on flat noise and on a descent, per noise and length; power against a lasting step, per
+noise, rise and length; verdict and delay per family of curves. Shares come with their 95 % Wilson interval. Seeds are fixed.
 """
 
 from __future__ import annotations
@@ -70,17 +70,15 @@ def false_alarms(runs: int, lengths: tuple[int, ...]) -> None:
 
 
 def power(runs: int, lengths: tuple[int, ...]) -> None:
-    """A descent with a step at the middle: seen, promoted, held back."""
-    print("\n## Power: a lasting step at the middle of a descent (unstable / promoted / inconclusive, %)")
+    """A descent that settles, with a step at the middle: seen, promoted, held back."""
+    print("\n## Power: a lasting step at the middle of a settled descent (unstable / promoted / inconclusive, %)")
     for name in ("gaussian", "lognormal", "t3"):
         head(f"{name}: noise, rise", *(f"{points} points" for points in lengths))
         for sigma in (0.02, 0.1, 0.3):
             for rise in (0.05, 0.1, 0.3):
                 cells = []
                 for points in lengths:
-                    levels = [
-                        level * (1 + rise * (t >= points // 2)) for t, level in enumerate(known.power_law(points))
-                    ]
+                    levels = [level * (1 + rise * (t >= points // 2)) for t, level in enumerate(known.settled(points))]
                     curves = (known.noisy(levels, known.NOISES[name], sigma, seed) for seed in range(runs))
                     found = Counter(judged(known.Curve(losses=losses)).verdict for losses in curves)
                     names = ("unstable", "promote", "inconclusive")

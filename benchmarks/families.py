@@ -67,12 +67,17 @@ NOISES: dict[str, Noise] = {
     "AR(0.15)": autoregressive(0.15),
     "AR(0.5)": autoregressive(0.5),
 }
-"""Residuals of healthy minibatch losses have lag-1 correlation 0.045 in the median and 0.13 at 95 %: AR(0.5) is a stress."""
+"""Residuals of healthy minibatch losses have lag-1 correlation 0.045 in the median, 0.13 at 95 %: AR(0.5) is a stress."""
 
 
 def power_law(points: int) -> list[float]:
     """1.8 + 2.7 (1 + 60 t)^-0.6 for t from 0 to 1: most of the fall in the first tenth."""
     return [1.8 + 2.7 * (1 + 60 * step / points) ** -0.6 for step in range(points)]
+
+
+def settled(points: int) -> list[float]:
+    """2 + 2.5 exp(-20 t): a descent that is over after a quarter, so that a later step is a rise above the trough."""
+    return [2 + 2.5 * math.exp(-20 * step / points) for step in range(points)]
 
 
 def flat(points: int) -> list[float]:

@@ -7,11 +7,12 @@ from math import ceil, inf
 from typing import Any
 
 from pytest_smoke.judge import words
+from pytest_smoke.judge.divergence import Divergence
 from pytest_smoke.judge.evidence import Evidence
 from pytest_smoke.judge.finite import Finite
 from pytest_smoke.judge.judgement import Judgement, Verdict
 from pytest_smoke.judge.pace import Pace
-from pytest_smoke.judge.spike import Divergence, Spike
+from pytest_smoke.judge.spike import Spike
 from pytest_smoke.judge.trend import Bound, Gate, Rise, Trend
 
 __all__ = ["CurveJudge", "Judgement"]

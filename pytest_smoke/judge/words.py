@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from math import inf, log
 
+from pytest_smoke.judge.divergence import Divergence
 from pytest_smoke.judge.evidence import Evidence
-from pytest_smoke.judge.spike import Divergence, Spike
+from pytest_smoke.judge.spike import Spike
 from pytest_smoke.judge.trend import Bound, Rise
 
 CHANCE_CLASSES = (*range(2, 13), 20, 100, 256, 1000, 32000, 50257)

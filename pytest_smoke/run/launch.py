@@ -110,7 +110,8 @@ def _context() -> ForkServerContext:
 
 def _start(entry: Callable[..., None], plan: RunPlan | None, *, output: Path) -> Child:
     ours, theirs = _context().Pipe()
-    process = _context().Process(target=entry, args=(plan, theirs, str(output), dict(os.environ)), daemon=True)
+    # No daemon: a daemonic process may start no data loader workers. child_of kills what is left.
+    process = _context().Process(target=entry, args=(plan, theirs, str(output), dict(os.environ)))
     process.start()
     theirs.close()
     return Child(process, ours, output)

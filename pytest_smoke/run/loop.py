@@ -18,7 +18,7 @@ from pytest_smoke.run.plan import RunPlan
 from pytest_smoke.run.readback import Readback
 from pytest_smoke.run.records import Ended, Metrics, ParameterNorm, ProbeLoss, Record, Started, Step, Stop
 from pytest_smoke.run.step import Stepper
-from pytest_smoke.run.task import Task, TaskError, probe_batch_of
+from pytest_smoke.run.task import Task, TaskError, probe_batches_of
 from pytest_smoke.run.updates import compare, snapshot
 
 CHUNK_SECONDS = 0.1
@@ -47,7 +47,7 @@ class Loop:
         self._stepper = Stepper(plan, task, device)
         self._schedule = schedules.named(plan.lr_schedule, plan.warmup_steps, plan.max_steps)
         self._ranks = self._sampled(plan.seed)
-        self._probe_batch = to_device(probe_batch_of(task, seed=plan.seed), device)
+        self._probe_batches = to_device(probe_batches_of(task, plan.batch_size, seed=plan.seed), device)
         self._readback = Readback(device)
         self._checkpoints = Checkpoints(self._stepper.model)
         self._train_seconds = 0.0
@@ -112,7 +112,7 @@ class Loop:
 
     def _score_probe(self, step: int) -> None:
         with quiet(self._stepper.model, self._device):
-            loss = self._stepper.total(self._probe_batch)
+            loss = self._stepper.total(self._probe_batches)
         self._readback.put(lambda values: ProbeLoss(step, values[0]), loss)
 
     def _evaluate(self, step: int) -> None:

@@ -85,10 +85,13 @@ class Stepper:
         scale = self.scaler.scale(torch.ones((), device=self.device))
         return gradients.gram() / (scale * scale)
 
-    def total(self, batch: Any) -> Tensor:
-        """Weighted sum of one micro-batch's terms, float32 [1]."""
-        losses = [loss.detach().float() for loss in self._losses(batch)]
-        return (torch.stack(losses) @ self._weight_tensor).view(1)
+    def total(self, batches: Sequence[Any]) -> Tensor:
+        """Weighted sum of the terms' means over some micro-batches, float32 [1]; keeps no graph only under no_grad."""
+        values: Tensor | None = None
+        for losses in self._micro_losses(batches):
+            values = _summed(values, losses)
+        assert values is not None
+        return (values @ self._weight_tensor).view(1)
 
     def parameter_norm(self) -> Tensor:
         """2-norm of all trained parameters, [1]; not finite if one of them is not."""

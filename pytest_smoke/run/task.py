@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 PROBE_SAMPLES = 64
-"""Samples of the default probe batch: its standard error is an eighth of one sample's spread."""
+"""Samples of the default probe batch, at least: its standard error is an eighth of one sample's spread."""
 PROBE_SEED_OFFSET = 1_000_003
 """Added to the seed for the default probe batch, so that it is drawn apart from the training order."""
 
@@ -34,7 +35,8 @@ class Task(Protocol):
     `evaluate(model) -> Mapping[str, float]`
         Metrics for the criteria. Called in evaluation mode without gradients; default none.
     `probe_batch() -> Batch`
-        The fixed batch scored about 40 times a smoke; default 64 samples drawn apart from the training order.
+        The fixed batch scored about 40 times a smoke; default micro-batches of 64
+        samples or more in all, drawn apart from the training order.
     """
 
     def model(self) -> nn.Module:
@@ -110,7 +112,10 @@ def counts_of(task: Task, batch: Any, terms: tuple[str, ...]) -> list[float]:
     return found
 
 
-def probe_batch_of(task: Task, *, seed: int) -> Any:
-    """The task's fixed probe batch, or one drawn from its batches under another seed."""
+def probe_batches_of(task: Task, batch_size: int, *, seed: int) -> list[Any]:
+    """The task's fixed probe batch, or micro-batches of at least `PROBE_SAMPLES` in all, drawn under another seed."""
     own = getattr(task, "probe_batch", None)
-    return own() if own is not None else next(iter(task.batches(PROBE_SAMPLES, seed=seed + PROBE_SEED_OFFSET)))
+    if own is not None:
+        return [own()]
+    count = -(-PROBE_SAMPLES // batch_size)
+    return list(islice(task.batches(batch_size, seed=seed + PROBE_SEED_OFFSET), count))

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from pytest_smoke.judge.curve import CurveJudge, Judgement
-from pytest_smoke.judge.spike import FALSE_DIVERGENCES, FALSE_SPIKES, places, streak_needed
+from pytest_smoke.judge.divergence import FALSE_DIVERGENCES, places
+from pytest_smoke.judge.spike import FALSE_SPIKES, streak_needed
 
 POINTS = 1000
 

@@ -72,7 +72,9 @@ def test_an_exception_comes_back_with_the_users_place_and_the_steps_before_it(te
     assert crashed.text == "RuntimeError: the labels file is empty"
     assert crashed.place.startswith("tests/controls/tasks.py:")
     assert "pytest_smoke" not in crashed.traceback
-    assert [r.step for r in records if isinstance(r, Step)] == list(range(28))  # 2 of the 31 calls: names, probe
+    assert [r.step for r in records if isinstance(r, Step)] == list(
+        range(25)
+    )  # 5 of the 30 calls before it: the terms once, the probe four times
 
 
 def test_a_child_that_is_killed_is_named_by_its_signal(teacher: Planner) -> None:
@@ -99,6 +101,24 @@ def test_a_silent_child_and_all_it_started_are_killed(teacher: Planner, tmp_path
             listen(child, 3)
         helper = psutil.Process(int((tmp_path / "pid").read_text()))
     assert _gone(helper)
+
+
+def test_a_task_may_start_data_loader_workers(teacher: Planner, tmp_path: Path) -> None:
+    """A daemonic process could not."""
+    (tmp_path / "loads.py").write_text(
+        "import torch\n"
+        "from torch.utils.data import DataLoader, TensorDataset\n"
+        "from tests.controls.tasks import Teacher\n"
+        "class Task(Teacher):\n"
+        "    def batches(self, batch_size, *, seed, rank=0, world_size=1):\n"
+        "        points = torch.randn(640, 16)\n"
+        "        data = TensorDataset(points, (points @ self.teacher).argmax(1))\n"
+        "        while True:\n"
+        "            for x, y in DataLoader(data, batch_size, num_workers=1):\n"
+        "                yield {'points': x, 'labels': y}\n"
+    )
+    records = heard(_at(teacher(run_steps=5, max_steps=5), tmp_path, task="loads:Task"))
+    assert isinstance(records[-1], Ended), records[-1]
 
 
 def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
