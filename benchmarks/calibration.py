@@ -3,7 +3,8 @@
     python benchmarks/calibration.py [--runs 400] [--quick]
 
 Three tables: false alarms on flat noise and on a descent, per noise and length; power against a lasting step, per
-noise, rise and length; verdict and delay per family of curves. Shares come with their 95 % Wilson interval. Seeds are fixed.
+noise, rise and length; verdict and delay per family of curves. Shares come with their 95 % Wilson
+interval. Seeds are fixed.
 """
 
 from __future__ import annotations

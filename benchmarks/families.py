@@ -67,7 +67,7 @@ NOISES: dict[str, Noise] = {
     "AR(0.15)": autoregressive(0.15),
     "AR(0.5)": autoregressive(0.5),
 }
-"""Residuals of healthy minibatch losses have lag-1 correlation 0.045 in the median, 0.13 at 95 %: AR(0.5) is a stress."""
+"""Healthy minibatch residuals have lag-1 correlation 0.045 in the median and 0.13 at 95 %: AR(0.5) is a stress."""
 
 
 def power_law(points: int) -> list[float]:

@@ -1,6 +1,6 @@
 """Draw docs/terminal.svg: a real session with a recipe that is promoted and one that is not.
 
-    pip install rich pexpect && python docs/terminal.py
+pip install rich pexpect && python docs/terminal.py
 """
 
 from __future__ import annotations

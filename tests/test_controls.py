@@ -28,7 +28,11 @@ EXPECTED = {
     "long_warmup": ("invalid", "evidence", ["320 of 800 steps", "needs 400"]),
     "skewed_mix": ("invalid", "dominant", ["'nad' is 54.7 %"]),
     "too_short": ("inconclusive", "too-short", ["30"]),
-    "raises": ("error", "exception", ["RuntimeError: the labels file is empty", "tests/controls/tasks.py:", "after step"]),
+    "raises": (
+        "error",
+        "exception",
+        ["RuntimeError: the labels file is empty", "tests/controls/tasks.py:", "after step"],
+    ),
     "allocates": ("error", "out-of-memory", ["can't allocate memory", "after step"]),
     "dies": ("error", "crash", ["SIGKILL", "after step"]),
     "exits": ("error", "crash", ["exit status 3", "after step"]),

@@ -29,7 +29,9 @@ HOPELESS = 1e3
 PROBE_BLOCKS = 400
 """A probe batch has no sampling noise: every point is a block until there are more than 400."""
 PROBE_SPANS = (3, 6, 12, 24)
-"""One or two probe points above the rest recover in healthy runs; three in a row do not."""
+"""Probe points averaged: single ones rise above the rest in healthy runs too ..."""
+PROBE_LASTING = 2
+"""... so that one point alone, however high, raises no alarm."""
 PROBE_SIGMAS = 5.0
 """What is left of a fixed batch's noise wanders: differences of neighbours understate it."""
 PROBE_GATE = Gate(level=0.10, progress=0.05, doubled=0.05)
@@ -95,7 +97,9 @@ class CurveJudge:
         self._points += 1
         failed = self._finite.add(step, loss, probe_loss, grad_norm, terms)
         if failed:
-            good = self._step if self._points > 1 else None
+            skipped = self._finite.row_first
+            before = self._step if skipped is None else min(self._step, skipped - 1)
+            good = before if self._points > 1 else None
             return self._alarm("non-finite", step, f"{failed[1]} at step {step}", failed[0], last_good_step=good)
         if self._edges and step >= self._edges[-1] and self._cross(step):
             return self._latched
@@ -136,7 +140,13 @@ class CurveJudge:
             point, first_step, first_loss = self._first_probe
             planned = max(1, self._planned // (self._points - point))
             self._probe = Trend(
-                planned, blocks=PROBE_BLOCKS, min_points=1, spans=PROBE_SPANS, gate=PROBE_GATE, sigmas=PROBE_SIGMAS
+                planned,
+                blocks=PROBE_BLOCKS,
+                min_points=1,
+                spans=PROBE_SPANS,
+                gate=PROBE_GATE,
+                sigmas=PROBE_SIGMAS,
+                lasting=PROBE_LASTING,
             )
             self._probe.add(first_step, first_loss)
         rise = self._probe.add(step, probe_loss)
@@ -193,7 +203,8 @@ class CurveJudge:
     def _blind(self) -> Judgement | None:
         """Too short or too noisy: a lasting rise by a tenth would not have been seen, in the loss or in the probe."""
         if self._trend.blocks < FEWEST_BLOCKS_JUDGED:
-            needed = FEWEST_BLOCKS_JUDGED * self._trend.block_points
+            missing = (FEWEST_BLOCKS_JUDGED - self._trend.blocks) * self._trend.block_points
+            needed = self._points - self._trend.pending + missing
             text = words.too_short(self._points, needed)
             return self._judgement("inconclusive", "too-short", text, points_needed=needed)
         bound = self._bound()
@@ -237,7 +248,9 @@ class CurveJudge:
         notes = [] if evidence.seen else ["no learning rate column: judged on its loss alone"]
         notes += self._finite.notes() + self._pace.notes()
         if self._edges_met:
-            notes.append(f"{self._edges_met} declared edges: levels are not compared across them")
+            notes.append(
+                f"{self._edges_met} declared edge{'s' * (self._edges_met > 1)}: levels are not compared across them"
+            )
         return Judgement(
             verdict=verdict,
             reason=reason,

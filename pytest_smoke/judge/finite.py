@@ -21,6 +21,8 @@ class Finite:
         self.skipped = 0
         """Points with a non-finite gradient norm and a finite loss."""
         self.first_skipped = 0
+        self.row_first: int | None = None
+        """First step of the non-finite gradient norms that last until now."""
         self._row = 0
         self._zeros = 0
         self._first: float | None = None
@@ -44,7 +46,7 @@ class Finite:
             return culprit
         if grad_norm is not None:
             if -HUGE < grad_norm < HUGE:
-                self._row = 0
+                self._row, self.row_first = 0, None
             elif loss == 0.0:
                 return "loss", f"loss is exactly 0 and the gradient norm {grad_norm:g}"
             elif failed := self._skip(step, grad_norm):
@@ -62,13 +64,16 @@ class Finite:
         if not self.skipped:
             return []
         return [
-            f"{self.skipped} points with a finite loss and a non-finite gradient norm, the first at step "
-            f"{self.first_skipped}: steps that an fp16 loss scaler skipped (more than {SKIPPED_STEPS} in a row fail)"
+            f"{self.skipped} point{'s' * (self.skipped > 1)} with a finite loss and a non-finite gradient norm, the "
+            f"first at step {self.first_skipped}: steps that an fp16 loss scaler skipped, of which more than "
+            f"{SKIPPED_STEPS} in a row fail"
         ]
 
     def _skip(self, step: int, grad_norm: float) -> tuple[str, str] | None:
         if not self.skipped:
             self.first_skipped = step
+        if not self._row:
+            self.row_first = step
         self.skipped += 1
         self._row += 1
         if self._row > SKIPPED_STEPS:

@@ -32,7 +32,7 @@ class Pace:
             notes.append(f"one point for every {self.stride} steps")
         if self._gaps:
             first, last = self._widest
-            notes.append(f"{self._gaps} gaps in the steps, the widest from {first} to {last}")
+            notes.append(f"{self._gaps} gap{'s' * (self._gaps > 1)} in the steps, the widest from {first} to {last}")
         if self._backwards:
-            notes.append(f"{self._backwards} steps do not increase")
+            notes.append(f"{self._backwards} step{'s do' if self._backwards > 1 else ' does'} not increase")
         return notes

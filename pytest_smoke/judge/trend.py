@@ -27,7 +27,7 @@ POWER = 1.25
 BOUND_BLOCKS = 60
 """Blocks of noise behind that claim, three times those of a test: it speaks of the window, not of its end."""
 STEADY_SPAN = 4
-"""Blocks whose lowest mean is the level and the end of the progress that a claim is measured by: one is mostly noise."""
+"""Blocks whose lowest mean is the level of a claim, and the end of its progress: the lowest single one is noise."""
 SEEN_SHARE = 0.10
 """A promotion claims that a lasting rise by 10 % of the level, or by 10 % of the progress, would have been seen."""
 DOUBT = 1e-12
@@ -95,7 +95,10 @@ class Bound:
 
 
 class Trend:
-    """One series in, a rise or nothing out."""
+    """One series in, a rise or nothing out.
+
+    `planned` is in points. The newest `lasting` blocks must all lie half a gate above the trough.
+    """
 
     def __init__(
         self,
@@ -106,6 +109,7 @@ class Trend:
         spans: tuple[int, ...] = (),
         gate: Gate = LOSS_GATE,
         sigmas: float = 0.0,
+        lasting: int = 0,
     ) -> None:
         smallest = min_points or min(MIN_BLOCK_POINTS, max(2, planned // FEWEST_BLOCKS))
         self.block_points = max(smallest, round(planned / (blocks or BLOCKS)))
@@ -114,6 +118,7 @@ class Trend:
         self._gate = gate
         self._sigmas = sigmas or SIGMAS
         self._spans = spans or SPANS
+        self._lasting = lasting
         self._linear = Blocks(self._spans)
         self._log: Blocks | None = Blocks(self._spans)
         self._chunk: list[float] = []
@@ -129,9 +134,9 @@ class Trend:
         return len(self._edges)
 
     @property
-    def level(self) -> float:
-        """Lowest block mean of the current segment."""
-        return self._low
+    def pending(self) -> int:
+        """Points of the open block."""
+        return self._held + len(self._chunk)
 
     def add(self, step: int, value: float) -> Rise | None:
         """One finite point. A rise is reported at the end of the block that shows it."""
@@ -194,15 +199,20 @@ class Trend:
         needed = self._sigmas * (1 + 2 / count)
         least = gate.above(self._low, self.progress) if self._low > 0 else 0.0
         for seen in self._linear.contrasts(least):
-            rise = seen.newest - seen.trough
-            if rise > gate.above(seen.trough, self.progress) and rise > needed * seen.sigma:
+            if seen.newest - seen.trough > needed * seen.sigma and self._matters(seen.trough, seen.newest):
                 yield self._rise(seen, seen.trough, seen.newest)
         if self._log:
             for seen in self._log.contrasts(log1p(gate.level)):
                 if seen.newest - seen.trough > needed * seen.sigma:
                     trough, newest = exp(seen.trough), exp(seen.newest)
-                    if newest - trough > gate.above(trough, self.progress):
+                    if self._matters(trough, newest):
                         yield self._rise(seen, trough, newest)
+
+    def _matters(self, trough: float, newest: float) -> bool:
+        gate = self._gate.above(trough, self.progress)
+        if newest - trough <= gate:
+            return False
+        return not self._lasting or min(self._linear.means[-self._lasting :]) > trough + gate / 2
 
     def _rise(self, seen: Contrast, trough: float, newest: float) -> Rise:
         edges, doubt = self._edges, DOUBT * abs(seen.trough)

@@ -173,6 +173,15 @@ def test_skipped_fp16_steps_are_counted_and_fail_only_where_no_scaler_skips_so_m
     assert (found.verdict, found.reason, found.series, found.step) == ("unstable", "non-finite", "grad_norm", 116)
 
 
+def test_the_last_good_step_precedes_gradients_that_were_already_broken() -> None:
+    judge = CurveJudge(planned_points=100)
+    for step in range(20):
+        judge.add(step, 1.0, grad_norm=math.nan if step >= 18 else 1.0)
+    found = judge.add(20, math.nan, grad_norm=math.nan)
+    assert found is not None
+    assert found.data["last_good_step"] == 17
+
+
 def test_exact_zeros_are_a_swallowed_nan_and_a_smooth_fall_to_nothing_is_not() -> None:
     found = judge(decay()[:500] + [0.0] * 500)
     assert (found.verdict, found.reason, found.step) == ("unstable", "non-finite", 507)
@@ -203,6 +212,30 @@ def test_a_rise_that_only_the_fixed_slice_shows_is_named_so() -> None:
     assert (found.verdict, found.reason, found.series) == ("unstable", "rise", "probe_loss")
     assert 700 < found.step <= 825
     assert found.text.startswith("probe_loss rose from its trough")
+
+
+@pytest.mark.parametrize(("length", "step"), [(1, None), (2, 620), (3, 620)])
+def test_a_bump_of_the_slice_must_last_two_probes(length: int, step: int | None) -> None:
+    judge = CurveJudge(planned_points=POINTS)
+    for at, loss in enumerate(decay()):
+        bump = 3.0 * (600 <= at < 600 + 20 * length)
+        judge.add(at, loss, probe_loss=2.0 + bump + 0.001 * (at % 7) if at % 20 == 0 else None)
+    found = judge.finish()
+    assert (found.verdict, found.step) == ("promote" if step is None else "unstable", step)
+
+
+def test_a_slice_that_rises_before_an_edge_is_seen_and_one_that_rises_across_is_not() -> None:
+    def run(onset: int) -> Judgement:
+        judge = CurveJudge(planned_points=10_000, edges=(5010,))
+        for step, loss in enumerate(decay(10_000)):
+            judge.add(step, loss, probe_loss=2.0 + 0.001 * (step % 7) + 0.5 * (step >= onset))
+        return judge.finish()
+
+    assert run(5010).verdict == "promote"
+    found = run(4935)
+    assert (found.verdict, found.series) == ("unstable", "probe_loss")
+    assert found.step is not None
+    assert found.step < 5010
 
 
 def test_a_quiet_slice_promotes_a_run_whose_own_loss_is_too_noisy() -> None:
@@ -307,8 +340,8 @@ def test_gaps_and_steps_that_go_backwards_are_noted() -> None:
     for step in (*range(100), *range(150, 300), *range(290, 340)):
         judge.add(step, next(losses))
     notes = judge.finish().notes
-    assert "1 gaps in the steps, the widest from 99 to 150" in notes
-    assert "1 steps do not increase" in notes
+    assert "1 gap in the steps, the widest from 99 to 150" in notes
+    assert "1 step does not increase" in notes
 
 
 def test_sideways_promotes_with_a_warning_and_holds_back_a_run_from_scratch() -> None:

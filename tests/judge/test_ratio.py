@@ -35,7 +35,9 @@ def test_the_reading_is_the_seeds_table(ratio: float, word: str) -> None:
 
 
 @given(st.lists(st.floats(0.001, 1000), min_size=1, max_size=30), st.floats(0.01, 10), st.floats(10, 100))
-def test_the_median_of_the_raw_ratio_is_held_against_inclusive_bounds(ratios: list[float], low: float, high: float) -> None:
+def test_the_median_of_the_raw_ratio_is_held_against_inclusive_bounds(
+    ratios: list[float], low: float, high: float
+) -> None:
     """With an independent median."""
     found = grad_ratio([probe(i, crf=r) for i, r in enumerate(ratios)], {"crf/ce": [low, high]})
     ordered = sorted(ratios)

@@ -53,6 +53,9 @@ def test_one_outlier_in_a_block_is_clipped() -> None:
     values = noisy(2.0, 0.1, 1000)
     values[500] = 200.0
     assert first_rise(values) is None
+    block = Blocks(SPANS)
+    block.chunk(sorted([*values[:20], 200.0]))
+    assert block.close() == pytest.approx(2.0, abs=0.1)
 
 
 def test_a_rise_in_multiplicative_noise_is_seen_on_the_logarithmic_scale() -> None:
@@ -96,6 +99,19 @@ def test_an_edge_hides_no_rise_inside_a_segment_and_makes_none_across() -> None:
     assert risen is not None
     assert risen.trough.first >= 500
     assert 750 <= risen.offence.last < 800
+
+
+def test_the_last_blocks_before_an_edge_still_show_their_rise() -> None:
+    """The block that the edge cuts short, at half of its points or more, is judged."""
+    trend = Trend(2400)
+    assert trend.block_points == 20
+    for step in range(200):
+        assert trend.add(step, 2.0 + 0.01 * (step % 3)) is None
+    for step in range(200, 212):
+        assert trend.add(step, 9.0 + 0.01 * (step % 3)) is None
+    rise = trend.edge(211)
+    assert rise is not None
+    assert (rise.offence.first, rise.offence.last) == (200, 211)
 
 
 def test_the_bound_shrinks_with_the_points_and_is_never_below_the_gate() -> None:

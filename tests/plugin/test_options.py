@@ -86,7 +86,9 @@ def test_a_wiring_run_that_crashes_fails(project: Project) -> None:
 
 def test_a_hanging_smoke_is_killed_and_the_session_goes_on(project: Project) -> None:
     """The verdict names the timeout and the last step, and the next smoke runs."""
-    project.recipe("a_hangs", base=RECIPE.replace("tasks:Teacher", "tasks:Breaks"), extra="args: {how: hang, at_batch: 300}\n")
+    project.recipe(
+        "a_hangs", base=RECIPE.replace("tasks:Teacher", "tasks:Breaks"), extra="args: {how: hang, at_batch: 300}\n"
+    )
     project.recipe("b_good")
     result = project.run("--smoke", "--smoke-timeout", "4", "-v")
     result.assert_outcomes(passed=1, failed=1)

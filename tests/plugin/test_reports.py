@@ -16,7 +16,9 @@ from tests.plugin.conftest import RECIPE, Project
 def three(project: Project) -> None:
     project.recipe()
     project.extending("wild", "args: {momentum: 0.99}\nfull: {learning_rate: 5.0}\n")
-    project.extending("loud", "task: tasks:TwoTerms\nargs: {loudness: 100.0}\nchecks: {grad_ratio: {size/ce: [0.01, 8]}}\n")
+    project.extending(
+        "loud", "task: tasks:TwoTerms\nargs: {loudness: 100.0}\nchecks: {grad_ratio: {size/ce: [0.01, 8]}}\n"
+    )
 
 
 def timeless(outcome: dict[str, Any]) -> dict[str, Any]:
@@ -49,13 +51,17 @@ def junit(path: Path) -> dict[str, dict[str, str]]:
     found = {}
     for case in ElementTree.parse(path).getroot().iter("testcase"):
         properties = {p.attrib["name"]: p.attrib["value"] for p in case.iter("property")}
-        found[f"{case.attrib['classname']}.yaml".removesuffix(".yaml").replace(".smoke.yaml", "") + ".smoke.yaml"] = properties
+        found[f"{case.attrib['classname']}.yaml".removesuffix(".yaml").replace(".smoke.yaml", "") + ".smoke.yaml"] = (
+            properties
+        )
     return found
 
 
 def test_verdicts_are_strict_json_even_of_a_loss_that_is_not(project: Project) -> None:
     """An infinite loss is the text "Infinity" there."""
-    project.recipe(base=RECIPE.replace("tasks:Teacher", "tasks:Overflows").replace("smoke:", "  precision: fp16\nsmoke:"))
+    project.recipe(
+        base=RECIPE.replace("tasks:Teacher", "tasks:Overflows").replace("smoke:", "  precision: fp16\nsmoke:")
+    )
     project.run("--smoke", "--smoke-report", "out").assert_outcomes(failed=1)
     (outcome,) = project.verdicts()
     assert (outcome["verdict"], outcome["reason"]) == ("unstable", "non-finite")
@@ -98,7 +104,11 @@ def test_a_worker_that_dies_leaves_an_error_verdict(project: Project) -> None:
     )
     project.run("--smoke", "-n", "1", "--max-worker-restart=0", "--smoke-report", "out")
     (outcome,) = project.verdicts()
-    assert (outcome["id"], outcome["verdict"], outcome["reason"]) == ("good.smoke.yaml::constant", "error", "worker-crash")
+    assert (outcome["id"], outcome["verdict"], outcome["reason"]) == (
+        "good.smoke.yaml::constant",
+        "error",
+        "worker-crash",
+    )
 
 
 def test_the_fixture_conducts_smokes_inside_a_test(project: Project) -> None:

@@ -114,7 +114,11 @@ def test_the_failure_text_gives_three_hints_the_gravest_first() -> None:
     )
     text = failure(outcome(verdict="hold", reason="ratio", findings=findings), place="a.smoke.yaml:3", rerun="pytest")
     assert text.startswith("hold (ratio): no rise\n")
-    assert [line.strip() for line in text.splitlines() if "hint:" in line] == ["hint: hint 2", "hint: hint 3", "hint: hint 1"]
+    assert [line.strip() for line in text.splitlines() if "hint:" in line] == [
+        "hint: hint 2",
+        "hint: hint 3",
+        "hint: hint 1",
+    ]
     assert "a.smoke.yaml:3\n  rerun: pytest" in text
 
 
@@ -129,7 +133,9 @@ def test_junit_properties_carry_verdict_checks_and_figures() -> None:
     """What is not known is left out."""
     found = dict(
         properties(
-            outcome(step=7, facts={"steps": 9, "loss_first": None}, findings=(Finding(id="mix", status="warn", text=""),))
+            outcome(
+                step=7, facts={"steps": 9, "loss_first": None}, findings=(Finding(id="mix", status="warn", text=""),)
+            )
         )
     )
     assert found["smoke_verdict"] == "promote"
