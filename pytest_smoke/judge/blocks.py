@@ -57,6 +57,7 @@ class Blocks:
         self._places: list[int] = []
         self._origin = 0.0
         self._sums = [0.0]
+        self._error_squares = [0.0]
         self._earlier_noise = 0.0
         self._count = 0
         self._sum = 0.0
@@ -92,7 +93,9 @@ class Blocks:
         if len(self._sums) == 1:
             self._origin = mean  # sums are kept from the segment's own level: rounding stays far below any gate
         self._sums.append(self._sums[-1] + mean - self._origin)
-        self._errors.append(sqrt(self._squares / (count - 1) / count) if count > 1 else 0.0)
+        square = self._squares / (count - 1) / count if count > 1 else 0.0
+        self._errors.append(sqrt(square))
+        self._error_squares.append(self._error_squares[-1] + square)
         self._count, self._sum, self._squares = 0, 0.0, 0.0
         return mean
 
@@ -101,7 +104,7 @@ class Blocks:
         if self.count:
             self._earlier_noise = self.noise()
         self.start = len(self.means)
-        self._lows, self._places, self._sums = [], [], [0.0]
+        self._lows, self._places, self._sums, self._error_squares = [], [], [0.0], [0.0]
         self._count, self._sum, self._squares = 0, 0.0, 0.0
 
     def noise(self, blocks: int = 0) -> float:
@@ -121,12 +124,11 @@ class Blocks:
                 measured = True
         return noise if measured else max(noise, self._earlier_noise)
 
-    def contrasts(self, gate: float) -> Iterator[Contrast]:
-        """Spans whose newest mean is more than `gate` above the trough. Call once after each `close`."""
-        sums, count = self._sums, self.count
+    def contrasts(self, gate: float, sigmas: float) -> Iterator[Contrast]:
+        """Spans whose newest mean exceeds the trough by `gate` and by `sigmas`. Call once after each `close`."""
+        sums, squares, count = self._sums, self._error_squares, self.count
         lows, places = self._lows, self._places
-        end = sums[-1]
-        noise = -1.0
+        end, noise = sums[-1], -1.0
         for place, span in enumerate(self._spans):
             at = count - 2 * span
             if at < 0:
@@ -140,21 +142,24 @@ class Blocks:
                 lows[place] = earlier
                 places[place] = at
             rise = (end - middle_sum) / span - lows[place]
-            if rise > gate:
-                if noise < 0:
-                    noise = self.noise()
-                at = places[place] + self.start
-                trough = lows[place] + self._origin
-                variance = self._variance(at, span, noise) + self._variance(len(self.means) - span, span, noise)
-                yield Contrast(span=span, at=at, trough=trough, newest=trough + rise, sigma=sqrt(variance / span))
+            if rise <= gate:
+                continue
+            # Variance of one block of a span: its own within-block error, where that exceeds the noise of late.
+            at = places[place]
+            newest, trough = (squares[-1] - squares[count - span]) / span, (squares[at + span] - squares[at]) / span
+            least = (rise / sigmas) ** 2 * span
+            if newest + trough >= least:
+                continue
+            if noise < 0:
+                noise = self.noise() ** 2
+            variance = max(newest, noise) + max(trough, noise)
+            if variance < least:
+                low = lows[place] + self._origin
+                sigma = sqrt(variance / span)
+                yield Contrast(span=span, at=at + self.start, trough=low, newest=low + rise, sigma=sigma)
 
     def lowest(self, span: int) -> float:
         """Lowest mean of `span` consecutive blocks of the segment."""
         sums = self._sums
         fallen = min(sums[at + span] - sums[at] for at in range(self.count - span + 1))
         return self._origin + fallen / span
-
-    def _variance(self, at: int, span: int, noise: float) -> float:
-        """Variance of one block in a span: its own within-block error where that is larger than the noise of late."""
-        own = sum([error * error for error in self._errors[at : at + span]]) / span
-        return max(own, noise * noise)

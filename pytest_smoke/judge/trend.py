@@ -198,15 +198,14 @@ class Trend:
         gate, count = self._gate, self._linear.count
         needed = self._sigmas * (1 + 2 / count)
         least = gate.above(self._low, self.progress) if self._low > 0 else 0.0
-        for seen in self._linear.contrasts(least):
-            if seen.newest - seen.trough > needed * seen.sigma and self._matters(seen.trough, seen.newest):
+        for seen in self._linear.contrasts(least, needed):
+            if self._matters(seen.trough, seen.newest):
                 yield self._rise(seen, seen.trough, seen.newest)
         if self._log:
-            for seen in self._log.contrasts(log1p(gate.level)):
-                if seen.newest - seen.trough > needed * seen.sigma:
-                    trough, newest = exp(seen.trough), exp(seen.newest)
-                    if self._matters(trough, newest):
-                        yield self._rise(seen, trough, newest)
+            for seen in self._log.contrasts(log1p(gate.level), needed):
+                trough, newest = exp(seen.trough), exp(seen.newest)
+                if self._matters(trough, newest):
+                    yield self._rise(seen, trough, newest)
 
     def _matters(self, trough: float, newest: float) -> bool:
         gate = self._gate.above(trough, self.progress)

@@ -16,7 +16,6 @@ from pytest_smoke.recipe.model import Mode, Recipe
 from pytest_smoke.recipe.modes import modes_of
 from pytest_smoke.recipe.task_ref import task_fault
 
-
 ParseCriterion = Callable[[str], object]
 """Raises ValueError, its first line the reason, for a text that is no criterion."""
 

@@ -64,8 +64,8 @@ def test_the_noise_does_not_depend_on_where_zero_is(losses: list[float], shift: 
         here.chunk(chunk)
         there.chunk([loss + shift for loss in chunk])
         assert there.close() == pytest.approx(here.close() + shift)
-        ours = {seen.span: seen.sigma for seen in here.contrasts(1e-6)}
-        theirs = {seen.span: seen.sigma for seen in there.contrasts(1e-6)}
+        ours = {seen.span: seen.sigma for seen in here.contrasts(1e-6, 1e-3)}
+        theirs = {seen.span: seen.sigma for seen in there.contrasts(1e-6, 1e-3)}
         assert theirs == pytest.approx(ours, rel=1e-5)
 
 

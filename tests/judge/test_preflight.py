@@ -37,8 +37,8 @@ def test_the_seed_case_of_a_small_effective_batch_has_its_exact_sentence() -> No
     finding = batch_geometry(case(batch_size=8, grad_accum_steps=1))
     assert finding.status == "fail"
     assert finding.text == (
-        "effective batch 8 (8 x 1 x 1) is not the full run's 128 (16 x 8 x 1): the smoke's gradient noise is 4.0x larger, "
-        "so it cannot see what the full run will"
+        "effective batch 8 (8 x 1 x 1) is not the full run's 128 (16 x 8 x 1): the smoke's gradient noise is 4.0x "
+        "larger, so it cannot see what the full run will"
     )
 
 
@@ -136,7 +136,8 @@ def test_a_warm_up_that_does_not_fit_into_a_long_tail_is_said_and_nothing_breaks
         ({"args": {"width": 8}}, "args.width is 8 in the smoke and 64 in the full run"),
         (
             {"args": {"width": 8}, "precision": "fp16"},
-            "precision is 'fp16' in the smoke and 'fp32' in the full run; args.width is 8 in the smoke and 64 in the full run",
+            "precision is 'fp16' in the smoke and 'fp32' in the full run; "
+            "args.width is 8 in the smoke and 64 in the full run",
         ),
     ],
 )
