@@ -13,7 +13,7 @@ from math import exp, inf, log, log1p, sqrt
 from pytest_smoke.judge.blocks import CHUNK_POINTS, Blocks, Contrast
 
 BLOCKS = 120
-"""Blocks in the planned window. 80 stopped 2 % fewer of the labelled instabilities, 160 raised more false alarms."""
+"""Blocks in the planned window. 80 stopped 1-3 % fewer of the labelled instabilities, 160 raised more false alarms."""
 MIN_BLOCK_POINTS = 5
 """Points in a block, where the window allows `FEWEST_BLOCKS` of them: fewer and a block's own error says nothing."""
 FEWEST_BLOCKS = 30
