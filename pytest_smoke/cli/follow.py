@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pytest_smoke.adapters import logs
 from pytest_smoke.adapters.log import Log, LogError, Names, Point
 from pytest_smoke.adapters.tensorboard import MARK
-from pytest_smoke.cli.judge import EXIT_ERROR, Line, add, line_of, line_of_error, show
-from pytest_smoke.judge.curve import CurveJudge, Judgement
+from pytest_smoke.cli.judge import EXIT_ERROR, Line, Window, add, line_of, line_of_error, show
+from pytest_smoke.judge.curve import Judgement
 
 _PARSE_SHARE = 10
 """A look is followed by at least this many times its own duration of sleep: the file is read anew each time."""
@@ -23,12 +23,13 @@ _NOT_YET = ("unreadable", "empty", "header-only", "no-loss-column", "no-points")
 class Follower:
     """Feeds the engine what is new in a log. Where the past has changed (a resumed run), it starts anew."""
 
-    def __init__(self, planned: int) -> None:
-        self._planned = planned
+    def __init__(self, window: Window) -> None:
+        assert window.planned is not None, "blocks are cut from the planned points"
+        self._window, self._planned = window, window.planned
         self._restart()
 
     def _restart(self) -> None:
-        self._judge = CurveJudge(planned_points=self._planned)
+        self._judge = self._window.engine(self._planned)
         self._fed: list[Point] = []
 
     def feed(self, log: Log) -> Judgement | None:
@@ -73,9 +74,9 @@ def _whole_lines(text: str) -> str:
     return text if document else text[: text.rfind("\n") + 1]
 
 
-def _watch(args: argparse.Namespace, names: Names) -> Line:
+def _watch(args: argparse.Namespace, names: Names, window: Window) -> Line:
     path: str = args.logs[0]
-    follower = Follower(args.planned)
+    follower = Follower(window)
     last: Log | None = None
     problem: LogError | None = None
     for resting in _looks(path, args.poll, args.idle):
@@ -95,7 +96,7 @@ def _watch(args: argparse.Namespace, names: Names) -> Line:
     return line_of_error(path, problem)
 
 
-def run(args: argparse.Namespace, names: Names) -> int:
+def run(args: argparse.Namespace, names: Names, window: Window) -> int:
     """Follow, print, and return the exit code."""
     wrong = ""
     if args.planned is None:
@@ -108,7 +109,7 @@ def run(args: argparse.Namespace, names: Names) -> int:
         print(f"judge: {wrong}", file=sys.stderr)
         return EXIT_ERROR
     try:
-        line = _watch(args, names)
+        line = _watch(args, names, window)
     except KeyboardInterrupt:
         print("judge: interrupted before there was a verdict", file=sys.stderr)
         return EXIT_ERROR

@@ -67,22 +67,37 @@ def add(judge: CurveJudge, point: Point) -> Judgement | None:
     )
 
 
-def judge_log(log: Log, *, planned: int | None = None) -> Judgement:
-    """The verdict on a whole log; with fewer than `planned` points it is judged as one that was cut short."""
-    judge = CurveJudge(planned_points=planned or len(log.points))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What is known of a run that its log does not say."""
+
+    planned: int | None = None
+    """Points of the whole run; None: those of the log."""
+    edges: tuple[int, ...] = ()
+    """Steps at which data or loss change by design."""
+    from_scratch: bool = False
+
+    def engine(self, points: int) -> CurveJudge:
+        """The judge of a run of so many points, where no more are planned."""
+        return CurveJudge(planned_points=self.planned or points, edges=self.edges, from_scratch=self.from_scratch)
+
+
+def judge_log(log: Log, window: Window) -> Judgement:
+    """The verdict on a whole log; with fewer points than were planned it is judged as one that was cut short."""
+    judge = window.engine(len(log.points))
     for point in log.points:
         if (doomed := add(judge, point)) is not None:
             return doomed
-    return judge.finish(cut=planned is not None and len(log.points) < planned)
+    return judge.finish(cut=window.planned is not None and len(log.points) < window.planned)
 
 
-def judged(path: str, names: Names, planned: int | None) -> Line:
+def judged(path: str, names: Names, window: Window) -> Line:
     """The line of the log at `path`, read or not."""
     try:
         log = logs.read(path, names)
     except LogError as error:
         return line_of_error(path, error)
-    return line_of(log, judge_log(log, planned=planned))
+    return line_of(log, judge_log(log, window))
 
 
 def show(line: Line, form: str, out: TextIO) -> None:
@@ -115,6 +130,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--lr", metavar="NAME", help="the column that holds the learning rate")
     parser.add_argument("--step", metavar="NAME", help="the column that holds the step")
     parser.add_argument("--planned", type=_count, metavar="N", help="points a whole log has; fewer: it was cut short")
+    parser.add_argument(
+        "--edge", type=_count, action="append", default=[], metavar="STEP", help="data or loss change here by design"
+    )
+    parser.add_argument("--from-scratch", action="store_true", help="weights began random: no progress, no promotion")
     parser.add_argument("--follow", action="store_true", help="judge one file as it grows; exit 1 once it is doomed")
     parser.add_argument(
         "--idle", type=_seconds, metavar="SECONDS", help="with --follow: a log that rests so long was cut"
@@ -124,7 +143,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of points, 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
     return int(text)
 
 
@@ -148,10 +167,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, names: Names) -> int:
+    window = Window(planned=args.planned, edges=tuple(args.edge), from_scratch=args.from_scratch)
     if args.follow:
         from pytest_smoke.cli import follow
 
-        return follow.run(args, names)
+        return follow.run(args, names, window)
     worst = EXIT_PROMOTE
     for path in args.logs:
         try:
@@ -161,7 +181,7 @@ def _run(args: argparse.Namespace, names: Names) -> int:
             worst = EXIT_ERROR
             continue
         for log in found:
-            line = judged(log, names, args.planned)
+            line = judged(log, names, window)
             show(line, args.format, sys.stdout)
             worst = max(worst, line.exit_code)
     return worst

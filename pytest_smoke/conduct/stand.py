@@ -45,6 +45,7 @@ class Stand:
         self._judge = CurveJudge(
             planned_points=case.run_steps,
             from_scratch=case.full.from_scratch,
+            edges=case.recipe.smoke.edges,
             peak_lr=case.full.learning_rate,
             evidence_needed=evidence_needed(case),
         )
@@ -108,7 +109,11 @@ class Stand:
         found = [updates(self._updates)] if self._updates else []
         ratio = grad_ratio(self.trace.gradients, self._case.recipe.checks.grad_ratio, from_step=from_step)
         series = self.trace.series()
-        accept = [parse(text).judge(series, steps_run=self.steps) for text in self._case.recipe.checks.accept]
+        per_epoch = self._case.recipe.smoke.steps_per_epoch
+        accept = [
+            parse(text).judge(series, steps_run=self.steps, steps_per_epoch=per_epoch)
+            for text in self._case.recipe.checks.accept
+        ]
         return [*found, *([ratio] if ratio else []), *accept]
 
     def _weigh(self, row: Step) -> None:

@@ -124,6 +124,10 @@ class Smoke(Frozen):
     """Intra-op threads of the run; fixed here, so that a verdict does not depend on the machine's cores."""
     evaluate_every_steps: Count | None = None
     """Optimizer steps between two calls of the task's `evaluate`; absent: only after the last step."""
+    edges: list[Count] = []
+    """Steps at which data or loss change by design (an epoch of unshuffled data, say): no rise is seen across one."""
+    steps_per_epoch: Count | None = None
+    """Optimizer steps in one epoch, for criteria that say `by epoch N`."""
     args: dict[str, Any] = {}
     """Arguments of the task that the smoke repeats; one that differs from the full run's is refused by `rehearsal`."""
 

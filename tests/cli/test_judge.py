@@ -19,6 +19,7 @@ from pytest_smoke.adapters.log import Names
 from pytest_smoke.adapters.logs import read_text
 from pytest_smoke.cli import follow
 from pytest_smoke.cli import judge as command
+from pytest_smoke.judge.curve import CurveJudge, Judgement
 
 COMMAND = (sys.executable, "-m", "pytest_smoke", "judge")
 
@@ -109,6 +110,25 @@ def test_the_standard_input_is_judged() -> None:
     assert (code, strict(out)["log"], strict(out)["points"]) == (0, "-", 400)
 
 
+def test_a_declared_edge_is_no_rise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The loss jumps to other data at step 200; without `--edge` that is an instability."""
+    path = tmp_path / "two_stages.csv"
+    path.write_text(csv([*curve(200), *(2 + loss for loss in curve(200))]))
+    assert main(["judge", str(path), "--edge", "200"]) == 0
+    assert "1 declared edge" in capsys.readouterr().out
+    assert main(["judge", str(path)]) == 1
+
+
+def test_a_flat_log_from_scratch_is_no_promotion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sideways promotes a fine-tuning run with a warning; random weights that learn nothing show nothing."""
+    path = tmp_path / "flat.csv"
+    path.write_text(csv([loss - math.exp(-n / 40) * 3 for n, loss in enumerate(curve())]))
+    assert main(["judge", str(path)]) == 0
+    assert "promote (no-progress)" in capsys.readouterr().out
+    assert main(["judge", str(path), "--from-scratch"]) == 1
+    assert "inconclusive (no-progress)" in capsys.readouterr().out
+
+
 def test_a_reader_that_leaves_early_is_no_traceback(logs: dict[str, str]) -> None:
     """`judge LOG... | head -1` ends quietly, and not with a promotion."""
     with subprocess.Popen([*COMMAND, *[logs["good"]] * 50], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -163,43 +183,29 @@ def test_bad_options_are_refused(args: list[str], logs: dict[str, str], capsys: 
     assert repr(args[1]) in capsys.readouterr().err
 
 
-class Engine:
-    """Stands in for the engine, to see what it is fed."""
+class Engine(CurveJudge):
+    """The real engine, which also remembers what it was fed."""
 
     made: ClassVar[list[Engine]] = []
 
-    def __init__(self, *, planned_points: int) -> None:
+    def __init__(self, *, planned_points: int, **more: Any) -> None:
+        super().__init__(planned_points=planned_points, **more)
         self.planned, self.fed, self.cut = planned_points, list[tuple[int, float]](), False
         Engine.made.append(self)
 
-    def add(self, step: int, loss: float, **_: object) -> Any:
+    def add(self, step: int, loss: float, **more: Any) -> Judgement | None:
         self.fed.append((step, loss))
-        return self.say("unstable") if loss > 99 else None
+        return super().add(step, loss, **more)
 
-    def finish(self, *, cut: bool = False) -> Any:
+    def finish(self, *, cut: bool = False) -> Judgement:
         self.cut = cut
-        return self.say("inconclusive" if cut else "promote")
-
-    def say(self, verdict: str) -> Any:
-        from pytest_smoke.judge.curve import Judgement
-
-        return Judgement(
-            verdict=verdict,  # type: ignore[arg-type]  # one of its literals
-            reason="",
-            step=None,
-            text="",
-            series="loss",
-            points=len(self.fed),
-            notes=(),
-            data={},
-        )
+        return super().finish(cut=cut)
 
 
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Engine]]:
-    """The stand-ins made in a test."""
+    """The engines made in a test."""
     monkeypatch.setattr(command, "CurveJudge", Engine)
-    monkeypatch.setattr(follow, "CurveJudge", Engine)
     Engine.made.clear()
     yield Engine.made
     Engine.made.clear()
@@ -224,18 +230,18 @@ def log_of(*rows: tuple[int, float]) -> Any:
 
 def test_following_feeds_each_point_once(engines: list[Engine]) -> None:
     """What was fed is not fed again, and nothing is fed beyond what was planned."""
-    follower = follow.Follower(3)
+    follower = follow.Follower(command.Window(planned=3))
     assert follower.feed(log_of((0, 3))) is None
     assert follower.feed(log_of((0, 3), (1, 2))) is None
     verdict = follower.feed(log_of((0, 3), (1, 2), (2, 1), (3, 100)))
     assert verdict is not None
-    assert verdict.verdict == "promote"
+    assert verdict.points == 3
     assert [engine.fed for engine in engines] == [[(0, 3), (1, 2), (2, 1)]]
 
 
 def test_following_a_resumed_run_starts_anew(engines: list[Engine]) -> None:
     """Where the past has changed, the engine is made again and fed what holds now."""
-    follower = follow.Follower(9)
+    follower = follow.Follower(command.Window(planned=9))
     follower.feed(log_of((0, 3), (1, 2), (2, 1)))
     follower.feed(log_of((0, 3), (1, 2), (2, 1), (1, 7)))
     assert [engine.fed for engine in engines] == [[(0, 3), (1, 2), (2, 1)], [(0, 3), (1, 7)]]
