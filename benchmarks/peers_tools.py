@@ -10,7 +10,7 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -130,7 +130,7 @@ def ours_without_probe(log: Path) -> Outcome:
     return ours(bare)
 
 
-def rows(log: Path) -> Iterable[dict[str, str]]:
+def rows(log: Path) -> Iterator[dict[str, str]]:
     """A CSV log's rows."""
     with log.open(newline="") as lines:
         yield from csv.DictReader(lines)

@@ -19,6 +19,8 @@ EXPECTED = {
     "base": ("promote", "", []),
     "promotes": ("promote", "", []),
     "balanced": ("promote", "", []),
+    "shift_declared": ("promote", "", []),
+    "shifts": ("unstable", None, ["loss"]),
     "diverges": ("unstable", None, ["loss"]),
     "overflows_fp16": ("unstable", "non-finite", ["inf"]),
     "rounds_bf16": ("unstable", "non-finite", ["nll"]),

@@ -107,3 +107,16 @@ class Forgets(Teacher):
 
     def optimizer(self, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
         return torch.optim.AdamW(model[2].parameters(), lr=learning_rate)
+
+
+class Shifts(Teacher):
+    """Harder data from a chosen batch on: points so near the origin that their labels are less clear."""
+
+    def __init__(self, *, at_batch: int) -> None:
+        super().__init__()
+        self.at_batch = at_batch
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        for number, batch in enumerate(super().batches(batch_size, seed=seed, rank=rank, world_size=world_size)):
+            nearness = 0.2 if number >= self.at_batch else 1.0
+            yield {**batch, "points": nearness * batch["points"]}
