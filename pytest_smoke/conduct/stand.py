@@ -98,23 +98,16 @@ class Stand:
 
     def judge_rest(self, *, from_step: int) -> list[Finding]:
         """The checks that speak of a whole run. `from_step`: first step whose gradients count as evidence."""
-        if not self.complete:
-            ids = ["updates", *self._case.recipe.checks.accept]
-            if self._case.recipe.checks.grad_ratio:
-                ids.insert(1, "grad-ratio")
-            texts = [i if i in ("updates", "grad-ratio") else f"accept[{i}]" for i in ids]
-            return [
-                Finding(id=i, status="not-checked", reason="cut", text="the run did not reach its end") for i in texts
-            ]
-        found = [updates(self._updates)] if self._updates else []
-        ratio = grad_ratio(self.trace.gradients, self._case.recipe.checks.grad_ratio, from_step=from_step)
+        checks = self._case.recipe.checks
+        if not self.complete or self._updates is None:
+            ids = ["updates", *(["grad-ratio"] if checks.grad_ratio else []), *(f"accept[{c}]" for c in checks.accept)]
+            text = "the run did not reach its end"
+            return [Finding(id=id, status="not-checked", reason="cut", text=text) for id in ids]
+        ratio = grad_ratio(self.trace.gradients, checks.grad_ratio, from_step=from_step)
         series = self.trace.series()
         per_epoch = self._case.recipe.smoke.steps_per_epoch
-        accept = [
-            parse(text).judge(series, steps_run=self.steps, steps_per_epoch=per_epoch)
-            for text in self._case.recipe.checks.accept
-        ]
-        return [*found, *([ratio] if ratio else []), *accept]
+        accept = [parse(text).judge(series, steps_run=self.steps, steps_per_epoch=per_epoch) for text in checks.accept]
+        return [updates(self._updates), *([ratio] if ratio else []), *accept]
 
     def _weigh(self, row: Step) -> None:
         alarm = self._judge.add(

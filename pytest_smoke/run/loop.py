@@ -121,7 +121,10 @@ class Loop:
             return
         with quiet(self._stepper.model, self._device):
             found = evaluate(self._stepper.model)
-        values = {str(name): float(value) for name, value in found.items()}
+        try:
+            values = {str(name): float(value) for name, value in found.items()}
+        except (AttributeError, TypeError, ValueError):
+            raise TaskError(f"evaluate(model) returned {found!r:.200}: it must map names to numbers") from None
         self._channel.send([*self._readback.flush(wait=True), Metrics(step, values)])
 
     def _flush(self, step: int, *, wait: bool = False) -> list[Record]:
