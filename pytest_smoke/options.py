@@ -74,6 +74,13 @@ def check(config: pytest.Config) -> None:
         option.smoke = True
     if option.usepdb:
         option.smoke_isolation = "none"  # a debugger needs the frames in this process
+    if option.smoke_report is not None:
+        try:
+            option.smoke_report.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise pytest.UsageError(
+                f"--smoke-report {option.smoke_report}: no folder can be made there: {error}"
+            ) from None
     asked = [arg for arg in config.args if arg.partition("::")[0].endswith(RECIPE_GLOB.removeprefix("*"))]
     if asked and not option.smoke:
         raise pytest.UsageError(f"recipes are collected only with --smoke: pytest --smoke {' '.join(asked)}")

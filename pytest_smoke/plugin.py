@@ -69,6 +69,8 @@ def pytest_report_teststatus(report: Any) -> tuple[str, str, Any] | None:
 @pytest.fixture
 def smoke(request: pytest.FixtureRequest) -> Smokes:
     """Conducts recipes from a test: `smoke("lm.smoke.yaml")` returns the outcome, whose `verdict` the test asserts."""
+    if not request.config.option.smoke:
+        options.skip_or_fail("it uses the fixture smoke, which trains only with --smoke", request.config)
     from pytest_smoke.collect.fixture import Smokes
 
     return Smokes(request.node)

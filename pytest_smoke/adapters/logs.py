@@ -38,6 +38,7 @@ _NUMBER_IN_HEADER = re.compile(r"(?:^|[\s:=])[-+]?\.?\d")
 """`iter 0: loss 4.1, time 12ms` has a comma too."""
 _PRINTED_DICT = re.compile(r"\s*\{'")
 _DOCUMENT = re.compile(r"""\s*(?:\{\s*(?:"|$)|\[\s*(?:[\[{]|$))""")
+_HEADER_CHARACTERS = 10_000
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -56,9 +57,11 @@ def find(path: str) -> list[str]:
         if any(tensorboard.MARK in name for name in files):
             found.append(folder)
         for name in sorted(files):
-            if tensorboard.MARK in name or not any(fnmatch(name, known) for known in KNOWN_NAMES):
-                continue
             whole = os.path.join(folder, name)
+            if tensorboard.MARK in name or not (
+                any(fnmatch(name, known) for known in KNOWN_NAMES) or _names_a_loss(whole)
+            ):
+                continue
             run, checkpoint = os.path.split(folder)
             at = _CHECKPOINT.fullmatch(checkpoint)
             if name == "trainer_state.json":
@@ -70,8 +73,22 @@ def find(path: str) -> list[str]:
     found = sorted([*found, *(whole for _, whole in states.values())])
     if not found:
         known = ", ".join(KNOWN_NAMES)
-        raise LogError("no-log", f"no log in this folder; looked for {known} and TensorBoard event files")
+        looked = f"looked for {known}, any .csv whose header names a loss, and TensorBoard event files"
+        raise LogError("no-log", f"no log in this folder; {looked}")
     return found
+
+
+def _names_a_loss(path: str) -> bool:
+    """Whether the file is a CSV, under whatever name, whose header has a training loss."""
+    if not path.endswith(".csv"):
+        return False
+    try:
+        with open(path, encoding="utf-8") as lines:
+            header = lines.readline(_HEADER_CHARACTERS)
+        columns.loss_column(dict.fromkeys((cell.strip().strip('"') for cell in header.split(",")), 1))
+    except (OSError, UnicodeDecodeError, LogError):
+        return False
+    return True
 
 
 def read(path: str, names: Names | None = None) -> Log:

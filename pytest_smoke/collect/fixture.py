@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from pytest_smoke.collect.devices import need_device
-from pytest_smoke.collect.item import conduct_for
+from pytest_smoke.collect.item import conduct_for, failure_text
 from pytest_smoke.judge.criteria import parse
 from pytest_smoke.keys import OUTCOMES
+from pytest_smoke.options import MODES
 from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.recipe.model import Mode
 from pytest_smoke.report.outcome import Outcome
@@ -29,6 +30,8 @@ class Smokes:
         faults, ValueError where no case, or more than one, is meant.
         """
         config = self._item.config
+        if mode not in (None, *MODES):
+            raise ValueError(f"mode={mode!r}: must be one of {', '.join(MODES)}")
         cases = load_cases(
             self._item.path.parent / recipe,
             root=config.rootpath,
@@ -40,9 +43,12 @@ class Smokes:
             names = ", ".join(case.name for case in cases)
             raise ValueError(f"{recipe}: mode={mode!r}, cell={cell!r} names {len(meant)} of its cases: {names}")
         number = len(self._item.stash.get(OUTCOMES, []))
-        return conduct_for(
+        outcome = conduct_for(
             self._item,
             meant[0],
             device=need_device(meant[0].recipe.requires, config),
             id=f"{self._item.nodeid}#{number}",
         ).outcome
+        if not outcome.promoted:
+            self._item.add_report_section("call", f"smoke {recipe}", failure_text(outcome, meant[0], self._item))
+        return outcome

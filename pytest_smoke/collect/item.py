@@ -12,7 +12,7 @@ import pytest
 from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.place import place_of
 from pytest_smoke.collect.progress import progress_of
-from pytest_smoke.conduct.smoke import Conditions, Conducted, conduct
+from pytest_smoke.conduct.smoke import Conditions, Conducted, conduct, not_conducted
 from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.report.outcome import Outcome
@@ -37,7 +37,7 @@ class SmokeItem(pytest.Item):
 
     def runtest(self) -> None:
         """Conduct the smoke; only a promotion passes."""
-        device = need_device(self.case.recipe.requires, self.config) if not self.config.option.smoke_preflight else ""
+        device = "" if self.config.option.smoke_preflight else self._device()
         conducted = conduct_for(self, self.case, device=device, id=self.nodeid)
         outcome = conducted.outcome
         if conducted.error is not None and outcome.verdict == "error":
@@ -46,6 +46,14 @@ class SmokeItem(pytest.Item):
             pytest.skip(outcome.text)
         if not outcome.promoted:
             raise NotPromoted(outcome)
+
+    def _device(self) -> str:
+        """The device to run on; where the machine lacks it, the outcome says that nobody judged this recipe."""
+        try:
+            return need_device(self.case.recipe.requires, self.config)
+        except (pytest.skip.Exception, pytest.fail.Exception) as lacking:
+            self.stash.setdefault(OUTCOMES, []).append(not_conducted(self.case, str(lacking), id=self.nodeid))
+            raise
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
         """The reason first; the traceback only where it is the user's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.verdict import STABILITY
+from pytest_smoke.judge.verdict import RUN, STABILITY
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.report.outcome import Outcome
 
@@ -33,6 +33,8 @@ def _keys(finding: Finding, case: Case) -> Iterator[str]:
     if finding.id == "rehearsal":
         for key in finding.observed:
             yield f"smoke.{key.partition('.')[0]}"
+    if finding.id == RUN:
+        yield "task"
     if finding.id in STABILITY:
         yield "full.learning_rate"
     if finding.id == "grad-ratio":

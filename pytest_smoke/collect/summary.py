@@ -10,7 +10,7 @@ from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.options import RECIPE_GLOB
 from pytest_smoke.report.files import verdicts_json, write_whole
 from pytest_smoke.report.outcome import Outcome
-from pytest_smoke.report.terminal import table
+from pytest_smoke.report.terminal import table, warnings
 
 COLOURS = {"promote": "green", "": "bold"}
 """Markup of a table row by verdict; red where not named."""
@@ -71,6 +71,8 @@ class Summary:
         terminalreporter.section("smokes")
         for line, verdict in table(self._outcomes.values()):
             terminalreporter.write_line(line, **{COLOURS.get(verdict, "red"): True})
+        for line in warnings(self._outcomes.values()):
+            terminalreporter.write_line(line, yellow=True)
         if self._config.option.smoke_report:
             terminalreporter.write_line(f"written to {self._config.option.smoke_report / 'verdicts.json'}")
 

@@ -37,6 +37,7 @@ def run_in_child(plan: RunPlan, stand: Stand, timeout_seconds: float | None, wat
             )
         except Silent:
             text = f"the run said nothing for {timeout_seconds:g} s (--smoke-timeout) and was killed"
+            child.dump_stacks()
             return Ran(finding=_broke(stand, "hang", text), output=child.last_lines())
         if stand.crashed is None and stand.ended is None:
             return Ran(
@@ -97,6 +98,8 @@ def _ran(stand: Stand) -> Ran:
 
 def _broke(stand: Stand, reason: str, text: str, place: str = "") -> Finding:
     last = stand.steps - 1 if stand.steps else None
-    when = "before its first step was reported" if last is None else f"after step {last}"
+    when = "before its first step" if last is None else f"after step {last}"
     at = f" at {place}" if place else ""
-    return Finding(id="run", status="fail", reason=reason, text=f"{text}{at}, {when}", step=last, data={"place": place})
+    return Finding(
+        id="run", status="fail", reason=reason, text=f"{text}{at} ({when})", step=last, data={"place": place}
+    )

@@ -65,12 +65,18 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
         ran = run_in_child(plan, stand, conditions.timeout_seconds, watch)
     loss, smallest_rise = stand.judge_loss()
     rest = stand.judge_rest(from_step=_first_evidence_step(case))
-    figures |= facts.seen(stand, case) | {"smallest_rise_ratio": smallest_rise}
+    figures |= facts.seen(stand, case) | {"smallest_rise": smallest_rise}
     figures["seconds"] = round(time.perf_counter() - began, 3)
     if conditions.trace_folder is not None and stand.steps:
         write_whole(conditions.trace_folder / f"{_file_name(id)}.csv", stand.trace.to_csv())
     outcome = _outcome(case, id, [*findings, ran.finding, *loss, *rest], figures, stand=stand, output=ran.output)
     return Conducted(outcome=outcome, error=ran.error)
+
+
+def not_conducted(case: Case, why: str, *, id: str) -> Outcome:
+    """The outcome of a smoke that this machine cannot run."""
+    finding = Finding(id="run", status="not-checked", reason="requires", text=why)
+    return _outcome(case, id, [finding], facts.planned(case))
 
 
 def _outcome(

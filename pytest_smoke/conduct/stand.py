@@ -60,6 +60,10 @@ class Stand:
         """Whether the child ran every planned step."""
         return self.ended is not None and self.ended.steps == self._case.run_steps
 
+    @property
+    def _terms(self) -> list[str]:
+        return list(self.trace.steps[0].terms) if self.trace.steps else []
+
     def receive(self, records: list[Record]) -> None:
         """Take records in, in order."""
         for record in records:
@@ -92,9 +96,9 @@ class Stand:
         return (Stop(last_good_step=int(self._alarm.data.get("last_good_step") or 0)),)
 
     def judge_loss(self) -> tuple[list[Finding], float | None]:
-        """The findings `finite` and `loss-trend`, and the smallest relative rise they could have seen."""
+        """The findings `finite` and `loss-trend`, and the smallest lasting rise they would have seen."""
         judgement = self._judge.finish(cut=not self.complete)
-        return list(self._loss_findings(judgement)), judgement.data.get("smallest_rise")
+        return list(self._loss_findings(judgement)), judgement.data.get("smallest_rise_loss")
 
     def judge_rest(self, *, from_step: int) -> list[Finding]:
         """The checks that speak of a whole run. `from_step`: first step whose gradients count as evidence."""
@@ -103,7 +107,7 @@ class Stand:
             ids = ["updates", *(["grad-ratio"] if checks.grad_ratio else []), *(f"accept[{c}]" for c in checks.accept)]
             text = "the run did not reach its end"
             return [Finding(id=id, status="not-checked", reason="cut", text=text) for id in ids]
-        ratio = grad_ratio(self.trace.gradients, checks.grad_ratio, from_step=from_step)
+        ratio = grad_ratio(self.trace.gradients, checks.grad_ratio, terms=self._terms, from_step=from_step)
         series = self.trace.series()
         per_epoch = self._case.recipe.smoke.steps_per_epoch
         accept = [parse(text).judge(series, steps_run=self.steps, steps_per_epoch=per_epoch) for text in checks.accept]
@@ -122,9 +126,11 @@ class Stand:
 
     def _loss_findings(self, judgement: Judgement) -> Iterator[Finding]:
         text, step, data = judgement.text, judgement.step, judgement.data
-        hint = ""
+        hint, rate = "", f"learning_rate ({self._case.full.learning_rate:g})"
         if judgement.verdict == "unstable":
-            hint = f"reduce learning_rate ({self._case.full.learning_rate:g}), or revisit what is new in the recipe"
+            hint = f"reduce {rate}, or revisit what is new in the recipe"
+        if judgement.reason == "no-progress":
+            hint = f"try a lower {rate}, and look at labels and loss: what learns nothing is stable too"
         if self.trace.autopsy:
             hint = autopsy(self.trace.autopsy)
         if judgement.reason == "non-finite":
@@ -142,7 +148,7 @@ class Stand:
                 text=f"{self.steps} steps: every loss term, gradient norm and parameter is finite{notes}",
             )
         if self._case.mode == "wiring" and judgement.verdict != "unstable":
-            text = f"{self.steps} steps ran without a fault; a wiring run is never a verdict"
+            text = f"{self.steps} steps ran; a wiring run is never a verdict"
             yield Finding(id="loss-trend", status="not-checked", reason="wiring", text=text)
             return
         status = {"promote": "pass", "unstable": "fail", "invalid": "fail", "inconclusive": "not-checked"}

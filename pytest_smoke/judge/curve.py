@@ -223,7 +223,7 @@ class CurveJudge:
 
     def _sideways(self) -> Judgement | None:
         first, _, fell = self._trend.fall()
-        if fell or self._edges_met:
+        if fell or self._edges_met or (self._probe is not None and self._probe.fall()[2]):
             return None
         verdict: Verdict = "inconclusive" if self._from_scratch else "promote"
         return self._judgement(verdict, "no-progress", words.sideways(first))
@@ -245,6 +245,7 @@ class CurveJudge:
         if verdict != "unstable":
             bound = self._bound()
             figures["smallest_rise"] = bound.of_level if bound else None
+            figures["smallest_rise_loss"] = bound.rise if bound else None
         notes = [] if evidence.seen else ["no learning rate column: judged on its loss alone"]
         notes += self._finite.notes() + self._pace.notes()
         if self._edges_met:

@@ -95,6 +95,9 @@ def schedule(case: Case) -> Finding:
             "out of the window",
             data=data,
         )
+    if case.run_steps >= case.full.max_steps:
+        text = f"{text}; the full run is no longer ({case.full.max_steps} steps), so the smoke saves nothing"
+        return Finding(id="schedule", status="warn", reason="no-shorter", text=text, data=data)
     return Finding(id="schedule", status="pass", text=text, observed=evidence, bound=needed, data=data)
 
 

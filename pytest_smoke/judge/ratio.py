@@ -33,7 +33,11 @@ class TermNorms:
 
 
 def grad_ratio(
-    probes: Sequence[TermNorms], bounds: Mapping[str, Sequence[float]], *, from_step: int = 0
+    probes: Sequence[TermNorms],
+    bounds: Mapping[str, Sequence[float]],
+    *,
+    terms: Sequence[str],
+    from_step: int = 0,
 ) -> Finding | None:
     """The median ratio over the probes from `from_step` on (all, if there are none) against its bounds.
 
@@ -42,16 +46,15 @@ def grad_ratio(
     """
     whole = [probe for probe in probes if all(map(isfinite, probe.raw.values()))]  # a loss scaler skipped the others
     counted = [probe for probe in whole if probe.step >= from_step] or whole
-    terms = list(counted[0].raw) if counted else []
     if not bounds:
-        return _undeclared(counted, terms) if len(terms) > 1 else None
+        return _undeclared(counted, terms) if counted and len(terms) > 1 else None
+    unknown = sorted({term for pair in bounds for term in pair.split("/") if term not in terms})
+    if unknown:
+        text = f"checks.grad_ratio names {', '.join(unknown)}; the task's loss terms are {', '.join(terms)}"
+        return Finding(id="grad-ratio", status="fail", reason="unknown-term", text=text)
     if not counted:
         text = f"{len(probes)} gradient probes were taken, none of them finite"
         return Finding(id="grad-ratio", status="not-checked", reason="no-probe", text=text)
-    unknown = sorted({term for pair in bounds for term in pair.split("/") if term not in terms})
-    if unknown:
-        text = f"checks.grad_ratio names {', '.join(unknown)}; the loss terms probed are {', '.join(terms)}"
-        return Finding(id="grad-ratio", status="fail", reason="unknown-term", text=text)
     texts, failed, observed = [], [], {}
     for pair, (low, high) in bounds.items():
         above, below = pair.split("/")
@@ -96,7 +99,13 @@ def autopsy(probe: TermNorms) -> str:
     """Which term pulled on the last good checkpoint, in one sentence; empty for a single term."""
     if len(probe.weighted) < 2:
         return ""
-    loud, quiet = _extremes(probe.weighted)
+    broken = [term for term, norm in probe.raw.items() if not isfinite(norm)]
+    if broken:
+        return (
+            f"already on the last good checkpoint (step {probe.step}) the gradient of {', '.join(broken)} is not finite"
+        )
+    loud = max(probe.weighted, key=probe.weighted.__getitem__)
+    quiet = min(probe.weighted, key=probe.weighted.__getitem__)
     norms = ", ".join(f"{term} {_g(norm)}" for term, norm in probe.weighted.items())
     ratio = probe.weighted[loud] / max(probe.weighted[quiet], TINY)
     said = read(loud, quiet, ratio)
@@ -122,12 +131,6 @@ def _undeclared(probes: Sequence[TermNorms], terms: Sequence[str]) -> Finding:
         observed=worst,
         hint=f"{read(loud, quiet, worst)}; declare checks.grad_ratio to make this decide",
     )
-
-
-def _extremes(norms: Mapping[str, float]) -> tuple[str, str]:
-    """Loudest and quietest term; one that is not finite is the loudest."""
-    key = {term: norm if norm == norm else float("inf") for term, norm in norms.items()}
-    return max(key, key=key.__getitem__), min(key, key=key.__getitem__)
 
 
 def _g(value: float) -> str:

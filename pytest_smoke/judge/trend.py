@@ -30,6 +30,8 @@ STEADY_SPAN = 4
 """Blocks whose lowest mean is the level of a claim, and the end of its progress: the lowest single one is noise."""
 SEEN_SHARE = 0.10
 """A promotion claims that a lasting rise by 10 % of the level, or by 10 % of the progress, would have been seen."""
+FALL_SIGMAS = 3.0
+"""Standard deviations of a fall that counts as progress: less than of a rise, since to deny it is a claim too."""
 DOUBT = 1e-12
 """Relative rounding of a block mean: noise below it is arithmetic, not data."""
 
@@ -250,7 +252,7 @@ class Trend:
                 break
             first = sum(means[:span]) / span
             low = min(sum(means[at : at + span]) / span for at in range(span, count - span + 1))
-            noise = self._sigmas * (1 + 2 / count) * self._linear.noise() * sqrt(2 / span)
+            noise = FALL_SIGMAS * (1 + 2 / count) * self._linear.noise() * sqrt(2 / span)
             if first - low > max(self._gate.level * abs(first), noise):
                 return self._top, self._low, True
         return self._top, self._low, False

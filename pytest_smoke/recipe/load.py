@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -61,8 +62,8 @@ def _validated(sources: Sources, root: Path, parse_criterion: ParseCriterion | N
         wrong = task_fault(task, root)
         if wrong:
             found.append(Problem(keys=("task",), at_key=False, text=wrong))
-    if recipe is not None and parse_criterion is not None:
-        found += _criterion_problems(recipe.checks.accept, parse_criterion)
+    if parse_criterion is not None:
+        found += _criterion_problems(sources.data, parse_criterion)
     faults: list[Fault] = [*sources.faults, *map(sources.fault, found)]
     if faults:
         raise RecipeError(faults)
@@ -70,8 +71,12 @@ def _validated(sources: Sources, root: Path, parse_criterion: ParseCriterion | N
     return recipe
 
 
-def _criterion_problems(accept: Sequence[str], parse: ParseCriterion) -> Iterator[Problem]:
-    for number, text in enumerate(accept):
+def _criterion_problems(data: Mapping[str, Any], parse: ParseCriterion) -> Iterator[Problem]:
+    checks = data.get("checks")
+    accept = checks.get("accept") if isinstance(checks, dict) else None
+    for number, text in enumerate(accept if isinstance(accept, list) else []):
+        if not isinstance(text, str):
+            continue  # a fault already
         try:
             parse(text)
         except ValueError as error:

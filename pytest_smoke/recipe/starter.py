@@ -11,9 +11,23 @@ from pytest_smoke.recipe.starter_text import RECIPE, TASK
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
+ROOT_MARKS = ("pytest.ini", ".pytest.ini", "pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg", "setup.py")
+"""Files by which pytest finds its rootdir, from which a task is imported."""
+
+
+def package_of(folder: Path) -> str:
+    """`recipes.` for the folder `recipes` in the nearest folder that pytest takes for its rootdir; else empty."""
+    folder = folder.resolve()
+    for root in (folder, *folder.parents):
+        if any((root / mark).is_file() for mark in ROOT_MARKS):
+            return "".join(f"{part}." for part in folder.relative_to(root).parts)
+    return ""
+
+
 def write_starter(folder: Path, name: str) -> list[Path]:
     """Write `NAME.smoke.yaml` and `NAME_task.py` into `folder`, and return their paths.
 
+    The task's import path starts at the folder that pytest will take for its rootdir.
     Raises ValueError for a name that cannot be a Python module, FileExistsError if either file is there (nothing is
     written then), NotADirectoryError if the folder is not.
     """
@@ -28,7 +42,8 @@ def write_starter(folder: Path, name: str) -> list[Path]:
     class_name = "".join(part.capitalize() for part in name.split("_"))
     written: list[Path] = []
     for path, text in texts.items():
-        _write_new(path, text.replace("@NAME@", name).replace("@CLASS@", class_name))
+        text = text.replace("@PACKAGE@", package_of(folder)).replace("@NAME@", name).replace("@CLASS@", class_name)
+        _write_new(path, text)
         written.append(path)
     return written[::-1]
 

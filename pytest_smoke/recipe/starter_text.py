@@ -3,12 +3,12 @@
 RECIPE = """\
 # A verdict smoke: a short run that says whether the full run is worth launching.
 #   pytest --smoke @NAME@.smoke.yaml                     train it and judge it
-#   pytest --smoke --smoke-preflight @NAME@.smoke.yaml   only compare it with the full run; nothing trains
+#   pytest --smoke-preflight @NAME@.smoke.yaml           only compare it with the full run; nothing trains
 # Numbers: write 1.0e-3, not 1e-3 (YAML reads that as text). Unknown keys are errors, so typing mistakes show.
 
 # The Python class that makes model, data and losses: `package.module:Name`, imported from pytest's root folder.
-# If this file lies in a subfolder of it, put that in front: `recipes.@NAME@_task:@CLASS@`.
-task: @NAME@_task:@CLASS@
+# In a subfolder of it that comes in front: `recipes.@NAME@_task:@CLASS@`.
+task: @PACKAGE@@NAME@_task:@CLASS@
 
 # What the class is called with. These are settings of the full run too.
 args:

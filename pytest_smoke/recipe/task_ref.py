@@ -81,7 +81,8 @@ def _find(module: str, folder: str) -> tuple[ModuleSpec | None, str | None]:
     if spec is None:
         return (
             None,
-            f"task module {module} is not found: no {parts[0]}.py or {parts[0]}/ in the root folder or on sys.path",
+            f"task module {module} is not found: no {parts[0]}.py or {parts[0]}/ in pytest's root folder {folder} "
+            "(--rootdir sets it) or on sys.path",
         )
     return spec, None
 

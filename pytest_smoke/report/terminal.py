@@ -11,7 +11,7 @@ from pytest_smoke.report.spark import sparkline
 
 HINTS = 3
 """Hints a failure text gives at most: the first is the one to try."""
-HEADER = ("recipe", "mode", "verdict", "steps", "evidence", "loss", "smallest rise seen", "seconds")
+HEADER = ("recipe", "mode", "verdict", "steps", "evidence", "loss", "smallest rise", "seconds")
 
 
 def headline(outcome: Outcome) -> str:
@@ -46,9 +46,19 @@ def table(outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:
     return list(zip(lines, ["", *(outcome.verdict for outcome in ordered)], strict=True))
 
 
+def warnings(outcomes: Iterable[Outcome]) -> list[str]:
+    """A line for each check that warns about a smoke that was promoted all the same."""
+    return [
+        f"{outcome.id}: {finding.id} warns: {finding.text}{f' ({finding.hint})' if finding.hint else ''}"
+        for outcome in sorted(outcomes, key=lambda outcome: outcome.id)
+        for finding in outcome.findings
+        if outcome.promoted and finding.status == "warn"
+    ]
+
+
 def properties(outcome: Outcome) -> list[tuple[str, Any]]:
     """What a JUnit `<testcase>` says of a smoke."""
-    kept = ("steps", "evidence_steps", "loss_first", "loss_last", "smallest_rise_ratio", "seconds", "device")
+    kept = ("steps", "evidence_steps", "loss_first", "loss_last", "smallest_rise", "seconds", "device")
     facts = [(f"smoke_{key}", outcome.facts[key]) for key in kept if outcome.facts.get(key) is not None]
     checks = [(f"smoke_check[{finding.id}]", finding.status) for finding in outcome.findings]
     verdict = [("smoke_verdict", outcome.verdict), ("smoke_reason", outcome.reason), ("smoke_text", outcome.text)]
@@ -57,7 +67,7 @@ def properties(outcome: Outcome) -> list[tuple[str, Any]]:
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
     facts = outcome.facts
-    first, last, rise = facts.get("loss_first"), facts.get("loss_last"), facts.get("smallest_rise_ratio")
+    first, last, rise = facts.get("loss_first"), facts.get("loss_last"), facts.get("smallest_rise")
     steps, planned = facts.get("steps", 0), facts.get("planned_steps", 0)
     return (
         outcome.recipe,
@@ -66,7 +76,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         str(steps) if steps == planned else f"{steps}/{planned}",
         str(facts.get("evidence_steps", 0)) if steps else "-",
         f"{_g(first)} -> {_g(last)}" if first is not None and last is not None else "-",
-        f"{100 * rise:.2g} %" if rise is not None else "-",
+        f"{rise:.2g}" if rise is not None and outcome.verdict in ("promote", "hold") else "-",
         f"{facts['seconds']:.1f}" if "seconds" in facts else "-",
     )
 

@@ -11,17 +11,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from pytest_smoke.run.task import TaskError
+from pytest_smoke.run.task import DeviceError
 
 
 def resolve(name: str) -> torch.device:
-    """The device called `auto`, `cpu`, `mps`, `cuda` or `cuda:N`. Raises TaskError where the machine has none such."""
+    """The device called `auto`, `cpu`, `mps`, `cuda` or `cuda:N`. Raises DeviceError where there is none such."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, index = name.partition(":")
     present = {"cpu": 1, "mps": int(torch.backends.mps.is_available()), "cuda": torch.cuda.device_count()}
     if int(index or 0) >= present[kind]:
-        raise TaskError(f"there is no device {name!r}: torch {torch.__version__} sees {present[kind]} of kind {kind!r}")
+        raise DeviceError(
+            f"there is no device {name!r}: torch {torch.__version__} sees {present[kind]} of kind {kind!r}"
+        )
     return torch.device(kind, int(index)) if index else torch.device(kind)
 
 

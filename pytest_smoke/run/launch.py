@@ -19,10 +19,13 @@ from typing import Any
 from pytest_smoke.run.plan import RunPlan
 from pytest_smoke.run.records import Record, Stop
 
-OUTPUT_LINES = 20
+OUTPUT_LINES = 30
 """Newest lines of a child's output that are kept."""
 GRACE_SECONDS = 20.0
 """A child that has said its last may take this long to leave; CUDA contexts take seconds."""
+
+STACK_SECONDS = 3.0
+"""A hanging child has so long to write its stacks."""
 
 PRELOAD = "pytest_smoke.run.preload"
 
@@ -64,6 +67,12 @@ class Child:
         with contextlib.suppress(OSError):
             return "\n".join(self._output.read_text(encoding="utf-8", errors="replace").splitlines()[-OUTPUT_LINES:])
         return ""
+
+    def dump_stacks(self) -> None:
+        """Have a hanging child write where it hangs: faulthandler answers SIGABRT with its stack."""
+        if self._process.pid is not None and self._process.is_alive():
+            os.kill(self._process.pid, signal.SIGABRT)
+            self._process.join(STACK_SECONDS)
 
     def kill(self) -> None:
         """End the child and whatever it started (data loader workers), at once."""

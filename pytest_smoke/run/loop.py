@@ -73,7 +73,7 @@ class Loop:
             self._step(step, batches if step == 0 else self._draw())
             now = time.perf_counter()
             self._train_seconds += now - began
-            if now - flushed >= CHUNK_SECONDS or (step + 1) % CHUNK_STEPS == 0:
+            if step == 0 or now - flushed >= CHUNK_SECONDS or (step + 1) % CHUNK_STEPS == 0:
                 flushed = now
                 if self._stopped(step):
                     return

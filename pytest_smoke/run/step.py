@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -22,7 +22,10 @@ class Stepper:
 
     def __init__(self, plan: RunPlan, task: Task, device: torch.device) -> None:
         self.plan, self.task, self.device = plan, task, device
-        self.model = task.model().to(device)
+        model = task.model()
+        if not isinstance(model, nn.Module):
+            raise TaskError(f"model() returned {type(model).__name__}, not a torch.nn.Module")
+        self.model = model.to(device)
         if not any(p.requires_grad for p in self.model.parameters()):
             raise TaskError("the model has no parameter that requires a gradient: there is nothing to train")
         self.model.train()
@@ -40,8 +43,9 @@ class Stepper:
         """Names, order and weights of the terms, from one micro-batch; leaves model and random numbers as they were."""
         with quiet(self.model, self.device), self._autocast():
             losses = self.task.losses(self.model, to_device(batch, self.device))
-        if not losses:
-            raise TaskError("losses(model, batch) returned no term: it must name at least one")
+        if not isinstance(losses, Mapping) or not losses:
+            what = "no term" if isinstance(losses, Mapping) else type(losses).__name__
+            raise TaskError(f"losses(model, batch) returned {what}: it must map one name or more to scalars")
         weights = {**(getattr(self.task, "loss_weights", None) or {}), **self.plan.loss_weights}
         unknown = [name for name in weights if name not in losses]
         if unknown:
@@ -109,8 +113,12 @@ class Stepper:
         if losses.keys() != set(self.terms):
             raise TaskError(f"losses(model, batch) named {', '.join(losses)} after {', '.join(self.terms)}")
         for term, loss in losses.items():
+            if not isinstance(loss, Tensor):
+                raise TaskError(f"loss term {term!r} is {type(loss).__name__}, not a tensor")
             if loss.ndim:
                 raise TaskError(f"loss term {term!r} has shape {tuple(loss.shape)}: it must be a scalar")
+        if torch.is_grad_enabled() and not any(loss.requires_grad for loss in losses.values()):
+            raise TaskError(f"no gradient reaches the model from {', '.join(losses)}: is a loss detached?")
         return [losses[term] for term in self.terms]
 
     def _micro_losses(self, batches: Sequence[Any]) -> Any:

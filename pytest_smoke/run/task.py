@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Protocol
 
@@ -16,8 +18,17 @@ PROBE_SEED_OFFSET = 1_000_003
 """Added to the seed for the default probe batch, so that it is drawn apart from the training order."""
 
 
+REQUIRED = ("model", "batches", "losses")
+OPTIONAL = ("loss_weights", "optimizer", "counts", "evaluate", "probe_batch")
+"""Names of a task that are looked for and need not be there."""
+
+
 class TaskError(Exception):
     """The task cannot be used as it is; the message says what is missing."""
+
+
+class DeviceError(TaskError):
+    """The device that was asked for is not there."""
 
 
 class Task(Protocol):
@@ -72,10 +83,18 @@ def load_task(reference: str, args: Mapping[str, Any]) -> Task:
         factory = getattr(module, name)
     except AttributeError:
         raise TaskError(f"{module.__file__} has no {name!r}") from None
+    try:
+        inspect.signature(factory).bind(**args)
+    except TypeError as error:
+        raise TaskError(f"{reference} does not take the recipe's args {dict(args)}: {error}") from None
     task = factory(**args)
-    missing = [method for method in ("model", "batches", "losses") if not callable(getattr(task, method, None))]
+    missing = [method for method in REQUIRED if not callable(getattr(task, method, None))]
     if missing:
         raise TaskError(f"{reference} is no task: it has no method {', '.join(missing)}")
+    for name in (name for name in dir(task) if not name.startswith("_") and name not in (*REQUIRED, *OPTIONAL)):
+        near = get_close_matches(name, [known for known in OPTIONAL if not hasattr(task, known)], n=1, cutoff=0.8)
+        if near:  # a misspelt optimizer() would leave another recipe to be judged
+            raise TaskError(f"{reference} has {name!r}, which nothing calls; did you mean {near[0]!r}?")
     return task  # type: ignore[no-any-return]  # checked above as far as a protocol can be at run time
 
 
@@ -86,7 +105,9 @@ def optimizer_of(task: Task, model: nn.Module, learning_rate: float) -> torch.op
         # The fused kernel needs no host synchronisation where a loss scaler decides whether to step.
         trainable = [p for p in model.parameters() if p.requires_grad]
         return torch.optim.AdamW(trainable, lr=learning_rate, fused=trainable[0].is_cuda)
-    optimizer: torch.optim.Optimizer = make(model, learning_rate)
+    optimizer = make(model, learning_rate)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TaskError(f"optimizer(model, learning_rate) returned {type(optimizer).__name__}, not a torch optimizer")
     rates = sorted({float(group["lr"]) for group in optimizer.param_groups})
     if learning_rate not in rates:
         found = ", ".join(f"{rate:g}" for rate in rates)

@@ -20,7 +20,7 @@ from pytest_smoke.run.device import accelerators, resolve, seed_all
 from pytest_smoke.run.loop import Channel, Loop
 from pytest_smoke.run.plan import RunPlan
 from pytest_smoke.run.records import Crashed, Record, Stop
-from pytest_smoke.run.task import TaskError, load_task
+from pytest_smoke.run.task import DeviceError, TaskError, load_task
 
 TRACEBACK_LINES = 30
 """Newest lines of a traceback that are kept."""
@@ -80,7 +80,7 @@ def child_main(plan: RunPlan, connection: Connection, output: str, environment: 
         rehearse(plan, channel)
     except (BrokenPipeError, EOFError):  # the parent is gone, and nobody is left to tell
         return
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         crash = crash_of(error, plan.root)
         print(crash.traceback, file=sys.stderr)
         with contextlib.suppress(BrokenPipeError):
@@ -104,7 +104,7 @@ def _settle(output: str, environment: dict[str, str]) -> None:
     # The server's streams may belong to a capture that is long over.
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-    faulthandler.enable(sys.stderr)
+    faulthandler.enable(sys.stderr, all_threads=False)
     os.environ.clear()
     os.environ.update(environment)
 
@@ -128,7 +128,7 @@ def _traceback(error: BaseException) -> str:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, TaskError):
-        return "task"
+        return "device" if isinstance(error, DeviceError) else "task"
     out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
     return "out-of-memory" if out_of_memory else "exception"
 

@@ -156,6 +156,12 @@ def test_repeating_the_full_runs_values_is_fine() -> None:
     assert {finding.status for finding in preflight(case(**same))} == {"pass"}
 
 
+def test_a_smoke_as_long_as_the_full_run_warns() -> None:
+    """It saves nothing; most likely one of the two lengths is a slip."""
+    found = schedule(case(full={"max_steps": 2500}))
+    assert (found.status, found.reason) == ("warn", "no-shorter")
+
+
 def test_half_the_window_is_needed_in_constant_mode() -> None:
     """Rounded up."""
     assert evidence_needed(case(max_steps=2501)) == 1251

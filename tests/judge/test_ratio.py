@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from pytest_smoke.judge.ratio import TermNorms, autopsy, grad_ratio, read
 
+TERMS = ("ce", "crf")
+
 
 def probe(step: int, *, ce: float = 1.0, crf: float = 1.0, weight: float = 1.0) -> TermNorms:
     return TermNorms(step=step, raw={"ce": ce, "crf": crf}, weighted={"ce": ce, "crf": crf * weight}, cosines={})
@@ -39,7 +41,7 @@ def test_the_median_of_the_raw_ratio_is_held_against_inclusive_bounds(
     ratios: list[float], low: float, high: float
 ) -> None:
     """With an independent median."""
-    found = grad_ratio([probe(i, crf=r) for i, r in enumerate(ratios)], {"crf/ce": [low, high]})
+    found = grad_ratio([probe(i, crf=r) for i, r in enumerate(ratios)], {"crf/ce": [low, high]}, terms=TERMS)
     ordered = sorted(ratios)
     n = len(ordered)
     middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
@@ -51,10 +53,10 @@ def test_the_median_of_the_raw_ratio_is_held_against_inclusive_bounds(
 def test_only_probes_at_the_peak_count() -> None:
     """Ratios of the warm-up are another question's answer; where there are no others they are better than none."""
     probes = [probe(0, crf=100), probe(1, crf=100), probe(50, crf=1), probe(60, crf=2)]
-    at_peak = grad_ratio(probes, {"crf/ce": [0.01, 8]}, from_step=40)
+    at_peak = grad_ratio(probes, {"crf/ce": [0.01, 8]}, terms=TERMS, from_step=40)
     assert at_peak is not None
     assert at_peak.status == "pass"
-    early = grad_ratio(probes[:2], {"crf/ce": [0.01, 8]}, from_step=40)
+    early = grad_ratio(probes[:2], {"crf/ce": [0.01, 8]}, terms=TERMS, from_step=40)
     assert early is not None
     assert early.status == "fail"
 
@@ -62,17 +64,20 @@ def test_only_probes_at_the_peak_count() -> None:
 def test_a_step_that_a_loss_scaler_skipped_does_not_count() -> None:
     """Its norms are not finite; if none is left, nothing was checked."""
     bad = probe(0, crf=math.inf)
-    found = grad_ratio([bad, probe(1, crf=2)], {"crf/ce": [0.01, 8]})
+    found = grad_ratio([bad, probe(1, crf=2)], {"crf/ce": [0.01, 8]}, terms=TERMS)
     assert found is not None
     assert found.observed == {"crf/ce": 2}
-    none = grad_ratio([bad], {"crf/ce": [0.01, 8]})
+    none = grad_ratio([bad], {"crf/ce": [0.01, 8]}, terms=TERMS)
     assert none is not None
     assert none.status == "not-checked"
 
 
 def test_a_pair_nobody_reported_fails_and_names_what_there_is() -> None:
-    """A missing metric never promotes."""
-    found = grad_ratio([probe(0)], {"crv/ce": [0.01, 8]})
+    """A missing metric never promotes; a task of one term takes no probes at all."""
+    none = grad_ratio([], {"crf/ce": [0.01, 8]}, terms=["ce"])
+    assert none is not None
+    assert (none.status, none.reason) == ("fail", "unknown-term")
+    found = grad_ratio([probe(0)], {"crv/ce": [0.01, 8]}, terms=TERMS)
     assert found is not None
     assert (found.status, found.reason) == ("fail", "unknown-term")
     assert "crv" in found.text
@@ -81,10 +86,10 @@ def test_a_pair_nobody_reported_fails_and_names_what_there_is() -> None:
 
 def test_undeclared_ratios_warn_about_what_pulls() -> None:
     """A loud term of little weight is no warning; one that really pulls is."""
-    quiet = grad_ratio([probe(0, crf=50, weight=0.02)], {})
+    quiet = grad_ratio([probe(0, crf=50, weight=0.02)], {}, terms=TERMS)
     assert quiet is not None
     assert quiet.status == "pass"
-    loud = grad_ratio([probe(0, crf=50)], {})
+    loud = grad_ratio([probe(0, crf=50)], {}, terms=TERMS)
     assert loud is not None
     assert loud.status == "warn"
     assert "crf dominates" in loud.hint
@@ -92,13 +97,15 @@ def test_undeclared_ratios_warn_about_what_pulls() -> None:
 
 def test_one_term_has_no_ratio() -> None:
     """Nothing to compare is no finding."""
-    assert grad_ratio([TermNorms(step=0, raw={"ce": 1}, weighted={"ce": 1}, cosines={})], {}) is None
+    assert grad_ratio([TermNorms(step=0, raw={"ce": 1}, weighted={"ce": 1}, cosines={})], {}, terms=["ce"]) is None
     assert autopsy(TermNorms(step=0, raw={"ce": 1}, weighted={"ce": 1}, cosines={})) == ""
 
 
 def test_the_autopsy_names_the_step_the_norms_and_who_pulls() -> None:
-    """In one sentence; a norm that is not finite is the loudest."""
+    """In one sentence; a norm that is not finite is said to be so."""
     assert autopsy(probe(700, ce=0.5, crf=7)).startswith(
         "on the last good checkpoint (step 700) the weighted gradient norms are ce 0.5, crf 7: crf dominates"
     )
-    assert "crf dominates" in autopsy(probe(700, ce=0.5, crf=math.nan))
+    assert autopsy(probe(7, crf=math.nan)) == (
+        "already on the last good checkpoint (step 7) the gradient of crf is not finite"
+    )

@@ -96,8 +96,9 @@ def test_a_hanging_smoke_is_killed_and_the_session_goes_on(project: Project) -> 
         [
             "a_hangs.smoke.yaml::constant ERROR*",
             "b_good.smoke.yaml::constant PROMOTE*",
-            "error (hang): the run said nothing for 4 s (--smoke-timeout) and was killed, after step *",
+            "error (hang): the run said nothing for 4 s (--smoke-timeout) and was killed (after step *",
             "*about to hang",
+            "*tasks.py*in losses*",
         ]
     )
 
@@ -115,6 +116,23 @@ def test_isolation_none_runs_in_pytests_own_process(project: Project) -> None:
     (one,), (other,) = project.verdicts("here"), project.verdicts("apart")
     assert one["findings"] == other["findings"]
     assert one["curve"] == other["curve"]
+
+
+def test_a_report_folder_that_cannot_be_made_is_refused_before_anything_runs(project: Project) -> None:
+    """In one line."""
+    project.recipe()
+    result = project.run("--smoke", "--smoke-report", "good.smoke.yaml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --smoke-report good.smoke.yaml: no folder can be made there:*"])
+
+
+def test_a_device_that_is_not_there_is_an_error_of_the_device(project: Project) -> None:
+    """And not of the task."""
+    project.recipe()
+    result = project.run("--smoke", "--smoke-device", "cuda:77")
+    result.stdout.fnmatch_lines(
+        ["error (device): there is no device 'cuda:77': torch * sees * (before its first step)"]
+    )
 
 
 def test_pdb_stops_in_the_users_own_frame(project: Project) -> None:
@@ -151,7 +169,11 @@ def test_what_a_machine_lacks_skips_and_fails_under_strict(project: Project) -> 
     result = project.run(*lacking, "-rs")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["SKIPPED*needs 1 cuda device with 5000 GiB; torch sees *"])
-    project.run(*lacking, "--smoke-strict").assert_outcomes(failed=1)
+    strict = project.run(*lacking, "--smoke-strict", "--smoke-report", "out")
+    strict.assert_outcomes(failed=1)
+    strict.stdout.fnmatch_lines(["inconclusive (requires): needs 1 cuda device*"])
+    (outcome,) = project.verdicts()
+    assert (outcome["verdict"], outcome["reason"]) == ("inconclusive", "requires")
     project.run("--smoke", "-rs").stdout.fnmatch_lines(["SKIPPED*needs cuda, and --smoke-device is cpu*"])
 
 

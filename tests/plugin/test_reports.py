@@ -125,12 +125,14 @@ def test_the_fixture_conducts_smokes_inside_a_test(project: Project) -> None:
             assert unfair.verdict == "invalid"
             assert unfair.finding("schedule").status == "fail"
 
-        @pytest.mark.smoke
         def test_mistaken(smoke):
             with pytest.raises(ValueError, match="names 0 of its cases: constant, constant.short."):
                 smoke("good.smoke.yaml", cell="shrt")
+            with pytest.raises(ValueError, match="mode='const': must be one of constant, long-tail, wiring"):
+                smoke("good.smoke.yaml", mode="const")
         """
     )
+    project.run("test_mine.py").assert_outcomes(skipped=2)
     result = project.run("--smoke", "test_mine.py", "--smoke-report", "out")
     result.assert_outcomes(passed=2)
     assert [(o["id"], o["verdict"]) for o in project.verdicts()] == [

@@ -31,8 +31,8 @@ def test_a_promoted_recipe_passes_and_says_so(project: Project) -> None:
         [
             "good.smoke.yaml::constant PROMOTE *",
             "*= smokes =*",
-            "recipe *mode *verdict *steps *evidence *loss *smallest rise seen *seconds*",
-            "good.smoke.yaml *constant *promote *400 *384 *->*%*",
+            "recipe *mode *verdict *steps *evidence *loss *smallest rise *seconds*",
+            "good.smoke.yaml *constant *promote *400 *384 *->*",
         ]
     )
 

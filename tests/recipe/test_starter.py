@@ -128,3 +128,12 @@ def test_its_task_is_the_same_for_the_same_seed_and_differs_by_rank(
     assert not torch.equal(first(seed=1), first(seed=2))
     ranks = [first(seed=seed, rank=rank, world_size=2) for seed in (0, 1) for rank in (0, 1)]
     assert not any(torch.equal(a, b) for i, a in enumerate(ranks) for b in ranks[:i])
+
+
+def test_in_a_subfolder_of_a_project_the_task_is_named_from_its_root(tmp_path: Path) -> None:
+    """pytest imports tasks from its rootdir, and the recipe runs as written."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    folder = tmp_path / "smokes" / "small"
+    folder.mkdir(parents=True)
+    write_starter(folder, "mine")
+    assert load_recipe(folder / "mine.smoke.yaml", root=tmp_path).task == "smokes.small.mine_task:Mine"

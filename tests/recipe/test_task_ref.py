@@ -94,7 +94,9 @@ def test_a_missing_name_comes_with_the_nearest(root: Path) -> None:
 def test_a_missing_module_says_where_it_was_looked_for(root: Path) -> None:
     """At each level of the path."""
     module(root, "pkg/m.py", "")
-    assert "no nowhere.py or nowhere/ in the root folder or on sys.path" in (task_fault("nowhere.m:T", root) or "")
+    assert f"no nowhere.py or nowhere/ in pytest's root folder {root} (--rootdir sets it) or on sys.path" in (
+        task_fault("nowhere.m:T", root) or ""
+    )
     assert "pkg has no module gone in pkg" in (task_fault("pkg.gone:T", root) or "")
     assert "pkg.m is a module, not a package" in (task_fault("pkg.m.deeper:T", root) or "")
 

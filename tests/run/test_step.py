@@ -258,6 +258,27 @@ def terms_change(task: Any) -> None:
     task.losses = losses
 
 
+def bare_tensor(task: Any) -> None:
+    task.losses = lambda model, batch: model["own"].bias.sum()
+
+
+def plain_float(task: Any) -> None:
+    task.losses = lambda model, batch: {"first": 1.0, "second": 2.0}
+
+
+def detached(task: Any) -> None:
+    real = task.losses
+    task.losses = lambda model, batch: {name: loss.detach() for name, loss in real(model, batch).items()}
+
+
+def no_optimizer(task: Any) -> None:
+    task.optimizer = lambda model, learning_rate: None
+
+
+def no_model(task: Any) -> None:
+    task.model = lambda: None
+
+
 @pytest.mark.parametrize(
     ("spoil", "fragments"),
     [
@@ -270,6 +291,11 @@ def terms_change(task: Any) -> None:
         (no_count, ["'second'", "first"]),
         (nothing_counted, ["'first'", "nothing"]),
         (terms_change, ["named first after first, second"]),
+        (bare_tensor, ["returned Tensor", "map"]),
+        (plain_float, ["'first' is float, not a tensor"]),
+        (detached, ["no gradient reaches the model from first, second", "detached"]),
+        (no_optimizer, ["returned NoneType, not a torch optimizer"]),
+        (no_model, ["returned NoneType, not a torch.nn.Module"]),
     ],
 )
 def test_a_task_that_cannot_be_used_is_told_why(

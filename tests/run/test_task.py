@@ -1,0 +1,61 @@
+"""How a task is found, and what is said of one that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_smoke.run.task import TaskError, load_task
+
+TASKS = """
+class Good:
+    def __init__(self, *, width): self.width = width
+    def model(self): ...
+    def batches(self, batch_size, *, seed, rank=0, world_size=1): ...
+    def losses(self, model, batch): ...
+
+class Misspelt(Good):
+    def optimiser(self, model, learning_rate): ...
+
+class Both(Misspelt):
+    def optimizer(self, model, learning_rate): ...
+
+class Half:
+    def model(self): ...
+"""
+
+
+@pytest.fixture
+def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module of tasks."""
+    (tmp_path / "some_tasks.py").write_text(TASKS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "some_tasks"
+
+
+@pytest.mark.parametrize("name", ["Good", "Both"])
+def test_a_task_is_called_with_the_recipes_args(tasks: str, name: str) -> None:
+    """And a helper beside the method it resembles is no mistake."""
+    task: Any = load_task(f"{tasks}:{name}", {"width": 3})
+    assert task.width == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "fragments"),
+    [
+        ("Absent", {}, ["some_tasks.py", "'Absent'"]),
+        ("Good", {"widht": 3}, ["some_tasks:Good", "{'widht': 3}", "width"]),
+        ("Half", {}, ["no task", "batches, losses"]),
+        ("Half", {"width": 3}, ["{'width': 3}"]),
+        ("Misspelt", {"width": 3}, ["'optimiser'", "did you mean 'optimizer'"]),
+    ],
+)
+def test_a_task_that_does_not_fit_is_told_why(
+    tasks: str, name: str, args: dict[str, Any], fragments: list[str]
+) -> None:
+    """With the recipe's own words."""
+    with pytest.raises(TaskError) as caught:
+        load_task(f"{tasks}:{name}", args)
+    assert all(fragment in str(caught.value) for fragment in fragments), str(caught.value)
