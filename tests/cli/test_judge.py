@@ -165,6 +165,17 @@ def test_a_folder_is_searched(logs: dict[str, str], tmp_path: Path, capsys: pyte
     assert [strict(line)["reason"] for line in capsys.readouterr().out.splitlines()] == ["no-log", ""]
 
 
+def test_in_a_folder_any_csv_that_names_a_loss_is_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A smoke's own trace is called after its recipe; other tables, and validation losses, are left out."""
+    (tmp_path / "lm.smoke.yaml__constant.csv").write_text(csv(curve()))
+    (tmp_path / "people.csv").write_text("name,age\na,3\n")
+    (tmp_path / "scores.csv").write_text("step,val_loss\n0,3\n")
+    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")
+    assert main(["judge", str(tmp_path), "--format", "json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert strict(line)["log"].endswith("lm.smoke.yaml__constant.csv")
+
+
 def test_columns_are_named_by_options(logs: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     """--loss takes a column that is not taken by itself; a name that is not there is an error."""
     assert main(["judge", "--loss", "val_loss", logs["held"]]) == 0

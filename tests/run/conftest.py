@@ -12,34 +12,35 @@ from torch import Tensor, nn
 from pytest_smoke.run.plan import RunPlan
 
 
+def make_plan(**changes: Any) -> RunPlan:
+    """Twenty plain steps on the CPU, with the given changes."""
+    defaults: dict[str, Any] = {
+        "task": "nowhere:Task",
+        "args": {},
+        "root": ".",
+        "batch_size": 8,
+        "micro_batches": 1,
+        "world_size": 1,
+        "learning_rate": 0.1,
+        "lr_schedule": "constant",
+        "warmup_steps": 0,
+        "max_steps": 20,
+        "run_steps": 20,
+        "precision": "fp32",
+        "grad_clip_norm": None,
+        "loss_weights": {},
+        "seed": 0,
+        "device": "cpu",
+        "cpu_threads": 1,
+        "evaluate_every_steps": None,
+    }
+    return RunPlan(**{**defaults, **changes})
+
+
 @pytest.fixture
 def plan() -> Callable[..., RunPlan]:
-    """A plan of one sample a micro-batch and plain settings, with the given changes."""
-
-    def made(**changes: Any) -> RunPlan:
-        defaults: dict[str, Any] = {
-            "task": "nowhere:Task",
-            "args": {},
-            "root": ".",
-            "batch_size": 8,
-            "micro_batches": 1,
-            "world_size": 1,
-            "learning_rate": 0.1,
-            "lr_schedule": "constant",
-            "warmup_steps": 0,
-            "max_steps": 20,
-            "run_steps": 20,
-            "precision": "fp32",
-            "grad_clip_norm": None,
-            "loss_weights": {},
-            "seed": 0,
-            "device": "cpu",
-            "cpu_threads": 1,
-            "evaluate_every_steps": None,
-        }
-        return RunPlan(**{**defaults, **changes})
-
-    return made
+    """`make_plan`."""
+    return make_plan
 
 
 class Pair:

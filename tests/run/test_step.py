@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pytest_smoke.run.plan import RunPlan
 from pytest_smoke.run.step import Stepper
 from pytest_smoke.run.task import TaskError
+from tests.run.conftest import Pair, make_plan
 
 CPU = torch.device("cpu")
 Planner = Callable[..., RunPlan]
@@ -37,36 +38,12 @@ def same(left: list[Tensor], right: list[Tensor], *, atol: float = 1e-12) -> Non
 @given(cut=st.integers(min_value=1, max_value=6))
 def test_accumulated_micro_batches_train_like_one_big_batch(cut: int) -> None:
     """Any equal cut of an effective batch gives the parameters and the loss of the uncut one."""
-    from tests.run.conftest import Pair
-
-    task, size = Pair(), 60
+    task, size, plan = Pair(), 60, make_plan(grad_clip_norm=1.0)
     big = [torch.randn(size, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(s)) for s in range(5)]
-    whole, whole_rows = trained(PLAN, task, [[batch] for batch in big])
-    cuts, cut_rows = trained(PLAN, task, [list(batch.chunk(cut)) for batch in big])
+    whole, whole_rows = trained(plan, task, [[batch] for batch in big])
+    cuts, cut_rows = trained(plan, task, [list(batch.chunk(cut)) for batch in big])
     same(whole, cuts)
     same(whole_rows, cut_rows, atol=1e-6)  # records are float32
-
-
-PLAN = RunPlan(
-    task="nowhere:Task",
-    args={},
-    root=".",
-    batch_size=8,
-    micro_batches=1,
-    world_size=1,
-    learning_rate=0.05,
-    lr_schedule="constant",
-    warmup_steps=0,
-    max_steps=20,
-    run_steps=20,
-    precision="fp32",
-    grad_clip_norm=1.0,
-    loss_weights={},
-    seed=0,
-    device="cpu",
-    cpu_threads=1,
-    evaluate_every_steps=None,
-)
 
 
 def test_micro_batches_of_unequal_token_counts_train_like_one_big_batch(plan: Planner, tokens: Any) -> None:
@@ -104,8 +81,6 @@ def test_a_probed_step_trains_like_an_ordinary_one(plan: Planner, pair: Any, cli
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_probed_step_trains_like_an_ordinary_one_in_half_precision(plan: Planner, precision: str) -> None:
     """Autocast and the loss scaler treat both alike; gradients are rounded to half precision along the way."""
-    from tests.run.conftest import Pair
-
     task = Pair(torch.float32)
     steps = [[torch.randn(8, 3)] for _ in range(3)]
     ordinary, _ = trained(plan(precision=precision), task, steps)
@@ -141,8 +116,6 @@ def test_the_norms_of_a_probe_are_those_of_separate_backwards(plan: Planner, pai
 
 def test_the_loss_scale_is_not_in_the_norms(plan: Planner) -> None:
     """fp16 scales its loss, here by 2^10; the norms reported are those of the loss itself."""
-    from tests.run.conftest import Pair
-
     batch = torch.randn(8, 3)
     norms = []
     for precision in ("fp32", "fp16"):
@@ -182,7 +155,6 @@ def test_the_recorded_norm_is_the_one_before_clipping_and_is_computed_once(
 
 def test_an_overflowing_fp16_gradient_skips_the_update_and_shows_as_infinite(plan: Planner) -> None:
     """The scaler's first scale, 2^16, overflows here; the weights stay and the next scale is half."""
-    from tests.run.conftest import Pair
 
     class Steep(Pair):
         def losses(self, model: Any, batch: Any) -> Any:
@@ -312,8 +284,6 @@ def test_a_task_that_cannot_be_used_is_told_why(
 @pytest.mark.gpu
 def test_no_step_waits_for_the_device(plan: Planner) -> None:
     """CUDA's own sync detector raises on a host synchronisation within a step; a probe and a clip are among them."""
-    from tests.run.conftest import Pair
-
     device = torch.device("cuda")
     task = Pair(torch.float32)
     for precision in ("fp32", "bf16"):
