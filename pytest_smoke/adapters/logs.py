@@ -51,10 +51,16 @@ def find(path: str) -> list[str]:
     if path == STDIN or not os.path.isdir(path):
         return [path]
     found: list[str] = []
+    events: set[str] = set()
     states: dict[str, tuple[int, str]] = {}
     for folder, folders, files in os.walk(path):
         folders.sort()
         if any(tensorboard.MARK in name for name in files):
+            # SummaryWriter.add_scalars writes each series to a folder below its own: `loss_train`, `loss_val`.
+            parent, series = os.path.split(folder)
+            if parent in events and columns.held_out(series):
+                continue
+            events.add(folder)
             found.append(folder)
         for name in sorted(files):
             whole = os.path.join(folder, name)

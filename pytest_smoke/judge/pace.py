@@ -8,7 +8,8 @@ class Pace:
 
     def __init__(self) -> None:
         self.stride = 0
-        """Smallest stride seen, in steps; 0 before two points."""
+        """Smallest stride seen, in steps, but for an odd first one; 0 before two points."""
+        self._first_end: int | None = None
         self._gaps = 0
         self._widest = (0, 0)
         self._backwards = 0
@@ -18,8 +19,10 @@ class Pace:
         stride = step - before
         if stride <= 0:
             self._backwards += 1
-        elif not self.stride or stride < self.stride:
-            self.stride = stride
+        elif not self.stride:
+            self.stride, self._first_end = stride, step
+        elif stride < self.stride or before == self._first_end:
+            self.stride = stride  # steps 1, 10, 20, ...: trainers that also log their first step
         elif stride > self.stride:
             self._gaps += 1
             if stride > self._widest[1] - self._widest[0]:

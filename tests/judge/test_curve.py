@@ -327,6 +327,13 @@ def test_evidence_counts_steps_where_every_fiftieth_is_logged() -> None:
     assert "one point for every 50 steps" in found.notes
 
 
+def test_a_first_step_that_is_logged_too_is_no_gap() -> None:
+    judge = CurveJudge(planned_points=81)
+    for step, loss in zip([1, *range(10, 810, 10)], decay(81, sigma=0.01), strict=True):
+        judge.add(step, loss, lr=1e-3)
+    assert judge.finish().notes == ("one point for every 10 steps",)
+
+
 def test_a_learning_rate_logged_now_and_then_holds_until_the_next() -> None:
     judge = CurveJudge(planned_points=POINTS)
     for step, loss in enumerate(decay()):
