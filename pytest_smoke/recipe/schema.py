@@ -25,6 +25,10 @@ def json_schema() -> dict[str, Any]:
     }
     for part in defs.values():
         part.pop("required", None)
+    for part in (schema, *defs.values()):
+        for value in part["properties"].values():
+            if "patternProperties" in value:  # pydantic leaves other names open, and refuses them when it validates
+                value.setdefault("additionalProperties", False)
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
         **schema,

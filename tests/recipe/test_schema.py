@@ -72,3 +72,10 @@ def test_each_call_returns_a_schema_of_its_own() -> None:
     """A caller may change what it got."""
     json_schema()["properties"].clear()
     assert json_schema()["properties"]
+
+
+def test_names_that_must_follow_a_pattern_are_refused_where_they_do_not() -> None:
+    """`grad_ratio: {aux: [1, 2]}` is a fault of the loader, so an editor must underline it too."""
+    found = [node for node in nodes(json_schema()) if "patternProperties" in node]
+    assert len(found) == 2
+    assert all(node["additionalProperties"] is False for node in found)
