@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pytest_smoke.adapters import logs
 from pytest_smoke.adapters.log import Log, LogError, Names, Point
 from pytest_smoke.adapters.tensorboard import MARK
-from pytest_smoke.cli.judge import EXIT_ERROR, Line, Window, add, line_of, line_of_error, show
+from pytest_smoke.cli.line import EXIT_ERROR, Line, Window, add, line_of, line_of_error, show
 from pytest_smoke.judge.curve import Judgement
 
 _PARSE_SHARE = 10

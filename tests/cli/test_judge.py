@@ -18,7 +18,7 @@ from pytest_smoke.__main__ import main
 from pytest_smoke.adapters.log import Names
 from pytest_smoke.adapters.logs import read_text
 from pytest_smoke.cli import follow
-from pytest_smoke.cli import judge as command
+from pytest_smoke.cli import line as lines
 from pytest_smoke.judge.curve import CurveJudge, Judgement
 
 COMMAND = (sys.executable, "-m", "pytest_smoke", "judge")
@@ -216,7 +216,7 @@ class Engine(CurveJudge):
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Engine]]:
     """The engines made in a test."""
-    monkeypatch.setattr(command, "CurveJudge", Engine)
+    monkeypatch.setattr(lines, "CurveJudge", Engine)
     Engine.made.clear()
     yield Engine.made
     Engine.made.clear()
@@ -241,7 +241,7 @@ def log_of(*rows: tuple[int, float]) -> Any:
 
 def test_following_feeds_each_point_once(engines: list[Engine]) -> None:
     """What was fed is not fed again, and nothing is fed beyond what was planned."""
-    follower = follow.Follower(command.Window(planned=3))
+    follower = follow.Follower(lines.Window(planned=3))
     assert follower.feed(log_of((0, 3))) is None
     assert follower.feed(log_of((0, 3), (1, 2))) is None
     verdict = follower.feed(log_of((0, 3), (1, 2), (2, 1), (3, 100)))
@@ -252,7 +252,7 @@ def test_following_feeds_each_point_once(engines: list[Engine]) -> None:
 
 def test_following_a_resumed_run_starts_anew(engines: list[Engine]) -> None:
     """Where the past has changed, the engine is made again and fed what holds now."""
-    follower = follow.Follower(command.Window(planned=9))
+    follower = follow.Follower(lines.Window(planned=9))
     follower.feed(log_of((0, 3), (1, 2), (2, 1)))
     follower.feed(log_of((0, 3), (1, 2), (2, 1), (1, 7)))
     assert [engine.fed for engine in engines] == [[(0, 3), (1, 2), (2, 1)], [(0, 3), (1, 7)]]
