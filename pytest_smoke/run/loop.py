@@ -84,7 +84,7 @@ class Loop:
         terms = stepper.terms
         probe = len(terms) > 1 and step % self._plan.ratio_every_steps(len(terms)) == 0
         row, gram = stepper.update(batches, multiplier, probe=probe)
-        self._readback.put(partial(_step_record, step, self._plan.learning_rate * multiplier, terms), row)
+        self._readback.put(partial(self._step_record, step, self._plan.learning_rate * multiplier), row)
         if gram is not None:
             self._readback.put(partial(reading, step, terms, stepper.weights), gram)
 
@@ -112,8 +112,8 @@ class Loop:
 
     def _score_probe(self, step: int) -> None:
         with quiet(self._stepper.model, self._device):
-            loss = self._stepper.total(self._probe_batches)
-        self._readback.put(lambda values: ProbeLoss(step, values[0]), loss)
+            means = self._stepper.score(self._probe_batches)
+        self._readback.put(lambda values: ProbeLoss(step, self._stepper.weigh(values)), means)
 
     def _evaluate(self, step: int) -> None:
         evaluate = getattr(self._task, "evaluate", None)
@@ -180,7 +180,7 @@ class Loop:
         peak = torch.cuda.max_memory_allocated(self._device) / 2**30 if cuda else None
         return Ended(steps=steps, train_seconds=self._train_seconds, peak_memory_gib=peak)
 
-
-def _step_record(step: int, lr: float, terms: tuple[str, ...], values: list[float]) -> Step:
-    *means, loss, norm = values
-    return Step(step=step, loss=loss, terms=dict(zip(terms, means, strict=True)), grad_norm=norm, lr=lr)
+    def _step_record(self, step: int, lr: float, values: list[float]) -> Step:
+        *means, norm = values
+        terms = dict(zip(self._stepper.terms, means, strict=True))
+        return Step(step=step, loss=self._stepper.weigh(means), terms=terms, grad_norm=norm, lr=lr)

@@ -37,7 +37,6 @@ class Stepper:
         self._peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
         trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         self._parameters = list(dict.fromkeys([*(p for p in self.model.parameters() if p.requires_grad), *trained]))
-        self._weight_tensor = torch.empty(0)
 
     def learn_terms(self, batch: Any) -> None:
         """Names, order and weights of the terms, from one micro-batch; leaves model and random numbers as they were."""
@@ -52,13 +51,12 @@ class Stepper:
             raise TaskError(f"loss_weights names {', '.join(unknown)}, but the loss terms are {', '.join(losses)}")
         self.terms = tuple(losses)
         self.weights = tuple(float(weights.get(term, 1.0)) for term in self.terms)
-        self._weight_tensor = torch.tensor(self.weights, device=self.device)
 
     def update(self, batches: Sequence[Any], multiplier: float, *, probe: bool = False) -> tuple[Tensor, Tensor | None]:
         """One optimizer step at `multiplier` times the peak learning rate.
 
-        Returns float32 tensors on the device: [terms' means..., weighted sum, gradient norm before clipping], and for
-        a probe the inner products of the terms' gradients [terms * terms].
+        Returns float32 tensors on the device: [terms' means..., gradient norm before clipping], and for a probe the
+        inner products of the terms' gradients [terms * terms].
         """
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * multiplier
@@ -74,15 +72,15 @@ class Stepper:
         norm = self._clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return torch.cat([values, (values @ self._weight_tensor).view(1), norm.view(1)]), gram
+        return _row([*values, norm]), gram
 
-    def differentiate(self, batches: Sequence[Any]) -> tuple[TermGradients, Tensor]:
-        """The terms' gradients over the effective batch, one by one, and their means [terms]."""
-        gradients, values = TermGradients(self.terms, self._parameters), None
+    def differentiate(self, batches: Sequence[Any]) -> tuple[TermGradients, list[Tensor]]:
+        """The terms' gradients over the effective batch, one by one, and their means."""
+        gradients = TermGradients(self.terms, self._parameters)
+        values: list[Tensor] = []
         for losses in self._micro_losses(batches):
             gradients.add([self.scaler.scale(loss) for loss in losses])
             values = _summed(values, losses)
-        assert values is not None
         return gradients, values
 
     def gram(self, gradients: TermGradients) -> Tensor:
@@ -90,13 +88,16 @@ class Stepper:
         scale = self.scaler.scale(torch.ones((), device=self.device))
         return gradients.gram() / (scale * scale)
 
-    def total(self, batches: Sequence[Any]) -> Tensor:
-        """Weighted sum of the terms' means over some micro-batches, float32 [1]; keeps no graph only under no_grad."""
-        values: Tensor | None = None
+    def score(self, batches: Sequence[Any]) -> Tensor:
+        """The terms' means over some micro-batches, float32 [terms]; the caller switches gradients off."""
+        values: list[Tensor] = []
         for losses in self._micro_losses(batches):
             values = _summed(values, losses)
-        assert values is not None
-        return (values @ self._weight_tensor).view(1)
+        return _row(values)
+
+    def weigh(self, means: Sequence[float]) -> float:
+        """The loss: the weighted sum of the terms' means, on the host, where it costs the device nothing."""
+        return sum(weight * mean for weight, mean in zip(self.weights, means, strict=True))
 
     def parameter_norm(self) -> Tensor:
         """2-norm of all trained parameters, [1]; not finite if one of them is not."""
@@ -133,8 +134,8 @@ class Stepper:
                 loss if share == 1.0 else loss * share for loss, share in zip(self._losses(batch), shares, strict=True)
             ]
 
-    def _backward(self, batches: Sequence[Any]) -> Tensor:
-        values: Tensor | None = None
+    def _backward(self, batches: Sequence[Any]) -> list[Tensor]:
+        values: list[Tensor] = []
         for losses in self._micro_losses(batches):
             total: Tensor | None = None
             for loss, weight in zip(losses, self.weights, strict=True):
@@ -143,7 +144,6 @@ class Stepper:
             assert total is not None
             self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]  # torch types it so
             values = _summed(values, losses)
-        assert values is not None
         return values
 
     def _clip(self) -> Tensor:
@@ -153,6 +153,10 @@ class Stepper:
         return norm
 
 
-def _summed(earlier: Tensor | None, losses: Sequence[Tensor]) -> Tensor:
-    values = torch.stack([loss.detach().float() for loss in losses])
-    return values if earlier is None else earlier.add_(values)
+def _summed(earlier: list[Tensor], losses: Sequence[Tensor]) -> list[Tensor]:
+    values = [loss.detach() for loss in losses]
+    return [a + b for a, b in zip(earlier, values, strict=True)] if earlier else values
+
+
+def _row(values: Sequence[Tensor]) -> Tensor:
+    return torch.stack([value.float() for value in values])
