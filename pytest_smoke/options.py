@@ -72,9 +72,10 @@ def check(config: pytest.Config) -> None:
     option = config.option
     if option.smoke_preflight:
         option.smoke = True
-    if option.usepdb:
+    if getattr(option, "usepdb", False):  # absent under `-p no:debugging`
         option.smoke_isolation = "none"  # a debugger needs the frames in this process
     if option.smoke_report is not None:
+        option.smoke_report = config.invocation_params.dir / option.smoke_report  # a test may change the folder
         try:
             option.smoke_report.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -20,8 +20,8 @@ def need_device(requires: Requires, config: pytest.Config) -> str:
     if requires.device == "cpu":
         return "cpu"
     wanted = (requires.device,) if requires.device != "any" else ("cuda", "mps") if kind == "auto" else (kind,)
-    need_accelerators(config, kinds=wanted, count=1, memory_gib=requires.memory_gib)
-    return chosen if kind != "auto" or requires.device == "any" else requires.device
+    usable = need_accelerators(config, kinds=wanted, count=1, memory_gib=requires.memory_gib, named=chosen)
+    return usable[0] if kind == "auto" else chosen
 
 
 def need_gpus(mark: pytest.Mark, config: pytest.Config) -> None:
@@ -33,17 +33,28 @@ def need_gpus(mark: pytest.Mark, config: pytest.Config) -> None:
     need_accelerators(config, kinds=("cuda",), count=given.get("count", 1), memory_gib=given.get("memory_gib", 0.0))
 
 
-def need_accelerators(config: pytest.Config, *, kinds: tuple[str, ...], count: int, memory_gib: float) -> None:
-    """Skip unless torch sees `count` devices of one of `kinds` with `memory_gib` GiB each."""
+def need_accelerators(
+    config: pytest.Config, *, kinds: tuple[str, ...], count: int, memory_gib: float, named: str = ""
+) -> list[str]:
+    """The devices of one of `kinds` with `memory_gib` GiB each, `named` alone if it has an index.
+
+    Skips unless torch sees `count` of them.
+    """
     try:
         found = accelerators()
     except Gone as error:
         pytest.fail(f"could not ask torch for its devices: {error}", pytrace=False)
-    usable = [device for device in found if device["kind"] in kinds and device["memory_gib"] >= memory_gib]
-    if len(usable) >= count:
-        return
-    seen = ", ".join(f"{device['name']} ({device['memory_gib']:.0f} GiB)" for device in found) or "none"
-    memory = f" with {memory_gib:g} GiB" if memory_gib else ""
-    skip_or_fail(
-        f"needs {count} {' or '.join(kinds)} device{'s' if count > 1 else ''}{memory}; torch sees {seen}", config
-    )
+    usable = [
+        device["id"]
+        for device in found
+        if device["kind"] in kinds
+        and device["memory_gib"] >= memory_gib
+        and (":" not in named or device["id"] == named)
+    ]
+    if len(usable) < count:
+        seen = ", ".join(f"{device['name']} ({device['memory_gib']:.0f} GiB)" for device in found) or "none"
+        memory = f" with {memory_gib:g} GiB" if memory_gib else ""
+        which = f" as {named}" if ":" in named else ""
+        plural = "s" if count > 1 else ""
+        skip_or_fail(f"needs {count} {' or '.join(kinds)} device{plural}{memory}{which}; torch sees {seen}", config)
+    return usable

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoke.collect.devices import need_device
-from pytest_smoke.collect.item import conduct_for, failure_text
+from pytest_smoke.collect.item import conduct_for, device_for, failure_text
 from pytest_smoke.judge.criteria import parse
 from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.options import MODES
@@ -42,13 +41,8 @@ class Smokes:
         if len(meant) != 1:
             names = ", ".join(case.name for case in cases)
             raise ValueError(f"{recipe}: mode={mode!r}, cell={cell!r} names {len(meant)} of its cases: {names}")
-        number = len(self._item.stash.get(OUTCOMES, []))
-        outcome = conduct_for(
-            self._item,
-            meant[0],
-            device=need_device(meant[0].recipe.requires, config),
-            id=f"{self._item.nodeid}#{number}",
-        ).outcome
+        id = f"{self._item.nodeid}#{len(self._item.stash.get(OUTCOMES, []))}"
+        outcome = conduct_for(self._item, meant[0], device=device_for(self._item, meant[0], id=id), id=id).outcome
         if not outcome.promoted:
             self._item.add_report_section("call", f"smoke {recipe}", failure_text(outcome, meant[0], self._item))
         return outcome

@@ -37,7 +37,7 @@ class SmokeItem(pytest.Item):
 
     def runtest(self) -> None:
         """Conduct the smoke; only a promotion passes."""
-        device = "" if self.config.option.smoke_preflight else self._device()
+        device = device_for(self, self.case, id=self.nodeid)
         conducted = conduct_for(self, self.case, device=device, id=self.nodeid)
         outcome = conducted.outcome
         if conducted.error is not None and outcome.verdict == "error":
@@ -46,14 +46,6 @@ class SmokeItem(pytest.Item):
             pytest.skip(outcome.text)
         if not outcome.promoted:
             raise NotPromoted(outcome)
-
-    def _device(self) -> str:
-        """The device to run on; where the machine lacks it, the outcome says that nobody judged this recipe."""
-        try:
-            return need_device(self.case.recipe.requires, self.config)
-        except (pytest.skip.Exception, pytest.fail.Exception) as lacking:
-            self.stash.setdefault(OUTCOMES, []).append(not_conducted(self.case, str(lacking), id=self.nodeid))
-            raise
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
         """The reason first; the traceback only where it is the user's."""
@@ -65,6 +57,17 @@ class SmokeItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where the item comes from."""
         return self.path, None, f"{self.case.path}: {self.name}"
+
+
+def device_for(item: pytest.Item, case: Case, *, id: str) -> str:
+    """The device to run on; where the machine lacks it, the outcome says that nobody judged this recipe."""
+    if item.config.option.smoke_preflight:
+        return "none"  # nothing will run
+    try:
+        return need_device(case.recipe.requires, item.config)
+    except (pytest.skip.Exception, pytest.fail.Exception) as lacking:
+        item.stash.setdefault(OUTCOMES, []).append(not_conducted(case, str(lacking), id=id))
+        raise
 
 
 def conduct_for(item: pytest.Item, case: Case, *, device: str, id: str) -> Conducted:
@@ -95,5 +98,5 @@ def failure_text(outcome: Outcome, case: Case, item: pytest.Item) -> str:
     if option.smoke_device != "auto":
         words.append(f"--smoke-device {option.smoke_device}")
     path = os.path.relpath(item.path, item.config.invocation_params.dir)
-    words.append(shlex.quote(f"{path}::{item.name}"))
+    words.append(shlex.quote(f"{path}::{item.nodeid.partition('::')[2]}"))
     return failure(outcome, place=place_of(outcome, case), rerun=" ".join(words))

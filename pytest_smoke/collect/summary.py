@@ -21,7 +21,7 @@ SAID_NOTHING = {"preflight": "p", "wiring": "w"}
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     """Put the item's outcomes on its report, as builtins: they cross to xdist's controller with it."""
     outcomes = item.stash.get(OUTCOMES, [])
-    if report.when == "call" and outcomes:
+    if outcomes and (report.when == "call" or (report.when == "setup" and report.failed)):
         report.smoke_outcomes = [outcome.to_wire() for outcome in outcomes]  # type: ignore[attr-defined]  # our own
 
 

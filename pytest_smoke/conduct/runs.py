@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pytest_smoke.conduct.stand import Stand
 from pytest_smoke.judge.finding import Finding
-from pytest_smoke.run.launch import Child, Gone, Silent, child_of
+from pytest_smoke.run.launch import GRACE_SECONDS, Child, Gone, Silent, child_of
 from pytest_smoke.run.plan import RunPlan
 from pytest_smoke.run.records import Record, Stop
 
@@ -53,10 +53,10 @@ def run_here(plan: RunPlan, stand: Stand, watch: Watch | None) -> Ran:
 
     try:
         rehearse(plan, _Here(stand, watch))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         stand.receive([crash_of(error, plan.root)])
         ran = _ran(stand)
-        return Ran(finding=ran.finding, output=ran.output, error=error)
+        return replace(ran, error=error if isinstance(error, Exception) else None)
     return _ran(stand)
 
 
@@ -79,7 +79,16 @@ class _Here:
 
 
 def _listen(child: Child, stand: Stand, timeout_seconds: float | None, watch: Watch | None) -> None:
-    while (records := child.receive(timeout_seconds)) is not None:
+    while True:
+        done = stand.ended is not None
+        try:
+            records = child.receive(GRACE_SECONDS if done else timeout_seconds)
+        except (Gone, Silent):
+            if done:  # what a process does on its way out (a prefetcher that never ends) is no part of the run
+                return
+            raise
+        if records is None:
+            return
         stand.receive(records)
         word = stand.word()
         if word is not None:

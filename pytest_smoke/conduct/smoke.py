@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,4 +115,6 @@ def _first_evidence_step(case: Case) -> int:
 
 
 def _file_name(id: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-._" else "_" for letter in id)
+    """Readable, short enough for any file system, and another one for every id."""
+    readable = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-._") else "_" for letter in id)
+    return f"{readable[-120:]}-{sha256(id.encode()).hexdigest()[:8]}"

@@ -58,7 +58,8 @@ class Stand:
     @property
     def complete(self) -> bool:
         """Whether the child ran every planned step."""
-        return self.ended is not None and self.ended.steps == self._case.run_steps
+        called_off = self._early_stop and self._alarm is not None  # it may have ended before it heard
+        return self.ended is not None and self.ended.steps == self._case.run_steps and not called_off
 
     @property
     def _terms(self) -> list[str]:
@@ -67,13 +68,20 @@ class Stand:
     def receive(self, records: list[Record]) -> None:
         """Take records in, in order."""
         for record in records:
+            late = self._early_stop and self._alarm is not None
             match record:
-                case Step() if self._early_stop and self._alarm:
-                    pass  # steps it ran before it heard: how many is a matter of timing, not of the recipe
+                case Ended():
+                    self.ended = record
+                case Crashed():
+                    self.crashed = record
+                case Gradients() if record.autopsy or not late:
+                    self.trace.add(record)
+                case _ if late:
+                    pass  # what it did before it heard: how much is a matter of timing, not of the recipe
                 case Step():
                     self.trace.add(record)
                     self._weigh(record)
-                case ProbeLoss() | Metrics() | Gradients():
+                case ProbeLoss() | Metrics():
                     self.trace.add(record)
                 case ParameterNorm():
                     self._parameter_norm = record.norm
@@ -81,10 +89,6 @@ class Stand:
                     self.started = record
                 case Updates():
                     self._updates = record
-                case Ended():
-                    self.ended = record
-                case Crashed():
-                    self.crashed = record
 
     def word(self) -> tuple[Stop | None] | None:
         """What the child must be told now, once: `(Stop,)`, or `(None,)` after its last step; None for nothing."""

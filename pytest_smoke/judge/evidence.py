@@ -30,7 +30,7 @@ class Evidence:
     def add(self, step: int, lr: float | None) -> None:
         """One point; a learning rate that is not logged is the one before."""
         if self._first is None:
-            self._first = self._last = step
+            self._first, self._last = step, step - 1  # the first point is a step, too
         if lr is not None and isfinite(lr) and lr != self._lr:
             self._lr, self.seen = lr, True
             self._bin = self._bin_of(lr)

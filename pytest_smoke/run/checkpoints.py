@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -26,8 +28,8 @@ class Checkpoints:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._live = [t.detach() for t in (*model.parameters(), *model.buffers())]
-        self._kept: dict[int, tuple[int, list[Tensor]]] = {}
+        self._model = model
+        self._kept: dict[int, tuple[int, dict[str, Tensor]]] = {}
         self._saved = 0
 
     @property
@@ -40,16 +42,23 @@ class Checkpoints:
         number, self._saved = self._saved, self._saved + 1
         wanted = kept_numbers(number)
         free = [self._kept.pop(old)[1] for old in list(self._kept) if old not in wanted]
-        slot = free[0] if free else [torch.empty(t.shape, dtype=t.dtype, pin_memory=t.is_cuda) for t in self._live]
-        for copy, live in zip(slot, self._live, strict=True):
-            copy.copy_(live, non_blocking=True)
+        slot = free[0] if free else {}
+        for name, live in self._live():
+            if name not in slot or slot[name].shape != live.shape:
+                slot[name] = torch.empty(live.shape, dtype=live.dtype, pin_memory=live.is_cuda)
+            slot[name].copy_(live, non_blocking=True)
         self._kept[number] = (step, slot)
 
     def restore(self, step: int) -> int:
         """Load the newest checkpoint at or before `step` (the oldest, where all are newer); returns its step."""
         older = [kept for kept in self._kept.values() if kept[0] <= step]
         found, slot = older[-1] if older else next(iter(self._kept.values()))
-        with torch.no_grad():
-            for copy, live in zip(slot, self._live, strict=True):
-                live.copy_(copy)
+        for name, live in self._live():
+            if name in slot and slot[name].shape == live.shape:
+                live.copy_(slot[name])
         return found
+
+    def _live(self) -> Iterator[tuple[str, Tensor]]:
+        """By name and anew each time: a module may replace a buffer's tensor as it trains."""
+        for name, tensor in (*self._model.named_parameters(), *self._model.named_buffers()):
+            yield name, tensor.detach()

@@ -33,13 +33,14 @@ def device_name(device: torch.device) -> str:
 
 
 def accelerators() -> list[dict[str, Any]]:
-    """The accelerators torch can use: `kind`, `name` and `memory_gib` (0 where torch does not say)."""
+    """The accelerators torch can use: `id`, `kind`, `name`, `memory_gib` (0 where torch does not say)."""
     found: list[dict[str, Any]] = []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        found.append({"kind": "cuda", "name": properties.name, "memory_gib": properties.total_memory / 2**30})
+        memory_gib = properties.total_memory / 2**30
+        found.append({"id": f"cuda:{index}", "kind": "cuda", "name": properties.name, "memory_gib": memory_gib})
     if torch.backends.mps.is_available():
-        found.append({"kind": "mps", "name": "mps", "memory_gib": 0.0})
+        found.append({"id": "mps", "kind": "mps", "name": "mps", "memory_gib": 0.0})
     return found
 
 
@@ -66,8 +67,9 @@ def seed_all(seed: int) -> None:
 
 @contextmanager
 def quiet(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Evaluation mode without gradients; the modes of all modules and every random generator are put back after it."""
-    training = [module for module in model.modules() if module.training]
+    """Evaluation mode without gradients; every module's mode, and Python's, NumPy's, the CPU's and CUDA's generators,
+    are put back after it."""
+    root, modes = model.training, [(module, module.training) for module in model.modules()]
     python, numpy = random.getstate(), sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy else None
     devices = [device] if device.type == "cuda" else []
@@ -76,8 +78,10 @@ def quiet(model: nn.Module, device: torch.device) -> Iterator[None]:
         with torch.random.fork_rng(devices=devices), torch.no_grad():
             yield
     finally:
-        for module in training:
-            module.training = True
+        model.train(root)  # some modules do work in train(), merged LoRA weights for one
+        for module, mode in modes:
+            if module.training != mode:
+                module.train(mode)
         random.setstate(python)
         if numpy:
             numpy.random.set_state(numpy_state)

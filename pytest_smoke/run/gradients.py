@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
+from math import nan, sqrt
 
 import torch
 from torch import Tensor
@@ -11,44 +12,56 @@ from torch import Tensor
 from pytest_smoke.run.records import Gradients
 
 
-class TermGradients:
-    """The gradients of N terms over one effective batch, kept apart.
+def factor_of(weight: float) -> float:
+    """What a term is differentiated with: its weight, as in an ordinary step; a term whose weight is 0, as it is."""
+    return weight or 1.0
 
-    Costs N - 1 more backward passes than an ordinary step and N times the memory of its gradient. Their weighted sum
-    is the step's gradient, so a probed step trains like any other.
+
+class TermGradients:
+    """The gradients of N weighted terms over one effective batch, kept apart.
+
+    Costs N - 1 more backward passes than an ordinary step and N times the memory of its gradient. Their sum is the
+    step's gradient, so a probed step trains like any other. `backward` and not `autograd.grad`, which passes by the
+    bodies of reentrant checkpoints.
     """
 
-    def __init__(self, terms: tuple[str, ...], parameters: Sequence[Tensor]) -> None:
-        self._terms = terms
+    def __init__(self, terms: Sequence[str], weights: Sequence[float], parameters: Sequence[Tensor]) -> None:
+        self._factors = [factor_of(weight) for weight in weights]
+        self._silent = [weight == 0.0 for weight in weights]
         self._parameters = parameters
         self._gradients: list[list[Tensor | None]] = [[None] * len(parameters) for _ in terms]
 
-    def add(self, losses: Sequence[Tensor]) -> None:
-        """Differentiate one micro-batch's terms (scalars, already multiplied by the micro-batch's share)."""
+    def add(self, losses: Sequence[Tensor], scale: Callable[[Tensor], Tensor]) -> None:
+        """Differentiate one micro-batch's terms (scalars, times the micro-batch's share); `scale` is the scaler's."""
         live = [k for k, loss in enumerate(losses) if loss.requires_grad]
         for k in live:
-            found = torch.autograd.grad(
-                losses[k], self._parameters, retain_graph=k != live[-1], allow_unused=True, materialize_grads=False
-            )
+            self._forget()
+            scaled = scale(losses[k] * self._factors[k])
+            scaled.backward(retain_graph=k != live[-1])  # type: ignore[no-untyped-call]  # torch types it so
             kept = self._gradients[k]
-            for i, gradient in enumerate(found):
-                if gradient is not None:
-                    earlier = kept[i]
-                    kept[i] = gradient if earlier is None else earlier.add_(gradient)
+            for i, parameter in enumerate(self._parameters):
+                earlier, gradient = kept[i], parameter.grad
+                # Two parameters may share one gradient tensor: nothing is added in place.
+                kept[i] = gradient if earlier is None else earlier if gradient is None else earlier + gradient
+        self._forget()
 
-    def combine(self, weights: Sequence[float]) -> None:
-        """Set every parameter's `grad` to the weighted sum over the terms."""
+    def _forget(self) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def combine(self) -> None:
+        """Set every parameter's `grad` to the sum over the terms that have a weight."""
         for i, parameter in enumerate(self._parameters):
             total: Tensor | None = None
-            for weight, gradients in zip(weights, self._gradients, strict=True):
+            for silent, gradients in zip(self._silent, self._gradients, strict=True):
                 gradient = gradients[i]
-                if gradient is not None:
-                    total = gradient * weight if total is None else total.add_(gradient, alpha=weight)
+                if gradient is not None and not silent:
+                    total = gradient if total is None else total + gradient
             parameter.grad = total
 
     def gram(self) -> Tensor:
-        """Inner products of the terms' gradients, float32 [N * N] (row by row), on the device."""
-        size = len(self._terms)
+        """Inner products of the terms' weighted gradients, float32 [N * N] (row by row), on the device."""
+        size = len(self._factors)
         gram = torch.zeros(size, size, device=self._parameters[0].device)
         for i, parameter in enumerate(self._parameters):
             rows = [gradients[i] for gradients in self._gradients]
@@ -62,16 +75,14 @@ class TermGradients:
 def reading(
     step: int, terms: tuple[str, ...], weights: Sequence[float], gram: Sequence[float], *, autopsy: bool = False
 ) -> Gradients:
-    """Norms and cosines from the inner products `gram` [N * N]."""
-    size = len(terms)
-    norms = [
-        max(gram[k * size + k], 0.0) ** 0.5 if gram[k * size + k] == gram[k * size + k] else float("nan")
-        for k in range(size)
-    ]
+    """Raw norms, weighted norms and cosines from the inner products `gram` [N * N] of the weighted gradients."""
+    size, factors = len(terms), [factor_of(weight) for weight in weights]
+    raw = [[gram[a * size + b] / (factors[a] * factors[b]) for b in range(size)] for a in range(size)]
+    norms = [sqrt(square) if (square := raw[k][k]) > 0 else abs(square) for k in range(size)]
     cosines = {}
     for a, b in combinations(range(size), 2):
         product = norms[a] * norms[b]
-        cosines[f"{terms[a]}/{terms[b]}"] = gram[a * size + b] / product if product > 0 else float("nan")
+        cosines[f"{terms[a]}/{terms[b]}"] = raw[a][b] / product if product > 0 else nan
     return Gradients(
         step=step,
         raw=dict(zip(terms, norms, strict=True)),

@@ -21,7 +21,7 @@ from pytest_smoke.run.records import Record, Stop
 
 OUTPUT_LINES = 30
 """Newest lines of a child's output that are kept."""
-GRACE_SECONDS = 20.0
+GRACE_SECONDS = 10.0
 """A child that has said its last may take this long to leave; CUDA contexts take seconds."""
 
 STACK_SECONDS = 3.0

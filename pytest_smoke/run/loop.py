@@ -21,6 +21,8 @@ from pytest_smoke.run.step import Stepper
 from pytest_smoke.run.task import Task, TaskError, probe_batches_of
 from pytest_smoke.run.updates import compare, snapshot
 
+RESERVED = ("loss", "lr", "grad_norm", "probe_loss")
+"""Series of every smoke; a metric may not go by their names, nor by a loss term's."""
 CHUNK_SECONDS = 0.1
 """Records are read back and sent about this often: quick enough to stop a doomed run, rare enough to cost nothing."""
 AUTOPSY_SEED_OFFSET = 2_000_003
@@ -85,6 +87,9 @@ class Loop:
         probe = len(terms) > 1 and step % self._plan.ratio_every_steps(len(terms)) == 0
         row, gram = stepper.update(batches, multiplier, probe=probe)
         self._readback.put(partial(self._step_record, step, self._plan.learning_rate * multiplier), row)
+        if (step + 1) % CHUNK_STEPS == 0 or step == self._plan.run_steps - 1:
+            norm = self._stepper.parameter_norm()
+            self._readback.put(lambda values: ParameterNorm(step, values[0]), norm)
         if gram is not None:
             self._readback.put(partial(reading, step, terms, stepper.weights), gram)
 
@@ -125,15 +130,14 @@ class Loop:
             values = {str(name): float(value) for name, value in found.items()}
         except (AttributeError, TypeError, ValueError):
             raise TaskError(f"evaluate(model) returned {found!r:.200}: it must map names to numbers") from None
+        taken = sorted(values.keys() & {*RESERVED, *self._stepper.terms})
+        if taken:
+            raise TaskError(f"evaluate(model) returned {', '.join(taken)}: criteria know another series by that name")
         self._channel.send([*self._readback.flush(wait=True), Metrics(step, values)])
-
-    def _flush(self, step: int, *, wait: bool = False) -> list[Record]:
-        self._readback.put(lambda values: ParameterNorm(step, values[0]), self._stepper.parameter_norm())
-        return self._readback.flush(wait=wait)
 
     def _stopped(self, step: int) -> bool:
         """Report; if the parent calls it off, look where the gradients pulled and stop."""
-        self._channel.send(self._flush(step))
+        self._channel.send(self._readback.flush())
         stop = self._channel.poll()
         if stop is None:
             return False
@@ -144,7 +148,7 @@ class Loop:
 
     def _finish(self, before: dict[str, torch.Tensor]) -> None:
         steps = self._plan.run_steps
-        self._channel.send(self._flush(steps - 1, wait=True))
+        self._channel.send(self._readback.flush(wait=True))
         self._evaluate(steps)
         self._channel.send([compare(before, self._stepper.model, self._stepper.optimizer), self._ended(steps)])
         stop = self._channel.poll(wait=True)

@@ -35,8 +35,8 @@ class Stepper:
         """Names of the loss terms, in the order of every figure by term; known after `learn_terms`."""
         self.weights: tuple[float, ...] = ()
         self._peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
-        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-        self._parameters = list(dict.fromkeys([*(p for p in self.model.parameters() if p.requires_grad), *trained]))
+        self._parameters = list(dict.fromkeys(p for group in self.optimizer.param_groups for p in group["params"]))
+        """What the optimizer holds: what a loss scaler unscales, and so what is measured and clipped."""
 
     def learn_terms(self, batch: Any) -> None:
         """Names, order and weights of the terms, from one micro-batch; leaves model and random numbers as they were."""
@@ -61,10 +61,11 @@ class Stepper:
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * multiplier
         self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)  # of parameters that the optimizer does not hold
         gram = None
         if probe:
             gradients, values = self.differentiate(batches)
-            gradients.combine(self.weights)
+            gradients.combine()
             gram = self.gram(gradients)
         else:
             values = self._backward(batches)
@@ -76,10 +77,10 @@ class Stepper:
 
     def differentiate(self, batches: Sequence[Any]) -> tuple[TermGradients, list[Tensor]]:
         """The terms' gradients over the effective batch, one by one, and their means."""
-        gradients = TermGradients(self.terms, self._parameters)
+        gradients = TermGradients(self.terms, self.weights, self._parameters)
         values: list[Tensor] = []
         for losses in self._micro_losses(batches):
-            gradients.add([self.scaler.scale(loss) for loss in losses])
+            gradients.add(losses, self.scaler.scale)
             values = _summed(values, losses)
         return gradients, values
 

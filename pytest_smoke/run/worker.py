@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import torch
+import torch._functorch.config as functorch_config
 
 from pytest_smoke.run.device import accelerators, resolve, seed_all
 from pytest_smoke.run.loop import Channel, Loop
@@ -26,6 +27,10 @@ TRACEBACK_LINES = 30
 """Newest lines of a traceback that are kept."""
 
 
+class ParentGone(Exception):
+    """Nobody is left to hear."""
+
+
 class PipeChannel:
     """The child's end of the pipe."""
 
@@ -34,13 +39,19 @@ class PipeChannel:
 
     def send(self, records: list[Record]) -> None:
         """Hand over records; a parent that is gone ends the child."""
-        self._connection.send(records)
+        try:
+            self._connection.send(records)
+        except BrokenPipeError:
+            raise ParentGone from None
 
     def poll(self, *, wait: bool = False) -> Stop | None:
         """The parent's word, if there is one (with `wait`: when it comes)."""
         if not wait and not self._connection.poll():
             return None
-        said: Stop | None = self._connection.recv()
+        try:
+            said: Stop | None = self._connection.recv()
+        except EOFError:
+            raise ParentGone from None
         return said
 
 
@@ -51,7 +62,9 @@ def rehearse(plan: RunPlan, channel: Channel) -> None:
     torch.set_num_threads(plan.cpu_threads)
     device = resolve(plan.device)
     if device.type == "cuda":
+        torch.cuda.set_device(device)  # events and streams, and whatever a task calls just "cuda"
         torch.cuda.reset_peak_memory_stats(device)
+    functorch_config.donated_buffer = False  # a compiled model must survive the probe's second backward
     importlib.import_module(plan.task.partition(":")[0])  # first, so that all it imports is seeded too
     seed_all(plan.seed)
     Loop(plan, load_task(plan.task, plan.args), device, channel).run()
@@ -78,12 +91,12 @@ def child_main(plan: RunPlan, connection: Connection, output: str, environment: 
     channel = PipeChannel(connection)
     try:
         rehearse(plan, channel)
-    except (BrokenPipeError, EOFError):  # the parent is gone, and nobody is left to tell
+    except ParentGone:
         return
     except (Exception, SystemExit) as error:
         crash = crash_of(error, plan.root)
         print(crash.traceback, file=sys.stderr)
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(ParentGone):
             channel.send([crash])
 
 

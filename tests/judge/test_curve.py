@@ -323,7 +323,7 @@ def test_evidence_counts_steps_where_every_fiftieth_is_logged() -> None:
         judge.add(point * 50, loss, lr=1e-3)
     found = judge.finish()
     assert found.verdict == "promote"
-    assert found.data["evidence_steps"] == 199 * 50
+    assert found.data["evidence_steps"] == 199 * 50 + 1
     assert "one point for every 50 steps" in found.notes
 
 
@@ -338,7 +338,7 @@ def test_a_learning_rate_logged_now_and_then_holds_until_the_next() -> None:
     judge = CurveJudge(planned_points=POINTS)
     for step, loss in enumerate(decay()):
         judge.add(step, loss, lr=1e-3 if step % 100 == 0 else None)
-    assert judge.finish().data["evidence_steps"] == 999
+    assert judge.finish().data["evidence_steps"] == 1000
 
 
 def test_gaps_and_steps_that_go_backwards_are_noted() -> None:

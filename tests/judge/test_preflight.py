@@ -9,6 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pytest_smoke import schedules
+from pytest_smoke.judge.curve import CurveJudge
 from pytest_smoke.judge.preflight import batch_geometry, evidence_needed, evidence_steps, preflight, rehearsal, schedule
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Mode, Recipe
@@ -160,6 +162,16 @@ def test_a_smoke_as_long_as_the_full_run_warns() -> None:
     """It saves nothing; most likely one of the two lengths is a slip."""
     found = schedule(case(full={"max_steps": 2500}))
     assert (found.status, found.reason) == ("warn", "no-shorter")
+
+
+def test_preflight_and_judge_count_the_same_steps() -> None:
+    """Without a warm-up the very first step is evidence."""
+    judge = CurveJudge(planned_points=2500, evidence_needed=2500, peak_lr=5e-4)
+    tail = case(mode="long-tail", full={"warmup_steps": 0}, max_steps=10_000, run_steps=2500)
+    assert evidence_steps(tail) == 2500
+    for step in range(2500):
+        judge.add(step, 1 + 3 / (1 + step), lr=5e-4 * schedules.long_tail(0, 10_000)(step))
+    assert judge.finish().verdict == "promote"
 
 
 def test_half_the_window_is_needed_in_constant_mode() -> None:

@@ -151,6 +151,19 @@ def test_pdb_stops_in_the_users_own_frame(project: Project) -> None:
         shell.close(force=True)
 
 
+def test_a_thread_that_never_ends_does_not_undo_a_run_that_did(project: Project) -> None:
+    """A prefetcher keeps the process alive; every step ran, and the verdict stands."""
+    project.recipe(base=RECIPE.replace("tasks:Teacher", "lingers:Lingers"))
+    (project.path / "lingers.py").write_text(
+        "import threading, time, tasks\n"
+        "class Lingers(tasks.Teacher):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        threading.Thread(target=time.sleep, args=(600,)).start()\n"
+    )
+    project.run("--smoke").assert_outcomes(passed=1)
+
+
 def test_no_early_stop_runs_a_doomed_smoke_to_its_end(project: Project) -> None:
     """The verdict is the same, at the same step, with the whole curve."""
     project.recipe(extra="args: {momentum: 0.99}\n", base=RECIPE.replace("3.0e-3", "5.0"))

@@ -106,7 +106,7 @@ def test_last_failed_exitfirst_and_durations_work_as_ever(project: Project) -> N
     project.run("--smoke", "--lf", "--collect-only", "-q").stdout.fnmatch_lines(["b_bad.smoke.yaml::constant"])
 
 
-@pytest.mark.parametrize("without", ["cacheprovider", "xdist", "terminal", "capture", "junitxml"])
+@pytest.mark.parametrize("without", ["cacheprovider", "xdist", "terminal", "capture", "junitxml", "debugging"])
 def test_it_works_without_other_plugins(project: Project, without: str) -> None:
     """None of pytest's own optional plugins is needed."""
     project.recipe()

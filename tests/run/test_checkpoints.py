@@ -46,6 +46,19 @@ def test_restoring_loads_the_newest_kept_state_at_or_before_a_step(every: int, c
     assert model.seen.item() == step
 
 
+def test_a_buffer_that_is_replaced_as_it_trains_is_kept_and_put_back() -> None:
+    """By its name; another tensor holds it by then."""
+    model = Counter()
+    checkpoints = Checkpoints(model)
+    for step in range(3):
+        model.at(step)
+        model.seen = model.seen * 1.0
+        checkpoints.save(step)
+    model.seen = torch.tensor(float("nan"))
+    assert checkpoints.restore(1) == 1
+    assert model.seen.item() == 1
+
+
 @given(count=st.integers(SLOTS, 200))
 def test_an_alarm_that_comes_late_still_finds_a_checkpoint_of_the_right_age(count: int) -> None:
     """For any delay up to 8 checkpoints there is one less than four times as old, and the first is never dropped."""

@@ -37,6 +37,23 @@ def test_quiet_puts_back_modes_and_every_random_generator() -> None:
     assert (model[0].training, model[1].training) == (False, True)
 
 
+def test_quiet_goes_through_train_of_modules_that_work_there() -> None:
+    """Merged LoRA weights are unmerged in `train()`, not by a flag."""
+
+    class Merging(nn.Module):
+        merged = False
+
+        def train(self, mode: bool = True) -> Merging:
+            self.merged = not mode
+            return super().train(mode)
+
+    model = nn.Sequential(Merging())
+    model.train()
+    with quiet(model, torch.device("cpu")):
+        assert model[0].merged
+    assert not model[0].merged
+
+
 def test_batches_of_any_nesting_move_to_the_device() -> None:
     """Mappings, lists, tuples and named tuples keep their shape, and what is no tensor stays."""
     batch: Any = {"a": torch.ones(2), "b": [torch.ones(1), "text"], "c": Sample(torch.ones(1), (torch.ones(1), 3))}

@@ -121,6 +121,14 @@ def test_a_task_may_start_data_loader_workers(teacher: Planner, tmp_path: Path) 
     assert isinstance(records[-1], Ended), records[-1]
 
 
+def test_an_end_of_file_of_the_users_own_is_an_exception_like_any(teacher: Planner, tmp_path: Path) -> None:
+    """And not taken for a parent that is gone."""
+    (tmp_path / "cut.py").write_text("import pickle\ndef Task(**args):\n    pickle.loads(b'')\n")
+    records = heard(_at(teacher(), tmp_path, task="cut:Task"))
+    assert isinstance(records[-1], Crashed)
+    assert records[-1].text == "EOFError: Ran out of input"
+
+
 def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     """Not even one that hangs in the user's code, where it would never notice a closed pipe."""
     (tmp_path / "hangs.py").write_text(

@@ -119,6 +119,14 @@ def test_metrics_that_are_no_numbers_are_shown(plan: Planner, pair: Any, value: 
         run(plan(run_steps=2, max_steps=2), pair)
 
 
+@pytest.mark.parametrize("name", ["loss", "grad_norm", "first"])
+def test_a_metric_may_not_go_by_the_name_of_another_series(plan: Planner, pair: Any, name: str) -> None:
+    """A criterion would silently judge the wrong one."""
+    pair.evaluate = lambda model: {name: 9.0}
+    with pytest.raises(TaskError, match=f"returned {name}: criteria know another series by that name"):
+        run(plan(run_steps=2, max_steps=2), pair)
+
+
 def test_batches_that_end_are_a_fault_of_the_task(plan: Planner, pair: Any) -> None:
     """And the steps before it are reported."""
     real = pair.batches

@@ -10,7 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from pytest_smoke.run.gradients import reading
 from pytest_smoke.run.plan import RunPlan
 from pytest_smoke.run.step import Stepper
 from pytest_smoke.run.task import TaskError
@@ -93,8 +95,6 @@ def test_a_probed_step_trains_like_an_ordinary_one_in_half_precision(plan: Plann
 
 def test_the_norms_of_a_probe_are_those_of_separate_backwards(plan: Planner, pair: Any) -> None:
     """Raw norms and the cosine agree with two plain `backward` calls, free of weights and of the loss scale."""
-    from pytest_smoke.run.gradients import reading
-
     batch = torch.randn(8, 3, dtype=torch.float64)
     stepper = Stepper(plan(), pair, CPU)
     stepper.learn_terms(batch)
@@ -279,6 +279,91 @@ def test_a_task_that_cannot_be_used_is_told_why(
     with pytest.raises(TaskError) as caught:
         trained(plan(), pair, [[batch]])
     assert all(fragment in str(caught.value) for fragment in fragments), str(caught.value)
+
+
+class Shapes(Pair):
+    """One term, or two, over models whose gradients are awkward to take."""
+
+    def __init__(self, build: Callable[[], nn.Module], forward: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.build, self.forward = build, forward
+
+    def model(self) -> nn.Module:
+        torch.manual_seed(0)
+        return self.build().double()
+
+    def losses(self, model: Any, batch: Tensor) -> Any:
+        out = self.forward(model, batch)
+        return {"first": out.square().mean(), "second": (out - 1).abs().mean()}
+
+
+def shared_sum() -> Shapes:
+    """Two weights that are added before use: autograd hands both the same gradient tensor."""
+    build = lambda: nn.ParameterDict({"base": torch.randn(3, 3), "delta": torch.randn(3, 3)})  # noqa: E731  # one line
+    return Shapes(build, lambda model, x: x @ (model["base"] + model["delta"]))
+
+
+def reentrant() -> Shapes:
+    """A body under reentrant activation checkpointing, behind a trained layer."""
+    build = lambda: nn.ModuleDict({"first": nn.Linear(3, 4), "body": nn.Linear(4, 4)})  # noqa: E731  # one line
+
+    def forward(model: Any, x: Tensor) -> Tensor:
+        found: Tensor = checkpoint(model["body"], model["first"](x), use_reentrant=True)
+        return found
+
+    return Shapes(build, forward)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # torch, of a forward without gradients
+@pytest.mark.parametrize("make", [shared_sum, reentrant])
+def test_a_probed_step_trains_like_an_ordinary_one_whatever_the_graph(
+    plan: Planner, make: Callable[[], Shapes]
+) -> None:
+    """Over several micro-batches, and every parameter moves."""
+    task = make()
+    steps = [[torch.randn(4, 3, dtype=torch.float64) for _ in range(3)] for _ in range(3)]
+    ordinary, _ = trained(plan(), task, steps)
+    probed, _ = trained(plan(), task, steps, probe=True)
+    same(ordinary, probed)
+    assert all(not torch.equal(a, b) for a, b in zip(ordinary, task.model().parameters(), strict=True))
+
+
+def test_a_loud_term_of_little_weight_overflows_no_probe(plan: Planner) -> None:
+    """The probe scales what the step scales, the weighted term; the raw norm is still the term's own."""
+
+    class Loud(Pair):
+        def losses(self, model: Any, batch: Any) -> Any:
+            return {
+                "first": super().losses(model, batch)["first"],
+                "second": 1e4 * super().losses(model, batch)["second"],
+            }
+
+    found = []
+    for precision in ("fp32", "fp16"):
+        stepper = Stepper(plan(precision=precision, loss_weights={"second": 1e-5}), Loud(torch.float32), CPU)
+        batch = torch.randn(8, 3, generator=torch.Generator().manual_seed(5))
+        stepper.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, enabled=precision == "fp16")
+        stepper.learn_terms(batch)
+        _, gram = stepper.update([batch], 1.0, probe=True)
+        assert gram is not None
+        found.append(reading(0, stepper.terms, stepper.weights, gram.tolist()).raw["second"])
+    assert found[1] == pytest.approx(found[0], rel=0.05)
+
+
+def test_a_parameter_outside_the_optimizer_is_neither_measured_nor_piled_up(plan: Planner, pair: Any) -> None:
+    """Its gradient would grow from step to step, and a loss scaler would never unscale it."""
+    pair.optimizer = lambda model, learning_rate: torch.optim.SGD(model["shared"].parameters(), lr=learning_rate)
+    stepper = Stepper(plan(), pair, CPU)
+    batch = torch.randn(8, 3, dtype=torch.float64)
+    stepper.learn_terms(batch)
+    for _ in range(3):
+        row, _ = stepper.update([batch], 0.0)
+    norm = torch.cat([p.grad.flatten() for p in stepper.model["shared"].parameters()]).norm()
+    assert row[-1].item() == pytest.approx(float(norm), rel=1e-6)
+    model = pair.model()
+    losses = pair.losses(model, batch)
+    (losses["first"] + 0.5 * losses["second"]).backward()
+    torch.testing.assert_close(stepper.model["own"].weight.grad, model["own"].weight.grad)
 
 
 @pytest.mark.gpu
