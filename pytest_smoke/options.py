@@ -75,13 +75,12 @@ def check(config: pytest.Config) -> None:
     if getattr(option, "usepdb", False):  # absent under `-p no:debugging`
         option.smoke_isolation = "none"  # a debugger needs the frames in this process
     if option.smoke_report is not None:
-        option.smoke_report = config.invocation_params.dir / option.smoke_report  # a test may change the folder
+        typed = option.smoke_report
+        option.smoke_report = config.invocation_params.dir / typed  # a test may change the folder
         try:
             option.smoke_report.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise pytest.UsageError(
-                f"--smoke-report {option.smoke_report}: no folder can be made there: {error}"
-            ) from None
+            raise pytest.UsageError(f"--smoke-report {typed}: no folder can be made there: {error.strerror}") from None
     asked = [arg for arg in config.args if arg.partition("::")[0].endswith(RECIPE_GLOB.removeprefix("*"))]
     if asked and not option.smoke:
         raise pytest.UsageError(f"recipes are collected only with --smoke: pytest --smoke {' '.join(asked)}")
