@@ -58,8 +58,12 @@ class Stand:
     @property
     def complete(self) -> bool:
         """Whether the child ran every planned step."""
-        called_off = self._early_stop and self._alarm is not None  # it may have ended before it heard
-        return self.ended is not None and self.ended.steps == self._case.run_steps and not called_off
+        return self.ended is not None and self.ended.steps == self._case.run_steps and not self._called_off
+
+    @property
+    def _called_off(self) -> bool:
+        """Whether the run is doomed and to be stopped; the child may train on, or end, before it hears."""
+        return self._early_stop and self._alarm is not None
 
     @property
     def _terms(self) -> list[str]:
@@ -68,7 +72,7 @@ class Stand:
     def receive(self, records: list[Record]) -> None:
         """Take records in, in order."""
         for record in records:
-            late = self._early_stop and self._alarm is not None
+            late = self._called_off
             match record:
                 case Ended():
                     self.ended = record
@@ -92,7 +96,7 @@ class Stand:
 
     def word(self) -> tuple[Stop | None] | None:
         """What the child must be told now, once: `(Stop,)`, or `(None,)` after its last step; None for nothing."""
-        if self._answered or not ((self._alarm and self._early_stop) or self.ended):
+        if self._answered or not (self._called_off or self.ended):
             return None
         self._answered = True
         if self._alarm is None:

@@ -8,7 +8,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
@@ -81,33 +81,33 @@ class Child:
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()  # the group exists only once the child has settled
         self._process.join()
+        self._connection.close()
 
 
-@contextmanager
-def child_of(plan: RunPlan) -> Iterator[Child]:
+def child_of(plan: RunPlan) -> AbstractContextManager[Child]:
     """A child that runs `plan`; killed on the way out if it is still there."""
-    with tempfile.TemporaryDirectory(prefix="smoke-") as folder:
-        child = _start(_rehearse_in_child, plan, output=Path(folder) / "output")
-        try:
-            yield child
-        finally:
-            child.kill()
-            child._connection.close()
+    return _child(_rehearse_in_child, plan)
 
 
 @cache
 def accelerators() -> list[dict[str, Any]]:
     """What a child's torch can use; asked once a session. Raises Gone where it cannot say."""
-    with tempfile.TemporaryDirectory(prefix="smoke-") as folder:
-        child = _start(_describe_in_child, None, output=Path(folder) / "output")
+    with _child(_describe_in_child, None) as child:
         try:
             found: list[Any] = child.receive(None) or []
         except Gone as error:
             raise Gone(f"{error}\n{child.last_lines()}") from None
+    return found
+
+
+@contextmanager
+def _child(entry: Callable[..., None], plan: RunPlan | None) -> Iterator[Child]:
+    with tempfile.TemporaryDirectory(prefix="smoke-") as folder:
+        child = _start(entry, plan, output=Path(folder) / "output")
+        try:
+            yield child
         finally:
             child.kill()
-            child._connection.close()
-    return found
 
 
 @cache

@@ -25,10 +25,10 @@ RESERVED = ("loss", "lr", "grad_norm", "probe_loss")
 """Series of every smoke; a metric may not go by their names, nor by a loss term's."""
 CHUNK_SECONDS = 0.1
 """Records are read back and sent about this often: quick enough to stop a doomed run, rare enough to cost nothing."""
-AUTOPSY_SEED_OFFSET = 2_000_003
-"""Added to the seed for the batches of the probe on the last good checkpoint."""
 CHUNK_STEPS = 64
 """... and after this many steps at the latest."""
+AUTOPSY_SEED_OFFSET = 2_000_003
+"""Added to the seed for the batches of the probe on the last good checkpoint."""
 
 
 class Channel(Protocol):
