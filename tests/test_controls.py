@@ -20,6 +20,7 @@ EXPECTED = {
     "promotes": ("promote", "", []),
     "balanced": ("promote", "", []),
     "shift_declared": ("promote", "", []),
+    "harder_data": ("promote", "", ["no rise that the fixed probe batch shares", "the loss itself rose at step 4"]),
     "shifts": ("unstable", None, ["loss"]),
     "diverges": ("unstable", None, ["loss"]),
     "overflows_fp16": ("unstable", "non-finite", ["inf"]),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf, log
 
 from pytest_smoke.judge.divergence import Divergence
 from pytest_smoke.judge.evidence import Evidence
 from pytest_smoke.judge.spike import Spike
 from pytest_smoke.judge.trend import Bound, Rise
+from pytest_smoke.judge.witness import Denial
 
 CHANCE_CLASSES = (*range(2, 13), 20, 100, 256, 1000, 32000, 50257)
 """K for which a loss near ln K is worth a hint; between larger K the levels lie too close to tell apart."""
@@ -113,3 +115,14 @@ def promoted(points: int, first: float, low: float, bound: Bound) -> str:
     """What was seen, and what would have been."""
     text = f"no rise in {points} points: loss fell from {number(first)} to {number(low)}"
     return f"{text}; a lasting rise {smallest(bound)} would have been seen"
+
+
+def denied(points: int, denials: Sequence[Denial], bound: Bound) -> str:
+    """Promoted although the minibatch loss rose."""
+    first, more = denials[0], len(denials) - 1
+    others = f", and {more} more time{'s' * (more > 1)}" if more else ""
+    return (
+        f"no rise that the fixed probe batch shares in {points} points: the loss itself rose at step {first.step} "
+        f"(probe batch {number(first.before)} -> {number(first.after)}){others}, so the data got harder, not the model "
+        f"worse (are they shuffled?); a lasting rise {smallest(bound)} would have been seen"
+    )

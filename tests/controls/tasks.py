@@ -112,11 +112,12 @@ class Forgets(Teacher):
 class Shifts(Teacher):
     """Harder data from a chosen batch on: points so near the origin that their labels are less clear."""
 
-    def __init__(self, *, at_batch: int) -> None:
+    def __init__(self, *, at_batch: int, nearness: float = 0.2) -> None:
         super().__init__()
         self.at_batch = at_batch
+        self.nearness = nearness
 
     def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
         for number, batch in enumerate(super().batches(batch_size, seed=seed, rank=rank, world_size=world_size)):
-            nearness = 0.2 if number >= self.at_batch else 1.0
+            nearness = self.nearness if number >= self.at_batch else 1.0
             yield {**batch, "points": nearness * batch["points"]}
