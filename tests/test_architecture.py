@@ -17,6 +17,9 @@ MAY_IMPORT = {
     "recipe": set(),
     "judge": {"recipe", "schedules"},
     "run": {"recipe", "schedules"},
+    "sidecars": set(),
+    "spans": {"sidecars"},
+    "diagnose": {"sidecars"},
     "report": {"judge"},
     "conduct": {"recipe", "schedules", "judge", "run", "report"},
     "adapters": set(),
@@ -24,7 +27,7 @@ MAY_IMPORT = {
     "keys": set(),
     "collect": {"recipe", "judge", "run", "report", "conduct", "options", "keys"},
     "plugin": {"collect", "options", "keys"},
-    "cli": {"recipe", "judge", "adapters"},
+    "cli": {"recipe", "judge", "adapters", "sidecars"},
     "__main__": {"cli"},
     "__init__": set(),
 }
