@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS = ("judge", "schema", "init")
+COMMANDS = ("judge", "diagnose", "schema", "init")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
