@@ -1,1 +1,1 @@
-"""What rides alongside a smoke and needs no model: the mending of spans, the sorting of a tagger's errors. Pure."""
+"""Diagnostics that ride alongside a smoke: the data mix, error buckets, span boundaries; pure."""

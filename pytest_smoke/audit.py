@@ -1,0 +1,22 @@
+"""The audit of a data mix, for scripts: count a corpus, hold it or what was drawn from it against what was meant."""
+
+from __future__ import annotations
+
+from pytest_smoke.sidecars.audit import Audit, Fault, Mix, Source, audit
+from pytest_smoke.sidecars.audit_corpus import Corpus, count
+from pytest_smoke.sidecars.audit_draws import DrawnAudit, Draws, audit_draws
+from pytest_smoke.sidecars.audit_rows import CorpusError
+
+__all__ = [
+    "Audit",
+    "Corpus",
+    "CorpusError",
+    "DrawnAudit",
+    "Draws",
+    "Fault",
+    "Mix",
+    "Source",
+    "audit",
+    "audit_draws",
+    "count",
+]
