@@ -1,66 +1,56 @@
-"""The sampled data mix against what was intended, from a recipe's `mix:`."""
+"""The `mix` check: the data mix a recipe samples, and where it names its corpus the rows that lie there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 
 from pytest_smoke.judge.finding import Finding
 from pytest_smoke.recipe.model import Mix
+from pytest_smoke.sidecars.audit import audit
+from pytest_smoke.sidecars.audit_corpus import Corpus, count
+from pytest_smoke.sidecars.audit_rows import CorpusError
 
 
-def sampled_shares(mix: Mix) -> dict[str, float]:
-    """Share of each source in what is drawn: rows x weight over the sum of rows x weight.
+def corpus_of(mix: Mix) -> Corpus:
+    """The corpus that the mix names, counted, or the rows it states. Raises CorpusError where it cannot be counted."""
+    if mix.corpus is not None:
+        return count(Path(mix.corpus))
+    return Corpus(counts={name: source.rows or 0 for name, source in mix.sources.items()}, unit="rows")
 
-    Raises ValueError if all weights are 0.
-    """
-    mass = {name: source.rows * source.weight for name, source in mix.sources.items()}
-    total = sum(mass.values())
-    if not total:
-        raise ValueError("every source has weight 0: nothing can be drawn")
-    return {name: part / total for name, part in mass.items()}
+
+def stale_rows(mix: Mix, corpus: Corpus) -> list[str]:
+    """A sentence for each source whose stated rows are not those that were counted; the counted ones are used."""
+    if corpus.unit != "rows":
+        return []
+    return [
+        f"source {name!r} has {corpus.counts.get(name, 0)} rows, not the {source.rows} that the recipe states"
+        for name, source in mix.sources.items()
+        if source.rows is not None and source.rows != corpus.counts.get(name, 0)
+    ]
 
 
 def audit_mix(mix: Mix) -> Finding:
-    """The `mix` check: intended shares are met, no source dominates, and none leads the next by too much."""
+    """Intended shares are met, no source dominates, none leads the next by too much, and none is there unnamed."""
     try:
-        shares = sampled_shares(mix)
-    except ValueError as error:
-        return Finding(id="mix", status="fail", reason="empty", text=str(error))
-    faults = list(_faults(mix, shares))
-    table = ", ".join(f"{name} {100 * share:.1f} %" for name, share in _descending(shares))
-    if not faults:
-        return Finding(id="mix", status="pass", text=f"sampled mix: {table}", data={"shares": shares})
+        corpus = corpus_of(mix)
+    except CorpusError as error:
+        return Finding(id="mix", status="fail", reason="corpus", text=f"the corpus was not counted: {error}")
+    found = audit(corpus.counts, mix, unit=corpus.unit)
+    if not found.faults:
+        stale = stale_rows(mix, corpus)
+        return Finding(
+            id="mix",
+            status="warn" if stale else "pass",
+            reason="rows" if stale else "",
+            text="; ".join([f"sampled mix: {found.table}", *stale]),
+            data={"shares": found.shares},
+        )
     return Finding(
         id="mix",
         status="fail",
-        reason=faults[0][0],
-        text="; ".join(text for _, text in faults),
-        observed=shares,
-        hint=f"sampled mix: {table}; change the weights, or mix.dominant_share and mix.lead_ratio if it is meant",
-        data={"shares": shares},
+        reason=found.faults[0].reason,
+        text="; ".join(fault.text for fault in found.faults),
+        observed=found.shares,
+        hint=f"sampled mix: {found.table}; change the weights, or mix.dominant_share and mix.lead_ratio if it is meant",
+        data={"shares": found.shares},
     )
-
-
-def _faults(mix: Mix, shares: dict[str, float]) -> Iterator[tuple[str, str]]:
-    for name, source in mix.sources.items():
-        if source.share is not None and abs(shares[name] - source.share) > mix.tolerance:
-            yield (
-                "share",
-                f"source {name!r} is {100 * shares[name]:.1f} % of the sampled mix ({source.rows} rows x weight "
-                f"{source.weight:g}), not the intended {100 * source.share:.1f} %",
-            )
-    if len(shares) < 2:
-        return
-    (first, most), (second, next_most), *_ = _descending(shares)
-    if most > mix.dominant_share:
-        yield (
-            "dominant",
-            f"source {first!r} is {100 * most:.1f} % of the sampled mix, over {100 * mix.dominant_share:g} %",
-        )
-    if most > mix.lead_ratio * next_most:
-        lead = f"{most / next_most:.1f}x" if next_most else "all of it against none for"
-        yield "lead", f"source {first!r} leads the next, {second!r}, {lead}; at most {mix.lead_ratio:g}x is allowed"
-
-
-def _descending(shares: dict[str, float]) -> list[tuple[str, float]]:
-    return sorted(shares.items(), key=lambda item: -item[1])

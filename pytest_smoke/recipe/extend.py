@@ -12,6 +12,7 @@ from typing import Any
 
 from pytest_smoke.recipe.explain import Keys, Problem, dotted, shown
 from pytest_smoke.recipe.faults import Fault, RecipeError
+from pytest_smoke.recipe.mix import anchored
 from pytest_smoke.recipe.tree import REFUSED, Document, parse
 
 MAX_BYTES = 2**20
@@ -89,8 +90,8 @@ def read_sources(file: Path, root: Path) -> Sources:
         if len(documents) > MAX_EXTENDS:
             raise _extends_error(faults, document, f"more than {MAX_EXTENDS} recipes extend each other; at most that")
     data: dict[str, Any] = {}
-    for document in reversed(documents):
-        data = _merged(data, document.data)
+    for document, file in zip(reversed(documents), reversed(files), strict=True):
+        data = _merged(data, anchored(document.data, file.parent))
     data.pop("extends", None)
     return Sources(documents=tuple(documents), data=data, faults=tuple(faults))
 

@@ -13,6 +13,7 @@ from pytest_smoke.recipe.cells import cell_problems, with_cell
 from pytest_smoke.recipe.explain import Problem, problems
 from pytest_smoke.recipe.extend import Sources, path_from, read_sources
 from pytest_smoke.recipe.faults import Fault, RecipeError
+from pytest_smoke.recipe.mix import row_problems
 from pytest_smoke.recipe.model import Mode, Recipe
 from pytest_smoke.recipe.modes import modes_of
 from pytest_smoke.recipe.task_ref import task_fault
@@ -57,6 +58,7 @@ def _validated(sources: Sources, root: Path, parse_criterion: ParseCriterion | N
     except ValidationError as error:
         found = problems(error)
     found += cell_problems(sources.data)
+    found += row_problems(sources.data)
     task = sources.data.get("task")
     if isinstance(task, str) and not any(problem.keys == ("task",) for problem in found):
         wrong = task_fault(task, root)

@@ -183,8 +183,8 @@ class Checks(Frozen):
 class Source(Frozen):
     """One source of the data mix."""
 
-    rows: Count
-    """Rows the source has."""
+    rows: Count | None = None
+    """Rows the source has; left out where the mix names its `corpus`, whose rows are counted."""
     weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     """How often one of its rows is drawn, relative to the other sources' rows."""
     share: Share | None = None
@@ -196,6 +196,8 @@ class Mix(Frozen):
 
     sources: Annotated[dict[str, Source], Field(min_length=1)]
     """The sources by name."""
+    corpus: Annotated[str, Field(min_length=1)] | None = None
+    """Folder, data file or manifest whose rows are counted before a run, from the recipe's own folder."""
     dominant_share: Share = 0.4
     """A source with a larger sampled share than this dominates the mix."""
     lead_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pytest_smoke.judge.mix import audit_mix, sampled_shares
+from pytest_smoke.judge.mix import audit_mix
 from pytest_smoke.recipe.model import Mix
 
 
@@ -40,11 +39,25 @@ def test_dominance_and_lead(rows: tuple[int, ...], reason: str) -> None:
     assert (found.status, found.reason) == ("fail" if reason else "pass", reason)
 
 
-@given(st.dictionaries(st.text(min_size=1), st.tuples(st.integers(1, 10**9), st.floats(0.01, 100)), min_size=1))
-def test_shares_are_rows_times_weight_and_sum_to_one(sources: dict[str, tuple[int, float]]) -> None:
-    """Whatever the names."""
-    shares = sampled_shares(mix({name: {"rows": rows, "weight": weight} for name, (rows, weight) in sources.items()}))
-    total = sum(rows * weight for rows, weight in sources.values())
-    assert sum(shares.values()) == pytest.approx(1)
-    for name, (rows, weight) in sources.items():
-        assert shares[name] == pytest.approx(rows * weight / total)
+def test_the_rows_of_a_corpus_are_counted(tmp_path: Path) -> None:
+    """And what the recipe states of them, where it does, is told apart."""
+    for name, rows in {"nad": 35, "osm": 33, "gn": 32}.items():
+        (tmp_path / f"{name}-00000-of-00001.jsonl").write_text("{}\n" * rows)
+    sources: dict[str, dict[str, Any]] = {"nad": {"share": 0.35}, "osm": {}, "gn": {"rows": 32}}
+    found = audit_mix(mix(sources, corpus=str(tmp_path)))
+    assert (found.status, found.data["shares"]) == ("pass", {"nad": 0.35, "osm": 0.33, "gn": 0.32})
+    sources["gn"] = {"rows": 40}
+    found = audit_mix(mix(sources, corpus=str(tmp_path)))
+    assert (found.status, found.reason) == ("warn", "rows")
+    assert "source 'gn' has 32 rows, not the 40 that the recipe states" in found.text
+    (tmp_path / "wiki.csv").write_text("text\nhello\n")
+    found = audit_mix(mix(sources, corpus=str(tmp_path)))
+    assert (found.status, found.reason) == ("fail", "unnamed")
+    assert "source 'wiki' has 1 rows, but the mix does not name it (named: nad, osm, gn)" in found.text
+
+
+def test_a_corpus_that_cannot_be_counted_fails_the_check(tmp_path: Path) -> None:
+    """It is no crash of the session."""
+    found = audit_mix(mix({"nad": {}}, corpus=str(tmp_path / "absent")))
+    assert (found.status, found.reason) == ("fail", "corpus")
+    assert f"{tmp_path}/absent: there is no such file or folder" in found.text

@@ -62,8 +62,7 @@ def test_keys_are_required_only_where_nothing_is_extended() -> None:
     assert then["required"] == ["task", "full", "smoke"]
     assert then["properties"]["full"] == {"required": ["batch_size", "learning_rate", "max_steps"]}
     assert then["properties"]["smoke"] == {"required": ["max_steps"]}
-    assert then["properties"]["mix"]["required"] == ["sources"]
-    assert then["properties"]["mix"]["properties"]["sources"]["additionalProperties"] == {"required": ["rows"]}
+    assert then["properties"]["mix"] == {"required": ["sources"]}  # rows may be counted from the corpus
     schema.pop("if")
     assert not [node for node in nodes(schema) if isinstance(node.get("required"), list)]
 
