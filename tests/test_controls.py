@@ -21,6 +21,8 @@ EXPECTED = {
     "balanced": ("promote", "", []),
     "shift_declared": ("promote", "", []),
     "harder_data": ("promote", "", ["no rise that the fixed probe batch shares", "the loss itself rose at step 4"]),
+    "drawn_mix": ("promote", "", []),
+    "drawn_in_turns": ("promote", "", []),
     "shifts": ("unstable", None, ["loss"]),
     "diverges": ("unstable", None, ["loss"]),
     "overflows_fp16": ("unstable", "non-finite", ["inf"]),
@@ -30,6 +32,11 @@ EXPECTED = {
     "cosine": ("invalid", "masked", ["'cosine'", "31 % of the peak"]),
     "long_warmup": ("invalid", "evidence", ["320 of 800 steps", "needs 400"]),
     "skewed_mix": ("invalid", "dominant", ["'nad' is 54.7 %"]),
+    "unweighted_sampler": (
+        "invalid",
+        "drawn",
+        ["'nad' is 5", "not the expected 35.0 %", "more than the tolerance of 2 %"],
+    ),
     "too_short": ("inconclusive", "too-short", ["30"]),
     "raises": (
         "error",
@@ -60,6 +67,10 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     return {Path(outcome["recipe"]).name.removesuffix(".control.yaml"): outcome for outcome in found}
 
 
+def finding_of(outcome: dict[str, Any], id: str) -> dict[str, Any]:
+    return next(finding for finding in outcome["findings"] if finding["id"] == id)
+
+
 def test_no_control_is_without_an_expectation(outcomes: dict[str, Any]) -> None:
     """A new control needs a row here."""
     assert outcomes.keys() == EXPECTED.keys()
@@ -81,9 +92,21 @@ def test_a_doomed_run_is_stopped_and_its_steps_are_saved(outcomes: dict[str, Any
     assert outcomes["diverges"]["facts"]["steps"] < outcomes["diverges"]["facts"]["planned_steps"] / 2
 
 
+def test_a_sampler_that_ignores_the_weights_stops_the_run(outcomes: dict[str, Any]) -> None:
+    """What is left would rehearse another mix; and where the mix is drawn, the finding says so."""
+    facts = outcomes["unweighted_sampler"]["facts"]
+    assert facts["steps"] < facts["planned_steps"] / 2
+    statuses = {name: finding_of(outcomes[name], "mix-drawn") for name in ("drawn_mix", "drawn_in_turns")}
+    assert {name: finding["status"] for name, finding in statuses.items()} == {
+        "drawn_mix": "pass",
+        "drawn_in_turns": "warn",
+    }
+    assert "could hide" in statuses["drawn_in_turns"]["text"]
+
+
 def test_an_instability_is_looked_at_on_the_last_good_checkpoint(outcomes: dict[str, Any]) -> None:
     """The hint names the checkpoint's step and the terms' norms."""
-    finite = next(f for f in outcomes["overflows_fp16"]["findings"] if f["id"] == "finite")
+    finite = finding_of(outcomes["overflows_fp16"], "finite")
     assert finite["hint"].startswith("on the last good checkpoint (step ")
     assert "ce " in finite["hint"]
     assert "size " in finite["hint"]

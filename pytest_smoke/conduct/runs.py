@@ -101,7 +101,9 @@ def _ran(stand: Stand) -> Ran:
     if stand.crashed is not None:
         crashed = stand.crashed
         return Ran(finding=_broke(stand, crashed.reason, crashed.text, crashed.place), output=crashed.traceback)
-    text = f"{stand.steps} steps ran" if stand.complete else f"stopped after {stand.steps} steps: the loss had decided"
+    text = f"{stand.steps} steps ran"
+    if not stand.complete:
+        text = f"stopped after {stand.steps} steps: {stand.decided_by} had decided"
     return Ran(finding=Finding(id="run", status="pass", text=text))
 
 

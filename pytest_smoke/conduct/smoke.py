@@ -58,7 +58,8 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
     if conditions.preflight_only or any(finding.status == "fail" for finding in findings):
         return Conducted(outcome=_outcome(case, id, findings, figures))
 
-    stand = Stand(case, early_stop=conditions.early_stop)
+    shares = next((finding.data["shares"] for finding in findings if finding.id == "mix"), None)
+    stand = Stand(case, early_stop=conditions.early_stop, mix_shares=shares)
     plan = RunPlan.of(case, root=conditions.root, device=conditions.device)
     if conditions.isolation == "none":
         ran = run_here(plan, stand, watch)
@@ -70,7 +71,9 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
     figures["seconds"] = round(time.perf_counter() - began, 3)
     if conditions.trace_folder is not None and stand.steps:
         write_whole(conditions.trace_folder / f"{_file_name(id)}.csv", stand.trace.to_csv())
-    outcome = _outcome(case, id, [*findings, ran.finding, *loss, *rest], figures, stand=stand, output=ran.output)
+    outcome = _outcome(
+        case, id, [*findings, ran.finding, *stand.judge_drawn(), *loss, *rest], figures, stand=stand, output=ran.output
+    )
     return Conducted(outcome=outcome, error=ran.error)
 
 

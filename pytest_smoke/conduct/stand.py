@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pytest_smoke.conduct.trace import Trace
 from pytest_smoke.judge.criteria import parse
 from pytest_smoke.judge.curve import CurveJudge, Judgement
+from pytest_smoke.judge.drawn import mix_drawn
 from pytest_smoke.judge.finding import Finding
 from pytest_smoke.judge.preflight import evidence_needed
 from pytest_smoke.judge.ratio import autopsy, grad_ratio
@@ -15,6 +16,7 @@ from pytest_smoke.judge.updates import updates
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.run.records import (
     Crashed,
+    Drawn,
     Ended,
     Gradients,
     Metrics,
@@ -31,13 +33,15 @@ from pytest_smoke.run.records import (
 class Stand:
     """Judges one smoke as its records arrive."""
 
-    def __init__(self, case: Case, *, early_stop: bool) -> None:
+    def __init__(self, case: Case, *, early_stop: bool, mix_shares: Mapping[str, float] | None = None) -> None:
         self.trace = Trace()
         self.started: Started | None = None
         self.ended: Ended | None = None
         self.crashed: Crashed | None = None
         self._case = case
         self._early_stop = early_stop
+        self._mix_shares = mix_shares
+        self._drawn: Finding | None = None
         self._updates: Updates | None = None
         self._alarm: Judgement | None = None
         self._answered = False
@@ -63,7 +67,14 @@ class Stand:
     @property
     def _called_off(self) -> bool:
         """Whether the run is doomed and to be stopped; the child may train on, or end, before it hears."""
-        return self._early_stop and self._alarm is not None
+        return self._early_stop and bool(self.decided_by)
+
+    @property
+    def decided_by(self) -> str:
+        """What has doomed the run; empty while nothing has."""
+        if self._alarm is not None:
+            return "the loss"
+        return "the drawn mix" if self._drawn is not None and self._drawn.status == "fail" else ""
 
     @property
     def _terms(self) -> list[str]:
@@ -93,6 +104,9 @@ class Stand:
                     self.started = record
                 case Updates():
                     self._updates = record
+                case Drawn():
+                    mix = self._case.recipe.mix
+                    self._drawn = mix_drawn(record, self._mix_shares, mix, step=record.step)
 
     def word(self) -> tuple[Stop | None] | None:
         """What the child must be told now, once: `(Stop,)`, or `(None,)` after its last step; None for nothing."""
@@ -100,13 +114,17 @@ class Stand:
             return None
         self._answered = True
         if self._alarm is None:
-            return (None,)
+            return (Stop(last_good_step=None) if self._called_off else None,)
         return (Stop(last_good_step=int(self._alarm.data.get("last_good_step") or 0)),)
 
     def judge_loss(self) -> tuple[list[Finding], float | None]:
         """The findings `finite` and `loss-trend`, and the smallest lasting rise they would have seen."""
         judgement = self._judge.finish(cut=not self.complete)
         return list(self._loss_findings(judgement)), judgement.data.get("smallest_rise_loss")
+
+    def judge_drawn(self) -> list[Finding]:
+        """The finding `mix-drawn`, where the task says which sources its samples are from."""
+        return [self._drawn] if self._drawn is not None else []
 
     def judge_rest(self, *, from_step: int) -> list[Finding]:
         """The checks that speak of a whole run. `from_step`: first step whose gradients count as evidence."""

@@ -10,8 +10,8 @@ from pytest_smoke.judge.finding import Finding
 
 Word = Literal["promote", "unstable", "hold", "invalid", "inconclusive", "error"]
 
-PREFLIGHT = ("batch-geometry", "schedule", "rehearsal", "mix")
-"""Checks of the rehearsal's fairness."""
+PREFLIGHT = ("batch-geometry", "schedule", "rehearsal", "mix", "mix-drawn")
+"""Checks of the rehearsal's fairness; the last needs the run's first steps."""
 STABILITY = ("finite", "loss-trend")
 """Checks of the loss."""
 RUN = "run"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ import torch
 from pytest_smoke import schedules
 from pytest_smoke.run.checkpoints import Checkpoints
 from pytest_smoke.run.device import device_name, quiet, seed_all, to_device
+from pytest_smoke.run.draw import Tally, one_step, sampled
 from pytest_smoke.run.gradients import reading
 from pytest_smoke.run.plan import RunPlan
 from pytest_smoke.run.readback import Readback
@@ -48,7 +48,8 @@ class Loop:
         self._plan, self._task, self._device, self._channel = plan, task, device, channel
         self._stepper = Stepper(plan, task, device)
         self._schedule = schedules.named(plan.lr_schedule, plan.warmup_steps, plan.max_steps)
-        self._ranks = self._sampled(plan.seed)
+        self._ranks = sampled(task, plan, plan.seed)
+        self._tally = Tally(task, plan)
         self._probe_batches = to_device(probe_batches_of(task, plan.batch_size, seed=plan.seed), device)
         self._readback = Readback(device)
         self._checkpoints = Checkpoints(self._stepper.model)
@@ -92,17 +93,12 @@ class Loop:
             self._readback.put(lambda values: ParameterNorm(step, values[0]), norm)
         if gram is not None:
             self._readback.put(partial(reading, step, terms, stepper.weights), gram)
-
-    def _sampled(self, seed: int) -> list[Iterator[Any]]:
-        size, ranks = self._plan.batch_size, self._plan.world_size
-        return [iter(self._task.batches(size, seed=seed, rank=rank, world_size=ranks)) for rank in range(ranks)]
+        drawn = self._tally.add(step, batches)
+        if drawn is not None:  # nothing to read back, but its place is behind the steps it speaks of
+            self._readback.put(lambda _: drawn, torch.empty(0, device=self._device))
 
     def _draw(self) -> list[Any]:
-        """One step's micro-batches: the ranks take turns, as data-parallel ranks would side by side."""
-        try:
-            return [next(rank) for _ in range(self._plan.micro_batches) for rank in self._ranks]
-        except StopIteration:
-            raise TaskError("batches() ended: it must return an iterator without end") from None
+        return one_step(self._ranks, self._plan.micro_batches)
 
     def _look(self, step: int) -> None:
         """What is seen before `step`: a checkpoint and the probe batch, now and then the task's own metrics."""
@@ -158,11 +154,11 @@ class Loop:
     def _autopsy(self, stop: Stop) -> None:
         """Differentiate the terms on the newest checkpoint that precedes the trouble."""
         terms = self._stepper.terms
-        if len(terms) < 2:
+        if len(terms) < 2 or stop.last_good_step is None:
             return
         step = self._checkpoints.restore(stop.last_good_step)
         seed_all(self._plan.seed)  # how far the run got before it heard must not show in what is found
-        self._ranks = self._sampled(self._plan.seed + AUTOPSY_SEED_OFFSET)
+        self._ranks = sampled(self._task, self._plan, self._plan.seed + AUTOPSY_SEED_OFFSET)
         gradients, _ = self._stepper.differentiate(self._draw())
         self._readback.put(
             partial(reading, step, terms, self._stepper.weights, autopsy=True), self._stepper.gram(gradients)

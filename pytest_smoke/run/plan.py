@@ -7,7 +7,10 @@ from typing import Any, Self
 
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Precision
+from pytest_smoke.sidecars.audit import Mix
 
+MIX_TOLERANCE = Mix(sources={}).tolerance
+"""That of a mix which no recipe describes."""
 PROBES = 40
 """Times the fixed probe batch is scored, and a checkpoint taken, in one smoke."""
 RATIO_PROBES = 20
@@ -60,6 +63,8 @@ class RunPlan:
     """Intra-op threads."""
     evaluate_every_steps: int | None
     """Steps between evaluations; None: only after the last step."""
+    mix_tolerance: float = MIX_TOLERANCE
+    """Largest difference of a source's drawn share from the expected one; how many steps are counted rests on it."""
 
     @classmethod
     def of(cls, case: Case, *, root: str, device: str) -> Self:
@@ -84,6 +89,7 @@ class RunPlan:
             device=device,
             cpu_threads=smoke.cpu_threads,
             evaluate_every_steps=smoke.evaluate_every_steps,
+            mix_tolerance=case.recipe.mix.tolerance if case.recipe.mix else MIX_TOLERANCE,
         )
 
     @property

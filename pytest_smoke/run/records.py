@@ -69,6 +69,18 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """What the sampler drew from the first step to step `step`, as the task's `sources` says."""
+
+    step: int
+    samples: int
+    counts: dict[str, int]
+    """Samples by source."""
+    design_effect: float
+    """Variance of a source's share over that of as many independent samples."""
+
+
+@dataclass(frozen=True, slots=True)
 class Updates:
     """Parameters that require a gradient and are bit for bit what they were before the first step."""
 
@@ -102,11 +114,12 @@ class Crashed:
     traceback: str
 
 
-Record = Started | Step | ProbeLoss | ParameterNorm | Gradients | Metrics | Updates | Ended | Crashed
+Record = Started | Step | ProbeLoss | ParameterNorm | Gradients | Metrics | Drawn | Updates | Ended | Crashed
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
     """Parent to child: the run is doomed; differentiate the terms on the newest checkpoint at or before a step."""
 
-    last_good_step: int
+    last_good_step: int | None
+    """None: nothing is wrong with the gradients, so there is nothing to differentiate."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from itertools import islice
+from operator import index
 from typing import Any, Protocol
 
 import torch
@@ -19,7 +21,7 @@ PROBE_SEED_OFFSET = 1_000_003
 
 
 REQUIRED = ("model", "batches", "losses")
-OPTIONAL = ("loss_weights", "optimizer", "counts", "evaluate", "probe_batch")
+OPTIONAL = ("loss_weights", "optimizer", "counts", "evaluate", "probe_batch", "sources")
 """Names of a task that are looked for and need not be there."""
 
 
@@ -48,6 +50,10 @@ class Task(Protocol):
     `probe_batch() -> Batch`
         The fixed batch scored about 40 times a smoke; default micro-batches of 64
         samples or more in all, drawn apart from the training order.
+    `sources(batch) -> Mapping[str, int] | Sequence[str]`
+        How many samples of each source a micro-batch holds, or each sample's source, in Python values: what was drawn
+        is then held against the recipe's `mix`. Called before the batch is moved to the device, in the first steps
+        only; default: what was drawn is not known.
     """
 
     def model(self) -> nn.Module:
@@ -93,7 +99,10 @@ def load_task(reference: str, args: Mapping[str, Any]) -> Task:
         raise TaskError(f"{reference} is no task: it has no method {', '.join(missing)}")
     for name in (name for name in dir(task) if not name.startswith("_") and name not in (*REQUIRED, *OPTIONAL)):
         near = get_close_matches(name, [known for known in OPTIONAL if not hasattr(task, known)], n=1, cutoff=0.8)
-        if near:  # a misspelt optimizer() would leave another recipe to be judged
+        # A file name in `self.source` is no misspelt sources().
+        if near and callable(getattr(task, name)) == (
+            near[0] != "loss_weights"
+        ):  # a misspelt optimizer() would leave another recipe to be judged
             raise TaskError(f"{reference} has {name!r}, which nothing calls; did you mean {near[0]!r}?")
     return task  # type: ignore[no-any-return]  # checked above as far as a protocol can be at run time
 
@@ -131,6 +140,24 @@ def counts_of(task: Task, batch: Any, terms: tuple[str, ...]) -> list[float]:
     if any(not 0 <= items < float("inf") for items in found):
         raise TaskError(f"counts(batch) returned {given!r}: every count must be finite and not negative")
     return found
+
+
+def sources_of(task: Task, batch: Any) -> dict[str, int]:
+    """Samples by source in a micro-batch. Raises TaskError where `sources` names none, or says it in another way."""
+    given = task.sources(batch)  # type: ignore[attr-defined]  # optional, and only called where it is there
+    try:
+        if isinstance(given, Mapping):
+            found = {source: index(count) for source, count in given.items()}
+        else:
+            found = dict(Counter(() if isinstance(given, str) else given))
+        if all(isinstance(source, str) for source in found) and sum(found.values()) > 0 <= min(found.values()):
+            return found
+    except TypeError:
+        pass
+    raise TaskError(
+        f"sources(batch) returned {given!r:.200}: it must map the sources' names to numbers of samples, or list the "
+        "source of each sample, and name one sample or more"
+    )
 
 
 def probe_batches_of(task: Task, batch_size: int, *, seed: int) -> list[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import importlib
 import os
 import signal
 import sys
@@ -17,11 +16,12 @@ from pathlib import Path
 import torch
 import torch._functorch.config as functorch_config
 
-from pytest_smoke.run.device import accelerators, resolve, seed_all
+from pytest_smoke.run.device import accelerators, resolve
+from pytest_smoke.run.draw import seeded_task
 from pytest_smoke.run.loop import Channel, Loop
 from pytest_smoke.run.plan import RunPlan
 from pytest_smoke.run.records import Crashed, Record, Stop
-from pytest_smoke.run.task import DeviceError, TaskError, load_task
+from pytest_smoke.run.task import DeviceError, TaskError
 
 TRACEBACK_LINES = 30
 """Newest lines of a traceback that are kept."""
@@ -57,17 +57,13 @@ class PipeChannel:
 
 def rehearse(plan: RunPlan, channel: Channel) -> None:
     """Run `plan` in this process. Raises whatever the task raises, and TaskError."""
-    if plan.root not in sys.path:
-        sys.path.insert(0, plan.root)
     torch.set_num_threads(plan.cpu_threads)
     device = resolve(plan.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # events and streams, and whatever a task calls just "cuda"
         torch.cuda.reset_peak_memory_stats(device)
     functorch_config.donated_buffer = False  # a compiled model must survive the probe's second backward
-    importlib.import_module(plan.task.partition(":")[0])  # first, so that all it imports is seeded too
-    seed_all(plan.seed)
-    Loop(plan, load_task(plan.task, plan.args), device, channel).run()
+    Loop(plan, seeded_task(plan), device, channel).run()
 
 
 def crash_of(error: BaseException, root: str) -> Crashed:

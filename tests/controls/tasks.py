@@ -121,3 +121,23 @@ class Shifts(Teacher):
         for number, batch in enumerate(super().batches(batch_size, seed=seed, rank=rank, world_size=world_size)):
             nearness = self.nearness if number >= self.at_batch else 1.0
             yield {**batch, "points": nearness * batch["points"]}
+
+
+class FromSources(Teacher):
+    """Samples of three sources, drawn by these weights, whatever the recipe's mix says."""
+
+    def __init__(self, *, weights: Mapping[str, float], whole_batches: bool = False) -> None:
+        super().__init__()
+        self.names, self.weights = list(weights), torch.tensor([float(weight) for weight in weights.values()])
+        self.whole_batches = whole_batches
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        generator = torch.Generator().manual_seed(2000 * seed + rank)
+        for batch in super().batches(batch_size, seed=seed, rank=rank, world_size=world_size):
+            picks = torch.multinomial(
+                self.weights, 1 if self.whole_batches else batch_size, replacement=True, generator=generator
+            )
+            yield {**batch, "source": picks.expand(batch_size)}
+
+    def sources(self, batch: Any) -> list[str]:
+        return [self.names[pick] for pick in batch["source"].tolist()]

@@ -12,7 +12,7 @@ import torch
 from pytest_smoke import schedules
 from pytest_smoke.run.loop import Loop
 from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import Ended, Gradients, Metrics, ProbeLoss, Record, Started, Step, Stop, Updates
+from pytest_smoke.run.records import Drawn, Ended, Gradients, Metrics, ProbeLoss, Record, Started, Step, Stop, Updates
 from pytest_smoke.run.task import TaskError
 
 Planner = Callable[..., RunPlan]
@@ -21,7 +21,7 @@ Planner = Callable[..., RunPlan]
 class Line:
     """A channel that remembers, and says Stop once a chosen step has come in."""
 
-    def __init__(self, stop_after: int | None = None, last_good_step: int = 0) -> None:
+    def __init__(self, stop_after: int | None = None, last_good_step: int | None = 0) -> None:
         self.records: list[Record] = []
         self.stop_after, self.last_good_step = stop_after, last_good_step
 
@@ -109,6 +109,31 @@ def test_gradient_probes_are_spread_over_the_run(plan: Planner, pair: Any) -> No
     """About 2 % of a long run, five times at least."""
     assert len(run(plan(run_steps=100, max_steps=100), pair).of(Gradients)) == 5
     assert len(run(plan(run_steps=600, max_steps=600), pair).of(Gradients)) == 20
+
+
+def test_a_run_with_a_wrong_mix_stops_without_a_look_at_its_gradients(plan: Planner, pair: Any) -> None:
+    """Nothing is wrong with them."""
+    line = run(plan(run_steps=400, max_steps=400), pair, Line(64, last_good_step=None))
+    assert line.of(Ended)[0].steps < 400
+    assert not [g for g in line.of(Gradients) if g.autopsy]
+
+
+def test_what_was_drawn_is_told_behind_the_steps_it_speaks_of(plan: Planner, pair: Any) -> None:
+    """And the task is not asked any more."""
+    asked = 0
+
+    def sources(batch: Any) -> list[str]:
+        nonlocal asked
+        asked += 1
+        return ["nad"] * 3 + ["osm"] * 5
+
+    pair.sources = sources
+    line = run(plan(run_steps=100, max_steps=100, micro_batches=2, mix_tolerance=0.1), pair)
+    # z(1e-4 / 4)^2 x 1/4 / 0.1^2 = 411.2 samples, in steps of 16
+    assert line.of(Drawn) == [Drawn(step=25, samples=416, counts={"nad": 156, "osm": 260}, design_effect=1.0)]
+    before = line.records[: line.records.index(line.of(Drawn)[0])]
+    assert [record.step for record in before if isinstance(record, Step)] == list(range(26))
+    assert asked == 52
 
 
 @pytest.mark.parametrize("value", [{"f1": "high"}, None, [0.4]])

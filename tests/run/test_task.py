@@ -19,6 +19,12 @@ class Good:
 class Misspelt(Good):
     def optimiser(self, model, learning_rate): ...
 
+class Reads(Good):
+    def __init__(self, *, width): self.source = "corpus/nad"
+
+class Unsure(Good):
+    def source(self, batch): ...
+
 class Both(Misspelt):
     def optimizer(self, model, learning_rate): ...
 
@@ -42,6 +48,12 @@ def test_a_task_is_called_with_the_recipes_args(tasks: str, name: str) -> None:
     assert task.width == 3
 
 
+def test_a_value_is_no_misspelt_method(tasks: str) -> None:
+    """`self.source`, a file name, resembles `sources(batch)` and cannot be meant."""
+    task: Any = load_task(f"{tasks}:Reads", {"width": 3})
+    assert task.source == "corpus/nad"
+
+
 @pytest.mark.parametrize(
     ("name", "args", "fragments"),
     [
@@ -49,6 +61,7 @@ def test_a_task_is_called_with_the_recipes_args(tasks: str, name: str) -> None:
         ("Good", {"widht": 3}, ["some_tasks:Good", "{'widht': 3}", "width"]),
         ("Half", {}, ["no task", "batches, losses"]),
         ("Half", {"width": 3}, ["{'width': 3}"]),
+        ("Unsure", {"width": 3}, ["'source'", "did you mean 'sources'"]),
         ("Misspelt", {"width": 3}, ["'optimiser'", "did you mean 'optimizer'"]),
     ],
 )
