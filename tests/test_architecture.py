@@ -15,11 +15,12 @@ PACKAGE = Path(__file__).parents[1] / "pytest_smoke"
 MAY_IMPORT = {
     "schedules": set(),
     "recipe": set(),
-    "judge": {"recipe", "schedules"},
-    "run": {"recipe", "schedules"},
     "sidecars": set(),
     "spans": {"sidecars"},
     "diagnose": {"sidecars"},
+    "audit": {"sidecars"},
+    "judge": {"recipe", "schedules", "sidecars"},
+    "run": {"recipe", "schedules", "sidecars"},
     "report": {"judge"},
     "conduct": {"recipe", "schedules", "judge", "run", "report"},
     "adapters": set(),
@@ -27,7 +28,7 @@ MAY_IMPORT = {
     "keys": set(),
     "collect": {"recipe", "judge", "run", "report", "conduct", "options", "keys"},
     "plugin": {"collect", "options", "keys"},
-    "cli": {"recipe", "judge", "adapters", "sidecars"},
+    "cli": {"recipe", "judge", "sidecars", "run", "adapters"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -40,6 +41,7 @@ ONLY_IN = {
     "pytest": {"plugin", "options", "keys", "collect"},
     "numpy": set(),
     "tensorboard": {"adapters"},
+    "pyarrow": {"sidecars"},
 }
 """Library: the rooms that may import it."""
 
@@ -136,7 +138,9 @@ def loaded_by(code: str) -> str:
     return run.stdout.strip()
 
 
-@pytest.mark.parametrize("module", ["pytest_smoke.plugin", "pytest_smoke.judge.curve", "pytest_smoke.cli.judge"])
+@pytest.mark.parametrize(
+    "module", ["pytest_smoke.plugin", "pytest_smoke.judge.curve", "pytest_smoke.cli.judge", "pytest_smoke.cli.audit"]
+)
 def test_importing_the_plugin_or_the_judge_imports_nothing_heavy(module: str) -> None:
     """A session that uses no smoke must not pay for one."""
     assert loaded_by(f"import {module}") == "[]"
