@@ -40,6 +40,15 @@ def task_fault(task: str, root: Path) -> str | None:
     return f"task {task}: {_shown(source, folder)} has no top-level name {name}; {nearest(name, known)}"
 
 
+def task_source(task: str, root: Path) -> Path | None:
+    """The file of the module that holds the task; None where it has none, or is not found."""
+    try:
+        source = _source(task.partition(":")[0], os.path.abspath(root), tuple(sys.path))
+    except _NotFoundError:
+        return None
+    return Path(source) if source else None
+
+
 class _NotFoundError(Exception):
     pass
 

@@ -1,0 +1,146 @@
+"""What two smokes differ in, and the smokes between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_smoke.judge.preflight import preflight
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.difference import ABSENT, between, differences, unseen
+from pytest_smoke.recipe.model import Mode, Recipe
+from pytest_smoke.run.plan import RunPlan
+
+FULL: dict[str, Any] = {"batch_size": 16, "grad_accum_steps": 8, "learning_rate": 5e-4, "max_steps": 50_000}
+
+
+def case(
+    *,
+    full: dict[str, Any] | None = None,
+    args: dict[str, Any] | None = None,
+    smoke: dict[str, Any] | None = None,
+    mode: Mode = "constant",
+    **sections: Any,
+) -> Case:
+    data = {"task": "a:B", "args": args or {}, "full": {**FULL, **(full or {})}, "smoke": {"max_steps": 2500}}
+    data["smoke"] = {"max_steps": 2500, **(smoke or {})}
+    return Case(path="a.smoke.yaml", recipe=Recipe.model_validate({**data, **sections}), mode=mode)
+
+
+SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "grad_clip_norm": st.none() | st.sampled_from((0.5, 1.0)),
+        "warmup_steps": st.sampled_from((0, 10)),
+        "precision": st.sampled_from(("fp32", "bf16")),
+        "loss_weights": st.dictionaries(st.sampled_from("pq"), st.sampled_from((0.1, 1.0))),
+        "max_steps": st.sampled_from((50_000, 60_000)),
+        "batch_size": st.sampled_from((16, 32)),
+    },
+)
+ARGS = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 1) | st.sampled_from((0.0, 1.0, "1")) | st.lists(st.integers(0, 1)),
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=5,
+)
+CASES = st.builds(
+    case,
+    full=SETTINGS,
+    args=st.dictionaries(st.sampled_from("ab"), ARGS),
+    smoke=st.fixed_dictionaries({}, optional={"seed": st.integers(0, 1), "max_steps": st.sampled_from((2500, 3000))}),
+    mode=st.sampled_from(("constant", "long-tail")),
+)
+
+
+def plan(one: Case) -> str:
+    """What a child is told: `repr`, because 1, 1.0 and true are three things to a task."""
+    return repr(_sorted(vars_of(RunPlan.of(one, root="", device="cpu"))))
+
+
+def vars_of(plan: RunPlan) -> dict[str, Any]:
+    return {name: getattr(plan, name) for name in plan.__slots__}
+
+
+def _sorted(value: Any) -> Any:
+    return {key: _sorted(value[key]) for key in sorted(value)} if isinstance(value, dict) else value
+
+
+@given(CASES, CASES)
+def test_none_of_the_differences_is_the_stable_recipe_and_all_are_the_other(good: Case, bad: Case) -> None:
+    """A child is told the same as by the recipes themselves."""
+    found = differences(good, bad)
+    assert plan(between(good, bad, [])) == plan(good)
+    assert plan(between(good, bad, found)) == plan(bad)
+    assert bool(found) == (plan(good) != plan(bad) or good.mode != bad.mode)
+
+
+@given(CASES, CASES, st.data())
+def test_what_lies_between_is_a_fair_rehearsal_with_just_the_chosen_settings(
+    good: Case, bad: Case, data: st.DataObject
+) -> None:
+    """Full run and smoke move together, and what still differs from the other end is what was not chosen."""
+    found = differences(good, bad)
+    chosen = data.draw(st.lists(st.sampled_from(found), unique_by=lambda one: one.key)) if found else []
+    middle = between(good, bad, chosen)
+    assert {f.id: f.status for f in preflight(middle) if f.id != "schedule"} == {
+        "batch-geometry": "pass",
+        "rehearsal": "pass",
+    }
+    assert {one.key for one in differences(middle, bad)} == {one.key for one in found} - {one.key for one in chosen}
+    assert {one.key for one in differences(good, middle)} == {one.key for one in chosen}
+
+
+def test_differences_have_dotted_keys_and_both_values_the_likeliest_first() -> None:
+    """A nested argument is a leaf; a list is one; an argument that one has not is `not set`."""
+    good = case(args={"net": {"depth": 2, "width": [8, 8]}, "p": True}, full={"grad_clip_norm": 1.0})
+    bad = case(
+        args={"net": {"depth": 4, "width": [8, 9]}, "p": 1, "q": "x"},
+        full={"learning_rate": 1e-3, "loss_weights": {"crf": 2.0}},
+        smoke={"seed": 3},
+    )
+    assert [str(one) for one in differences(good, bad)] == [
+        "full.learning_rate: 0.0005 -> 0.001",
+        "full.grad_clip_norm: 1 -> null",
+        "full.loss_weights.crf: not set -> 2",
+        "args.net.depth: 2 -> 4",
+        "args.net.width: [8, 8] -> [8, 9]",
+        "args.p: true -> 1",
+        "args.q: not set -> 'x'",
+        "smoke.seed: 0 -> 3",
+    ]
+    assert differences(good, bad)[2].good is ABSENT
+
+
+def test_what_no_smoke_sees_and_what_only_judges_is_no_difference() -> None:
+    """The full run's length and shape are named beside it; checks are the unstable recipe's throughout."""
+    bad = case(full={"max_steps": 9_000, "lr_schedule": "linear"}, checks={"accept": ["a < 1"]})
+    assert differences(case(), bad) == []
+    assert unseen(case(), bad) == ["full.max_steps", "full.lr_schedule"]
+    assert between(case(), bad, []).recipe.checks == bad.recipe.checks
+
+
+def test_a_value_the_smoke_repeats_is_no_difference() -> None:
+    """It is what would be inherited."""
+    assert differences(case(), case(smoke={"batch_size": 16, "learning_rate": 5e-4})) == []
+
+
+def test_a_batch_that_is_folded_in_another_way_moves_with_the_full_runs() -> None:
+    """One key of the batch alone is refused by preflight; both together are the other recipe."""
+    good = case(smoke={"batch_size": 8, "grad_accum_steps": 16})
+    bad = case(full={"batch_size": 32}, smoke={"batch_size": 8, "grad_accum_steps": 32})
+    first, second = differences(good, bad)
+    assert (first.key, second.key) == ("full.batch_size", "full.grad_accum_steps")
+    for alone in (first, second):
+        assert preflight(between(good, bad, [alone]))[0].reason == "effective-batch"
+    assert plan(between(good, bad, [first, second])) == plan(bad)
+
+
+def test_a_recipe_that_cannot_be_is_refused_with_its_reason() -> None:
+    """The caller takes it for an answer that decides nothing."""
+    good, bad = case(smoke={"max_steps": 3000, "run_steps": 2900}), case()
+    (shorter,) = [one for one in differences(good, bad) if one.key == "smoke.max_steps"]
+    with pytest.raises(ValueError, match="2900 is more than the smoke's max_steps, 2500"):
+        between(good, bad, [shorter])
