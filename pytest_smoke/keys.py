@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_smoke.report.bisect import Bisected
     from pytest_smoke.report.outcome import Outcome
 
 OUTCOMES: pytest.StashKey[list[Outcome]] = pytest.StashKey()
 """On an item: the smokes it conducted, in order."""
+
+BISECTED: pytest.StashKey[Bisected] = pytest.StashKey()
+"""On a bisect's item: what it found."""

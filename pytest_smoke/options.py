@@ -46,6 +46,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="kill a smoke that finished no step for so long (default 600; 0: never)",
     )
     group.addoption("--smoke-no-early-stop", action="store_true", help="run doomed smokes to their end")
+    group.addoption(
+        "--smoke-bisect",
+        nargs=2,
+        metavar=("GOOD", "BAD"),
+        help="find the settings that make a stable recipe unstable; each is FILE, FILE::CELL or an item's id",
+    )
     group.addoption("--smoke-strict", action="store_true", help="fail what would be skipped for want of a device")
     parser.addini("smoke_files", type="args", default=[], help=f"globs of recipe files beside {RECIPE_GLOB}")
 
@@ -70,6 +76,8 @@ def _seconds(text: str) -> float:
 def check(config: pytest.Config) -> None:
     """Settle what one option implies for another. Raises UsageError where the command cannot mean what it says."""
     option = config.option
+    if option.smoke_bisect:
+        _only_bisect(config)
     if option.smoke_preflight:
         option.smoke = True
     if getattr(option, "usepdb", False):  # absent under `-p no:debugging`
@@ -84,6 +92,21 @@ def check(config: pytest.Config) -> None:
     asked = [arg for arg in config.args if arg.partition("::")[0].endswith(RECIPE_GLOB.removeprefix("*"))]
     if asked and not option.smoke:
         raise pytest.UsageError(f"recipes are collected only with --smoke: pytest --smoke {' '.join(asked)}")
+
+
+def _only_bisect(config: pytest.Config) -> None:
+    """Make the one item of a bisect all that is collected."""
+    option = config.option
+    if option.smoke_preflight:
+        raise pytest.UsageError("--smoke-bisect trains, and --smoke-preflight runs nothing: give one of the two")
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        raise pytest.UsageError(f"--smoke-bisect runs nothing but its own smokes; leave out {' '.join(config.args)}")
+    files = [config.invocation_params.dir / named.partition("::")[0] for named in option.smoke_bisect]
+    for named, file in zip(option.smoke_bisect, files, strict=True):
+        if not file.is_file():
+            raise pytest.UsageError(f"--smoke-bisect {named}: there is no file {file}")
+    option.smoke = True
+    config.args = [str(files[1])]
 
 
 def refuse_namesake() -> None:

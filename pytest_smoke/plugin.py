@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_smoke import options
-from pytest_smoke.keys import OUTCOMES
+from pytest_smoke.keys import BISECTED, OUTCOMES
 
 if TYPE_CHECKING:
     from pytest_smoke.collect.fixture import Smokes
@@ -26,14 +26,23 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     options.check(config)
     if config.option.smoke and not hasattr(config, "workerinput"):
-        from pytest_smoke.collect.summary import Summary
+        if config.option.smoke_bisect:
+            from pytest_smoke.collect.bisect import BisectSummary
 
-        config.pluginmanager.register(Summary(config), "smoke-summary")
+            config.pluginmanager.register(BisectSummary(config), "smoke-bisect-summary")
+        else:
+            from pytest_smoke.collect.summary import Summary
+
+            config.pluginmanager.register(Summary(config), "smoke-summary")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     if not parent.config.option.smoke:
         return None
+    if parent.config.option.smoke_bisect:
+        from pytest_smoke.collect.bisect import BisectFile
+
+        return BisectFile.from_parent(parent, path=file_path)
     from pytest_smoke.collect.file import RecipeFile, is_recipe
 
     return RecipeFile.from_parent(parent, path=file_path) if is_recipe(file_path, parent.config) else None
@@ -55,6 +64,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         from pytest_smoke.collect.summary import attach
 
         attach(item, report)
+    if BISECTED in item.stash:
+        from pytest_smoke.collect.bisect import attach_bisected
+
+        attach_bisected(item, report)
     return report
 
 

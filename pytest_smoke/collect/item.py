@@ -72,9 +72,17 @@ def device_for(item: pytest.Item, case: Case, *, id: str) -> str:
 
 def conduct_for(item: pytest.Item, case: Case, *, device: str, id: str) -> Conducted:
     """Conduct `case` under the session's options and leave its outcome on `item`."""
-    option = item.config.option
+    conducted = conduct_under(item.config, case, device=device, id=id)
+    item.stash.setdefault(OUTCOMES, []).append(conducted.outcome)
+    item.user_properties.extend(properties(conducted.outcome))
+    return conducted
+
+
+def conduct_under(config: pytest.Config, case: Case, *, device: str, id: str) -> Conducted:
+    """Conduct `case` under the session's options."""
+    option = config.option
     conditions = Conditions(
-        root=str(item.config.rootpath),
+        root=str(config.rootpath),
         device=device,
         isolation=option.smoke_isolation,
         timeout_seconds=option.smoke_timeout or None,
@@ -82,11 +90,8 @@ def conduct_for(item: pytest.Item, case: Case, *, device: str, id: str) -> Condu
         preflight_only=option.smoke_preflight,
         trace_folder=option.smoke_report / "traces" if option.smoke_report else None,
     )
-    with progress_of(item.config, case) as watch:
-        conducted = conduct(case, conditions, id=id, watch=watch)
-    item.stash.setdefault(OUTCOMES, []).append(conducted.outcome)
-    item.user_properties.extend(properties(conducted.outcome))
-    return conducted
+    with progress_of(config, case) as watch:
+        return conduct(case, conditions, id=id, watch=watch)
 
 
 def failure_text(outcome: Outcome, case: Case, item: pytest.Item) -> str:

@@ -32,6 +32,22 @@ def progress_of(config: pytest.Config, case: Case) -> Iterator[Watch | None]:
         line.clear()
 
 
+def say(config: pytest.Config, text: str) -> None:
+    """A line that stays, in the middle of a test; nothing under -q and in a worker."""
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or config.option.verbose < 0 or hasattr(config, "workerinput"):
+        return
+    with _uncaptured(config.pluginmanager.get_plugin("capturemanager")):
+        reporter.ensure_newline()
+        reporter.write_line(text, flush=True)
+
+
+def _uncaptured(capture: Any) -> AbstractContextManager[None]:
+    """While a test runs, the terminal's file descriptor is captured, but under `-p no:capture`."""
+    uncaptured: AbstractContextManager[None] = capture.global_and_fixture_disabled() if capture else nullcontext()
+    return uncaptured
+
+
 class _Line:
     def __init__(self, reporter: Any, capture: Any, case: Case) -> None:
         self._reporter, self._capture, self._case = reporter, capture, case
@@ -50,7 +66,7 @@ class _Line:
         began, done = now - self._first[0], stand.steps - self._first[1]
         left = f"  {_clock(began / done * (planned - stand.steps))} left" if done else ""
         text = f"  step {row.step}/{planned}  loss {row.loss:.4g}  lr {row.lr:.3g}{left}"
-        with self._uncaptured():
+        with _uncaptured(self._capture):
             if not self._visible:
                 self._reporter.ensure_newline()
             self._reporter.write(CLEAR + text[: shutil.get_terminal_size().columns - 1], flush=True)
@@ -58,15 +74,8 @@ class _Line:
 
     def clear(self) -> None:
         if self._visible:
-            with self._uncaptured():
+            with _uncaptured(self._capture):
                 self._reporter.write(CLEAR, flush=True)
-
-    def _uncaptured(self) -> AbstractContextManager[None]:
-        """While a test runs, the terminal's file descriptor is captured, but under `-p no:capture`."""
-        uncaptured: AbstractContextManager[None] = (
-            self._capture.global_and_fixture_disabled() if self._capture else nullcontext()
-        )
-        return uncaptured
 
 
 def _clock(seconds: float) -> str:

@@ -1,0 +1,90 @@
+"""Verdicts that need not be asked for twice: `bisect.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.difference import UNSEEN
+from pytest_smoke.recipe.task_ref import task_source
+from pytest_smoke.report.bisect import Bisected
+from pytest_smoke.report.files import write_whole
+from pytest_smoke.report.outcome import Outcome, strict
+
+SCHEMA = 1
+"""Version of `bisect.json`; raised when a key changes its meaning or goes away."""
+OF_THE_MACHINE = ("crash", "hang", "out-of-memory", "device")
+"""Reasons of an `error` that may be gone tomorrow: such a smoke is run again."""
+KEPT = ("verdict", "reason", "step", "text")
+
+
+class StateError(ValueError):
+    """A file in the place of the state that is none."""
+
+
+def fingerprint(case: Case, *, root: Path, device: str) -> str:
+    """A hash of all that a verdict on `case` depends on, the task's own file included; of what it imports, nothing."""
+    dumped = case.recipe.model_dump()
+    full = {key: value for key, value in dumped["full"].items() if key not in UNSEEN}
+    source = task_source(case.recipe.task, root)
+    code = sha256(source.read_bytes()).hexdigest() if source else None
+    whole = [{**dumped, "full": full}, case.mode, device, code]
+    return sha256(json.dumps(whole, sort_keys=True, default=repr).encode()).hexdigest()[:16]
+
+
+class Decided:
+    """Verdicts by fingerprint, in memory and, with a `path`, on disk."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Raises StateError if `path` holds something else, OSError if it cannot be read."""
+        self.path = path
+        self._verdicts: dict[str, dict[str, Any]] = {}
+        self._earlier: frozenset[str] = frozenset()
+        if path is not None and path.exists():
+            self._verdicts = _read(path)
+            self._earlier = frozenset(self._verdicts)
+
+    def __len__(self) -> int:
+        return len(self._verdicts)
+
+    def get(self, smoke: str) -> Mapping[str, Any] | None:
+        """`verdict`, `reason`, `step` and `text` of a smoke that was decided."""
+        return self._verdicts.get(smoke)
+
+    def is_earlier(self, smoke: str) -> bool:
+        """Whether it was decided in an earlier session."""
+        return smoke in self._earlier
+
+    def put(self, smoke: str, outcome: Outcome) -> Mapping[str, Any]:
+        """Keep the verdict of an outcome."""
+        self._verdicts[smoke] = {key: getattr(outcome, key) for key in KEPT}
+        return self._verdicts[smoke]
+
+    def write(self, bisected: Bisected) -> None:
+        """Write what is known so far, whole. Raises OSError."""
+        if self.path is not None:
+            tree = {"schema": SCHEMA, **bisected.to_wire(), "decided": self._lasting()}
+            write_whole(self.path, json.dumps(strict(tree), indent=1, allow_nan=False) + "\n")
+
+    def _lasting(self) -> dict[str, dict[str, Any]]:
+        return {
+            smoke: found
+            for smoke, found in self._verdicts.items()
+            if not (found["verdict"] == "error" and found["reason"] in OF_THE_MACHINE)
+        }
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if tree["schema"] != SCHEMA:
+            raise StateError(f"{path} has schema {tree['schema']!r}; this version reads {SCHEMA}: move it away")
+        return {str(smoke): {key: found[key] for key in KEPT} for smoke, found in tree["decided"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, StateError):
+            raise
+        raise StateError(f"{path} is no state of a bisect ({error}): move it away") from None
