@@ -8,6 +8,7 @@ import pytest
 
 from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.options import RECIPE_GLOB
+from pytest_smoke.report.campaign import campaign_table, campaigns
 from pytest_smoke.report.files import verdicts_json, write_whole
 from pytest_smoke.report.outcome import Outcome
 from pytest_smoke.report.terminal import table, warnings
@@ -65,7 +66,7 @@ class Summary:
             self._write()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """The closing table."""
+        """The closing table, and a table for each recipe of which several cells ran."""
         if not self._outcomes:
             return
         terminalreporter.section("smokes")
@@ -73,6 +74,10 @@ class Summary:
             terminalreporter.write_line(line, **{COLOURS.get(verdict, "red"): True})
         for line in warnings(self._outcomes.values()):
             terminalreporter.write_line(line, yellow=True)
+        for campaign in campaigns(self._outcomes.values()):
+            terminalreporter.write_line("")
+            for line, verdict in campaign_table(campaign):
+                terminalreporter.write_line(line, **{COLOURS.get(verdict, "red"): True})
         if self._config.option.smoke_report:
             terminalreporter.write_line(f"written to {self._config.option.smoke_report / 'verdicts.json'}")
 

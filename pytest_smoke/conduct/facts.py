@@ -6,6 +6,7 @@ from typing import Any
 
 from pytest_smoke import schedules
 from pytest_smoke.conduct.stand import Stand
+from pytest_smoke.judge.main_metric import main_metric
 from pytest_smoke.judge.preflight import evidence_needed, evidence_steps
 from pytest_smoke.recipe.case import Case
 
@@ -13,7 +14,9 @@ from pytest_smoke.recipe.case import Case
 def planned(case: Case) -> dict[str, Any]:
     """What is known before anything runs."""
     settings = case.settings
+    changes = {"cell_changes": case.recipe.ablate[case.cell]} if case.cell is not None else {}
     return {
+        **changes,
         "planned_steps": case.run_steps,
         "full_steps": case.full.max_steps,
         "evidence_steps": evidence_steps(case),
@@ -38,6 +41,9 @@ def seen(stand: Stand, case: Case) -> dict[str, Any]:
         tenth = max(1, len(steps) // 10)
         facts["loss_first"] = sum(row.loss for row in steps[:tenth]) / tenth
         facts["loss_last"] = sum(row.loss for row in steps[-tenth:]) / tenth
+    main = main_metric(case.recipe.checks.accept, stand.trace.metrics)
+    if main is not None:
+        facts |= {"main_metric": main.name, "main_metric_better": main.better}
     if ended is not None:
         facts |= {"train_seconds": round(ended.train_seconds, 3), "peak_memory_gib": ended.peak_memory_gib}
     probe = stand.trace.autopsy or (stand.trace.gradients[-1] if stand.trace.gradients else None)
