@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 import pytest
 
-from pytest_smoke.recipe.model import Change, Mode, Smoke
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.model import Change, LrSchedule, Mode, Recipe, Smoke
 from pytest_smoke.recipe.modes import MODE_OF_CHANGE, SCHEDULE_OF_MODE, modes_of
 
 # Row by row: the situation as the framework words it, and the mode it picks.
@@ -55,3 +56,15 @@ def test_several_modes_run_once_each_in_order() -> None:
 def test_the_command_line_overrules_both(keys: dict[str, Any]) -> None:
     """`--smoke-mode` is for the one run."""
     assert modes_of(smoke(**keys), "constant") == ["constant"]
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+@pytest.mark.parametrize("lr_schedule", get_args(LrSchedule))
+def test_no_mode_touches_the_full_runs_schedule(lr_schedule: LrSchedule, mode: Mode) -> None:
+    """The smoke's is the mode's; the full run keeps the one it declares, and its length."""
+    full = {"batch_size": 1, "learning_rate": 0.1, "max_steps": 50_000, "lr_schedule": lr_schedule}
+    recipe = Recipe.model_validate({"task": "a:B", "full": full, "smoke": {"max_steps": 2500}})
+    (chosen,) = modes_of(recipe.smoke, mode)
+    one = Case(path="a", recipe=recipe, mode=chosen)
+    assert (one.full.lr_schedule, one.full.max_steps) == (lr_schedule, 50_000)
+    assert one.settings.lr_schedule == SCHEDULE_OF_MODE[mode]
