@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from hashlib import sha256
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ SCHEMA = 1
 OF_THE_MACHINE = ("crash", "hang", "out-of-memory", "device")
 """Reasons of an `error` that may be gone tomorrow: such a smoke is run again."""
 KEPT = ("verdict", "reason", "step", "text")
+DECIDING = ("pytest-verdict-smoke", "torch")
+"""Distributions whose next version may decide in another way."""
 
 
 class StateError(ValueError):
@@ -27,13 +30,24 @@ class StateError(ValueError):
 
 
 def fingerprint(case: Case, *, root: Path, device: str) -> str:
-    """A hash of all that a verdict on `case` depends on, the task's own file included; of what it imports, nothing."""
+    """A hash of what a verdict on `case` depends on: settings, checks, device, versions, and the task's own file.
+
+    What the task's file imports or reads is not in it.
+    """
     dumped = case.recipe.model_dump()
     full = {key: value for key, value in dumped["full"].items() if key not in UNSEEN}
     source = task_source(case.recipe.task, root)
     code = sha256(source.read_bytes()).hexdigest() if source else None
-    whole = [{**dumped, "full": full}, case.mode, device, code]
+    versions = [_version(name) for name in DECIDING]
+    whole = [{**dumped, "full": full}, case.mode, device, versions, code]
     return sha256(json.dumps(whole, sort_keys=True, default=repr).encode()).hexdigest()[:16]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # run from a checkout
+        return None
 
 
 class Decided:
