@@ -76,6 +76,7 @@ class BisectItem(pytest.Item):
             say(self.config, self._how_to_go_on(len(decided), path))
             raise
         self.stash[BISECTED] = bisected
+        self.user_properties.append(("smoke_bisect", bisected.text))
         if not bisected.found:
             raise NothingFound(bisected.text)
 

@@ -48,7 +48,7 @@ def asked(tree: dict[str, Any]) -> list[tuple[list[str], str, int | None]]:
 def test_a_pair_of_settings_is_found_and_every_verdict_it_rests_on_is_shown(pair: Project, workers: list[str]) -> None:
     """Both ends first, each setting alone, then all but each; the last lines need nothing but themselves."""
     (pair.path / "test_other.py").write_text("raise SystemExit('collected')\n")
-    result = pair.run(*BISECT, "--smoke-report", "out", "-v", *workers)
+    result = pair.run(*BISECT, "--smoke-report", "out", "-v", "--junitxml=junit.xml", *workers)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
@@ -70,6 +70,7 @@ def test_a_pair_of_settings_is_found_and_every_verdict_it_rests_on_is_shown(pair
     )
     tree = state(pair)
     assert tree["minimal"] == PAIR
+    assert 'name="smoke_bisect" value="found: full.learning_rate' in (pair.path / "junit.xml").read_text()
     answers = {tuple(one["settings"]): one["answer"] for one in tree["tried"]}
     assert answers[tuple(KEYS)] == answers[tuple(PAIR)] == "fail"
     assert answers[()] == answers[(PAIR[0],)] == answers[(PAIR[1],)] == "pass"
