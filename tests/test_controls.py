@@ -23,6 +23,10 @@ EXPECTED = {
     "harder_data": ("promote", "", ["no rise that the fixed probe batch shares", "the loss itself rose at step 4"]),
     "drawn_mix": ("promote", "", []),
     "drawn_in_turns": ("promote", "", []),
+    "overfits": ("promote", "", []),
+    "narrow": ("promote", "", []),
+    "improves": ("promote", "", []),
+    "recites": ("promote", "", []),
     "shifts": ("unstable", None, ["loss"]),
     "diverges": ("unstable", None, ["loss"]),
     "overflows_fp16": ("unstable", "non-finite", ["inf"]),
@@ -53,6 +57,18 @@ EXPECTED = {
     "missing_metric": ("hold", "missing-metric", ["val_acuracy", "val_accuracy"]),
 }
 """Control: verdict, reason (None: any), fragments of the sentence."""
+
+READINGS = {
+    ("overfits", "peaked[val_accuracy]"): ("warn", "regressed", ["at the end (step 800)", "beyond the noise"]),
+    ("overfits", "began[val_accuracy]"): ("pass", "", ["left chance (25.00 %) at step 50"]),
+    ("improves", "peaked[val_accuracy]"): ("pass", "", ["val_accuracy"]),
+    ("improves", "pace[val_accuracy]"): ("pass", "too-short", ["still improving", "no promise"]),
+    ("narrow", "pace[val_accuracy]"): ("warn", "too-hard", ["flat below its target", "1200 steps left"]),
+    ("recites", "exposure[latent_em]"): ("warn", "exposure", ["latent_nll is", "of 200 items", "does not generate"]),
+    ("recites", "began[latent_em]"): ("warn", "at-chance", ["has not left chance (0.00 %)"]),
+    ("recites", "metrics"): ("warn", "unknown-metric", ["latent_f1"]),
+}
+"""Control and finding: status, reason, fragments. None of them changes a verdict: all four controls are promoted."""
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +101,19 @@ def test_a_control_ends_in_its_verdict_for_its_own_reason(outcomes: dict[str, An
     assert reason in (None, outcome["reason"]), outcome["text"]
     missing = [fragment for fragment in fragments if fragment not in outcome["text"]]
     assert not missing, outcome["text"]
+
+
+@pytest.mark.parametrize(("name", "id"), READINGS)
+def test_a_reading_says_what_its_control_shows_and_decides_nothing(
+    outcomes: dict[str, Any], name: str, id: str
+) -> None:
+    """A metric that peaks and falls is promoted with a warning: the full run is the verdict on that."""
+    status, reason, fragments = READINGS[name, id]
+    finding = next(f for f in outcomes[name]["findings"] if f["id"] == id)
+    assert (finding["status"], finding["reason"]) == (status, reason), finding["text"]
+    missing = [fragment for fragment in fragments if fragment not in finding["text"]]
+    assert not missing, finding["text"]
+    assert outcomes[name]["verdict"] == "promote"
 
 
 def test_a_doomed_run_is_stopped_and_its_steps_are_saved(outcomes: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pytest_smoke.judge.drawn import mix_drawn
 from pytest_smoke.judge.finding import Finding
 from pytest_smoke.judge.preflight import evidence_needed
 from pytest_smoke.judge.ratio import autopsy, grad_ratio
+from pytest_smoke.judge.readings import readings
 from pytest_smoke.judge.updates import updates
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.run.records import (
@@ -137,7 +138,13 @@ class Stand:
         series = self.trace.series()
         per_epoch = self._case.recipe.smoke.steps_per_epoch
         accept = [parse(text).judge(series, steps_run=self.steps, steps_per_epoch=per_epoch) for text in checks.accept]
-        return [updates(self._updates), *([ratio] if ratio else []), *accept]
+        return [updates(self._updates), *([ratio] if ratio else []), *accept, *self._readings()]
+
+    def _readings(self) -> list[Finding]:
+        """What the metrics say; a wiring run is too short to say anything."""
+        if self._case.mode == "wiring":
+            return []
+        return readings(self.trace.metrics, self._case.recipe.metrics, full_steps=self._case.full.max_steps)
 
     def _weigh(self, row: Step) -> None:
         alarm = self._judge.add(

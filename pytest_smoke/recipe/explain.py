@@ -9,8 +9,9 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from pytest_smoke.recipe.metric import Metric
 from pytest_smoke.recipe.model import Checks, Frozen, Mix, Recipe, Requires, Settings, Smoke, Source
 from pytest_smoke.recipe.tree import REFUSED
 
@@ -153,7 +154,9 @@ def _unknown_key(keys: Keys) -> str:
     return f"unknown key {key}{where}; {hint}"
 
 
-def _model(section: Keys) -> type[Frozen] | None:
+def _model(section: Keys) -> type[BaseModel] | None:
+    if section[:1] == ("metrics",) and len(section) == 2:
+        return Metric
     return Source if section[:2] == ("mix", "sources") else _MODELS.get(section)
 
 

@@ -15,6 +15,8 @@ from pydantic import (
     field_validator,
 )
 
+from pytest_smoke.recipe.metric import Metric
+
 Mode = Literal["constant", "long-tail", "wiring"]
 Precision = Literal["fp32", "bf16", "fp16"]
 LrSchedule = Literal["constant", "cosine", "linear", "polynomial", "inverse-sqrt", "wsd", "one-cycle", "other"]
@@ -238,6 +240,8 @@ class Recipe(Frozen):
     """The smoke."""
     checks: Checks = Checks()
     """What must hold beyond a stable loss."""
+    metrics: dict[str, Metric] = {}
+    """What the readings may know of a metric that `evaluate` returns, by its name."""
     mix: Mix | None = None
     """The data mix, audited before anything runs."""
     ablate: dict[Annotated[str, Field(pattern=r"^[\w.+-]+$")], Annotated[dict[str, Any], Field(min_length=1)]] = {}

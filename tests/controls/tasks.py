@@ -141,3 +141,78 @@ class FromSources(Teacher):
 
     def sources(self, batch: Any) -> list[str]:
         return [self.names[pick] for pick in batch["source"].tolist()]
+
+
+class Overfits(Teacher):
+    """Few points, a third of them mislabelled: once it has learnt the rule it learns the mistakes by heart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(11)
+        self.points = torch.randn(256, FEATURES, generator=generator)
+        wrong = torch.rand(256, generator=generator) < 0.35
+        guesses = torch.randint(CLASSES, (256,), generator=generator)
+        self.labels = torch.where(wrong, guesses, (self.points @ self.teacher).argmax(1))
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(FEATURES, 256), nn.Tanh(), nn.Linear(256, CLASSES))
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        generator = torch.Generator().manual_seed(1000 * seed + rank)
+        while True:
+            drawn = torch.randint(len(self.points), (batch_size,), generator=generator)
+            yield {"points": self.points[drawn], "labels": self.labels[drawn]}
+
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        points = torch.randn(2000, FEATURES, generator=torch.Generator().manual_seed(5))
+        right = model(points).argmax(1) == (points @ self.teacher).argmax(1)
+        return {"val_accuracy": right.float().mean().item()}
+
+
+class Narrow(Teacher):
+    """One hidden unit for four classes: it learns what it can hold and no more."""
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(FEATURES, 1), nn.Tanh(), nn.Linear(1, CLASSES))
+
+
+class Recites(Teacher):
+    """Sequences whose next symbol depends on the last three; the model is shown two of them.
+
+    Given the gold prefix it beats chance; going on from its own output it never gets a whole sequence right.
+    """
+
+    SYMBOLS, LENGTH, ITEMS = 12, 24, 200
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(
+            nn.Embedding(self.SYMBOLS, 16), nn.Flatten(-2), nn.Linear(32, 64), nn.GELU(), nn.Linear(64, self.SYMBOLS)
+        )
+
+    def sequences(self, count: int, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(self.SYMBOLS, (count, 3), generator=generator)
+        rare = torch.rand((count, self.LENGTH), generator=generator) < 0.4
+        for at in range(3, self.LENGTH):
+            following = (rows[:, -1] + 5 * rows[:, -2] + 1) % self.SYMBOLS
+            following = torch.where(rare[:, at], (following + rows[:, -3] + 1) % self.SYMBOLS, following)
+            rows = torch.cat([rows, following[:, None]], 1)
+        return rows
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        generator = torch.Generator().manual_seed(1000 * seed + rank)
+        while True:
+            yield self.sequences(batch_size, generator)
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        pairs = batch.unfold(1, 2, 1)[:, 1:-1]
+        return {"ce": F.cross_entropy(model(pairs).flatten(0, 1), batch[:, 3:].flatten())}
+
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        gold = self.sequences(self.ITEMS, torch.Generator().manual_seed(5))
+        said = gold[:, :3]
+        for _ in range(3, self.LENGTH):
+            said = torch.cat([said, model(said[:, -2:]).argmax(-1)[:, None]], 1)
+        return {
+            "latent_nll": self.losses(model, gold)["ce"].item(),
+            "latent_em": (said == gold).all(1).float().mean().item(),
+        }

@@ -1,0 +1,49 @@
+"""What a person looks for in the metrics of a smoke, said in sentences that decide nothing: findings `pass` or `warn`.
+
+`peaked[metric]` for every metric that was evaluated more than once; `began[metric]` where the recipe's `metrics:` names
+its chance level, `pace[metric]` where it names a target, `exposure[metric]` where it says what is teacher-forced and
+what free-running. All of it is pure, and uses the standard library alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+from pytest_smoke.judge.finding import Finding
+from pytest_smoke.judge.readings.began import began
+from pytest_smoke.judge.readings.exposure import exposure
+from pytest_smoke.judge.readings.history import History
+from pytest_smoke.judge.readings.pace import pace
+from pytest_smoke.judge.readings.peaked import peaked
+from pytest_smoke.recipe.metric import Metric
+
+__all__ = ["readings"]
+
+
+def readings(
+    metrics: Mapping[str, Sequence[tuple[int, float]]], declared: Mapping[str, Metric], *, full_steps: int
+) -> list[Finding]:
+    """All readings of what `evaluate` returned, `(step, value)` by metric. `full_steps`: length of the full run."""
+    histories = {name: History.of(name, points, declared.get(name)) for name, points in metrics.items()}
+    found = [peaked(history) for history in histories.values() if len(history.values) > 1]
+    for name, history in histories.items():
+        spec = declared.get(name)
+        if spec is not None and spec.chance is not None:
+            found.append(began(history, spec.chance))
+        if spec is not None and spec.target is not None:
+            found.append(pace(history, spec.target, full_steps))
+    found += exposure(histories.values(), histories)
+    unknown = [name for name in declared if name not in metrics]
+    against = [spec.against for spec in declared.values() if spec.against and spec.against not in metrics]
+    unknown = list(dict.fromkeys([*unknown, *against]))
+    return [*found, _never_returned(unknown, list(metrics))] if unknown else found
+
+
+def _never_returned(unknown: Sequence[str], known: Sequence[str]) -> Finding:
+    """A misspelt name would silence its readings."""
+    near = [match for name in unknown for match in get_close_matches(name, known, n=1, cutoff=0.6)]
+    hint = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
+    returned = f"it returned {', '.join(known)}" if known else "it returned nothing"
+    text = f"the recipe's metrics: names {', '.join(unknown)}, which evaluate never returned; {returned}"
+    return Finding(id="metrics", status="warn", reason="unknown-metric", text=text, hint=hint)
