@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "keys": set(),
     "collect": {"recipe", "judge", "run", "report", "conduct", "options", "keys"},
     "plugin": {"collect", "options", "keys"},
-    "cli": {"recipe", "judge", "sidecars", "run", "adapters"},
+    "cli": {"recipe", "judge", "sidecars", "run", "report", "adapters"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -42,8 +42,21 @@ class Log:
     """At least one."""
     loss_column: str
     """The column that was taken as the loss."""
+    known_columns: frozenset[str] = frozenset()
+    """The columns that `points` hold, with the step's and the epoch's."""
     notes: tuple[str, ...]
     """What was cut, dropped, guessed or missing; a sentence each."""
+    rows: Sequence[tuple[int, Mapping[str, float | None]]] = field(default=(), repr=False, compare=False)
+    """Step and cells of every record, in file order: what else the log has, see `other_columns`."""
+
+    def other_columns(self) -> dict[str, list[tuple[int, float]]]:
+        """The columns that no `Point` holds, as `(step, value)` by rising step; of a step the newest value."""
+        found: dict[str, dict[int, float]] = {}
+        for step, cells in self.rows:
+            for name, value in cells.items():
+                if value is not None and name not in self.known_columns:
+                    found.setdefault(name, {})[step] = value
+        return {name: sorted(points.items()) for name, points in found.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,12 +22,21 @@ def points_of(path: str, table: Table, names: Names) -> Log:
     chosen = choose(numbers, names, notes)
     complain_of_texts(numbers, chosen, table.unit, notes)
     settle_blanks(numbers, chosen, table.unit, notes)
-    points = _sequence(_stepped(numbers, chosen, table.unit, notes), chosen, notes)
+    rows = list(_stepped(numbers, chosen, table.unit, notes))
+    points = _sequence(rows, chosen, notes)
     if not points:
         raise LogError("no-points", f"column {chosen.loss!r} has no number at any step")
     notes += _gaps([point.step for point in points])
     notes += _other_nans(numbers, chosen, table.unit)
-    return Log(path=path, points=tuple(points), loss_column=chosen.loss, notes=tuple(notes))
+    known = {chosen.loss, chosen.lr, chosen.step, chosen.epoch, chosen.grad_norm, chosen.probe, *chosen.terms}
+    return Log(
+        path=path,
+        points=tuple(points),
+        loss_column=chosen.loss,
+        known_columns=frozenset(filter(None, known)),
+        notes=tuple(notes),
+        rows=rows,
+    )
 
 
 Stepped = tuple[int, dict[str, float | None]]

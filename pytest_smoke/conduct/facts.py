@@ -25,6 +25,10 @@ def planned(case: Case) -> dict[str, Any]:
         "learning_rate": settings.learning_rate,
         "precision": settings.precision,
         "seed": case.recipe.smoke.seed,
+        "task": case.recipe.task,
+        "settings": settings.model_dump(),
+        "args": dict(case.recipe.args),
+        "better": {name: spec.better for name, spec in case.recipe.metrics.items() if spec.better},
     }
 
 

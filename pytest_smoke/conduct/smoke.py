@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from pytest_smoke.judge.finding import Finding
 from pytest_smoke.judge.preflight import preflight
 from pytest_smoke.judge.verdict import decide
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.report.files import write_whole
+from pytest_smoke.report.files import file_name, write_whole
 from pytest_smoke.report.outcome import Outcome
 from pytest_smoke.run.plan import RunPlan
 
@@ -70,7 +69,7 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
     figures |= facts.seen(stand, case) | {"smallest_rise": smallest_rise}
     figures["seconds"] = round(time.perf_counter() - began, 3)
     if conditions.trace_folder is not None and stand.steps:
-        write_whole(conditions.trace_folder / f"{_file_name(id)}.csv", stand.trace.to_csv())
+        write_whole(conditions.trace_folder / f"{file_name(id)}.csv", stand.trace.to_csv())
     outcome = _outcome(
         case, id, [*findings, ran.finding, *stand.judge_drawn(), *loss, *rest], figures, stand=stand, output=ran.output
     )
@@ -115,9 +114,3 @@ def _first_evidence_step(case: Case) -> int:
     settings = case.settings
     curve = schedules.named(settings.lr_schedule, settings.warmup_steps, settings.max_steps)
     return next((step for step in range(case.run_steps) if curve(step) >= schedules.EVIDENCE_SHARE), 0)
-
-
-def _file_name(id: str) -> str:
-    """Readable, short enough for any file system, and another one for every id."""
-    readable = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-._") else "_" for letter in id)
-    return f"{readable[-120:]}-{sha256(id.encode()).hexdigest()[:8]}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import isfinite
 from statistics import median
 
+from pytest_smoke.judge.conflict import figures, median_cosines, median_norms, sentence
 from pytest_smoke.judge.finding import Finding
 
 DOMINATED = 8.0
@@ -47,7 +48,7 @@ def grad_ratio(
     whole = [probe for probe in probes if all(map(isfinite, probe.raw.values()))]  # a loss scaler skipped the others
     counted = [probe for probe in whole if probe.step >= from_step] or whole
     if not bounds:
-        return _undeclared(counted, terms) if counted and len(terms) > 1 else None
+        return _with_conflict(_undeclared(counted, terms), counted, terms) if counted and len(terms) > 1 else None
     unknown = sorted({term for pair in bounds for term in pair.split("/") if term not in terms})
     if unknown:
         text = f"checks.grad_ratio names {', '.join(unknown)}; the task's loss terms are {', '.join(terms)}"
@@ -67,7 +68,7 @@ def grad_ratio(
         )
         if not low <= middle <= high:  # NaN fails too
             failed.append((above, below, middle))
-    return Finding(
+    found = Finding(
         id="grad-ratio",
         status="fail" if failed else "pass",
         reason="ratio" if failed else "",
@@ -76,6 +77,7 @@ def grad_ratio(
         bound={pair: list(limits) for pair, limits in bounds.items()},
         hint="; ".join(read(*pair) for pair in failed),
     )
+    return _with_conflict(found, counted, terms)
 
 
 def read(above: str, below: str, ratio: float) -> str:
@@ -110,6 +112,14 @@ def autopsy(probe: TermNorms) -> str:
     ratio = probe.weighted[loud] / max(probe.weighted[quiet], TINY)
     said = read(loud, quiet, ratio)
     return f"on the last good checkpoint (step {probe.step}) the weighted gradient norms are {norms}: {said}"
+
+
+def _with_conflict(found: Finding, probes: Sequence[TermNorms], terms: Sequence[str]) -> Finding:
+    """The finding with the medians of all terms and pairs, and what they say where there are three terms or more."""
+    norms = median_norms([probe.weighted for probe in probes], terms)
+    cosines = median_cosines([probe.cosines for probe in probes], terms)
+    said = sentence(norms, cosines)
+    return replace(found, text=f"{found.text}; {said}" if said else found.text, data=figures(norms, cosines))
 
 
 def _undeclared(probes: Sequence[TermNorms], terms: Sequence[str]) -> Finding:

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 
 from pytest_smoke.report.outcome import Outcome, strict
@@ -19,6 +20,12 @@ def verdicts_json(outcomes: Iterable[Outcome]) -> str:
     ordered = sorted(outcomes, key=lambda outcome: outcome.id)
     tree = {"schema": SCHEMA, "outcomes": [strict(outcome.to_wire()) for outcome in ordered]}
     return json.dumps(tree, indent=1, allow_nan=False) + "\n"
+
+
+def file_name(id: str) -> str:
+    """What an item's files are called, without a suffix: readable, short enough for any file system, and another one for every id."""
+    readable = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-._") else "_" for letter in id)
+    return f"{readable[-120:]}-{sha256(id.encode()).hexdigest()[:8]}"
 
 
 def write_whole(path: Path, text: str) -> None:

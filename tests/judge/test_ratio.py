@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import pytest
 from hypothesis import given
@@ -93,6 +94,46 @@ def test_undeclared_ratios_warn_about_what_pulls() -> None:
     assert loud is not None
     assert loud.status == "warn"
     assert "crf dominates" in loud.hint
+
+
+STORY = {"tf": 3.0, "first": 40.0, "kce": 9.0, "kd": 5.0, "state": 0.2, "align": 0.1, "latent": 2.0, "prefix": 2.0}
+"""Eight terms, as loud as their weights make them."""
+
+
+def eight(step: int, *, opposed: float = -0.62) -> TermNorms:
+    cosines = {f"{a}/{b}": 0.3 for a, b in combinations(STORY, 2)} | {"first/kd": opposed, "tf/align": math.nan}
+    return TermNorms(step=step, raw=STORY, weighted=STORY, cosines=cosines)
+
+
+def test_of_eight_terms_the_loud_the_silent_and_the_opposed_are_named() -> None:
+    """In the sentence, and all pairs in the data; a term without direction has no cosine."""
+    found = grad_ratio([eight(0, opposed=0.9), eight(1), eight(2, opposed=-0.7)], {}, terms=list(STORY))
+    assert found is not None
+    assert found.text.endswith(
+        "of 8 terms first pulls hardest (65 % of the sum of weighted norms), silent: state, align; "
+        "most opposed: first/kd (median cosine -0.62)"
+    )
+    assert len(found.data["cosines"]) == 8 * 7 / 2 - 1
+    assert found.data["weighted_norms"] == STORY
+    calm = grad_ratio([eight(0, opposed=0.05)], {"first/kce": [0.01, 8]}, terms=list(STORY))
+    assert calm is not None
+    assert "no two are opposed, the least aligned are: first/kd (median cosine 0.05)" in calm.text
+
+
+@given(st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.floats(0, 1e6), min_size=2, max_size=8))
+def test_the_sentence_names_the_largest_norm_whatever_the_terms(norms: dict[str, float]) -> None:
+    """None for two terms, of which the ratio says all; and a model that no term pulls at is no fault of division."""
+    terms = list(norms)
+    probes = [TermNorms(step=0, raw=norms, weighted=norms, cosines={})]
+    found = grad_ratio(probes, {}, terms=terms)
+    assert found is not None
+    if len(norms) == 2:
+        assert "terms" not in found.text
+    elif max(norms.values()) > 0:
+        named = found.text.partition(" terms ")[2].partition(" pulls hardest")[0]
+        assert norms[named] == max(norms.values())
+    else:
+        assert found.text.endswith(f"none of {len(norms)} terms pulls at all")
 
 
 def test_one_term_has_no_ratio() -> None:

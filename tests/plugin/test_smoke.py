@@ -63,14 +63,15 @@ def test_a_doomed_recipe_fails_with_its_reason_first(project: Project) -> None:
 def test_a_metric_that_peaked_and_fell_is_promoted_with_a_warning(project: Project) -> None:
     """The line under the table says so; the session passes, and a metric that only rises says nothing."""
     project.recipe("rises", "  evaluate_every_steps: 50\n")
-    project.extending("peaks", "task: tasks:Overfits\nmetrics: {val_accuracy: {items: 2000}}\n", of="rises")
+    longer = "full: {batch_size: 128}\nsmoke: {max_steps: 800}\n"
+    project.extending("peaks", longer + "task: tasks:Overfits\nmetrics: {val_accuracy: {items: 2000}}\n", of="rises")
     result = project.run("--smoke")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
         [
             "peaks.smoke.yaml *promote *",
-            "peaks.smoke.yaml::constant: peaked?val_accuracy? warns: val_accuracy ??.?? % at step *, ??.?? % at the end "
-            "(step 400): a fall beyond the noise of 2000 items * promote, and let the full run be the verdict)",
+            "peaks.smoke.yaml::constant: peaked?val_accuracy? warns: val_accuracy ??.?? % at step *, ??.?? % at the "
+            "end (step 800): a fall beyond the noise of 2000 items * promote, and let the full run be the verdict)",
         ]
     )
     result.stdout.no_fnmatch_line("rises*warns*")

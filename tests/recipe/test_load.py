@@ -214,7 +214,11 @@ FIELDS = [
     ("metrics.f1", "{kind: greedy}", ["metrics.f1.kind", "'greedy'", "teacher-forced or free-running"]),
     ("metrics.f1", "{beter: lower}", ["unknown key beter in metrics.f1", "did you mean better?"]),
     ("metrics.f1", "{items: 0}", ["metrics.f1.items is 0", "1 or more"]),
-    ("metrics.f1", "{items: 200, chance: 25}", ["25 is no mean of items between 0 and 1", "leave items out"]),
+    (
+        "metrics.f1",
+        "{items: 200, chance: 25}",
+        ["metrics.f1.chance: 25 is no mean of items between 0 and 1", "leave items out"],
+    ),
     ("metrics.f1", "{target: .inf}", ["metrics.f1.target is .inf", "a finite number"]),
     ("ablate", "3", ["is 3", "a mapping"]),
     ("ablate", "{a b: {args.x: 1}}", ["key a b in ablate", "letters, digits"]),
