@@ -1,6 +1,6 @@
 """How often the reading `peaked` warns of a metric that stands still, and of one that fell.
 
-    python benchmarks/peaked.py [RUNS]        # default 1000; about four minutes
+    python benchmarks/peaked.py [RUNS]        # default 1000; about five minutes
 
 The table it prints is that of docs/readings.md.
 """
@@ -20,42 +20,56 @@ COUNTS = (5, 8, 12, 20, 40)
 """Evaluations of a run."""
 
 
-def warned(runs: int, values: Callable[[], list[float]], spec: Metric | None = None) -> str:
-    """Share of runs with a warning."""
-    count = sum(peaked(History.of("f1", list(enumerate(values())), spec)).status == "warn" for _ in range(runs))
-    return f"{100 * count / runs:.1f} %"
+Make = Callable[[random.Random, int], list[float]]
+"""Draws the evaluations of one run."""
 
 
-def fallen(draw: random.Random, count: int, deviations: float) -> list[float]:
+def flat(noise: Callable[[random.Random], float]) -> Make:
+    """A metric that stands still under `noise`."""
+    return lambda draw, count: [noise(draw) for _ in range(count)]
+
+
+def hits(items: int, chance: float) -> Make:
+    """A share of items that stands still."""
+    return flat(lambda draw: sum(draw.random() < chance for _ in range(items)) / items)
+
+
+def fallen(deviations: float) -> Make:
     """Rises by 3 deviations an evaluation for half of the run, then falls evenly by `deviations` in all."""
-    half = count // 2
-    fall = deviations / (count - 1 - half)
-    return [3 * min(at, half) - fall * max(0, at - half) + draw.gauss(0, 1) for at in range(count)]
+
+    def make(draw: random.Random, count: int) -> list[float]:
+        half = count // 2
+        fall = deviations / (count - 1 - half)
+        return [3 * min(at, half) - fall * max(0, at - half) + draw.gauss(0, 1) for at in range(count)]
+
+    return make
+
+
+ROWS: dict[str, tuple[Make, Metric | None]] = {
+    "flat, gaussian": (flat(lambda draw: draw.gauss(0, 1)), None),
+    "flat, t of 3 degrees": (flat(lambda draw: draw.gauss(0, 1) / math.sqrt(draw.gammavariate(1.5, 1 / 1.5))), None),
+    "flat, lognormal": (flat(lambda draw: draw.lognormvariate(0, 1)), None),
+    "flat, lognormal downwards": (flat(lambda draw: -draw.lognormvariate(0, 1)), None),
+    "flat, 24 items at 0.02": (hits(24, 0.02), Metric(items=24)),
+    "flat, 200 items at 0.3": (hits(200, 0.3), Metric(items=200)),
+    "falls by 5 deviations": (fallen(5), None),
+    "falls by 10 deviations": (fallen(10), None),
+    "falls by 20 deviations": (fallen(20), None),
+}
 
 
 def main(runs: int) -> None:
-    draw = random.Random(1)
-    noises: dict[str, Callable[[], float]] = {
-        "gaussian": lambda: draw.gauss(0, 1),
-        "t, 3 degrees": lambda: draw.gauss(0, 1) / math.sqrt(draw.gammavariate(1.5, 1 / 1.5)),
-        "lognormal": lambda: draw.lognormvariate(0, 1),
-        "lognormal, downwards": lambda: -draw.lognormvariate(0, 1),
-    }
+    """Print the table; each row has its own generator, so that rows can be added."""
     print("| evaluations |", " | ".join(map(str, COUNTS)), "|")
     print("|---|", "---|" * len(COUNTS), sep="")
-    for name, noise in noises.items():
-        rates = (warned(runs, lambda noise=noise, n=n: [noise() for _ in range(n)]) for n in COUNTS)  # type: ignore[misc]  # bound now
-        print(f"| flat, {name} |", " | ".join(rates), "|")
-    for items, chance in ((24, 0.02), (200, 0.3)):
-        hits = {
-            n: (lambda n=n: [sum(draw.random() < chance for _ in range(items)) / items for _ in range(n)])  # type: ignore[misc]  # bound now
-            for n in COUNTS
-        }
-        rates = (warned(max(1, runs // 4), hits[n], Metric(items=items)) for n in COUNTS)
-        print(f"| flat, {items} items at {chance:g} |", " | ".join(rates), "|")
-    for deviations in (5, 10, 20):
-        rates = (warned(runs, lambda n=n: fallen(draw, n, deviations)) for n in COUNTS)  # type: ignore[misc]  # bound now
-        print(f"| falls by {deviations} deviations |", " | ".join(rates), "|")
+    for name, (make, spec) in ROWS.items():
+        draw = random.Random(name)
+        rates = []
+        for count in COUNTS:
+            histories = (History.of("f1", list(enumerate(make(draw, count))), spec) for _ in range(runs))
+            warned = sum(peaked(history).status == "warn" for history in histories)
+            rates.append(f"{100 * warned / runs:.1f} %")
+        print(f"| {name} |", " | ".join(rates), "|", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def verdicts_json(outcomes: Iterable[Outcome]) -> str:
 
 
 def file_name(id: str) -> str:
-    """What an item's files are called, without a suffix: readable, short enough for any file system, and another one for every id."""
+    """What an item's files are called: readable, short enough for any file system, and another one for every id."""
     readable = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-._") else "_" for letter in id)
     return f"{readable[-120:]}-{sha256(id.encode()).hexdigest()[:8]}"
 

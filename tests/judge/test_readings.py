@@ -198,7 +198,7 @@ def test_a_declared_name_that_nothing_returns_is_said() -> None:
 def test_values_that_are_no_numbers_or_no_shares_are_left_out_and_said() -> None:
     """A percentage is no share of items: the scatter is used instead."""
     found = read([1.0, math.nan, 2.0, 3.0, math.inf, 4.0, 3.5], Metric(items=50))["peaked"]
-    assert "2 values not finite, left out" in found.text
+    assert "2 values not finite or over 1e+50, left out" in found.text
     assert "items: 50 unused" in found.text
 
 
@@ -259,6 +259,29 @@ def test_no_reading_ever_decides(values: list[float], spec: Metric) -> None:
     for finding in read(values, spec).values():
         assert finding.status in ("pass", "warn")
         assert finding.text
+
+
+@given(
+    st.dictionaries(st.integers(0, 10**12), st.floats(), min_size=1, max_size=12),
+    st.builds(Metric, chance=st.just(0.0), target=st.floats(-1e50, 1e50), kind=st.just("free-running")),
+)
+def test_no_value_and_no_step_breaks_a_reading(points: dict[int, float], spec: Metric) -> None:
+    """Perplexities overflow, steps lie far apart or side by side: the outcome of a smoke must not hang on that."""
+    forced = Metric(kind="teacher-forced")
+    series = list(points.items())
+    for finding in readings({"m": series, "nll": series}, {"m": spec, "nll": forced}, full_steps=10**12):
+        assert finding.status in ("pass", "warn")
+        assert "nan" not in finding.text
+
+
+def test_a_slope_is_given_in_steps() -> None:
+    """0.02 in 10 steps are 2 in 1000, upwards and downwards."""
+    found = read([0.1 + 0.02 * at for at in range(16)], Metric(target=0.9))["pace"]
+    assert found.data["slope_per_step"] == pytest.approx(0.002)
+    assert "it moves by +2 per 1000 steps" in found.text
+    assert "At this pace between step 410 and 410 " in found.text
+    down = read([0.5 - 0.02 * at for at in range(16)], Metric(target=0.0, better="lower"))["pace"]
+    assert "it moves by -2 per 1000 steps" in down.text
 
 
 RUNS = 150

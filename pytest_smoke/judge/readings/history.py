@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import fsum, inf, isfinite, sqrt
+from math import fsum, inf, sqrt
 
 from pytest_smoke.judge.direction import lower_is_better
 from pytest_smoke.judge.words import number
 from pytest_smoke.recipe.metric import Metric
 
+LARGEST = 1e50
+"""Perplexities of a diverged model are larger; their fourth powers must still be numbers."""
 MIN_EVALUATIONS = 5
 """Fewer give no noise: the estimate from five has one and a half degrees of freedom."""
 
@@ -27,20 +29,20 @@ class Noise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What `evaluate` returned for one metric; only finite values, by rising step."""
+    """What `evaluate` returned for one metric; only finite values (up to `LARGEST`), by rising step."""
 
     name: str
     spec: Metric
     steps: tuple[int, ...]
     values: tuple[float, ...]
     dropped: int
-    """Values that were not finite."""
+    """Values that were not finite, or larger than `LARGEST`."""
 
     @classmethod
     def of(cls, name: str, points: Sequence[tuple[int, float]], spec: Metric | None) -> History:
         """From `(step, value)` points; a step evaluated twice counts with its newest value."""
         newest = sorted(dict(points).items())
-        kept = [(step, float(value)) for step, value in newest if isfinite(value)]
+        kept = [(step, float(value)) for step, value in newest if abs(value) <= LARGEST]  # no NaN is
         return cls(
             name=name,
             spec=spec or Metric(),
@@ -110,7 +112,7 @@ class History:
         """What was left out or could not be used; empty where nothing was."""
         parts = []
         if self.dropped:
-            parts.append(f"; {self.dropped} value{'s' * (self.dropped > 1)} not finite, left out")
+            parts.append(f"; {self.dropped} value{'s' * (self.dropped > 1)} not finite or over {LARGEST:g}, left out")
         if self.spec.items and self.items is None:
             parts.append(f"; items: {self.spec.items} unused, not every value lies between 0 and 1")
         return "".join(parts)

@@ -12,7 +12,10 @@ from pytest_smoke.judge.readings.tails import t_quantile
 TAIL = 0.05
 """Outside each end of the 90 % intervals."""
 POWERS = (1.0, 0.5, 0.0, -0.5, -1.0)
-"""Shapes of a trend: straight in (steps^p - 1) / p (Box & Cox 1964), which is log steps at 0. Below 0 it saturates."""
+"""Shapes of a trend: straight in steps^p / p (Box & Cox 1964), at 0 in log steps. Below 0 it saturates."""
+WORSE = 2.0
+"""A shape that fits so many times worse than the best is no candidate: the 5 % point of a ratio of two variances with
+six degrees each is 4.3, twice squared."""
 NO_PROMISE = "an extrapolation, no promise"
 
 
@@ -36,15 +39,16 @@ def pace(history: History, target: float, full_steps: int) -> Finding:
     noise = history.noise(values[-1])
     recent = _Points(steps[-window:], history.goods[-window:], _known(noise.deviation, noise.freedom) if noise else 0.0)
     line = recent.line(1.0)
+    moves, error = sign * line.slope / recent.end, line.error / recent.end
     said = (
         f"{name} is {show(values[-1])} at step {steps[-1]}, target {show(target)}; "
         f"over the last {window} evaluations it moves by "
-        f"{1000 * sign * line.slope:+.2g} per 1000 steps (standard error {1000 * line.error:.2g})"
+        f"{1000 * moves:+.2g} per 1000 steps (standard error {1000 * error:.2g})"
     )
     data: dict[str, float | None] = {
         "target": target,
-        "slope_per_step": sign * line.slope,
-        "slope_error_per_step": line.error,
+        "slope_per_step": moves,
+        "slope_error_per_step": error,
     }
     verdict, text = _verdict(recent, line, sign * target, full_steps)
     if verdict == "improving":
@@ -66,7 +70,7 @@ def pace(history: History, target: float, full_steps: int) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A least-squares line in one shape of the steps."""
+    """A least-squares line in one shape of the steps, which are counted in those of the last evaluation."""
 
     level: float
     at: float
@@ -89,10 +93,10 @@ class _Points:
     @property
     def end(self) -> int:
         """The last step that was evaluated."""
-        return self._steps[-1]
+        return max(self._steps[-1], 1)
 
     def line(self, power: float) -> _Line:
-        shaped = [_shape(step, power) for step in self._steps]
+        shaped = [_shape(max(step, 1) / self.end, power) for step in self._steps]
         count = len(shaped)
         at, level = fsum(shaped) / count, fsum(self._goods) / count
         spread = fsum((x - at) ** 2 for x in shaped)
@@ -103,12 +107,15 @@ class _Points:
         return _Line(level, at, slope, deviation / sqrt(spread), deviation, t, spread)
 
     def reach(self, target: float) -> tuple[float, float]:
-        """Earliest and latest step at which one of the shapes meets `target`; the latest may be infinite."""
-        ends = [self._fieller(power, target) for power in POWERS]
+        """Earliest and latest step at which a shape that fits meets `target`; the latest may be infinite."""
+        lines = {power: self.line(power) for power in POWERS}
+        closest = min(line.deviation for line in lines.values())
+        ends = [
+            self._fieller(line, power, target) for power, line in lines.items() if line.deviation <= WORSE * closest
+        ]
         return min(low for low, _ in ends), max(high for _, high in ends)
 
-    def _fieller(self, power: float, target: float) -> tuple[float, float]:
-        line = self.line(power)
+    def _fieller(self, line: _Line, power: float, target: float) -> tuple[float, float]:
         gap, noise = target - line.level, (line.t * line.deviation) ** 2
         square = line.slope**2 - noise / line.spread
         half = gap * line.slope
@@ -116,8 +123,10 @@ class _Points:
         root = sqrt(max(0.0, inner))
         if square <= 0:  # the slope could be none: no latest step
             low = (gap**2 - noise / len(self._steps)) / (half + root) if half + root > 0 else inf
-            return _step(line.at + max(0.0, low), power), inf
-        return _step(line.at + (half - root) / square, power), _step(line.at + (half + root) / square, power)
+            return self.end * _ratio(line.at + max(0.0, low), power), inf
+        ends = (line.at + (half + sign * root) / square for sign in (-1, 1))
+        early, late = (self.end * _ratio(shaped, power) for shaped in ends)
+        return early, late
 
 
 def _verdict(recent: _Points, line: _Line, target: float, full_steps: int) -> tuple[str, str]:
@@ -130,7 +139,7 @@ def _verdict(recent: _Points, line: _Line, target: float, full_steps: int) -> tu
         return "worsening", "it moves away from its target, beyond its noise; longer alone will not help"
     steepest = line.slope + line.t * line.error
     ahead = max(0, full_steps - recent.end)
-    if line.level + steepest * (full_steps - line.at) < target:
+    if line.level + steepest * (full_steps / recent.end - line.at) < target:
         return "too-hard", (
             f"flat below its target. Even the steepest slope that its noise leaves open would not reach it in the "
             f"{ahead} steps left of the full run: too hard, or another design is needed, rather than too short"
@@ -159,18 +168,19 @@ def _known(deviation: float, freedom: float) -> float:
     return deviation if freedom == inf else 0.0
 
 
-def _shape(step: float, power: float) -> float:
-    return log(max(step, 1)) if power == 0 else (max(step, 1) ** power - 1) / power
+def _shape(ratio: float, power: float) -> float:
+    return log(ratio) if power == 0 else ratio**power / power
 
 
-def _step(shaped: float, power: float) -> float:
+def _ratio(shaped: float, power: float) -> float:
     """The inverse of `_shape`; infinite beyond the level that a saturating shape never leaves."""
     if power == 0:
-        return inf if shaped > 700 else exp(shaped)
-    base = shaped * power + 1
-    if base <= 0:
+        exponent = shaped
+    elif shaped * power > 0:
+        exponent = log(shaped * power) / power
+    else:
         return inf if power < 0 else 0.0
-    return base ** (1 / power) if log(base) / power < 700 else inf
+    return exp(exponent) if exponent < 700 else inf
 
 
 def _count(steps: float) -> str:
