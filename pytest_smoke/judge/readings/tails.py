@@ -11,7 +11,7 @@ _EDGE = 20.0
 _POINTS = 64
 _STEP, _REACH = 0.1, 8.0
 """The trapezoid rule on a gaussian converges faster than any power of its step: 0.1 gives twelve digits."""
-_EXACT_ITEMS = 10_000
+_EXACT_ITEMS = 2_000
 """Binomial tails of more items are those of a gaussian."""
 
 
@@ -47,8 +47,9 @@ def best_of_survival(lead: float, others: int, freedom: float) -> float:
     return min(1.0, max(0.0, 1 - missed))
 
 
+@lru_cache(maxsize=4096)  # a run evaluated at every step asks thousands of times for few values
 def binomial_survival(hits: int, items: int, chance: float) -> float:
-    """P(X >= hits) of X successes in `items`; with more than 10,000 items by the gaussian, continuity corrected."""
+    """P(X >= hits) of X successes in `items`; with more than 2,000 items by the gaussian, continuity corrected."""
     if hits <= 0:
         return 1.0
     if chance <= 0 or hits > items:
