@@ -45,7 +45,8 @@ def seen(stand: Stand, case: Case) -> dict[str, Any]:
         tenth = max(1, len(steps) // 10)
         facts["loss_first"] = sum(row.loss for row in steps[:tenth]) / tenth
         facts["loss_last"] = sum(row.loss for row in steps[-tenth:]) / tenth
-    main = main_metric(case.recipe.checks.accept, stand.trace.metrics)
+    declared = {name: spec.better for name, spec in case.recipe.metrics.items()}
+    main = main_metric(case.recipe.checks.accept, stand.trace.metrics, declared)
     if main is not None:
         facts |= {"main_metric": main.name, "main_metric_better": main.better}
     if ended is not None:

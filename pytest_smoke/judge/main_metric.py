@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,17 +21,21 @@ class MainMetric:
     better: Better
 
 
-def main_metric(accept: Sequence[str], metrics: Collection[str]) -> MainMetric | None:
+def main_metric(
+    accept: Sequence[str], metrics: Collection[str], declared: Mapping[str, Better | None]
+) -> MainMetric | None:
     """The first of `metrics` that a criterion of `accept` names, else the first of them; None if there are none.
 
-    The criterion says which way is better; where it does not (`==`, or no criterion at all), the name does.
+    Which way is better is what is `declared` of it; where nothing is, the criterion says so; where it does not (`==`,
+    or no criterion at all), the name does.
     """
     for text in accept:
         for name, rising in _named(parse(text).condition):
             if name in metrics:
-                return MainMetric(name=name, better=_by_name(name) if rising is None else _word(rising))
+                said = _by_name(name) if rising is None else _word(rising)
+                return MainMetric(name=name, better=declared.get(name) or said)
     first = next(iter(metrics), None)
-    return None if first is None else MainMetric(name=first, better=_by_name(first))
+    return None if first is None else MainMetric(name=first, better=declared.get(first) or _by_name(first))
 
 
 def _by_name(name: str) -> Better:

@@ -13,7 +13,7 @@ from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.explain import problems
 from pytest_smoke.recipe.model import Recipe, Settings, Smoke
 
-JUDGED = ("checks", "mix", "ablate", "requires")
+JUDGED = ("checks", "metrics", "mix", "ablate", "requires")
 """Sections that say what must hold, not what is trained."""
 UNSEEN = ("max_steps", "lr_schedule")
 """Settings of the full run that no smoke of it sees: a smoke has its own length, and its mode's schedule."""

@@ -35,12 +35,12 @@ METRICS = ["val_loss", "val_f1"]
 )
 def test_the_first_metric_of_a_criterion_or_else_the_first(accept: list[str], name: str, better: str) -> None:
     """What only the loop records is no metric of `evaluate`; the sense of the comparison says which way is better."""
-    assert main_metric(accept, METRICS) == MainMetric(name=name, better=better)  # type: ignore[arg-type]  # a Better
+    assert main_metric(accept, METRICS, {}) == MainMetric(name=name, better=better)  # type: ignore[arg-type]  # a Better
 
 
 def test_without_metrics_there_is_none() -> None:
     """A task need not evaluate."""
-    assert main_metric(["val_f1 > 1"], []) is None
+    assert main_metric(["val_f1 > 1"], [], {}) is None
 
 
 POINTS = st.lists(st.tuples(st.integers(1, 500), st.floats(-1e3, 1e3)), max_size=9).map(
@@ -75,3 +75,10 @@ def test_a_metric_that_is_not_finite_has_no_drift(value: float) -> None:
     """Until it is finite again for as long as a drift is fitted to."""
     assert drift([(1, 0.5), (2, value), (3, 0.5)]) is None
     assert drift([(0, value), *((step, 0.5) for step in range(1, 6))]) is not None
+
+
+def test_a_declaration_outdoes_the_criterion_and_the_name() -> None:
+    found = main_metric(["latent_nll > 1"], ["latent_nll"], {"latent_nll": "lower"})
+    assert found == MainMetric(name="latent_nll", better="lower")
+    assert main_metric([], ["regret"], {"regret": "higher"}) == MainMetric(name="regret", better="higher")
+    assert main_metric([], ["regret"], {"regret": None}) == MainMetric(name="regret", better="lower")
