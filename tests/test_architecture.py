@@ -36,6 +36,9 @@ MAY_IMPORT = {
 
 ONLY_IN = {
     "torch": {"run"},
+    "safetensors": {"run"},
+    "onnx": {"run"},
+    "onnxruntime": {"run"},
     "yaml": {"recipe"},
     "pydantic": {"recipe"},
     "pytest": {"plugin", "options", "keys", "collect"},

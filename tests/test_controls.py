@@ -50,10 +50,20 @@ EXPECTED = {
     "allocates": ("error", "out-of-memory", ["can't allocate memory", "after step"]),
     "dies": ("error", "crash", ["SIGKILL", "after step"]),
     "exits": ("error", "crash", ["exit status 3", "after step"]),
-    "hangs": ("error", "hang", ["said nothing for 8 s", "after step"]),
+    "hangs": ("error", "hang", ["said nothing for 15 s", "after step"]),
     "drowns": ("hold", "ratio", ["size/ce", "outside [0.01, 8]"]),
     "stuck": ("hold", "stuck", ["2 of 4 trainable parameters", "0.weight", "not in the optimizer"]),
     "falls_short": ("hold", "false", ["val_accuracy", "1.5"]),
+    "pipeline_passes": ("promote", "", []),
+    "pipeline_balks": ("hold", "exception", ["export failed", "data-dependent", "tests/controls/tasks.py:"]),
+    "pipeline_leaves_out": (
+        "hold",
+        "differs",
+        ["on the example inputs onnxruntime's outputs differ", "at most 0.0001"],
+    ),
+    "pipeline_wavers": ("hold", "nondeterministic", ["draws random numbers or keeps state", "evaluation mode"]),
+    "pipeline_coarse": ("hold", "cost", ["val_accuracy dropped from 0.9", "with int8 weights", "at most 0.1"]),
+    "pipeline_perishes": ("error", "crash", ["SIGKILL", "in the pipeline's quantize: evaluate(model) with int8"]),
     "missing_metric": ("hold", "missing-metric", ["val_acuracy", "val_accuracy"]),
 }
 """Control: verdict, reason (None: any), fragments of the sentence."""
@@ -75,7 +85,7 @@ READINGS = {
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Every control's outcome, by its name."""
     report = tmp_path_factory.mktemp("report")
-    command = [sys.executable, "-m", "pytest", "--smoke", "-o", "smoke_files=*.control.yaml", "--smoke-timeout", "8"]
+    command = [sys.executable, "-m", "pytest", "--smoke", "-o", "smoke_files=*.control.yaml", "--smoke-timeout", "15"]
     command += ["--smoke-device", "cpu", "--smoke-report", str(report), "-p", "no:cacheprovider", "tests/controls"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout + run.stderr
@@ -139,3 +149,23 @@ def test_an_instability_is_looked_at_on_the_last_good_checkpoint(outcomes: dict[
     assert finite["hint"].startswith("on the last good checkpoint (step ")
     assert "ce " in finite["hint"]
     assert "size " in finite["hint"]
+
+
+def stages_of(outcome: dict[str, Any]) -> dict[str, str]:
+    """Status by stage of the pipeline."""
+    found = {f["id"].removeprefix("pipeline[").removesuffix("]"): f["status"] for f in outcome["findings"]}
+    return {name: found[name] for name in ("evaluate", "export", "quantize", "package", "load")}
+
+
+@pytest.mark.parametrize(
+    ("name", "ran"),
+    [
+        ("passes", ["pass", "pass", "pass", "pass", "pass"]),
+        ("balks", ["pass", "fail", "not-checked", "not-checked", "not-checked"]),
+        ("coarse", ["pass", "pass", "fail", "pass", "pass"]),
+        ("perishes", ["pass", "pass", "not-checked", "not-checked", "not-checked"]),
+    ],
+)
+def test_a_broken_stage_keeps_what_the_others_found(outcomes: dict[str, Any], name: str, ran: list[str]) -> None:
+    """Those before it always; those after it where they do not build on it."""
+    assert list(stages_of(outcomes[f"pipeline_{name}"]).values()) == ran

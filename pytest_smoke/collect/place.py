@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_smoke.judge.finding import Finding
+from pytest_smoke.judge.pipeline import PREFIX as PIPELINE
 from pytest_smoke.judge.verdict import RUN, STABILITY
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.report.outcome import Outcome
@@ -37,6 +38,8 @@ def _keys(finding: Finding, case: Case) -> Iterator[str]:
         yield "task"
     if finding.id in STABILITY:
         yield "full.learning_rate"
+    if finding.id.startswith(PIPELINE):
+        yield "smoke.pipeline"
     if finding.id == "grad-ratio":
         yield "checks.grad_ratio"
     for number, text in enumerate(case.recipe.checks.accept):

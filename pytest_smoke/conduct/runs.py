@@ -49,7 +49,8 @@ def run_in_child(plan: RunPlan, stand: Stand, timeout_seconds: float | None, wat
 
 def run_here(plan: RunPlan, stand: Stand, watch: Watch | None) -> Ran:
     """Run `plan` in this process, so that a debugger can follow."""
-    from pytest_smoke.run.worker import crash_of, rehearse  # torch in this process, because it was asked for
+    from pytest_smoke.run.crash import crash_of  # torch in this process, because it was asked for
+    from pytest_smoke.run.worker import rehearse
 
     try:
         rehearse(plan, _Here(stand, watch))
@@ -109,7 +110,7 @@ def _ran(stand: Stand) -> Ran:
 
 def _broke(stand: Stand, reason: str, text: str, place: str = "") -> Finding:
     last = stand.steps - 1 if stand.steps else None
-    when = "before its first step" if last is None else f"after step {last}"
+    when = "before its first step" if last is None else f"after step {last}{stand.doing}"
     at = f" at {place}" if place else ""
     return Finding(
         id="run", status="fail", reason=reason, text=f"{text}{at} ({when})", step=last, data={"place": place}

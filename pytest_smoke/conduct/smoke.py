@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pytest_smoke import schedules
 from pytest_smoke.conduct import facts
+from pytest_smoke.conduct.package import pipeline_plan
 from pytest_smoke.conduct.runs import Watch, run_here, run_in_child
 from pytest_smoke.conduct.stand import Stand
 from pytest_smoke.judge.finding import Finding
@@ -35,6 +36,8 @@ class Conditions:
     preflight_only: bool = False
     trace_folder: Path | None = None
     """Where traces are written as CSV; None: nowhere."""
+    package_folder: Path | None = None
+    """Where pipelines leave their packages, a folder each; None: nowhere, they are checked all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,20 +62,23 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
 
     shares = next((finding.data["shares"] for finding in findings if finding.id == "mix"), None)
     stand = Stand(case, early_stop=conditions.early_stop, mix_shares=shares)
-    plan = RunPlan.of(case, root=conditions.root, device=conditions.device)
-    if conditions.isolation == "none":
-        ran = run_here(plan, stand, watch)
-    else:
-        ran = run_in_child(plan, stand, conditions.timeout_seconds, watch)
+    kept = conditions.package_folder / file_name(id) if conditions.package_folder else None
+    with pipeline_plan(case, kept) as pipeline:
+        plan = replace(RunPlan.of(case, root=conditions.root, device=conditions.device), pipeline=pipeline)
+        if conditions.isolation == "none":
+            ran = run_here(plan, stand, watch)
+        else:
+            ran = run_in_child(plan, stand, conditions.timeout_seconds, watch)
     loss, smallest_rise = stand.judge_loss()
     rest = stand.judge_rest(from_step=_first_evidence_step(case))
     figures |= facts.seen(stand, case) | {"smallest_rise": smallest_rise}
     figures["seconds"] = round(time.perf_counter() - began, 3)
     if conditions.trace_folder is not None and stand.steps:
         write_whole(conditions.trace_folder / f"{file_name(id)}.csv", stand.trace.to_csv())
-    outcome = _outcome(
-        case, id, [*findings, ran.finding, *stand.judge_drawn(), *loss, *rest], figures, stand=stand, output=ran.output
-    )
+    if kept is not None and kept.exists():
+        figures["package"] = str(kept)
+    findings += [ran.finding, *stand.judge_drawn(), *loss, *rest, *stand.judge_pipeline()]
+    outcome = _outcome(case, id, findings, figures, stand=stand, output=ran.output)
     return Conducted(outcome=outcome, error=ran.error)
 
 

@@ -10,18 +10,22 @@ from pytest_smoke.judge.criteria import parse
 from pytest_smoke.judge.curve import CurveJudge, Judgement
 from pytest_smoke.judge.drawn import mix_drawn
 from pytest_smoke.judge.finding import Finding
+from pytest_smoke.judge.pipeline import pipeline
 from pytest_smoke.judge.preflight import evidence_needed
 from pytest_smoke.judge.ratio import autopsy, grad_ratio
 from pytest_smoke.judge.readings import readings
 from pytest_smoke.judge.updates import updates
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.run.records import (
+    PIPELINE_STAGES,
     Crashed,
     Drawn,
     Ended,
     Gradients,
     Metrics,
     ParameterNorm,
+    PipelineDoing,
+    PipelineStage,
     ProbeLoss,
     Record,
     Started,
@@ -44,6 +48,8 @@ class Stand:
         self._mix_shares = mix_shares
         self._drawn: Finding | None = None
         self._updates: Updates | None = None
+        self._stages: list[PipelineStage] = []
+        self._doing: PipelineDoing | None = None
         self._alarm: Judgement | None = None
         self._answered = False
         self._parameter_norm = 0.0
@@ -64,6 +70,11 @@ class Stand:
     def complete(self) -> bool:
         """Whether the child ran every planned step."""
         return self.ended is not None and self.ended.steps == self._case.run_steps and not self._called_off
+
+    @property
+    def doing(self) -> str:
+        """`, in the pipeline's export: torch.onnx.export`, what was begun last; empty before the pipeline."""
+        return f", in the pipeline's {self._doing.stage}: {self._doing.doing}" if self._doing else ""
 
     @property
     def _called_off(self) -> bool:
@@ -108,6 +119,10 @@ class Stand:
                 case Drawn():
                     mix = self._case.recipe.mix
                     self._drawn = mix_drawn(record, self._mix_shares, mix, step=record.step)
+                case PipelineDoing():
+                    self._doing = record
+                case PipelineStage():
+                    self._stages.append(record)
 
     def word(self) -> tuple[Stop | None] | None:
         """What the child must be told now, once: `(Stop,)`, or `(None,)` after its last step; None for nothing."""
@@ -145,6 +160,15 @@ class Stand:
         if self._case.mode == "wiring":
             return []
         return readings(self.trace.metrics, self._case.recipe.metrics, full_steps=self._case.full.max_steps)
+
+    def judge_pipeline(self) -> list[Finding]:
+        """The findings `pipeline[...]`; none where the recipe asks for no pipeline."""
+        asked = self._case.pipeline
+        if asked is None:
+            return []
+        wanted = [name for name in PIPELINE_STAGES if asked.quantize or name != "quantize"]
+        cut = f"the run did not reach its end{self.doing}"
+        return pipeline(wanted, self._stages, max_drop=asked.max_drop, max_rise=asked.max_rise, cut=cut)
 
     def _weigh(self, row: Step) -> None:
         alarm = self._judge.add(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_smoke.judge.finding import Finding
+from pytest_smoke.judge.pipeline import PREFIX as PIPELINE
+from pytest_smoke.judge.pipeline import UPSTREAM
 
 Word = Literal["promote", "unstable", "hold", "invalid", "inconclusive", "error"]
 
@@ -38,9 +40,16 @@ def decide(findings: Sequence[Finding]) -> Verdict:
     3. `error`: the run broke off.
     4. `inconclusive`: something was not checked, or the curve could not have shown a rise.
     5. `hold`: stable, but another check failed.
+
+    What was not checked because another check failed gives way to that one. And a broken pipeline is a `hold` in a
+    wiring run too, which says nothing of the loss.
     """
     failed = [finding for finding in findings if finding.status == "fail"]
     unchecked = [finding for finding in findings if finding.status == "not-checked"]
+    if failed:
+        unchecked = [finding for finding in unchecked if finding.reason != UPSTREAM]
+    if any(finding.id.startswith(PIPELINE) for finding in failed):
+        unchecked = [finding for finding in unchecked if finding.reason != "wiring"]
     for word, candidates in (
         ("invalid", [f for f in failed if f.id in PREFLIGHT or f.reason == "masked"]),
         ("unstable", [f for f in failed if f.id in STABILITY]),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_smoke.recipe.model import Mode, Recipe, Settings
+from pytest_smoke.recipe.model import Mode, Pipeline, Recipe, Settings
 from pytest_smoke.recipe.modes import SCHEDULE_OF_MODE, WIRING_STEPS
 
 
@@ -48,6 +48,14 @@ class Case:
         inherited = {**self.full.model_dump(), "lr_schedule": SCHEDULE_OF_MODE[self.mode]}
         weights = {**self.full.loss_weights, **self.recipe.smoke.loss_weights}
         return Settings(**{**inherited, **self.declared, "loss_weights": weights})
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """What the pipeline after training may cost; None: there is none."""
+        asked = self.recipe.smoke.pipeline
+        if isinstance(asked, bool):
+            return Pipeline() if asked else None
+        return asked
 
     @property
     def run_steps(self) -> int:

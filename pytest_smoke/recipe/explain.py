@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from pytest_smoke.recipe.metric import Metric
-from pytest_smoke.recipe.model import Checks, Frozen, Mix, Recipe, Requires, Settings, Smoke, Source
+from pytest_smoke.recipe.model import Checks, Frozen, Mix, Pipeline, Recipe, Requires, Settings, Smoke, Source
 from pytest_smoke.recipe.tree import REFUSED
 
 Keys = tuple[str | int, ...]
@@ -71,6 +71,7 @@ _MODELS: dict[Keys, type[Frozen]] = {
     (): Recipe,
     ("full",): Settings,
     ("smoke",): Smoke,
+    ("smoke", "pipeline"): Pipeline,
     ("checks",): Checks,
     ("mix",): Mix,
     ("requires",): Requires,
@@ -108,6 +109,8 @@ def _problem(error: Any, within: Keys) -> Problem:
     keys: Keys = (*within, *(key for key in error["loc"] if key != "[key]"))
     if keys[:2] == ("smoke", "mode"):  # pydantic puts the union's tag into the path
         keys = tuple(key for key in keys if key not in ("one", "many"))
+    if keys[:2] == ("smoke", "pipeline"):
+        keys = tuple(key for key in keys if key not in ("switch", "detail"))
     name = dotted(keys)
     if kind == "missing":
         model = _model(keys[:-1])
@@ -125,6 +128,8 @@ def _problem(error: Any, within: Keys) -> Problem:
     if kind in ("too_short", "too_long"):
         return Problem(keys=keys, at_key=False, text=f"{name} {_wrong_length(kind, ctx, keys)}")
     allowed = _ALLOWED[kind](ctx) if kind in _ALLOWED else error["msg"]
+    if keys == ("smoke", "pipeline"):
+        allowed = "true, false or a mapping"
     text = f"{name} is {shown(value)}; it must be {allowed}"
     if kind == "literal_error" and isinstance(value, str):
         near = nearest(value, re.findall(r"'([^']+)'", ctx["expected"]))

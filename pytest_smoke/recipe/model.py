@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -13,6 +13,7 @@ from pydantic import (
     Tag,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from pytest_smoke.recipe.metric import Metric
@@ -109,6 +110,34 @@ INHERITED_NOT_NULL = (
 """Settings a smoke inherits by leaving them out; of the full run's only `grad_clip_norm` may be null."""
 
 
+def _switch_or_detail(value: object) -> str:
+    return "switch" if isinstance(value, bool) else "detail"
+
+
+class Pipeline(Frozen):
+    """What the pipeline may cost: train, evaluate, export, quantize, package, load."""
+
+    quantize: Literal["int8"] | None = "int8"
+    """Weights of the quantized model; null: none is made."""
+    tolerance: Share = 1e-4
+    """Largest difference between the model's outputs and its exported self's, as a share of the largest output."""
+    max_drop: dict[str, Positive] = {}
+    """`metric: amount`: how much lower, in its own units, a metric of `evaluate` may be once the model is quantized."""
+    max_rise: dict[str, Positive] = {}
+    """`metric: amount`: how much higher; for metrics that are better when they are low."""
+
+    @model_validator(mode="after")
+    def _something_to_bound(self) -> Self:
+        if self.quantize is None and (self.max_drop or self.max_rise):
+            raise ValueError("max_drop and max_rise bound what quantizing costs, and quantize is null")
+        return self
+
+
+PipelineOrNot = Annotated[
+    Annotated[bool, Tag("switch")] | Annotated[Pipeline, Tag("detail")], Discriminator(_switch_or_detail)
+]
+
+
 class Smoke(Frozen):
     """The run that stands in for the full one. What is not named here is the full run's."""
 
@@ -130,6 +159,8 @@ class Smoke(Frozen):
     """Steps at which data or loss change by design (an epoch of unshuffled data, say): no rise is seen across one."""
     steps_per_epoch: Count | None = None
     """Optimizer steps in one epoch, for criteria that say `by epoch N`."""
+    pipeline: PipelineOrNot = False
+    """After training: evaluate, export, quantize, package, and load the package anew; true, or what it may cost."""
     args: dict[str, Any] = {}
     """Arguments of the task that the smoke repeats; one that differs from the full run's is refused by `rehearsal`."""
 

@@ -14,11 +14,12 @@ from pytest_smoke.run.checkpoints import Checkpoints
 from pytest_smoke.run.device import device_name, quiet, seed_all, to_device
 from pytest_smoke.run.draw import Tally, one_step, sampled
 from pytest_smoke.run.gradients import reading
+from pytest_smoke.run.pipeline.stages import run_pipeline
 from pytest_smoke.run.plan import RunPlan
 from pytest_smoke.run.readback import Readback
 from pytest_smoke.run.records import Ended, Metrics, ParameterNorm, ProbeLoss, Record, Started, Step, Stop
 from pytest_smoke.run.step import Stepper
-from pytest_smoke.run.task import Task, TaskError, probe_batches_of
+from pytest_smoke.run.task import Task, TaskError, metrics_of, probe_batches_of
 from pytest_smoke.run.updates import compare, snapshot
 
 RESERVED = ("loss", "lr", "grad_norm", "probe_loss")
@@ -116,20 +117,17 @@ class Loop:
             means = self._stepper.score(self._probe_batches)
         self._readback.put(lambda values: ProbeLoss(step, self._stepper.weigh(values)), means)
 
-    def _evaluate(self, step: int) -> None:
+    def _evaluate(self, step: int) -> dict[str, float] | None:
         evaluate = getattr(self._task, "evaluate", None)
         if evaluate is None:
-            return
+            return None
         with quiet(self._stepper.model, self._device):
-            found = evaluate(self._stepper.model)
-        try:
-            values = {str(name): float(value) for name, value in found.items()}
-        except (AttributeError, TypeError, ValueError):
-            raise TaskError(f"evaluate(model) returned {found!r:.200}: it must map names to numbers") from None
+            values = metrics_of(evaluate(self._stepper.model))
         taken = sorted(values.keys() & {*RESERVED, *self._stepper.terms})
         if taken:
             raise TaskError(f"evaluate(model) returned {', '.join(taken)}: criteria know another series by that name")
         self._channel.send([*self._readback.flush(wait=True), Metrics(step, values)])
+        return values
 
     def _stopped(self, step: int) -> bool:
         """Report; if the parent calls it off, look where the gradients pulled and stop."""
@@ -145,9 +143,14 @@ class Loop:
     def _finish(self, before: dict[str, torch.Tensor]) -> None:
         steps = self._plan.run_steps
         self._channel.send(self._readback.flush(wait=True))
-        self._evaluate(steps)
-        self._channel.send([compare(before, self._stepper.model, self._stepper.optimizer), self._ended(steps)])
-        stop = self._channel.poll(wait=True)
+        stop = None
+        if self._plan.pipeline is None:
+            self._evaluate(steps)
+        self._channel.send([compare(before, self._stepper.model, self._stepper.optimizer)])
+        if self._plan.pipeline is not None and (stop := self._channel.poll()) is None:
+            run_pipeline(self._plan, self._task, self._stepper.model, self._channel.send, lambda: self._evaluate(steps))
+        self._channel.send([self._ended(steps)])
+        stop = stop or self._channel.poll(wait=True)
         if stop is not None:
             self._autopsy(stop)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from pytest_smoke.recipe.case import Case
@@ -21,6 +22,33 @@ RATIO_SHARE = 0.02
 """Share of the smoke that gradient probes may cost."""
 RATIO_COST = 0.6
 """Cost of one further backward pass, in steps (a backward is about 60 % of a step)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelinePlan:
+    """What follows the training."""
+
+    folder: str
+    """Where the package will lie; nothing lies there yet, and its parent exists."""
+    recipe: dict[str, Any]
+    """The resolved recipe, its mode and cell: what the package says of where it comes from."""
+    quantize: bool
+    tolerance: float
+    """Largest difference between outputs, as a share of the largest output."""
+
+    @property
+    def partial(self) -> Path:
+        """Where it is written until it is whole, beside its place."""
+        return Path(self.folder).with_name(f".{Path(self.folder).name}.partial")
+
+    @classmethod
+    def of(cls, case: Case, folder: str) -> Self | None:
+        """The pipeline of `case`; None where it asks for none."""
+        asked = case.pipeline
+        if asked is None:
+            return None
+        recipe = {"mode": case.mode, "cell": case.cell, "recipe": case.recipe.model_dump(mode="json")}
+        return cls(folder=folder, recipe=recipe, quantize=asked.quantize is not None, tolerance=asked.tolerance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +93,8 @@ class RunPlan:
     """Steps between evaluations; None: only after the last step."""
     mix_tolerance: float = MIX_TOLERANCE
     """Largest difference of a source's drawn share from the expected one; how many steps are counted rests on it."""
+    pipeline: PipelinePlan | None = None
+    """What follows the training; None: nothing."""
 
     @classmethod
     def of(cls, case: Case, *, root: str, device: str) -> Self:

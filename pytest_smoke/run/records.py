@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,50 @@ class Crashed:
     traceback: str
 
 
-Record = Started | Step | ProbeLoss | ParameterNorm | Gradients | Metrics | Drawn | Updates | Ended | Crashed
+@dataclass(frozen=True, slots=True)
+class PipelineDoing:
+    """A part of a pipeline stage begins; sent at once, so that a stage of many seconds is no silence."""
+
+    stage: str
+    doing: str
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStage:
+    """A stage of the pipeline ended."""
+
+    name: str
+    """One of `PIPELINE_STAGES`."""
+    ok: bool
+    """Whether later stages can build on it."""
+    seconds: float
+    figures: dict[str, Any]
+    """What was measured, builtins only: see each stage in `run/pipeline/stages.py`."""
+    reason: str = ""
+    text: str = ""
+    """Where it broke: one word for scripts, and a sentence."""
+    place: str = ""
+    """`file:line` of the innermost frame outside the libraries."""
+    traceback: str = ""
+
+
+PIPELINE_STAGES = ("evaluate", "export", "quantize", "package", "load")
+"""In the order in which they run."""
+
+Record = (
+    Started
+    | Step
+    | ProbeLoss
+    | ParameterNorm
+    | Gradients
+    | Metrics
+    | Drawn
+    | Updates
+    | PipelineDoing
+    | PipelineStage
+    | Ended
+    | Crashed
+)
 
 
 @dataclass(frozen=True, slots=True)

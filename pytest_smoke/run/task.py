@@ -21,7 +21,10 @@ PROBE_SEED_OFFSET = 1_000_003
 
 
 REQUIRED = ("model", "batches", "losses")
-OPTIONAL = ("loss_weights", "optimizer", "counts", "evaluate", "probe_batch", "sources")
+OPTIONAL = (
+    *("loss_weights", "optimizer", "counts", "evaluate", "probe_batch", "sources"),
+    *("example_inputs", "dynamic_shapes", "labels"),
+)
 """Names of a task that are looked for and need not be there."""
 
 
@@ -54,6 +57,13 @@ class Task(Protocol):
         How many samples of each source a micro-batch holds, or each sample's source, in Python values: what was drawn
         is then held against the recipe's `mix`. Called before the batch is moved to the device, in the first steps
         only; default: what was drawn is not known.
+    `example_inputs() -> tuple[Tensor, ...]`
+        What the model's forward takes, by position, on the CPU; the pipeline exports the model with it. No default.
+    `dynamic_shapes() -> Any`
+        As `torch.export.export` takes it; default: the first dimension of each input is the batch, the second may vary
+        where the model allows.
+    `labels: Sequence[str]`, or a method that returns them
+        Names of the model's classes, for its package; default none.
     """
 
     def model(self) -> nn.Module:
@@ -167,3 +177,11 @@ def probe_batches_of(task: Task, batch_size: int, *, seed: int) -> list[Any]:
         return [own()]
     count = -(-PROBE_SAMPLES // batch_size)
     return list(islice(task.batches(batch_size, seed=seed + PROBE_SEED_OFFSET), count))
+
+
+def metrics_of(found: Any) -> dict[str, float]:
+    """What `evaluate` returned, as numbers by name. Raises TaskError where it is no such thing."""
+    try:
+        return {str(name): float(value) for name, value in found.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise TaskError(f"evaluate(model) returned {found!r:.200}: it must map names to numbers") from None

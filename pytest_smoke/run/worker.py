@@ -8,23 +8,18 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 
 import torch
 import torch._functorch.config as functorch_config
 
+from pytest_smoke.run.crash import crash_of
 from pytest_smoke.run.device import accelerators, resolve
 from pytest_smoke.run.draw import seeded_task
 from pytest_smoke.run.loop import Channel, Loop
 from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import Crashed, Record, Stop
-from pytest_smoke.run.task import DeviceError, TaskError
-
-TRACEBACK_LINES = 30
-"""Newest lines of a traceback that are kept."""
+from pytest_smoke.run.records import Record, Stop
 
 
 class ParentGone(Exception):
@@ -64,21 +59,6 @@ def rehearse(plan: RunPlan, channel: Channel) -> None:
         torch.cuda.reset_peak_memory_stats(device)
     functorch_config.donated_buffer = False  # a compiled model must survive the probe's second backward
     Loop(plan, seeded_task(plan), device, channel).run()
-
-
-def crash_of(error: BaseException, root: str) -> Crashed:
-    """The record of an exception: what, where in the user's code, and the traceback from there on."""
-    own = [frame for frame in traceback.walk_tb(error.__traceback__) if not _is_library(frame[0].f_code.co_filename)]
-    place = ""
-    if own:
-        path, line = Path(own[-1][0].f_code.co_filename), own[-1][1]
-        place = f"{path.relative_to(root) if path.is_relative_to(root) else path}:{line}"
-    return Crashed(
-        reason=_reason(error),
-        text=str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}",
-        place=place,
-        traceback="" if isinstance(error, TaskError) else _traceback(error),
-    )
 
 
 def child_main(plan: RunPlan, connection: Connection, output: str, environment: dict[str, str]) -> None:
@@ -124,24 +104,3 @@ def _follow_parent() -> None:
     assert parent is not None
     wait([parent.sentinel])
     os.killpg(0, signal.SIGKILL)
-
-
-def _traceback(error: BaseException) -> str:
-    """The traceback without the frames above the user's own, newest lines only."""
-    tb = error.__traceback__
-    while tb is not None and tb.tb_next is not None and _is_library(tb.tb_frame.f_code.co_filename):
-        tb = tb.tb_next
-    lines = "".join(traceback.format_exception(type(error), error, tb)).splitlines()
-    return "\n".join(lines[-TRACEBACK_LINES:])
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, TaskError):
-        return "device" if isinstance(error, DeviceError) else "task"
-    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-    return "out-of-memory" if out_of_memory else "exception"
-
-
-def _is_library(filename: str) -> bool:
-    own = str(Path(__file__).resolve().parents[1])
-    return "site-packages" in filename or filename.startswith((own, sys.base_prefix, "<"))

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -216,3 +216,71 @@ class Recites(Teacher):
             "latent_nll": self.losses(model, gold)["ce"].item(),
             "latent_em": (said == gold).all(1).float().mean().item(),
         }
+
+
+class Ships(Teacher):
+    """A teacher's pupil that can be exported."""
+
+    labels: ClassVar = [f"class {number}" for number in range(CLASSES)]
+
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        return (next(self.batches(4, seed=7))["points"],)
+
+
+class Balks(Ships):
+    """Its forward asks the data which way to go, as no exported graph can."""
+
+    class Model(nn.Sequential):
+        def forward(self, points: Tensor) -> Tensor:
+            if points.mean() > 10:
+                return super().forward(points / 10)
+            return super().forward(points)
+
+    def model(self) -> nn.Module:
+        return self.Model(*super().model())
+
+
+class LeavesOut(Ships):
+    """Takes a shorter way when it is exported, and forgets what the long one does."""
+
+    class Model(nn.Sequential):
+        def forward(self, points: Tensor) -> Tensor:
+            logits = super().forward(points)
+            return logits if torch.compiler.is_exporting() else logits / logits.norm(dim=-1, keepdim=True).clamp(min=1)
+
+    def model(self) -> nn.Module:
+        return self.Model(*super().model())
+
+
+class Wavers(Ships):
+    """Draws noise in evaluation mode too."""
+
+    class Model(nn.Sequential):
+        def forward(self, points: Tensor) -> Tensor:
+            return super().forward(points + 0.01 * torch.randn_like(points))
+
+    def model(self) -> nn.Module:
+        return self.Model(*super().model())
+
+
+class Coarse(Ships):
+    """One weight is so large that int8 has no steps left for the others of its matrix."""
+
+    class Model(nn.Sequential):
+        def forward(self, points: Tensor) -> Tensor:
+            return super().forward(F.pad(points, (0, 1)))
+
+    def model(self) -> nn.Module:
+        model = self.Model(nn.Linear(FEATURES + 1, WIDTH), nn.Tanh(), nn.Linear(WIDTH, CLASSES))
+        with torch.no_grad():
+            model[0].weight[0, -1] = 1000.0  # of a feature that is always 0: it does nothing but stretch the range
+        return model
+
+
+class Perishes(Ships):
+    """Is killed while its quantized model is evaluated."""
+
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        if "forward" in vars(model):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().evaluate(model)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_smoke.recipe.metric import Metric
-from pytest_smoke.recipe.model import Checks, Mix, Recipe, Requires, Settings, Smoke, Source
+from pytest_smoke.recipe.model import Checks, Mix, Pipeline, Recipe, Requires, Settings, Smoke, Source
 from pytest_smoke.recipe.schema import json_schema
 
-MODELS = (Checks, Metric, Mix, Requires, Settings, Smoke, Source)
+MODELS = (Checks, Metric, Mix, Pipeline, Requires, Settings, Smoke, Source)
 
 
 def nodes(schema: Any) -> Iterator[dict[str, Any]]:

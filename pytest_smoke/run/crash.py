@@ -1,0 +1,51 @@
+"""An exception as plain data: what, where in the user's code, and the traceback from there on."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+
+from pytest_smoke.run.records import Crashed
+from pytest_smoke.run.task import DeviceError, TaskError
+
+TRACEBACK_LINES = 30
+"""Newest lines of a traceback that are kept."""
+
+
+def crash_of(error: BaseException, root: str) -> Crashed:
+    """The record of an exception: what, where in the user's code, and the traceback from there on."""
+    own = [frame for frame in traceback.walk_tb(error.__traceback__) if not _is_library(frame[0].f_code.co_filename)]
+    place = ""
+    if own:
+        path, line = Path(own[-1][0].f_code.co_filename), own[-1][1]
+        place = f"{path.relative_to(root) if path.is_relative_to(root) else path}:{line}"
+    return Crashed(
+        reason=_reason(error),
+        text=str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}",
+        place=place,
+        traceback="" if isinstance(error, TaskError) else _traceback(error),
+    )
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback without the frames above the user's own, newest lines only."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_next is not None and _is_library(tb.tb_frame.f_code.co_filename):
+        tb = tb.tb_next
+    lines = "".join(traceback.format_exception(type(error), error, tb)).splitlines()
+    return "\n".join(lines[-TRACEBACK_LINES:])
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TaskError):
+        return "device" if isinstance(error, DeviceError) else "task"
+    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return "out-of-memory" if out_of_memory else "exception"
+
+
+def _is_library(filename: str) -> bool:
+    own = str(Path(__file__).resolve().parents[1])
+    return "site-packages" in filename or filename.startswith((own, sys.base_prefix, "<"))

@@ -1,0 +1,248 @@
+"""The stages of the pipeline, in the child, while the trained model is there."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pytest_smoke.run.crash import crash_of
+from pytest_smoke.run.device import quiet
+from pytest_smoke.run.pipeline import package
+from pytest_smoke.run.pipeline.broken import Broken, need_export_libraries
+from pytest_smoke.run.pipeline.inputs import dynamic_shapes_of, example_inputs_of, variants
+from pytest_smoke.run.pipeline.onnx_file import Session, export, size_of, write_int8, write_onnx
+from pytest_smoke.run.pipeline.outputs import difference, flat_outputs, on_cpu, tensors
+from pytest_smoke.run.pipeline.served import served
+from pytest_smoke.run.plan import RunPlan
+from pytest_smoke.run.records import PIPELINE_STAGES, PipelineDoing, PipelineStage, Record
+from pytest_smoke.run.task import Task, metrics_of
+
+NEEDS = {
+    "evaluate": (),
+    "export": (),
+    "quantize": ("evaluate", "export"),
+    "package": ("evaluate", "export", "quantize"),
+    "load": ("package",),
+}
+"""Stage: those it builds on."""
+
+
+def run_pipeline(
+    plan: RunPlan,
+    task: Task,
+    model: nn.Module,
+    send: Callable[[list[Record]], None],
+    evaluate: Callable[[], dict[str, float] | None],
+) -> None:
+    """Run every stage whose needs are met, and report each as it ends. What breaks a stage is reported, not raised."""
+    stages = Stages(plan, task, model, send, evaluate)
+    sound: set[str] = set()
+    for name in PIPELINE_STAGES:
+        if name == "quantize" and not stages.quantizes:
+            sound.add(name)
+        elif sound >= set(NEEDS[name]):
+            record = stages.run(name)
+            send([record])
+            if record.ok:
+                sound.add(name)
+
+
+class Stages:
+    """What the stages share: the model's copy on the CPU, its example inputs and outputs, the metrics."""
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        task: Task,
+        model: nn.Module,
+        send: Callable[[list[Record]], None],
+        evaluate: Callable[[], dict[str, float] | None],
+    ) -> None:
+        assert plan.pipeline is not None
+        self._plan, self._pipeline, self._task, self._model = plan, plan.pipeline, task, model
+        self._send, self._trained_metrics = send, evaluate
+        self._folder = self._pipeline.partial
+        self._metrics: dict[str, dict[str, float]] = {}
+        self._groups: dict[str, Any] = {}
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether a quantized model is asked for."""
+        return self._pipeline.quantize
+
+    def run(self, name: str) -> PipelineStage:
+        """Run one stage. Random generators are put back after it, so that both evaluations draw the same samples."""
+        stage: Callable[[], dict[str, Any]] = getattr(self, name)
+        began = time.perf_counter()
+        try:
+            with quiet(self._model, next(self._model.parameters()).device):
+                figures = stage()
+        except Broken as broken:
+            seconds = round(time.perf_counter() - began, 3)
+            return PipelineStage(name, False, seconds, broken.figures, reason=broken.reason, text=str(broken))
+        except Exception as error:
+            crash, seconds = crash_of(error, self._plan.root), round(time.perf_counter() - began, 3)
+            text = next(line for line in crash.text.splitlines() if line.strip())
+            return PipelineStage(name, False, seconds, {}, crash.reason, text, crash.place, crash.traceback)
+        return PipelineStage(name, True, round(time.perf_counter() - began, 3), figures)
+
+    def evaluate(self) -> dict[str, Any]:
+        """The trained model's metrics. Figures: `metrics`."""
+        self._doing("evaluate", "evaluate(model)")
+        metrics = self._trained_metrics()
+        if metrics is None:
+            raise Broken(
+                "task", "the task has no evaluate(): the pipeline reports what quantizing costs in its metrics"
+            )
+        self._metrics["model"] = _finite(metrics)
+        return {"metrics": metrics}
+
+    def export(self) -> dict[str, Any]:
+        """ONNX against torch. Figures: `differences` by inputs, `tolerance`, `bytes`, `free` (dimensions that vary)."""
+        need_export_libraries()
+        self._doing("export", "torch.export")
+        inputs, model = example_inputs_of(self._task), on_cpu(self._model)
+        leaves, spec = flat_outputs(model, inputs)
+        again = difference(tensors(leaves), tensors(flat_outputs(model, inputs)[0]))
+        if again > self._pipeline.tolerance:
+            text = f"the model gives other outputs for the same inputs in evaluation mode (difference {again:.2g})"
+            raise Broken("nondeterministic", f"{text}: it draws random numbers or keeps state between calls")
+        program = export(model, inputs, dynamic_shapes_of(self._task, inputs))
+        self._doing("export", "torch.onnx.export")
+        self._folder.mkdir()
+        write_onnx(program, self._folder / package.ONNX)
+        self._doing("export", "onnxruntime")
+        session = self._session(package.ONNX)
+        _same_count(session, inputs)
+        self._exported = (model, inputs, leaves, spec)
+        self._groups = {"input": inputs, "output": tensors(leaves)}
+        return self._compared(session)
+
+    def _compared(self, session: Session) -> dict[str, Any]:
+        model, inputs, *_ = self._exported
+        differences = {
+            name: difference(tensors(flat_outputs(model, tried)[0]), session.run(tried))
+            for name, tried in variants(inputs, session.shapes).items()
+        }
+        figures = {
+            "tolerance": self._pipeline.tolerance,
+            "bytes": size_of(self._folder / package.ONNX),
+            "free": session.free_dimensions(),
+            "differences": differences,
+        }
+        worst = max(differences, key=differences.__getitem__)
+        if differences[worst] > self._pipeline.tolerance:
+            apart = f"by {differences[worst]:.2g} times the largest one, at most {self._pipeline.tolerance:g}"
+            raise Broken("differs", f"on {worst} onnxruntime's outputs differ from the model's {apart}", figures)
+        return figures
+
+    def quantize(self) -> dict[str, Any]:
+        """int8 weights. Figures: `bytes`, `float_bytes`, `weights`, `difference`, `metrics`, `float_metrics`."""
+        model, inputs, leaves, spec = self._exported
+        self._doing("quantize", "quantize_dynamic")
+        weights = write_int8(self._folder / package.ONNX, self._folder / package.INT8)
+        if not weights:
+            raise Broken(
+                "nothing", "no weight was quantized: the model has no matrix product, lookup or LSTM to quantize"
+            )
+        session = self._session(package.INT8)
+        outputs = session.run(inputs)
+        self._groups["int8"] = outputs
+        self._doing("quantize", "evaluate(model) with int8 weights")
+        session.calls = 0
+        with served(model, session, leaves, spec), torch.no_grad():
+            metrics = metrics_of(self._task.evaluate(model))  # type: ignore[attr-defined]  # optional; `evaluate` passed
+        if not session.calls:
+            raise Broken("task", "evaluate(model) never calls model(...): what quantizing costs cannot be seen")
+        self._metrics["int8"] = _finite(metrics)
+        return {
+            "bytes": size_of(self._folder / package.INT8),
+            "float_bytes": size_of(self._folder / package.ONNX),
+            "weights": weights,
+            "difference": difference(tensors(leaves), outputs),
+            "metrics": metrics,
+            "float_metrics": self._metrics["model"],
+        }
+
+    def package(self) -> dict[str, Any]:
+        """The folder, written beside and renamed. Figures: `folder`, `bytes`, `files`."""
+        self._doing("package", "weights, examples, manifest")
+        folder, target = self._folder, Path(self._pipeline.folder)
+        package.write_weights(self._exported[0], folder)
+        package.write_examples(folder, **self._groups)
+        package.write_json(folder / package.RECIPE, self._pipeline.recipe)
+        package.write_json(folder / package.METRICS, self._metrics)
+        labels = package.labels_of(self._task)
+        if labels is not None:
+            package.write_json(folder / package.LABELS, labels)
+        size = package.write_manifest(folder, tolerance=self._pipeline.tolerance)
+        files = sorted(path.name for path in folder.iterdir())
+        folder.rename(target)
+        return {"folder": str(target), "bytes": size, "files": files}
+
+    def load(self) -> dict[str, Any]:
+        """`python -m pytest_smoke package` on the folder, in a fresh process. Figures: `parts`."""
+        self._doing("load", "a fresh process")
+        parts: list[dict[str, Any]] = []
+        for line in self._fresh_process():
+            try:
+                part = json.loads(line)
+                parts.append({key: part[key] for key in ("part", "ok", "text", "difference")})
+            except (ValueError, KeyError, TypeError):
+                continue  # what the task prints as it is imported
+        if not parts:
+            raise Broken("crash", "the fresh process checked nothing")
+        wrong = [f"{part['part']} {part['text']}" for part in parts if not part["ok"]]
+        if wrong:
+            raise Broken("differs", "; ".join(wrong), {"parts": parts})
+        return {"parts": parts}
+
+    def _fresh_process(self) -> Iterator[str]:
+        """Lines as they come. Raises Broken where the process is killed or crashes."""
+        command = [sys.executable, "-m", "pytest_smoke", "package", self._pipeline.folder]
+        command += ["--root", self._plan.root, "--format", "json"]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        last = "it said nothing"
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            assert process.stdout is not None
+            for line in filter(str.strip, process.stdout):
+                self._doing("load", "a fresh process")
+                last = line.strip()
+                yield last
+        if process.returncode not in (0, 1):
+            raise Broken("crash", f"the fresh process ended with exit status {process.returncode}: {last}")
+
+    def _session(self, name: str) -> Session:
+        return Session(self._folder / name, threads=self._plan.cpu_threads)
+
+    def _doing(self, stage: str, doing: str) -> None:
+        self._send([PipelineDoing(stage, doing)])
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    wrong = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
+    if wrong or not metrics:
+        raise Broken(
+            "non-finite" if wrong else "task", "evaluate(model): " + (", ".join(wrong) or "it names no metric")
+        )
+    return metrics
+
+
+def _same_count(session: Session, inputs: tuple[Any, ...]) -> None:
+    if len(session.names) != len(inputs):
+        names = ", ".join(session.names) or "none"
+        raise Broken(
+            "inputs", f"the ONNX file takes {len(session.names)} inputs ({names}), example_inputs() gives {len(inputs)}"
+        )
