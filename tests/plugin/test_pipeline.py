@@ -1,0 +1,77 @@
+"""`smoke.pipeline`: a package under the report folder, and the command that checks it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.conftest import RECIPE, Project
+
+SHIPS = RECIPE.replace("tasks:Teacher", "tasks:Ships") + "  pipeline: true\n"
+
+
+def check(folder: Path, root: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """The user's command, in the project."""
+    command = [sys.executable, "-m", "pytest_smoke", "package", str(folder), *args]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+
+def test_a_package_is_left_in_the_report_folder_and_can_be_checked(project: Project) -> None:
+    """Whole, with what it needs to be believed elsewhere; a changed byte is found."""
+    project.recipe(base=SHIPS)
+    stale = project.path / "out" / "packages"
+    assert project.run("--smoke", "--smoke-report", "out").ret == pytest.ExitCode.OK
+    (outcome,) = project.verdicts()
+    folder = Path(outcome["facts"]["package"])
+    assert [folder] == list(stale.iterdir()), "nothing half-written stays beside it"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert {*manifest["files"], "manifest.json"} == {path.name for path in folder.iterdir()}
+    assert json.loads((folder / "labels.json").read_text()) == ["class 0", "class 1", "class 2", "class 3"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["model"]["val_accuracy"] == outcome["metrics"]["val_accuracy"][-1][1]
+    assert metrics["int8"].keys() == metrics["model"].keys()
+
+    sound = check(folder, project.path)
+    assert sound.returncode == 0, sound.stdout + sound.stderr
+    assert [line.split(":")[0] for line in sound.stdout.splitlines()] == [
+        f"ok    {part}" for part in ("checksums", "model.safetensors", "model.onnx", "model.int8.onnx")
+    ]
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"!")
+    spoilt = check(folder, project.path, "--format", "json")
+    assert spoilt.returncode == 1
+    (line,) = map(json.loads, spoilt.stdout.splitlines())
+    assert (line["part"], line["ok"]) == ("checksums", False)
+    assert "model.onnx has" in line["text"]
+    nothing = check(project.path, project.path)
+    assert (nothing.returncode, nothing.stdout) == (2, "")
+    assert nothing.stderr.startswith(f"package: {project.path}/manifest.json: No such file")
+
+
+def test_without_a_report_folder_the_package_is_checked_and_gone(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pytest's own process too, whose streams and warnings the exporters leave alone."""
+    temporary = project.path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    project.recipe(base=SHIPS)
+    result = project.run("--smoke", "--smoke-isolation", "none", "-s", "-W", "error", "--basetemp", "base")
+    assert result.ret == pytest.ExitCode.OK, result.outlines
+    assert not [path for path in temporary.iterdir() if path.name.startswith("smoke-package")]
+    assert not [line for line in result.outlines + result.errlines if "onnx" in line.lower() or "W1" in line[:2]]
+
+
+def test_a_wiring_run_with_a_broken_pipeline_is_no_wiring_ok(project: Project) -> None:
+    """Ten steps, and the stage names itself; an older package does not stay to be taken for this one's."""
+    project.recipe(base=SHIPS.replace("Ships", "Teacher"))
+    nodeid_folder = project.path / "out" / "packages"
+    assert project.run("--smoke", "--smoke-mode", "wiring", "--smoke-report", "out").ret == 1
+    (outcome,) = project.verdicts()
+    assert outcome["verdict"] == "hold"
+    assert outcome["text"].startswith("export failed: the task has no example_inputs()")
+    assert list(nodeid_folder.iterdir()) == []

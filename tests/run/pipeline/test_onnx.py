@@ -1,0 +1,146 @@
+"""Real exports in onnxruntime: outputs, shapes, quantized weights, and a model that is answered by a file."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pytest_smoke.run.pipeline.inputs import dynamic_shapes_of, example_inputs_of, variants
+from pytest_smoke.run.pipeline.onnx_file import Session, export, write_int8, write_onnx
+from pytest_smoke.run.pipeline.outputs import difference, flat_outputs, tensors
+from pytest_smoke.run.pipeline.served import served
+from pytest_smoke.run.task import TaskError
+
+
+class Tagger(nn.Module):
+    """Token ids and a mask to emissions, with a layer beside the forward, and outputs in a nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.letters, self.head = nn.Embedding(20, 8), nn.Linear(8, 5)
+        self.decoder = nn.Linear(5, 1)
+
+    def forward(self, ids: Tensor, mask: Tensor, scale: Tensor | None = None) -> dict[str, Any]:
+        hidden = self.letters(ids) * mask.unsqueeze(-1)
+        emissions = self.head(hidden)
+        return {"emissions": emissions, "nothing": scale, "more": (emissions.argmax(-1), mask.sum(1))}
+
+    def decode(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """What a task's evaluate may call: through the forward, then beside it."""
+        return self.decoder(self(ids, mask=mask)["emissions"])  # type: ignore[no-any-return]
+
+
+class Inputs:
+    """A task, as far as an export asks it."""
+
+    def __init__(self, *inputs: Any) -> None:
+        self.inputs = inputs
+
+    def example_inputs(self) -> tuple[Any, ...]:
+        return self.inputs
+
+
+@pytest.fixture(scope="module")
+def tagger() -> Tagger:
+    """Random weights that are the same for every test."""
+    torch.manual_seed(0)
+    return Tagger().eval()
+
+
+@pytest.fixture(scope="module")
+def written(tagger: Tagger, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its ONNX file, from a batch of one, and the quantized one beside it. No warning is let through."""
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    inputs = ids_and_mask(1, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        task: Any = Inputs(*inputs)
+        examples = example_inputs_of(task)
+        write_onnx(export(tagger, examples, dynamic_shapes_of(task, examples)), path)
+        assert write_int8(path, path.with_name("int8.onnx")) == 2
+    return path
+
+
+def ids_and_mask(rows: int, length: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(rows * 100 + length)
+    return torch.randint(20, (rows, length), generator=generator), torch.ones(rows, length)
+
+
+@pytest.mark.parametrize(("rows", "length"), [(1, 8), (3, 8), (2, 3), (5, 13)])
+def test_the_file_gives_the_models_outputs_at_other_shapes(
+    tagger: Tagger, written: Path, rows: int, length: int
+) -> None:
+    """Batch and length are free, though the example was a batch of one; None is no output."""
+    inputs = ids_and_mask(rows, length)
+    expected = tensors(flat_outputs(tagger, inputs)[0])
+    assert len(expected) == 3
+    assert difference(expected, Session(written, threads=1).run(inputs)) < 1e-5
+
+
+def test_the_file_names_no_path_of_this_machine(written: Path) -> None:
+    """The exporter would write the stack trace of every operation."""
+    assert b".py" not in written.read_bytes()
+
+
+def test_shapes_that_may_vary_are_varied(written: Path) -> None:
+    """One row more, and half the length; values come from the example."""
+    session = Session(written, threads=1)
+    assert session.free_dimensions() == ["ids[0]", "ids[1]", "mask[0]", "mask[1]"]
+    ids, mask = ids_and_mask(2, 8)
+    found = variants((ids, mask), session.shapes)
+    assert list(found) == ["the example inputs", "a batch of 3", "a length of 4"]
+    assert [tuple(one.shape) for one in found["a batch of 3"]] == [(3, 8), (3, 8)]
+    assert torch.equal(found["a length of 4"][0], ids[:, :4])
+    assert list(variants((ids, mask), [[2, "8"], [2, "8"]])) == ["the example inputs"]
+
+
+def test_within_it_the_file_answers_and_all_else_is_the_models(tagger: Tagger, written: Path) -> None:
+    """By position or by name, in a method of the model too; afterwards the model answers again."""
+    inputs = ids_and_mask(3, 8)
+    int8 = Session(written.with_name("int8.onnx"), threads=1)
+    before, after = tagger(*inputs)["emissions"], int8.run(inputs)[0]
+    assert 1e-6 < difference([before], [after]) < 0.1
+    leaves, spec = flat_outputs(tagger, inputs)
+    int8.calls = 0
+    with served(tagger, int8, leaves, spec), torch.no_grad():
+        returned = tagger(inputs[0], mask=inputs[1], scale=None)
+        assert returned["nothing"] is None
+        assert torch.equal(returned["emissions"], after)
+        assert torch.equal(tagger.decode(*inputs), tagger.decoder(after))
+        assert int8.calls == 2
+        with pytest.raises(TaskError, match=r"3 inputs \(ids, mask, scale\), and it was exported with the 2 tensors"):
+            tagger(*inputs, scale=torch.ones(1))
+    assert torch.equal(tagger(*inputs)["emissions"], before)
+    assert "forward" not in vars(tagger)
+
+
+def test_a_model_that_fixes_its_batch_is_not_exported() -> None:
+    """Silently it would serve one batch size alone."""
+
+    class Fixed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.reshape(4, 3).sum(0)
+
+    task: Any = Inputs(torch.ones(4, 3))
+    inputs = example_inputs_of(task)
+    with pytest.raises(Exception, match=r"(?i)constraint|specializ"):
+        export(Fixed(), inputs, dynamic_shapes_of(task, inputs))
+
+
+@pytest.mark.parametrize(
+    ("task", "fragment"),
+    [
+        (object(), r"the task has no example_inputs\(\)"),
+        (Inputs(), r"returned \(\): it must be a tuple of one tensor or more"),
+        (Inputs(torch.ones(1), 3), r"returned \(Tensor, int\)"),
+    ],
+)
+def test_what_is_wrong_with_example_inputs_is_said(task: Any, fragment: str) -> None:
+    """Before anything is exported."""
+    with pytest.raises(TaskError, match=fragment):
+        example_inputs_of(task)

@@ -1,0 +1,170 @@
+"""A package is written, loaded as by a stranger, and distrusted once a byte of it has changed."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pytest_smoke.run.pipeline import package
+from pytest_smoke.run.pipeline.broken import Broken, need_export_libraries
+from pytest_smoke.run.pipeline.inputs import dynamic_shapes_of
+from pytest_smoke.run.pipeline.onnx_file import Session, export, write_int8, write_onnx
+from pytest_smoke.run.pipeline.outputs import flat_outputs, tensors
+from pytest_smoke.run.pipeline.reload import PackageError, Part, check_package
+from pytest_smoke.run.task import TaskError
+
+TASK = """
+import torch
+from torch import nn
+
+class Tied(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.letters, self.head = nn.Embedding(30, width), nn.Linear(width, 30, bias=False)
+        self.head.weight = self.letters.weight
+
+    def forward(self, ids):
+        return self.head(self.letters(ids))
+
+class Letters:
+    def __init__(self, *, width): self.width = width
+    def model(self): return Tied(self.width)
+    def batches(self, batch_size, *, seed, rank=0, world_size=1): ...
+    def losses(self, model, batch): ...
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a task, and a sound package of its model beside it."""
+    root = tmp_path_factory.mktemp("project")
+    (root / "packaged_task.py").write_text(TASK)
+    names: dict[str, Any] = {}
+    exec(TASK, names)
+    torch.manual_seed(5)
+    model, inputs, folder = names["Tied"](8).eval(), (torch.randint(30, (2, 4)),), root / "package"
+    folder.mkdir()
+    task: Any = object()
+    write_onnx(export(model, inputs, dynamic_shapes_of(task, inputs)), folder / package.ONNX)
+    write_int8(folder / package.ONNX, folder / package.INT8)
+    package.write_weights(model, folder)
+    int8 = Session(folder / package.INT8, threads=1).run(inputs)
+    package.write_examples(folder, input=inputs, output=tensors(flat_outputs(model, inputs)[0]), int8=int8)
+    smoke = {"args": {}, "cpu_threads": 1}
+    recipe = {"task": "packaged_task:Letters", "args": {"width": 8}, "smoke": smoke}
+    package.write_json(folder / package.RECIPE, {"mode": "constant", "cell": None, "recipe": recipe})
+    package.write_manifest(folder, tolerance=1e-4)
+    return root
+
+
+@pytest.fixture
+def folder(root: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return shutil.copytree(root / "package", tmp_path / "package")
+
+
+def checked(folder: Path, root: Path) -> dict[str, Part]:
+    return {part.part: part for part in check_package(folder, root=root)}
+
+
+def test_a_sound_package_loads_into_a_new_model_and_onnxruntime(folder: Path, root: Path) -> None:
+    """Tied weights too, of which one is written."""
+    parts = checked(folder, root)
+    assert list(parts) == ["checksums", "model.safetensors", "model.onnx", "model.int8.onnx"]
+    assert all(part.ok for part in parts.values()), parts
+    assert parts["model.safetensors"].difference == 0.0
+    assert parts["model.int8.onnx"].difference == 0.0
+
+
+@pytest.mark.parametrize("name", [package.WEIGHTS, package.ONNX, package.INT8, package.EXAMPLES, package.RECIPE])
+def test_a_file_that_was_tampered_with_is_named_and_not_loaded(folder: Path, root: Path, name: str) -> None:
+    """One bit is enough."""
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    parts = checked(folder, root)
+    assert list(parts) == ["checksums"]
+    assert parts["checksums"].text.startswith(f"{name} has another content")
+
+
+def test_files_that_are_missing_cut_or_added_are_named(folder: Path, root: Path) -> None:
+    """All of them at once."""
+    (folder / package.INT8).unlink()
+    (folder / "notes.txt").write_text("hello")
+    with (folder / package.WEIGHTS).open("ab") as file:
+        file.write(b"!")
+    text = checked(folder, root)["checksums"].text
+    size = (folder / package.WEIGHTS).stat().st_size
+    fragments = ["model.int8.onnx is missing", "notes.txt is not in the manifest"]
+    fragments.append(f"model.safetensors has {size} bytes, not {size - 1}")
+    assert not [fragment for fragment in fragments if fragment not in text], text
+
+
+def test_weights_of_another_model_are_seen_though_their_checksum_is_right(folder: Path, root: Path) -> None:
+    """Whoever replaces a file may write the manifest anew; what the model does gives it away."""
+    names: dict[str, Any] = {}
+    exec(TASK, names)
+    package.write_weights(names["Tied"](8), folder)
+    package.write_manifest(folder, tolerance=1e-4)
+    parts = checked(folder, root)
+    assert [part.part for part in parts.values() if not part.ok] == ["model.safetensors"]
+    assert "gives other outputs than were packaged" in parts["model.safetensors"].text
+
+
+def test_a_task_whose_model_has_changed_is_named(folder: Path, root: Path) -> None:
+    """The weights no longer fit; the ONNX files need no task."""
+    recipe = json.loads((folder / package.RECIPE).read_text())
+    recipe["recipe"]["args"]["width"] = 16
+    package.write_json(folder / package.RECIPE, recipe)
+    package.write_manifest(folder, tolerance=1e-4)
+    parts = checked(folder, root)
+    assert parts["model.safetensors"].text.startswith("does not load or run: RuntimeError: ")
+    assert parts["model.onnx"].ok
+
+
+@pytest.mark.parametrize("text", [None, "no json", "[]", '{"schema": 99}'])
+def test_what_is_no_package_is_an_error(tmp_path: Path, root: Path, text: str | None) -> None:
+    """Of a layout that is not known nothing can be said."""
+    if text is not None:
+        (tmp_path / package.MANIFEST).write_text(text)
+    with pytest.raises(PackageError, match=r"manifest\.json"):
+        checked(tmp_path, root)
+
+
+def test_an_infinite_difference_is_left_to_the_sentence() -> None:
+    """JSON has no number for it."""
+    assert Part(part="model.onnx", ok=False, text="", difference=math.inf).to_wire()["difference"] is None
+
+
+class Labelled:
+    """A task, as far as labels go."""
+
+    def __init__(self, labels: Any) -> None:
+        self.labels = labels
+
+
+def test_labels_may_be_a_list_or_a_method() -> None:
+    """Or absent; a text is no list of texts."""
+    one: Any = Labelled(("B", "I"))
+    two: Any = Labelled(lambda: ["B", "I"])
+    assert package.labels_of(one) == package.labels_of(two) == ["B", "I"]
+    nothing: Any = object()
+    assert package.labels_of(nothing) is None
+    wrong: Any = Labelled("BIO")
+    with pytest.raises(TaskError, match="labels is 'BIO': it must be a list of texts"):
+        package.labels_of(wrong)
+
+
+def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None in sys.modules is how Python marks a module that cannot be imported."""
+    need_export_libraries()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(Broken, match=r'onnxruntime is not installed: pip install "pytest-verdict-smoke\[export\]"'):
+        need_export_libraries()
