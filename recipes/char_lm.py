@@ -50,6 +50,14 @@ class CharLm:
         windows = self.held_out[starts[:, None] + torch.arange(self.context + 1)]
         return {"val_loss": self.losses(model, windows.to(next(model.parameters()).device))["ce"].item()}
 
+    def example_inputs(self) -> tuple[Tensor]:
+        """Four windows of the held-out text, [4, T]: what a pipeline exports the model with."""
+        return (self.held_out[: 4 * self.context].unflatten(0, (4, self.context)),)
+
+    def labels(self) -> list[str]:
+        """The characters, in the order of the logits."""
+        return self.alphabet
+
 
 class Transformer(nn.Module):
     """Pre-norm decoder with learned positions."""

@@ -63,6 +63,7 @@ EXPECTED = {
     ),
     "pipeline_wavers": ("hold", "nondeterministic", ["draws random numbers or keeps state", "evaluation mode"]),
     "pipeline_coarse": ("hold", "cost", ["val_accuracy dropped from 0.9", "with int8 weights", "at most 0.1"]),
+    "pipeline_unsaved": ("hold", "differs", ["load failed: model.safetensors gives other outputs than were packaged"]),
     "pipeline_perishes": ("error", "crash", ["SIGKILL", "in the pipeline's quantize: evaluate(model) with int8"]),
     "missing_metric": ("hold", "missing-metric", ["val_acuracy", "val_accuracy"]),
 }
@@ -163,6 +164,7 @@ def stages_of(outcome: dict[str, Any]) -> dict[str, str]:
         ("passes", ["pass", "pass", "pass", "pass", "pass"]),
         ("balks", ["pass", "fail", "not-checked", "not-checked", "not-checked"]),
         ("coarse", ["pass", "pass", "fail", "pass", "pass"]),
+        ("unsaved", ["pass", "pass", "pass", "pass", "fail"]),
         ("perishes", ["pass", "pass", "not-checked", "not-checked", "not-checked"]),
     ],
 )

@@ -78,6 +78,9 @@ class Summary:
             terminalreporter.write_line("")
             for line, verdict in campaign_table(campaign):
                 terminalreporter.write_line(line, **{COLOURS.get(verdict, "red"): True})
+        for outcome in self._outcomes.values():
+            if "package" in outcome.facts:
+                terminalreporter.write_line(f"packaged in {outcome.facts['package']}")
         if self._config.option.smoke_report:
             terminalreporter.write_line(f"written to {self._config.option.smoke_report / 'verdicts.json'}")
 

@@ -284,3 +284,20 @@ class Perishes(Ships):
         if "forward" in vars(model):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().evaluate(model)
+
+
+class Unsaved(Ships):
+    """Learns the scale of its inputs as it trains, and keeps it where no checkpoint looks."""
+
+    class Model(nn.Sequential):
+        scale: Tensor
+
+        def forward(self, points: Tensor) -> Tensor:
+            if self.training:
+                self.scale.lerp_(points.std(), 0.05)
+            return super().forward(points / self.scale)
+
+    def model(self) -> nn.Module:
+        model = self.Model(*super().model())
+        model.register_buffer("scale", torch.tensor(4.0), persistent=False)
+        return model

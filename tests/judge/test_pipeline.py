@@ -24,7 +24,7 @@ FIGURES: dict[str, dict[str, Any]] = {
         "metrics": {"val_f1": 0.79},
         "float_metrics": {"val_f1": 0.8},
     },
-    "package": {"folder": "/p", "bytes": 999, "files": ["a", "b"]},
+    "package": {"bytes": 999, "files": ["a", "b"]},
     "load": {"parts": [{"part": "model.onnx", "ok": True, "text": "", "difference": 1e-7}]},
 }
 TREND = Finding(id="loss-trend", status="pass", text="no rise")

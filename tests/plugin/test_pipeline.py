@@ -23,11 +23,13 @@ def check(folder: Path, root: Path, *args: str) -> subprocess.CompletedProcess[s
 def test_a_package_is_left_in_the_report_folder_and_can_be_checked(project: Project) -> None:
     """Whole, with what it needs to be believed elsewhere; a changed byte is found."""
     project.recipe(base=SHIPS)
-    stale = project.path / "out" / "packages"
-    assert project.run("--smoke", "--smoke-report", "out").ret == pytest.ExitCode.OK
+    result = project.run("--smoke", "--smoke-report", "out")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["packaged in *out/packages/good.smoke.yaml__constant-*"])
     (outcome,) = project.verdicts()
     folder = Path(outcome["facts"]["package"])
-    assert [folder] == list(stale.iterdir()), "nothing half-written stays beside it"
+    assert [folder] == list((project.path / "out" / "packages").iterdir()), "nothing half-written stays beside it"
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1, "who may read one may read all"
     manifest = json.loads((folder / "manifest.json").read_text())
     assert {*manifest["files"], "manifest.json"} == {path.name for path in folder.iterdir()}
     assert json.loads((folder / "labels.json").read_text()) == ["class 0", "class 1", "class 2", "class 3"]
@@ -67,11 +69,10 @@ def test_without_a_report_folder_the_package_is_checked_and_gone(
 
 
 def test_a_wiring_run_with_a_broken_pipeline_is_no_wiring_ok(project: Project) -> None:
-    """Ten steps, and the stage names itself; an older package does not stay to be taken for this one's."""
+    """Ten steps, and the stage names itself."""
     project.recipe(base=SHIPS.replace("Ships", "Teacher"))
-    nodeid_folder = project.path / "out" / "packages"
     assert project.run("--smoke", "--smoke-mode", "wiring", "--smoke-report", "out").ret == 1
     (outcome,) = project.verdicts()
     assert outcome["verdict"] == "hold"
     assert outcome["text"].startswith("export failed: the task has no example_inputs()")
-    assert list(nodeid_folder.iterdir()) == []
+    assert list((project.path / "out" / "packages").iterdir()) == []

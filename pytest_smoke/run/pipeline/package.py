@@ -58,6 +58,8 @@ def write_manifest(folder: Path, *, tolerance: float) -> int:
     }
     versions = {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}}
     write_json(folder / MANIFEST, {"schema": SCHEMA, "tolerance": tolerance, "versions": versions, "files": files})
+    for name in files:  # safetensors writes what only its owner may read
+        (folder / name).chmod((folder / MANIFEST).stat().st_mode)
     return sum(int(str(one["bytes"])) for one in files.values()) + (folder / MANIFEST).stat().st_size
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model
 from torch import Tensor
 
@@ -52,8 +53,7 @@ def check_package(folder: Path, *, root: Path) -> Iterator[Part]:
         yield Part(part="checksums", ok=False, text="; ".join(wrong))
         return
     yield Part(part="checksums", ok=True, text=f"{len(manifest['files'])} files are what they were")
-    recipe = json.loads((folder / package.RECIPE).read_text(encoding="utf-8"))["recipe"]
-    examples, tolerance = load_file(str(folder / package.EXAMPLES)), float(manifest["tolerance"])
+    recipe, examples, tolerance = _contents(folder, manifest)
     inputs, threads = _group(examples, "input"), int(recipe["smoke"]["cpu_threads"])
     torch.set_num_threads(threads)
 
@@ -99,6 +99,16 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("schema") != package.SCHEMA:
         raise PackageError(f"{path} is no manifest of schema {package.SCHEMA}")
     return manifest
+
+
+def _contents(folder: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor], float]:
+    """Recipe, examples and tolerance."""
+    try:
+        recipe = json.loads((folder / package.RECIPE).read_text(encoding="utf-8"))["recipe"]
+        known = {"task": recipe["task"], "args": {**recipe["args"]}, "smoke": {**recipe["smoke"]}}
+        return known, load_file(str(folder / package.EXAMPLES)), float(manifest["tolerance"])
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise PackageError(f"{folder} is no package that a pipeline wrote: {type(error).__name__}: {error}") from None
 
 
 def _group(examples: dict[str, Tensor], name: str) -> list[Tensor]:

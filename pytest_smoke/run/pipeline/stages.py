@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -175,9 +174,9 @@ class Stages:
         }
 
     def package(self) -> dict[str, Any]:
-        """The folder, written beside and renamed. Figures: `folder`, `bytes`, `files`."""
+        """The folder, written beside and renamed. Figures: `bytes`, `files`."""
         self._doing("package", "weights, examples, manifest")
-        folder, target = self._folder, Path(self._pipeline.folder)
+        folder = self._folder
         package.write_weights(self._exported[0], folder)
         package.write_examples(folder, **self._groups)
         package.write_json(folder / package.RECIPE, self._pipeline.recipe)
@@ -187,24 +186,27 @@ class Stages:
             package.write_json(folder / package.LABELS, labels)
         size = package.write_manifest(folder, tolerance=self._pipeline.tolerance)
         files = sorted(path.name for path in folder.iterdir())
-        folder.rename(target)
-        return {"folder": str(target), "bytes": size, "files": files}
+        folder.rename(self._pipeline.folder)
+        return {"bytes": size, "files": files}
 
     def load(self) -> dict[str, Any]:
         """`python -m pytest_smoke package` on the folder, in a fresh process. Figures: `parts`."""
         self._doing("load", "a fresh process")
         parts: list[dict[str, Any]] = []
+        line = "it said nothing"
         for line in self._fresh_process():
             try:
                 part = json.loads(line)
                 parts.append({key: part[key] for key in ("part", "ok", "text", "difference")})
             except (ValueError, KeyError, TypeError):
                 continue  # what the task prints as it is imported
-        if not parts:
-            raise Broken("crash", "the fresh process checked nothing")
         wrong = [f"{part['part']} {part['text']}" for part in parts if not part["ok"]]
         if wrong:
             raise Broken("differs", "; ".join(wrong), {"parts": parts})
+        wanted = {package.WEIGHTS, package.ONNX, *([package.INT8] if self.quantizes else [])}
+        missing = sorted(wanted - {part["part"] for part in parts})
+        if missing:  # Python's own exit status for an exception is 1, as is the command's for a part that is not sound
+            raise Broken("crash", f"the fresh process did not get to {', '.join(missing)}; its last line: {line}")
         return {"parts": parts}
 
     def _fresh_process(self) -> Iterator[str]:
