@@ -79,7 +79,7 @@ class Summary:
             for line, verdict in campaign_table(campaign):
                 terminalreporter.write_line(line, **{COLOURS.get(verdict, "red"): True})
         for outcome in self._outcomes.values():
-            if "package" in outcome.facts:
+            if outcome.promoted and "package" in outcome.facts:
                 terminalreporter.write_line(f"packaged in {outcome.facts['package']}")
         if self._config.option.smoke_report:
             terminalreporter.write_line(f"written to {self._config.option.smoke_report / 'verdicts.json'}")

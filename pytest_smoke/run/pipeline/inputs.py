@@ -13,6 +13,8 @@ from pytest_smoke.run.task import Task, TaskError
 
 Shape = Sequence[int | str | None]
 """Sizes of an ONNX input; a name where it may vary."""
+LENGTH = "a length of"
+"""How the name of a variant with another length begins."""
 
 
 def example_inputs_of(task: Task) -> tuple[Tensor, ...]:
@@ -72,7 +74,7 @@ def variants(inputs: Sequence[Tensor], shapes: Sequence[Shape]) -> dict[str, tup
         if length > 3:
             half = length // 2
             pairs_ = zip(inputs, seconds, strict=True)
-            found[f"a length of {half}"] = tuple(one[:, :half].contiguous() if name else one for one, name in pairs_)
+            found[f"{LENGTH} {half}"] = tuple(one[:, :half].contiguous() if name else one for one, name in pairs_)
     return found
 
 
