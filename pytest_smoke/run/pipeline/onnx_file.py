@@ -18,7 +18,7 @@ ONE_FILE_BYTES = 1_800_000_000
 """protobuf holds 2 GiB; the exporter writes weights beside larger models, and so must the quantizer."""
 QUANTIZED_OPERATORS = ("MatMul", "Gather", "LSTM", "Attention", "EmbedLayerNormalization")
 """What `quantize_dynamic` takes weights from (a Gemm becomes a MatMul), but for convolutions: 1.31 runs a ConvInteger
-of int8 weights, and releases of early 2025 do not (github.com/microsoft/onnxruntime/issues/23985). A package travels."""
+of int8 weights, and releases of early 2025 do not (github.com/microsoft/onnxruntime/issues/23985)."""
 
 
 def write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
