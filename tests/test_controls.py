@@ -5,6 +5,7 @@ The controls run in one real session; the tests read its `verdicts.json`.
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -65,6 +66,17 @@ EXPECTED = {
     "pipeline_coarse": ("hold", "cost", ["val_accuracy dropped from 0.9", "with int8 weights", "at most 0.1"]),
     "pipeline_unsaved": ("hold", "differs", ["load failed: model.safetensors gives other outputs than were packaged"]),
     "pipeline_perishes": ("error", "crash", ["SIGKILL", "in the pipeline's quantize: evaluate(model) with int8"]),
+    "stages": ("promote", "", ["stage A: no rise", "stage B: no rise"]),
+    "stage_rises": ("unstable", None, ["stage B: loss"]),
+    "stage_fails": (
+        "hold",
+        "stage[A]",
+        ["stage A failed 1 of its 2 criteria", "must be > 1.5 by step 400", "stage B did not start"],
+    ),
+    "stage_goes_on": ("hold", "stage[A]", ["stage A failed 1 of its 1 criterion", "went on to stage B"]),
+    "stage_no_match": ("error", "task", ["train: 'encodr.*' matches no parameter", "encoder.weight"]),
+    "stage_moves": ("hold", "moved", ["1 frozen parameters changed: head.bias"]),
+    "no_baseline": ("invalid", "missing-baseline", ["tests/controls/nowhere/verdicts.json cannot be read"]),
     "missing_metric": ("hold", "missing-metric", ["val_acuracy", "val_accuracy"]),
 }
 """Control: verdict, reason (None: any), fragments of the sentence."""
@@ -83,13 +95,19 @@ READINGS = {
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Every control's outcome, by its name."""
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that one session over all controls wrote."""
     report = tmp_path_factory.mktemp("report")
     command = [sys.executable, "-m", "pytest", "--smoke", "-o", "smoke_files=*.control.yaml", "--smoke-timeout", "15"]
     command += ["--smoke-device", "cpu", "--smoke-report", str(report), "-p", "no:cacheprovider", "tests/controls"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout + run.stderr
+    return report
+
+
+@pytest.fixture(scope="module")
+def outcomes(report: Path) -> dict[str, dict[str, Any]]:
+    """Every control's outcome, by its name."""
     found = json.loads((report / "verdicts.json").read_text())["outcomes"]
     return {Path(outcome["recipe"]).name.removesuffix(".control.yaml"): outcome for outcome in found}
 
@@ -171,3 +189,43 @@ def stages_of(outcome: dict[str, Any]) -> dict[str, str]:
 def test_a_broken_stage_keeps_what_the_others_found(outcomes: dict[str, Any], name: str, ran: list[str]) -> None:
     """Those before it always; those after it where they do not build on it."""
     assert list(stages_of(outcomes[f"pipeline_{name}"]).values()) == ran
+
+
+def rows_of(report: Path, control: str) -> list[dict[str, str]]:
+    """The trace of a control."""
+    (trace,) = (report / "traces").glob(f"*{control}.control.yaml*")
+    with trace.open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_a_stage_that_fails_its_criteria_stops_the_next(report: Path, outcomes: dict[str, Any]) -> None:
+    """Not one step of B was run, and its checks say why; with `continue_on_fail` all of them were."""
+    rows = rows_of(report, "stage_fails")
+    assert {(row["stage"], row["phase"]) for row in rows} == {("A", "text"), ("A", "latent")}
+    assert len(rows) == 800
+    findings = {finding["id"]: finding for finding in outcomes["stage_fails"]["findings"]}
+    assert {findings[f"{check}[B]"]["status"] for check in ("loss-trend", "updates", "stage")} == {"not-checked"}
+    assert [row["stage"] for row in rows_of(report, "stage_goes_on")] == ["A"] * 800 + ["B"] * 600
+
+
+def test_a_jump_at_a_declared_edge_is_no_rise(report: Path) -> None:
+    """The promoted smoke's loss does jump, where its second phase and its second stage begin."""
+    losses = [float(row["loss"]) for row in rows_of(report, "stages")]
+    for edge in (400, 800):
+        before, after = losses[edge - 20 : edge], losses[edge : edge + 20]
+        assert min(after) > 1.1 * sum(before) / 20, edge
+
+
+def test_a_smoke_says_what_each_stage_cost(outcomes: dict[str, Any]) -> None:
+    """Steps, seconds, loss and verdict by stage; the full run's time is each stage's pace times its full steps."""
+    facts = outcomes["stages"]["facts"]
+    stages = facts["stages"]
+    assert [(s["name"], s["steps"], s["full_steps"], s["loss_verdict"]) for s in stages] == [
+        ("A", 800, 8000, "promote"),
+        ("B", 600, 16000, "promote"),
+    ]
+    expected = sum(s["train_seconds"] / s["steps"] * s["full_steps"] for s in stages)
+    assert facts["estimated_full_seconds"] == pytest.approx(expected, rel=0.01)
+    assert facts["samples_per_second"] == pytest.approx(64 * 1400 / facts["train_seconds"], rel=0.01)
+    assert facts["smoke_to_full_steps"] == pytest.approx(1400 / 24000, rel=1e-3)
+    assert facts["full_accept"] == ["val_accuracy > 0.95"]

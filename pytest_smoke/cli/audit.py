@@ -128,9 +128,9 @@ def _case(recipe: Path, root: Path) -> Case:
 
 def _drawn(case: Case, root: Path, micro_batches: int) -> Draws:
     """What the task draws. Raises AuditError with what it raised, and where."""
+    from pytest_smoke.run.crash import crash_of
     from pytest_smoke.run.draw import draw  # torch, because its task was asked for
     from pytest_smoke.run.plan import RunPlan
-    from pytest_smoke.run.crash import crash_of
 
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what the task prints is no part of the table

@@ -29,6 +29,10 @@ def place_of(outcome: Outcome, case: Case) -> str:
 
 def _keys(finding: Finding, case: Case) -> Iterator[str]:
     """Dotted keys of the recipe, the likeliest first."""
+    check, _, stage = finding.id.rstrip("]").partition("[")
+    for number, declared in enumerate(case.recipe.stages):
+        if declared.name == stage and check != "accept":
+            yield f"stages[{number}]"
     for key in KEYS.get(finding.id, ()):
         yield f"smoke.{key}"
     if finding.id == "rehearsal":
@@ -36,11 +40,13 @@ def _keys(finding: Finding, case: Case) -> Iterator[str]:
             yield f"smoke.{key.partition('.')[0]}"
     if finding.id == RUN:
         yield "task"
-    if finding.id in STABILITY:
+    if check in STABILITY:
         yield "full.learning_rate"
     if finding.id.startswith(PIPELINE):
         yield "smoke.pipeline"
-    if finding.id == "grad-ratio":
+    if finding.id == "baseline":
+        yield "checks.baseline"
+    if check == "grad-ratio":
         yield "checks.grad_ratio"
     for number, text in enumerate(case.recipe.checks.accept):
         if finding.id.startswith("accept[") and _squeezed(text) == _squeezed(finding.id[len("accept[") : -1]):

@@ -13,6 +13,7 @@ import pytest
 from pytest_smoke.conduct.runs import Watch
 from pytest_smoke.conduct.stand import Stand
 from pytest_smoke.recipe.case import Case
+from pytest_smoke.report.ahead import clock
 
 REFRESH_SECONDS = 0.2
 CLEAR = "\r\x1b[K"
@@ -64,8 +65,9 @@ class _Line:
         self._first = self._first or (now, stand.steps)
         row, planned = stand.trace.steps[-1], self._case.run_steps
         began, done = now - self._first[0], stand.steps - self._first[1]
-        left = f"  {_clock(began / done * (planned - stand.steps))} left" if done else ""
-        text = f"  step {row.step}/{planned}  loss {row.loss:.4g}  lr {row.lr:.3g}{left}"
+        left = f"  {clock(began / done * (planned - stand.steps))} left" if done else ""
+        stage = f"  stage {row.stage}" if row.stage else ""
+        text = f"{stage}  step {row.step}/{planned}  loss {row.loss:.4g}  lr {row.lr:.3g}{left}"
         with _uncaptured(self._capture):
             if not self._visible:
                 self._reporter.ensure_newline()
@@ -76,9 +78,3 @@ class _Line:
         if self._visible:
             with _uncaptured(self._capture):
                 self._reporter.write(CLEAR, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds + 0.5), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.options import RECIPE_GLOB
+from pytest_smoke.report.ahead import ahead
 from pytest_smoke.report.campaign import campaign_table, campaigns
 from pytest_smoke.report.files import verdicts_json, write_whole
 from pytest_smoke.report.outcome import Outcome
@@ -72,6 +73,8 @@ class Summary:
         terminalreporter.section("smokes")
         for line, verdict in table(self._outcomes.values()):
             terminalreporter.write_line(line, **{COLOURS.get(verdict, "red"): True})
+        for line in ahead(self._outcomes.values()):
+            terminalreporter.write_line(line)
         for line in warnings(self._outcomes.values()):
             terminalreporter.write_line(line, yellow=True)
         for campaign in campaigns(self._outcomes.values()):

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_smoke import schedules
+from pytest_smoke.conduct.costs import costs, stages, tenths
 from pytest_smoke.conduct.stand import Stand
 from pytest_smoke.judge.main_metric import main_metric
 from pytest_smoke.judge.preflight import evidence_needed, evidence_steps
 from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.windows import windows_of
 
 
 def planned(case: Case) -> dict[str, Any]:
     """What is known before anything runs."""
-    settings = case.settings
-    changes = {"cell_changes": case.recipe.ablate[case.cell]} if case.cell is not None else {}
-    return {
-        **changes,
+    settings, windows = case.settings, [window.case for window in windows_of(case)]
+    facts: dict[str, Any] = {"cell_changes": case.recipe.ablate[case.cell]} if case.cell is not None else {}
+    facts |= {
         "planned_steps": case.run_steps,
         "full_steps": case.full.max_steps,
-        "evidence_steps": evidence_steps(case),
-        "evidence_needed_steps": evidence_needed(case),
+        "evidence_steps": sum(map(evidence_steps, windows)),
+        "evidence_needed_steps": sum(map(evidence_needed, windows)),
         "effective_batch_samples": settings.effective_batch,
         "learning_rate": settings.learning_rate,
         "precision": settings.precision,
@@ -30,6 +30,8 @@ def planned(case: Case) -> dict[str, Any]:
         "args": dict(case.recipe.args),
         "better": {name: spec.better for name, spec in case.recipe.metrics.items() if spec.better},
     }
+    full_accept = case.recipe.checks.full_accept
+    return facts | ({"full_accept": list(full_accept)} if full_accept else {})
 
 
 def seen(stand: Stand, case: Case) -> dict[str, Any]:
@@ -40,17 +42,20 @@ def seen(stand: Stand, case: Case) -> dict[str, Any]:
         facts |= {"device": started.device, "device_name": started.device_name, "torch": started.torch}
         facts |= {"parameters": started.parameters, "trainable_parameters": started.trainable}
     if steps:
-        peak = schedules.EVIDENCE_SHARE * case.full.learning_rate
-        facts["evidence_steps"] = sum(row.lr >= peak for row in steps)
-        tenth = max(1, len(steps) // 10)
-        facts["loss_first"] = sum(row.loss for row in steps[:tenth]) / tenth
-        facts["loss_last"] = sum(row.loss for row in steps[-tenth:]) / tenth
+        facts["evidence_steps"] = sum(bench.evidence_steps for bench in stand.benches)
+        facts |= tenths([row.loss for row in steps])
+        facts["last_values"] = stand.trace.last_values()
     declared = {name: spec.better for name, spec in case.recipe.metrics.items()}
     main = main_metric(case.recipe.checks.accept, stand.trace.metrics, declared)
     if main is not None:
         facts |= {"main_metric": main.name, "main_metric_better": main.better}
     if ended is not None:
         facts |= {"train_seconds": round(ended.train_seconds, 3), "peak_memory_gib": ended.peak_memory_gib}
+        if ended.utilization_percent is not None:
+            facts["utilization_percent"] = ended.utilization_percent
+    facts |= costs(stand, case)
+    if case.recipe.stages:
+        facts["stages"] = stages(stand)
     probe = stand.trace.autopsy or (stand.trace.gradients[-1] if stand.trace.gradients else None)
     if probe is not None:
         facts["gradient_norms"] = {

@@ -9,7 +9,7 @@ from pytest_smoke.conduct.stand import Stand
 from pytest_smoke.judge.finding import Finding
 from pytest_smoke.run.launch import GRACE_SECONDS, Child, Gone, Silent, child_of
 from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import Record, Stop
+from pytest_smoke.run.records import Record, Word
 
 Watch = Callable[[Stand], None]
 """Called after every chunk of records."""
@@ -66,7 +66,7 @@ class _Here:
 
     def __init__(self, stand: Stand, watch: Watch | None) -> None:
         self._stand, self._watch = stand, watch
-        self._word: Stop | None = None
+        self._word: Word | None = None
 
     def send(self, records: list[Record]) -> None:
         self._stand.receive(records)
@@ -75,8 +75,9 @@ class _Here:
         if self._watch:
             self._watch(self._stand)
 
-    def poll(self, *, wait: bool = False) -> Stop | None:
-        return self._word
+    def poll(self, *, wait: bool = False) -> Word | None:
+        said, self._word = self._word, None
+        return said
 
 
 def _listen(child: Child, stand: Stand, timeout_seconds: float | None, watch: Watch | None) -> None:
@@ -103,7 +104,9 @@ def _ran(stand: Stand) -> Ran:
         crashed = stand.crashed
         return Ran(finding=_broke(stand, crashed.reason, crashed.text, crashed.place), output=crashed.traceback)
     text = f"{stand.steps} steps ran"
-    if not stand.complete:
+    if stand.held_by is not None:
+        text = f"ended after stage {stand.held_by} ({stand.steps} steps): its criteria had decided"
+    elif not stand.complete:
         text = f"stopped after {stand.steps} steps: {stand.decided_by} had decided"
     return Ran(finding=Finding(id="run", status="pass", text=text))
 

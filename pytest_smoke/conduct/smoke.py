@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_smoke import schedules
 from pytest_smoke.conduct import facts
+from pytest_smoke.conduct.baseline import NoBaseline, baseline_finding, no_baseline, read_baseline
 from pytest_smoke.conduct.package import pipeline_plan
 from pytest_smoke.conduct.runs import Watch, run_here, run_in_child
 from pytest_smoke.conduct.stand import Stand
@@ -53,6 +53,13 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
     """Run the smoke `case`, the item `id`, and judge it."""
     began = time.perf_counter()
     findings = preflight(case)
+    baseline = None
+    if case.recipe.checks.baseline is not None and not conditions.preflight_only:
+        try:
+            baseline = read_baseline(case, root=Path(conditions.root), id=id)
+            findings.append(baseline_finding(case, baseline))
+        except NoBaseline as error:
+            findings.append(no_baseline(error))
     figures = facts.planned(case)
     if conditions.preflight_only and all(finding.status != "fail" for finding in findings):
         text = "preflight passed; nothing was run"
@@ -61,7 +68,7 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
         return Conducted(outcome=_outcome(case, id, findings, figures))
 
     shares = next((finding.data["shares"] for finding in findings if finding.id == "mix"), None)
-    stand = Stand(case, early_stop=conditions.early_stop, mix_shares=shares)
+    stand = Stand(case, early_stop=conditions.early_stop, mix_shares=shares, baseline=baseline)
     kept = conditions.package_folder / file_name(id) if conditions.package_folder else None
     with pipeline_plan(case, kept) as pipeline:
         plan = replace(RunPlan.of(case, root=conditions.root, device=conditions.device), pipeline=pipeline)
@@ -70,7 +77,7 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
         else:
             ran = run_in_child(plan, stand, conditions.timeout_seconds, watch)
     loss, smallest_rise = stand.judge_loss()
-    rest = stand.judge_rest(from_step=_first_evidence_step(case))
+    rest = stand.judge_rest()
     figures |= facts.seen(stand, case) | {"smallest_rise": smallest_rise}
     figures["seconds"] = round(time.perf_counter() - began, 3)
     if conditions.trace_folder is not None and stand.steps:
@@ -114,9 +121,3 @@ def _outcome(
         metrics={name: [list(point) for point in points] for name, points in metrics.items()},
         output=output,
     )
-
-
-def _first_evidence_step(case: Case) -> int:
-    settings = case.settings
-    curve = schedules.named(settings.lr_schedule, settings.warmup_steps, settings.max_steps)
-    return next((step for step in range(case.run_steps) if curve(step) >= schedules.EVIDENCE_SHARE), 0)

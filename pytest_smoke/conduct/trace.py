@@ -57,6 +57,10 @@ class Trace:
         series["probe_loss"] = list(self.probe_loss.items())
         return series
 
+    def last_values(self) -> dict[str, float]:
+        """The last value of every series."""
+        return {name: points[-1][1] for name, points in self.series().items() if points}
+
     def curve(self) -> dict[str, list[Any]]:
         """Block means of the loss, at most `CURVE_POINTS` of them; `step` is each block's first."""
         size = -(-len(self.steps) // CURVE_POINTS) or 1
@@ -67,12 +71,17 @@ class Trace:
         }
 
     def to_csv(self) -> str:
-        """One row a step: `step,loss,lr,grad_norm,probe_loss` and a column a term; what `judge` reads."""
-        terms = list(self.steps[0].terms) if self.steps else []
+        """One row a step: `step,loss,lr,grad_norm,probe_loss` and a column a term; what `judge` reads.
+
+        A smoke with stages has the columns `stage` and `phase` too; a term that a stage has not is empty there.
+        """
+        terms = list(dict.fromkeys(term for row in self.steps for term in row.terms))
+        staged = ["stage", "phase"] if any(row.stage for row in self.steps) else []
         out = io.StringIO()
         write = csv.writer(out, lineterminator="\n")
-        write.writerow(["step", "loss", "lr", "grad_norm", "probe_loss", *(f"loss/{term}" for term in terms)])
+        write.writerow(["step", *staged, "loss", "lr", "grad_norm", "probe_loss", *(f"loss/{term}" for term in terms)])
         for row in self.steps:
-            probe = self.probe_loss.get(row.step, "")
-            write.writerow([row.step, row.loss, row.lr, row.grad_norm, probe, *(row.terms[term] for term in terms)])
+            where = [row.stage, row.phase or ""] if staged else []
+            seen = [row.loss, row.lr, row.grad_norm, self.probe_loss.get(row.step, "")]
+            write.writerow([row.step, *where, *seen, *(row.terms.get(term, "") for term in terms)])
         return out.getvalue()

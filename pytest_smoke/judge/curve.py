@@ -163,6 +163,7 @@ class CurveJudge:
         if self._witness.suspicion:
             return self._latch(self._step, self._witness.suspicion.alarm) is not None
         found = [(rise, "loss") for rise in self._start_anew(self._step)]
+        self._witness.forget()
         for rise, series in [*found, (self._probe.edge(self._step), "probe_loss")]:
             if rise and self._latched is None:
                 self._latch(self._step, _rise(rise, series))

@@ -12,6 +12,7 @@ from pytest_smoke.judge.mix import audit_mix
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Settings
 from pytest_smoke.recipe.modes import LONG_TAIL_MIN_STEPS, SCHEDULE_OF_MODE
+from pytest_smoke.recipe.windows import windows_of
 
 LONG_TAIL_EVIDENCE_STEPS = 2500
 """What a cosine of 10,000 steps spends at 80 % or more of its peak (2,857 of them with 1,000 of warm-up)."""
@@ -73,7 +74,22 @@ def batch_geometry(case: Case) -> Finding:
 
 
 def schedule(case: Case) -> Finding:
-    """Learning rate, warm-up and shape are what the mode promises, and enough steps are at the peak."""
+    """Learning rate, warm-up and shape are what the mode promises, and enough steps are at the peak, in each stage."""
+    if not case.recipe.stages:
+        return _schedule(case)
+    found = [(window.name, _schedule(window.case)) for window in windows_of(case)]
+    _, worst = min(found, key=lambda pair: ("fail", "warn", "pass").index(pair[1].status))
+    return Finding(
+        id="schedule",
+        status=worst.status,
+        reason=worst.reason,
+        text="; ".join(f"stage {name}: {one.text}" for name, one in found if one.status == worst.status),
+        hint=next((f"stage {name}: {one.hint}" for name, one in found if one is worst and one.hint), ""),
+        data={"stages": {name: one.data for name, one in found}},
+    )
+
+
+def _schedule(case: Case) -> Finding:
     faults = list(_schedule_faults(case))
     evidence, needed = evidence_steps(case), evidence_needed(case)
     data = {"evidence_steps": evidence, "evidence_needed": needed}
@@ -155,7 +171,8 @@ def _enough(case: Case) -> str:
     if case.mode == "long-tail":
         return f"long-tail needs max_steps of {LONG_TAIL_MIN_STEPS} or more, and run_steps of at least 3000 of them"
     rising = math.ceil(schedules.EVIDENCE_SHARE * case.settings.warmup_steps)
-    return f"set smoke.max_steps to {math.ceil(rising / CONSTANT_EVIDENCE_SHARE)} or more"
+    length = "smoke.max_steps" if case.stage is None else "the stage's steps"
+    return f"set {length} to {math.ceil(rising / CONSTANT_EVIDENCE_SHARE)} or more"
 
 
 def rehearsal(case: Case) -> Finding:

@@ -46,4 +46,7 @@ class ProbeTrend:
 
     def edge(self, step: int) -> Rise | None:
         """`step` is the last one before levels change; what the segment that ends here still shows."""
-        return self.trend.edge(step) if self.trend else None
+        if self.trend is None:
+            self._first = None  # a score that stands alone is of another batch, perhaps
+            return None
+        return self.trend.edge(step)

@@ -39,27 +39,32 @@ def grad_ratio(
     *,
     terms: Sequence[str],
     from_step: int = 0,
+    id: str = "grad-ratio",
 ) -> Finding | None:
     """The median ratio over the probes from `from_step` on (all, if there are none) against its bounds.
 
     Declared pairs bound the ratio of raw norms and can fail. Where none is declared, weighted norms, which are what
-    pulls, only warn. None if there is nothing to compare: one term, and no pair declared.
+    pulls, only warn. None if there is nothing to compare: one term, and no pair declared. A probe counts for the pairs
+    whose terms it has: phases may differ in theirs. `id`: what the finding goes by, where a stage has its own.
     """
     whole = [probe for probe in probes if all(map(isfinite, probe.raw.values()))]  # a loss scaler skipped the others
     counted = [probe for probe in whole if probe.step >= from_step] or whole
     if not bounds:
-        return _with_conflict(_undeclared(counted, terms), counted, terms) if counted and len(terms) > 1 else None
+        return _with_conflict(_undeclared(counted, terms, id), counted, terms) if counted and len(terms) > 1 else None
     unknown = sorted({term for pair in bounds for term in pair.split("/") if term not in terms})
     if unknown:
         text = f"checks.grad_ratio names {', '.join(unknown)}; the task's loss terms are {', '.join(terms)}"
-        return Finding(id="grad-ratio", status="fail", reason="unknown-term", text=text)
-    if not counted:
+        return Finding(id=id, status="fail", reason="unknown-term", text=text)
+    by_pair = {pair: [probe for probe in counted if set(pair.split("/")) <= probe.raw.keys()] for pair in bounds}
+    if not all(by_pair.values()):
         text = f"{len(probes)} gradient probes were taken, none of them finite"
-        return Finding(id="grad-ratio", status="not-checked", reason="no-probe", text=text)
+        if counted:
+            text = f"no gradient probe has both terms of {next(pair for pair in bounds if not by_pair[pair])}"
+        return Finding(id=id, status="not-checked", reason="no-probe", text=text)
     texts, failed, observed = [], [], {}
     for pair, (low, high) in bounds.items():
         above, below = pair.split("/")
-        ratios = [probe.raw[above] / max(probe.raw[below], TINY) for probe in counted]
+        ratios = [probe.raw[above] / max(probe.raw[below], TINY) for probe in by_pair[pair]]
         middle = observed[pair] = median(ratios)
         texts.append(
             f"raw gradient norm {pair}: median {_g(middle)} "
@@ -69,7 +74,7 @@ def grad_ratio(
         if not low <= middle <= high:  # NaN fails too
             failed.append((above, below, middle))
     found = Finding(
-        id="grad-ratio",
+        id=id,
         status="fail" if failed else "pass",
         reason="ratio" if failed else "",
         text="; ".join(texts),
@@ -114,27 +119,36 @@ def autopsy(probe: TermNorms) -> str:
     return f"on the last good checkpoint (step {probe.step}) the weighted gradient norms are {norms}: {said}"
 
 
-def _with_conflict(found: Finding, probes: Sequence[TermNorms], terms: Sequence[str]) -> Finding:
+def _with_conflict(found: Finding | None, probes: Sequence[TermNorms], terms: Sequence[str]) -> Finding | None:
     """The finding with the medians of all terms and pairs, and what they say where there are three terms or more."""
+    if found is None:
+        return None
     norms = median_norms([probe.weighted for probe in probes], terms)
     cosines = median_cosines([probe.cosines for probe in probes], terms)
     said = sentence(norms, cosines)
     return replace(found, text=f"{found.text}; {said}" if said else found.text, data=figures(norms, cosines))
 
 
-def _undeclared(probes: Sequence[TermNorms], terms: Sequence[str]) -> Finding:
+def _undeclared(probes: Sequence[TermNorms], terms: Sequence[str], id: str) -> Finding | None:
     worst, pair = 1.0, (terms[0], terms[1])
+    compared = False
     for a, b in combinations(terms, 2):
-        middle = median(probe.weighted[a] / max(probe.weighted[b], TINY) for probe in probes)
+        both = [probe.weighted for probe in probes if a in probe.weighted and b in probe.weighted]
+        if not both:
+            continue
+        compared = True
+        middle = median(norms[a] / max(norms[b], TINY) for norms in both)
         for ratio, names in ((middle, (a, b)), (1 / max(middle, TINY), (b, a))):
             if not ratio <= worst:
                 worst, pair = ratio, names
+    if not compared:
+        return None
     loud, quiet = pair
     text = f"widest ratio of weighted gradient norms: {loud}/{quiet}, median {_g(worst)}; no bounds declared"
     if worst <= DOMINATED:
-        return Finding(id="grad-ratio", status="pass", text=text, observed=worst)
+        return Finding(id=id, status="pass", text=text, observed=worst)
     return Finding(
-        id="grad-ratio",
+        id=id,
         status="warn",
         reason="ratio",
         text=text,

@@ -30,12 +30,29 @@ class Updated(Protocol):
     def checked(self) -> int:
         """How many were compared."""
 
+    @property
+    def moved(self) -> Sequence[str]:
+        """Names of those that a stage freezes and that changed."""
 
-def updates(seen: Updated) -> Finding:
-    """Fails if a parameter that requires a gradient did not change from the first step to the last."""
+
+def updates(seen: Updated, *, id: str = "updates") -> Finding:
+    """Fails if a parameter that requires a gradient did not change from the first step to the last, or another did.
+
+    `id`: what the finding goes by, where a stage has its own.
+    """
+    if not seen.stuck and not seen.moved:
+        return Finding(id=id, status="pass", text=f"all {seen.checked} trainable parameters changed")
     if not seen.stuck:
-        return Finding(id="updates", status="pass", text=f"all {seen.checked} trainable parameters changed")
-    names = ", ".join(seen.stuck[:NAMED]) + (f" and {len(seen.stuck) - NAMED} more" if len(seen.stuck) > NAMED else "")
+        return Finding(
+            id=id,
+            status="fail",
+            reason="moved",
+            text=f"{len(seen.moved)} frozen parameters changed: {_named(seen.moved)}",
+            observed=list(seen.moved),
+            bound=[],
+            hint="the stage's train: globs freeze them; something beside the optimizer writes to them",
+        )
+    names = _named(seen.stuck)
     causes = []
     if seen.outside_optimizer:
         causes.append(f"{len(seen.outside_optimizer)} not in the optimizer")
@@ -43,7 +60,7 @@ def updates(seen: Updated) -> Finding:
         causes.append(f"{len(seen.without_gradient)} without a gradient")
     why = f" ({', '.join(causes)})" if causes else ""
     return Finding(
-        id="updates",
+        id=id,
         status="fail",
         reason="stuck",
         text=f"{len(seen.stuck)} of {seen.checked} trainable parameters did not change: {names}{why}",
@@ -51,3 +68,7 @@ def updates(seen: Updated) -> Finding:
         bound=[],
         hint="set requires_grad=False on what is meant to be frozen; give the rest to the optimizer and to a loss term",
     )
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

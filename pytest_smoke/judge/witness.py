@@ -77,6 +77,10 @@ class Witness:
         if len(self._scores) > MOST_SCORES:
             del self._scores[1:-1:2]
 
+    def forget(self) -> None:
+        """The probe batch may be another one from here on."""
+        self._scores = []
+
     def needed(self, suspicion: Suspicion) -> bool:
         """Whether the batch is to be asked at all."""
         return len(self._scores) >= FEWEST_SCORES and suspicion.rise < PLAIN * abs(suspicion.level)

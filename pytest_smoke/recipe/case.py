@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_smoke.recipe.model import Mode, Pipeline, Recipe, Settings
 from pytest_smoke.recipe.modes import SCHEDULE_OF_MODE, WIRING_STEPS
+from pytest_smoke.recipe.spans import Span, spans_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,8 @@ class Case:
     """The mode it runs in."""
     cell: str | None = None
     """Name of the ablation cell; None for the baseline."""
+    stage: str | None = None
+    """The stage that this case is one window of; None for a whole smoke."""
     places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """`path:line` by dotted key, for messages."""
 
@@ -58,8 +61,16 @@ class Case:
         return asked
 
     @property
+    def spans(self) -> tuple[Span, ...]:
+        """The stages' places in this smoke, in order; empty where the recipe declares none."""
+        at_most = WIRING_STEPS if self.mode == "wiring" else None
+        return spans_of(self.recipe.stages, self.recipe.smoke.steps_per_epoch, at_most=at_most)
+
+    @property
     def run_steps(self) -> int:
         """Optimizer steps this smoke runs."""
+        if self.recipe.stages:
+            return self.spans[-1].end
         smoke = self.recipe.smoke
         steps = min(smoke.run_steps or smoke.max_steps, smoke.max_steps)
         return min(steps, WIRING_STEPS) if self.mode == "wiring" else steps

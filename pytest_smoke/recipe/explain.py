@@ -9,10 +9,12 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from pytest_smoke.recipe.fields import Frozen
 from pytest_smoke.recipe.metric import Metric
-from pytest_smoke.recipe.model import Checks, Frozen, Mix, Pipeline, Recipe, Requires, Settings, Smoke, Source
+from pytest_smoke.recipe.model import Checks, Mix, Pipeline, Recipe, Requires, Settings, Smoke, Source
+from pytest_smoke.recipe.stages import Phase, Stage
 from pytest_smoke.recipe.tree import REFUSED
 
 Keys = tuple[str | int, ...]
@@ -86,6 +88,7 @@ _ALLOWED: dict[str, Callable[[dict[str, Any]], str]] = {
     "int_type": lambda _: "a whole number",
     "float_type": lambda _: "a number",
     "string_type": lambda _: "text",
+    "string_too_short": lambda _: "text of at least one character",
     "bool_type": lambda _: "true or false",
     "finite_number": lambda _: "a finite number",
     "model_type": lambda _: "a mapping",
@@ -101,6 +104,8 @@ _PATTERNS: dict[Keys, str] = {
     ("task",): "an import path package.module:Name",
     ("checks", "grad_ratio"): "two loss terms as term/term",
     ("ablate",): "letters, digits and the signs _ . + -",
+    ("stages", "name"): "letters, digits and the signs _ . + -",
+    ("stages", "phases", "name"): "letters, digits and the signs _ . + -",
 }
 
 
@@ -124,7 +129,8 @@ def _problem(error: Any, within: Keys) -> Problem:
         if error["loc"][-1] == "[key]":
             text = f"key {value} in {dotted(keys[:-1])} must be {_PATTERNS[keys[:-1]]}"
             return Problem(keys=keys, at_key=True, text=text)
-        return Problem(keys=keys, at_key=False, text=f"{name} is {shown(value)}; it must be {_PATTERNS[keys]}")
+        pattern = _PATTERNS[tuple(key for key in keys if isinstance(key, str))]
+        return Problem(keys=keys, at_key=False, text=f"{name} is {shown(value)}; it must be {pattern}")
     if kind in ("too_short", "too_long"):
         return Problem(keys=keys, at_key=False, text=f"{name} {_wrong_length(kind, ctx, keys)}")
     allowed = _ALLOWED[kind](ctx) if kind in _ALLOWED else error["msg"]
@@ -159,10 +165,14 @@ def _unknown_key(keys: Keys) -> str:
     return f"unknown key {key}{where}; {hint}"
 
 
-def _model(section: Keys) -> type[BaseModel] | None:
+def _model(section: Keys) -> type[Frozen] | None:
     if section[:1] == ("metrics",) and len(section) == 2:
         return Metric
-    return Source if section[:2] == ("mix", "sources") else _MODELS.get(section)
+    if section[:2] == ("mix", "sources"):
+        return Source
+    if section[:1] == ("stages",) and len(section) > 1:
+        return Phase if "phases" in section else Stage
+    return _MODELS.get(section)
 
 
 def _folded(word: str) -> str:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.cells import cell_problems, with_cell
+from pytest_smoke.recipe.criteria import ParseCriterion, criterion_problems
 from pytest_smoke.recipe.explain import Problem, problems
 from pytest_smoke.recipe.extend import Sources, path_from, read_sources
 from pytest_smoke.recipe.faults import Fault, RecipeError
 from pytest_smoke.recipe.mix import row_problems
 from pytest_smoke.recipe.model import Mode, Recipe
 from pytest_smoke.recipe.modes import modes_of
+from pytest_smoke.recipe.stage_faults import stage_problems
 from pytest_smoke.recipe.task_ref import task_fault
-
-ParseCriterion = Callable[[str], object]
-"""Raises ValueError, its first line the reason, for a text that is no criterion."""
 
 
 def load_recipe(path: Path, *, root: Path) -> Recipe:
@@ -59,28 +56,17 @@ def _validated(sources: Sources, root: Path, parse_criterion: ParseCriterion | N
         found = problems(error)
     found += cell_problems(sources.data)
     found += row_problems(sources.data)
+    if recipe is not None:
+        found += stage_problems(recipe)
     task = sources.data.get("task")
     if isinstance(task, str) and not any(problem.keys == ("task",) for problem in found):
         wrong = task_fault(task, root)
         if wrong:
             found.append(Problem(keys=("task",), at_key=False, text=wrong))
     if parse_criterion is not None:
-        found += _criterion_problems(sources.data, parse_criterion)
+        found += criterion_problems(sources.data, parse_criterion)
     faults: list[Fault] = [*sources.faults, *map(sources.fault, found)]
     if faults:
         raise RecipeError(faults)
     assert recipe is not None, "a recipe that does not validate has faults"
     return recipe
-
-
-def _criterion_problems(data: Mapping[str, Any], parse: ParseCriterion) -> Iterator[Problem]:
-    checks = data.get("checks")
-    accept = checks.get("accept") if isinstance(checks, dict) else None
-    for number, text in enumerate(accept if isinstance(accept, list) else []):
-        if not isinstance(text, str):
-            continue  # a fault already
-        try:
-            parse(text)
-        except ValueError as error:
-            reason = str(error).partition("\n")[0]
-            yield Problem(keys=("checks", "accept", number), at_key=False, text=f"criterion {text!r}: {reason}")

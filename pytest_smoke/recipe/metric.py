@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
+
+from pytest_smoke.recipe.fields import Frozen
 
 Finite = Annotated[float, Field(ge=-1e50, le=1e50, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1)]
 
 
-class Metric(BaseModel):
+class Metric(Frozen):
     """One metric of the task's `evaluate`. Nothing here can fail a smoke; a criterion can."""
-
-    # That of every other part of a recipe, `model.Frozen`; `model` imports this module.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
     better: Literal["higher", "lower"] | None = None
     """Which way is better; absent: lower if the name says loss, nll, perplexity, error or alike, else higher."""

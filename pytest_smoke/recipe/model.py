@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
+from pytest_smoke.recipe.fields import Count, Finite, Frozen, Positive, Share, Steps
 from pytest_smoke.recipe.metric import Metric
+from pytest_smoke.recipe.stages import Stage, with_lengths
 
 Mode = Literal["constant", "long-tail", "wiring"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -33,12 +25,6 @@ Change = Literal[
     "integration",
     "reproduce-divergence",
 ]
-
-Count = Annotated[int, Field(ge=1, le=10**12)]
-Steps = Annotated[int, Field(ge=0, le=10**12)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, le=1)]
 
 
 def _ordered(bounds: list[float]) -> list[float]:
@@ -59,12 +45,6 @@ Modes = Annotated[
 Bounds = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
 
 
-class Frozen(BaseModel):
-    """Unknown keys are refused, nothing is coerced; the docstring under a field is its description in the schema."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
-
-
 class Settings(Frozen):
     """Every setting of a run that shapes its dynamics. The full run's are the truth that a smoke must copy."""
 
@@ -81,7 +61,7 @@ class Settings(Frozen):
     warmup_steps: Steps = 0
     """Steps of linear warm-up from 0: step 0 has multiplier 0, step `warmup_steps` has 1."""
     max_steps: Count
-    """Length of the run, and horizon of its schedule, in optimizer steps."""
+    """Length of the run, and horizon of its schedule, in optimizer steps; may be left out where `stages` say it."""
     precision: Precision = "fp32"
     """Autocast type; weights stay fp32. `fp16` adds a loss scaler."""
     grad_clip_norm: Positive | None = None
@@ -146,7 +126,7 @@ class Smoke(Frozen):
     mode: Modes | None = None
     """Mode, or modes (one item each); the option `--smoke-mode` overrides it."""
     max_steps: Count
-    """Horizon of the smoke's schedule, and its length unless `run_steps` is shorter, in optimizer steps."""
+    """Horizon of the smoke's schedule, in optimizer steps, and its length unless `run_steps` is less; see `stages`."""
     run_steps: Count | None = None
     """Optimizer steps really run of the schedule's `max_steps`; absent: all."""
     seed: Steps = 0
@@ -211,6 +191,13 @@ class Checks(Frozen):
     """`term/term: [low, high]`: bounds (inclusive) of the median ratio of the two terms' raw gradient norms."""
     accept: list[str] = []
     """Criteria over metrics, each of which must hold for a promotion."""
+    full_accept: list[str] = []
+    """Criteria that the full run must meet; kept in the outcome and shown, never judged on the smoke."""
+    baseline: Annotated[str, Field(min_length=1)] | None = None
+    """An earlier smoke's `verdicts.json`, or the report folder it lies in, from the rootdir: what `baseline.NAME` in a
+    criterion reads."""
+    baseline_id: Annotated[str, Field(min_length=1)] | None = None
+    """Id of the outcome in `baseline`; absent: this smoke's own id, or the only outcome there is."""
 
 
 class Source(Frozen):
@@ -269,6 +256,8 @@ class Recipe(Frozen):
     """The full run."""
     smoke: Smoke
     """The smoke."""
+    stages: list[Stage] = []
+    """Stages of the run, one after the other; absent: one stage without a name."""
     checks: Checks = Checks()
     """What must hold beyond a stable loss."""
     metrics: dict[str, Metric] = {}
@@ -279,3 +268,8 @@ class Recipe(Frozen):
     """Ablation cells beside the baseline: `name: {dotted.key: value}`, one key of `args` or `full` each."""
     requires: Requires = Requires()
     """What the machine must have."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lengths(cls, data: Any) -> Any:
+        return with_lengths(data)

@@ -15,6 +15,7 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a `*.smoke.yaml`.
 
     Required keys are required only where nothing is extended: a recipe that extends another may have them from there.
+    The lengths of full run and smoke are required only where no stages say them.
     """
     schema = Recipe.model_json_schema()
     defs = schema["$defs"]
@@ -29,6 +30,11 @@ def json_schema() -> dict[str, Any]:
         for value in part["properties"].values():
             if "patternProperties" in value:  # pydantic leaves other names open, and refuses them when it validates
                 value.setdefault("additionalProperties", False)
+    lengths = {}
+    for section in ("full", "smoke"):
+        then["properties"][section]["required"].remove("max_steps")
+        lengths[section] = {"required": ["max_steps"]}
+    then |= {"if": {"not": {"required": ["stages"]}}, "then": {"properties": lengths}}
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
         **schema,
@@ -50,5 +56,6 @@ def _take_required(schema: dict[str, Any], defs: dict[str, Any]) -> dict[str, An
     inner = {name: part for name, part in inner.items() if part}
     values = schema.get("additionalProperties")
     each = _take_required(values, defs) if isinstance(values, dict) else {}
-    parts = {"required": required, "properties": inner, "additionalProperties": each}
+    items = _take_required(schema["items"], defs) if "items" in schema else {}
+    parts = {"required": required, "properties": inner, "additionalProperties": each, "items": items}
     return {key: part for key, part in parts.items() if part}

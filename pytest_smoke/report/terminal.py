@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_smoke.judge.finding import Finding
@@ -39,11 +39,15 @@ def failure(outcome: Outcome, *, place: str, rerun: str) -> str:
 
 def table(outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:
     """Rows of the closing table, header first, each with the verdict it speaks of (empty for the header)."""
-    ordered = sorted(outcomes, key=lambda outcome: outcome.id)
-    rows = [HEADER, *(_row(outcome) for outcome in ordered)]
+    rows: list[tuple[str, ...]] = [HEADER]
+    verdicts = [""]
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.id):
+        own = [_row(outcome), *(_stage_row(stage) for stage in outcome.facts.get("stages", []))]
+        rows += own
+        verdicts += [outcome.verdict] * len(own)
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return list(zip(lines, ["", *(outcome.verdict for outcome in ordered)], strict=True))
+    return list(zip(lines, verdicts, strict=True))
 
 
 def warnings(outcomes: Iterable[Outcome]) -> list[str]:
@@ -78,6 +82,21 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         f"{_g(first)} -> {_g(last)}" if first is not None and last is not None else "-",
         f"{rise:.2g}" if rise is not None and outcome.verdict in ("promote", "hold") else "-",
         f"{facts['seconds']:.1f}" if "seconds" in facts else "-",
+    )
+
+
+def _stage_row(stage: Mapping[str, Any]) -> tuple[str, ...]:
+    """A stage below its smoke: what its curve said, and its criteria where they failed."""
+    first, last, steps = stage.get("loss_first"), stage.get("loss_last"), stage["steps"]
+    return (
+        f"  stage {stage['name']}",
+        "",
+        "criteria failed" if stage["criteria"] == "fail" else stage["loss_verdict"] or "not started",
+        str(steps) if steps == stage["planned_steps"] else f"{steps}/{stage['planned_steps']}",
+        str(stage["evidence_steps"]) if steps else "-",
+        f"{_g(first)} -> {_g(last)}" if first is not None and last is not None else "-",
+        "",
+        f"{stage['train_seconds']:.1f}" if "train_seconds" in stage else "-",
     )
 
 

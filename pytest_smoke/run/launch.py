@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import Record, Stop
+from pytest_smoke.run.records import Record, Word
 
 OUTPUT_LINES = 30
 """Newest lines of a child's output that are kept."""
@@ -57,7 +57,7 @@ class Child:
             raise Gone(_ending(self._process.exitcode)) from None
         return records
 
-    def answer(self, word: Stop | None) -> None:
+    def answer(self, word: Word | None) -> None:
         """Say it to the child; one that has left already does not hear it, and its records tell."""
         with contextlib.suppress(BrokenPipeError):
             self._connection.send(word)

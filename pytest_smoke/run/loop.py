@@ -15,12 +15,25 @@ from pytest_smoke.run.device import device_name, quiet, seed_all, to_device
 from pytest_smoke.run.draw import Tally, one_step, sampled
 from pytest_smoke.run.gradients import reading
 from pytest_smoke.run.pipeline.stages import run_pipeline
-from pytest_smoke.run.plan import RunPlan
+from pytest_smoke.run.plan import RunPlan, StagePlan
 from pytest_smoke.run.readback import Readback
-from pytest_smoke.run.records import Ended, Metrics, ParameterNorm, ProbeLoss, Record, Started, Step, Stop
+from pytest_smoke.run.records import (
+    Ended,
+    Go,
+    Metrics,
+    ParameterNorm,
+    ProbeLoss,
+    Record,
+    StageEnded,
+    Started,
+    Step,
+    Stop,
+    Word,
+)
 from pytest_smoke.run.step import Stepper
 from pytest_smoke.run.task import Task, TaskError, metrics_of, probe_batches_of
 from pytest_smoke.run.updates import compare, snapshot
+from pytest_smoke.run.utilization import Utilization, reader_of
 
 RESERVED = ("loss", "lr", "grad_norm", "probe_loss")
 """Series of every smoke; a metric may not go by their names, nor by a loss term's."""
@@ -38,8 +51,11 @@ class Channel(Protocol):
     def send(self, records: list[Record]) -> None:
         """Hand over records, in order."""
 
-    def poll(self, *, wait: bool = False) -> Stop | None:
-        """What the parent says: None to go on (with `wait`, after the last step: to finish), or Stop."""
+    def poll(self, *, wait: bool = False) -> Word | None:
+        """What the parent says: None to go on, or Stop.
+
+        With `wait`: after a stage Go, Halt or Stop; after the last step None to finish, or Stop.
+        """
 
 
 class Loop:
@@ -48,48 +64,79 @@ class Loop:
     def __init__(self, plan: RunPlan, task: Task, device: torch.device, channel: Channel) -> None:
         self._plan, self._task, self._device, self._channel = plan, task, device, channel
         self._stepper = Stepper(plan, task, device)
-        self._schedule = schedules.named(plan.lr_schedule, plan.warmup_steps, plan.max_steps)
         self._ranks = sampled(task, plan, plan.seed)
         self._tally = Tally(task, plan)
-        self._probe_batches = to_device(probe_batches_of(task, plan.batch_size, seed=plan.seed), device)
         self._readback = Readback(device)
-        self._checkpoints = Checkpoints(self._stepper.model)
+        self._utilization = Utilization(reader_of(device))
         self._train_seconds = 0.0
+        self._begin(plan.windows[0])
 
     def run(self) -> None:
         """Train, report, and obey the parent. What was seen is reported before an exception passes through."""
         try:
-            self._run()
+            with self._utilization:
+                self._run()
         except Exception:
             with contextlib.suppress(Exception):  # after a device error nothing can be read back
                 self._channel.send(self._readback.flush(wait=True))
             raise
 
     def _run(self) -> None:
-        before = snapshot(self._stepper.model)
         self._channel.send([self._started()])
-        batches = self._draw()
-        self._stepper.learn_terms(batches[0])
-        flushed = time.perf_counter()
-        for step in range(self._plan.run_steps):
+        for number, stage in enumerate(self._plan.windows):
+            if number:
+                self._begin(stage)
+            if not self._train():
+                return
+            if stage.end < self._plan.run_steps and not self._next_stage():
+                return
+        self._finish()
+
+    def _begin(self, stage: StagePlan) -> None:
+        """Enter a stage; the first one is entered when the model is made."""
+        if stage.first_step:
+            self._stepper.begin(stage)
+        self._stage = stage
+        self._seconds_before = self._train_seconds
+        self._schedule = schedules.named(self._plan.lr_schedule, stage.warmup_steps, stage.max_steps)
+        self._before = snapshot(self._stepper.model, frozen=stage.train is not None)
+
+    def _train(self) -> bool:
+        """The stage's steps; False where the parent called the rehearsal off."""
+        stage, flushed = self._stage, time.perf_counter()
+        for step in range(stage.first_step, stage.end):
+            batches = self._begin_phase(step) if stage.begins_at(step) else None
             self._look(step)
             began = time.perf_counter()
-            self._step(step, batches if step == 0 else self._draw())
+            self._step(step, batches or self._draw())
             now = time.perf_counter()
             self._train_seconds += now - began
             if step == 0 or now - flushed >= CHUNK_SECONDS or (step + 1) % CHUNK_STEPS == 0:
                 flushed = now
                 if self._stopped(step):
-                    return
-        self._finish(before)
+                    return False
+        return True
+
+    def _begin_phase(self, step: int) -> list[Any]:
+        """The first batches of a stage or phase, after its terms and its probe batch are known."""
+        stepper, plan = self._stepper, self._plan
+        if step > self._stage.first_step:
+            self._channel.send(self._readback.flush(wait=True))  # figures waiting there are of the terms so far
+            stepper.enter_phase(step)
+        self._probe_batches = to_device(probe_batches_of(self._task, plan.batch_size, seed=plan.seed), self._device)
+        self._checkpoints = Checkpoints(stepper.model)
+        batches = self._draw()
+        stepper.learn_terms(batches[0])
+        return batches
 
     def _step(self, step: int, batches: list[Any]) -> None:
-        stepper, multiplier = self._stepper, self._schedule(step)
-        terms = stepper.terms
-        probe = len(terms) > 1 and step % self._plan.ratio_every_steps(len(terms)) == 0
+        stepper, stage, terms = self._stepper, self._stage, self._stepper.terms
+        offset = step - stage.first_step
+        multiplier = self._schedule(offset)
+        probe = len(terms) > 1 and offset % stage.ratio_every_steps(len(terms)) == 0
         row, gram = stepper.update(batches, multiplier, probe=probe)
-        self._readback.put(partial(self._step_record, step, self._plan.learning_rate * multiplier), row)
-        if (step + 1) % CHUNK_STEPS == 0 or step == self._plan.run_steps - 1:
+        self._readback.put(partial(self._step_record, step, stage.learning_rate * multiplier), row)
+        if (step + 1) % CHUNK_STEPS == 0 or step == stage.end - 1:
             norm = self._stepper.parameter_norm()
             self._readback.put(lambda values: ParameterNorm(step, values[0]), norm)
         if gram is not None:
@@ -103,13 +150,14 @@ class Loop:
 
     def _look(self, step: int) -> None:
         """What is seen before `step`: a checkpoint and the probe batch, now and then the task's own metrics."""
-        probe = step % self._plan.probe_every_steps == 0
-        if probe:
+        stage, offset = self._stage, step - self._stage.first_step
+        probe = offset % stage.probe_every_steps == 0
+        if probe or stage.begins_at(step):
             self._checkpoints.save(step)
-        if probe or step == self._plan.run_steps - 1:
+        if probe or step == stage.end - 1:
             self._score_probe(step)
         every = self._plan.evaluate_every_steps
-        if every and step and step % every == 0:
+        if every and offset and offset % every == 0:
             self._evaluate(step)
 
     def _score_probe(self, step: int) -> None:
@@ -123,7 +171,7 @@ class Loop:
             return None
         with quiet(self._stepper.model, self._device):
             values = metrics_of(evaluate(self._stepper.model))
-        taken = sorted(values.keys() & {*RESERVED, *self._stepper.terms})
+        taken = sorted(values.keys() & {*RESERVED, *self._stepper.seen_terms})
         if taken:
             raise TaskError(f"evaluate(model) returned {', '.join(taken)}: criteria know another series by that name")
         self._channel.send([*self._readback.flush(wait=True), Metrics(step, values)])
@@ -133,25 +181,46 @@ class Loop:
         """Report; if the parent calls it off, look where the gradients pulled and stop."""
         self._channel.send(self._readback.flush())
         stop = self._channel.poll()
-        if stop is None:
+        if not isinstance(stop, Stop):
             return False
         self._channel.send(self._readback.flush(wait=True))
         self._autopsy(stop)
         self._channel.send([self._ended(step + 1)])
         return True
 
-    def _finish(self, before: dict[str, torch.Tensor]) -> None:
-        steps = self._plan.run_steps
+    def _next_stage(self) -> bool:
+        """Report the end of a stage, and wait for leave to start the next one."""
+        last = self._stage.end - 1
+        self._end_stage(last)
+        word = self._channel.poll(wait=True)
+        if isinstance(word, Go):
+            return True
+        if isinstance(word, Stop):
+            self._autopsy(word)
+        self._channel.send([self._ended(last + 1)])
+        return False
+
+    def _end_stage(self, evaluated_at: int, *, evaluate: bool = True) -> dict[str, float] | None:
+        """What is reported after the last step of a stage, or of a rehearsal without any; the metrics."""
+        stage = self._stage
         self._channel.send(self._readback.flush(wait=True))
-        stop = None
-        if self._plan.pipeline is None:
-            self._evaluate(steps)
-        self._channel.send([compare(before, self._stepper.model, self._stepper.optimizer)])
-        if self._plan.pipeline is not None and (stop := self._channel.poll()) is None:
-            run_pipeline(self._plan, self._task, self._stepper.model, self._channel.send, lambda: self._evaluate(steps))
+        values = self._evaluate(evaluated_at) if evaluate else None
+        self._channel.send([compare(self._before, self._stepper.model, self._stepper.optimizer)])
+        if stage.name is not None:
+            self._channel.send([StageEnded(stage.name, self._train_seconds - self._seconds_before)])
+        return values
+
+    def _finish(self) -> None:
+        plan, stop = self._plan, None
+        steps, staged = plan.run_steps, bool(plan.stages)
+        evaluates = plan.pipeline is not None and not staged  # a stage's criteria are asked before the pipeline
+        values = self._end_stage(steps - 1 if staged else steps, evaluate=not evaluates)
+        if plan.pipeline is not None and (stop := self._channel.poll()) is None:
+            again = partial(self._evaluate, steps) if evaluates else lambda: values
+            run_pipeline(plan, self._task, self._stepper.model, self._channel.send, again)
         self._channel.send([self._ended(steps)])
         stop = stop or self._channel.poll(wait=True)
-        if stop is not None:
+        if isinstance(stop, Stop):
             self._autopsy(stop)
 
     def _autopsy(self, stop: Stop) -> None:
@@ -181,9 +250,19 @@ class Loop:
     def _ended(self, steps: int) -> Ended:
         cuda = self._device.type == "cuda"
         peak = torch.cuda.max_memory_allocated(self._device) / 2**30 if cuda else None
-        return Ended(steps=steps, train_seconds=self._train_seconds, peak_memory_gib=peak)
+        busy = self._utilization.mean_percent
+        return Ended(steps, self._train_seconds, peak_memory_gib=peak, utilization_percent=busy)
 
     def _step_record(self, step: int, lr: float, values: list[float]) -> Step:
         *means, norm = values
         terms = dict(zip(self._stepper.terms, means, strict=True))
-        return Step(step=step, loss=self._stepper.weigh(means), terms=terms, grad_norm=norm, lr=lr)
+        stage = self._stage
+        return Step(
+            step=step,
+            loss=self._stepper.weigh(means),
+            terms=terms,
+            grad_norm=norm,
+            lr=lr,
+            stage=stage.name,
+            phase=stage.phase_at(step),
+        )

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Precision
+from pytest_smoke.recipe.windows import Window, windows_of
 from pytest_smoke.sidecars.audit import Mix
 
 MIX_TOLERANCE = Mix(sources={}).tolerance
@@ -49,6 +50,53 @@ class PipelinePlan:
             return None
         recipe = {"mode": case.mode, "cell": case.cell, "recipe": case.recipe.model_dump(mode="json")}
         return cls(folder=folder, recipe=recipe, quantize=asked.quantize is not None, tolerance=asked.tolerance)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlan:
+    """One stage of a rehearsal, or all of one that has none."""
+
+    name: str | None
+    """None for a rehearsal without stages."""
+    first_step: int
+    """Its first optimizer step in the whole rehearsal."""
+    steps: int
+    """Optimizer steps to run."""
+    max_steps: int
+    """Horizon of its schedule, in optimizer steps from its first."""
+    learning_rate: float
+    """Peak learning rate."""
+    warmup_steps: int
+    """Steps of linear warm-up at its start."""
+    loss_weights: dict[str, float]
+    """Weights by term that override the task's own."""
+    train: tuple[str, ...] | None = None
+    """Globs over the names of the parameters that train; None: as the model says."""
+    phases: tuple[tuple[str, int], ...] = ()
+    """Name and first step of each phase; the first starts with the stage."""
+
+    @property
+    def end(self) -> int:
+        """The step after its last."""
+        return self.first_step + self.steps
+
+    def phase_at(self, step: int) -> str | None:
+        """The phase that `step` lies in; None where there are no phases."""
+        return next((name for name, first in reversed(self.phases) if first <= step), None)
+
+    def begins_at(self, step: int) -> bool:
+        """Whether the stage or one of its phases begins at `step`."""
+        return step == self.first_step or any(step == first for _, first in self.phases)
+
+    @property
+    def probe_every_steps(self) -> int:
+        """Steps between two scores of the fixed probe batch."""
+        return max(1, self.steps // PROBES)
+
+    def ratio_every_steps(self, terms: int) -> int:
+        """Steps between two gradient probes of `terms` loss terms, so that they cost about 2 % of the stage."""
+        affordable = int(RATIO_SHARE * self.steps / (RATIO_COST * max(1, terms - 1)))
+        return max(1, self.steps // min(RATIO_PROBES, max(RATIO_PROBES_MIN, affordable)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +143,8 @@ class RunPlan:
     """Largest difference of a source's drawn share from the expected one; how many steps are counted rests on it."""
     pipeline: PipelinePlan | None = None
     """What follows the training; None: nothing."""
+    stages: tuple[StagePlan, ...] = ()
+    """The stages, in order; empty where the recipe declares none. The settings above are then their defaults."""
 
     @classmethod
     def of(cls, case: Case, *, root: str, device: str) -> Self:
@@ -120,14 +170,35 @@ class RunPlan:
             cpu_threads=smoke.cpu_threads,
             evaluate_every_steps=smoke.evaluate_every_steps,
             mix_tolerance=case.recipe.mix.tolerance if case.recipe.mix else MIX_TOLERANCE,
+            stages=tuple(_stage(window) for window in windows_of(case) if window.span),
         )
 
     @property
-    def probe_every_steps(self) -> int:
-        """Steps between two scores of the fixed probe batch."""
-        return max(1, self.run_steps // PROBES)
+    def windows(self) -> tuple[StagePlan, ...]:
+        """The stages, or the whole rehearsal as one without a name."""
+        whole = StagePlan(
+            name=None,
+            first_step=0,
+            steps=self.run_steps,
+            max_steps=self.max_steps,
+            learning_rate=self.learning_rate,
+            warmup_steps=self.warmup_steps,
+            loss_weights=self.loss_weights,
+        )
+        return self.stages or (whole,)
 
-    def ratio_every_steps(self, terms: int) -> int:
-        """Steps between two gradient probes of `terms` loss terms, so that they cost about 2 % of the smoke."""
-        affordable = int(RATIO_SHARE * self.run_steps / (RATIO_COST * max(1, terms - 1)))
-        return max(1, self.run_steps // min(RATIO_PROBES, max(RATIO_PROBES_MIN, affordable)))
+
+def _stage(window: Window) -> StagePlan:
+    assert window.span is not None
+    settings, stage = window.case.settings, window.span.stage
+    return StagePlan(
+        name=stage.name,
+        first_step=window.first_step,
+        steps=window.steps,
+        max_steps=settings.max_steps,
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup_steps,
+        loss_weights=settings.loss_weights,
+        train=None if stage.train is None else tuple(stage.train),
+        phases=window.span.phases,
+    )

@@ -28,6 +28,8 @@ class Step:
     grad_norm: float
     """2-norm of the whole gradient before clipping."""
     lr: float
+    stage: str | None = None
+    phase: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,10 @@ class Gradients:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What the task's `evaluate` returned before step `step` (after the last one: its number plus 1)."""
+    """What the task's `evaluate` returned before step `step`.
+
+    After the last one of a run: its number plus 1; after the last one of a stage: its number.
+    """
 
     step: int
     values: dict[str, float]
@@ -83,12 +88,23 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Updates:
-    """Parameters that require a gradient and are bit for bit what they were before the first step."""
+    """Parameters that require a gradient and are bit for bit what they were before the first step of the stage."""
 
     stuck: tuple[str, ...]
     without_gradient: tuple[str, ...]
     outside_optimizer: tuple[str, ...]
     checked: int
+    moved: tuple[str, ...] = ()
+    """Parameters that the stage freezes and that changed all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageEnded:
+    """A stage ran to its end, and everything of it has been reported. Another one starts at the parent's `Go`."""
+
+    stage: str
+    train_seconds: float
+    """Wall time of its steps, without probes and evaluations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +116,8 @@ class Ended:
     """Wall time of the steps, without probes and evaluations."""
     peak_memory_gib: float | None
     """Peak allocated on the accelerator; None on a CPU."""
+    utilization_percent: float | None = None
+    """Mean share of the time in which a CUDA device computed; None elsewhere, and without nvidia-ml-py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +172,7 @@ Record = (
     | Metrics
     | Drawn
     | Updates
+    | StageEnded
     | PipelineDoing
     | PipelineStage
     | Ended
@@ -167,3 +186,16 @@ class Stop:
 
     last_good_step: int | None
     """None: nothing is wrong with the gradients, so there is nothing to differentiate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Parent to child, at the end of a stage: start the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Parent to child, at the end of a stage: its criteria failed, so the next one does not start."""
+
+
+Word = Stop | Go | Halt

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from pytest_smoke.run.device import quiet, to_device
 from pytest_smoke.run.gradients import TermGradients
-from pytest_smoke.run.plan import RunPlan
+from pytest_smoke.run.plan import RunPlan, StagePlan
 from pytest_smoke.run.task import Task, TaskError, counts_of, optimizer_of
+from pytest_smoke.run.training import Trainable, enter
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -26,17 +27,37 @@ class Stepper:
         if not isinstance(model, nn.Module):
             raise TaskError(f"model() returned {type(model).__name__}, not a torch.nn.Module")
         self.model = model.to(device)
-        if not any(p.requires_grad for p in self.model.parameters()):
-            raise TaskError("the model has no parameter that requires a gradient: there is nothing to train")
         self.model.train()
-        self.optimizer = optimizer_of(task, self.model, plan.learning_rate)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=plan.precision == "fp16")
+        self._trainable = Trainable(self.model)
         self.terms: tuple[str, ...] = ()
         """Names of the loss terms, in the order of every figure by term; known after `learn_terms`."""
         self.weights: tuple[float, ...] = ()
+        self._seen: list[tuple[StagePlan, str]] = []
+        self.begin(plan.windows[0])
+
+    def begin(self, stage: StagePlan) -> None:
+        """Enter the stage: choose what trains, and make an optimizer, a loss scaler and their state anew."""
+        self.stage = stage
+        self._phases_left = max(1, len(stage.phases))
+        self._trainable.restore()
+        if stage.name is not None:
+            self._enter(stage.name, stage.phase_at(stage.first_step), anew=True)
+        self._trainable.choose(stage.train)
+        self.optimizer = optimizer_of(self.task, self.model, stage.learning_rate)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.plan.precision == "fp16")
         self._peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
         self._parameters = list(dict.fromkeys(p for group in self.optimizer.param_groups for p in group["params"]))
         """What the optimizer holds: what a loss scaler unscales, and so what is measured and clipped."""
+
+    def enter_phase(self, step: int) -> None:
+        """Enter the phase of the stage that begins at `step`; optimizer and schedule go on."""
+        assert self.stage.name is not None
+        self._enter(self.stage.name, self.stage.phase_at(step), anew=False)
+
+    def _enter(self, stage: str, phase: str | None, *, anew: bool) -> None:
+        enter(self.task, self.model, stage, phase, anew=anew)
+        self.model.to(self.device)  # what the task has added
+        self.model.train()
 
     def learn_terms(self, batch: Any) -> None:
         """Names, order and weights of the terms, from one micro-batch; leaves model and random numbers as they were."""
@@ -45,12 +66,29 @@ class Stepper:
         if not isinstance(losses, Mapping) or not losses:
             what = "no term" if isinstance(losses, Mapping) else type(losses).__name__
             raise TaskError(f"losses(model, batch) returned {what}: it must map one name or more to scalars")
-        weights = {**(getattr(self.task, "loss_weights", None) or {}), **self.plan.loss_weights}
-        unknown = [name for name in weights if name not in losses]
+        weights = {**(getattr(self.task, "loss_weights", None) or {}), **self.stage.loss_weights}
+        self._seen += [(self.stage, name) for name in losses]
+        unknown = self._unknown(weights)
         if unknown:
-            raise TaskError(f"loss_weights names {', '.join(unknown)}, but the loss terms are {', '.join(losses)}")
+            terms = ", ".join(self.seen_terms)
+            raise TaskError(f"loss_weights names {', '.join(unknown)}, but the loss terms are {terms}")
         self.terms = tuple(losses)
         self.weights = tuple(float(weights.get(term, 1.0)) for term in self.terms)
+
+    def _unknown(self, weights: Mapping[str, float]) -> list[str]:
+        """Terms that have a weight and cannot come any more; a phase or a stage may still bring terms of its own."""
+        self._phases_left -= 1
+        if self._phases_left:
+            return []
+        if self.stage is self.plan.windows[-1] or not self.plan.stages:
+            return [name for name in weights if name not in self.seen_terms]
+        known = {name for stage, name in self._seen if stage is self.stage}
+        return [name for name in self.stage.loss_weights.keys() - self.plan.loss_weights.keys() if name not in known]
+
+    @property
+    def seen_terms(self) -> list[str]:
+        """Every term so far, also of earlier stages and phases, each once."""
+        return list(dict.fromkeys(name for _, name in self._seen))
 
     def update(self, batches: Sequence[Any], multiplier: float, *, probe: bool = False) -> tuple[Tensor, Tensor | None]:
         """One optimizer step at `multiplier` times the peak learning rate.

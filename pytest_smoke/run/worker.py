@@ -19,7 +19,7 @@ from pytest_smoke.run.device import accelerators, resolve
 from pytest_smoke.run.draw import seeded_task
 from pytest_smoke.run.loop import Channel, Loop
 from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import Record, Stop
+from pytest_smoke.run.records import Record, Word
 
 
 class ParentGone(Exception):
@@ -39,12 +39,12 @@ class PipeChannel:
         except BrokenPipeError:
             raise ParentGone from None
 
-    def poll(self, *, wait: bool = False) -> Stop | None:
+    def poll(self, *, wait: bool = False) -> Word | None:
         """The parent's word, if there is one (with `wait`: when it comes)."""
         if not wait and not self._connection.poll():
             return None
         try:
-            said: Stop | None = self._connection.recv()
+            said: Word | None = self._connection.recv()
         except EOFError:
             raise ParentGone from None
         return said

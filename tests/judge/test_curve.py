@@ -418,3 +418,12 @@ def test_the_judge_imports_the_standard_library_only() -> None:
     code = f"import sys; import pytest_smoke.judge.curve; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_probe_from_before_an_edge_is_no_level_behind_it() -> None:
+    """Also where it is the only one: a phase may be shorter than the distance of two probes."""
+    judge = CurveJudge(planned_points=400, edges=[5])
+    for step in range(400):
+        probe = (1.0 if step < 5 else 5.0) if step % 10 == 0 else None
+        assert judge.add(step, 3.0 - step / 400 + (step % 7) / 50, probe_loss=probe) is None
+    assert judge.finish().verdict == "promote"

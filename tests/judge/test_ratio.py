@@ -150,3 +150,20 @@ def test_the_autopsy_names_the_step_the_norms_and_who_pulls() -> None:
     assert autopsy(probe(7, crf=math.nan)) == (
         "already on the last good checkpoint (step 7) the gradient of crf is not finite"
     )
+
+
+def test_a_probe_counts_for_the_pairs_whose_terms_it_has() -> None:
+    """Phases of a stage may differ in their terms; a pair that no probe has is not checked."""
+    text = [TermNorms(step=n, raw={"ce": 1.0}, weighted={"ce": 1.0}, cosines={}) for n in range(3)]
+    both = [probe(3, crf=2.0), probe(4, crf=4.0)]
+    found = grad_ratio([*text, *both], {"crf/ce": [0.01, 8]}, terms=TERMS, id="grad-ratio[A]")
+    assert found is not None
+    assert (found.id, found.status, found.observed) == ("grad-ratio[A]", "pass", {"crf/ce": 3.0})
+    none = grad_ratio(text, {"crf/ce": [0.01, 8]}, terms=TERMS)
+    assert none is not None
+    assert (none.status, none.reason) == ("not-checked", "no-probe")
+    assert "no gradient probe has both terms of crf/ce" in none.text
+    undeclared = grad_ratio([*text, *both], {}, terms=TERMS)
+    assert undeclared is not None
+    assert undeclared.observed == pytest.approx(1 / ((1 / 2 + 1 / 4) / 2))
+    assert grad_ratio(text, {}, terms=TERMS) is None

@@ -22,7 +22,7 @@ def three(project: Project) -> None:
 
 
 def timeless(outcome: dict[str, Any]) -> dict[str, Any]:
-    facts = {key: value for key, value in outcome["facts"].items() if "seconds" not in key}
+    facts = {key: value for key, value in outcome["facts"].items() if "second" not in key}
     return {**outcome, "facts": facts}
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from pytest_smoke.recipe.metric import Metric
 from pytest_smoke.recipe.model import Checks, Mix, Pipeline, Recipe, Requires, Settings, Smoke, Source
 from pytest_smoke.recipe.schema import json_schema
+from pytest_smoke.recipe.stages import Phase, Stage
 
-MODELS = (Checks, Metric, Mix, Pipeline, Requires, Settings, Smoke, Source)
+MODELS = (Checks, Metric, Mix, Phase, Pipeline, Requires, Settings, Smoke, Source, Stage)
 
 
 def nodes(schema: Any) -> Iterator[dict[str, Any]]:
@@ -61,8 +62,11 @@ def test_keys_are_required_only_where_nothing_is_extended() -> None:
     assert schema["if"] == {"not": {"required": ["extends"]}}
     then = schema.pop("then")
     assert then["required"] == ["task", "full", "smoke"]
-    assert then["properties"]["full"] == {"required": ["batch_size", "learning_rate", "max_steps"]}
-    assert then["properties"]["smoke"] == {"required": ["max_steps"]}
+    assert then["properties"]["full"] == {"required": ["batch_size", "learning_rate"]}
+    assert then["if"] == {"not": {"required": ["stages"]}}
+    assert then["then"]["properties"] == {"full": {"required": ["max_steps"]}, "smoke": {"required": ["max_steps"]}}
+    stage = then["properties"]["stages"]["items"]
+    assert stage == {"required": ["name"], "properties": {"phases": {"items": {"required": ["name"]}}}}
     assert then["properties"]["mix"] == {"required": ["sources"]}  # rows may be counted from the corpus
     schema.pop("if")
     assert not [node for node in nodes(schema) if isinstance(node.get("required"), list)]

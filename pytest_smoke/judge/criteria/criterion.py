@@ -8,7 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_smoke.judge.criteria.grammar import condition_of
-from pytest_smoke.judge.criteria.nodes import By, Condition, Metric, Node, Number, Order, bare_metrics, walk
+from pytest_smoke.judge.criteria.nodes import (
+    Baseline,
+    By,
+    Call,
+    Condition,
+    Metric,
+    Node,
+    Number,
+    Order,
+    Stage,
+    bare_metrics,
+    walk,
+)
 from pytest_smoke.judge.criteria.reading import (
     Records,
     Seen,
@@ -54,6 +66,24 @@ class Criterion:
         """Names of the run's own metrics it reads; a baseline's are not among them."""
         sides = (self.condition.left, self.condition.right)
         return frozenset(node.name for side in sides for node in walk(side) if isinstance(node, Metric))
+
+    @property
+    def stages(self) -> frozenset[str]:
+        """Names of the stages in its windows."""
+        sides = (self.condition.left, self.condition.right)
+        windows = [node.over for side in sides for node in walk(side) if isinstance(node, Call)]
+        return frozenset(over.name for over in (*windows, self.condition.over) if isinstance(over, Stage))
+
+    @property
+    def baselines(self) -> frozenset[str]:
+        """Names of the metrics it reads from the baseline run."""
+        sides = (self.condition.left, self.condition.right)
+        return frozenset(node.name for side in sides for node in walk(side) if isinstance(node, Baseline))
+
+    @property
+    def reads_baseline(self) -> bool:
+        """Whether it compares with another run."""
+        return bool(self.baselines)
 
     def judge(
         self,

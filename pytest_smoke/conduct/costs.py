@@ -1,0 +1,61 @@
+"""What a smoke cost, and what the full run would at the same pace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_smoke.conduct.bench import Bench
+from pytest_smoke.conduct.stand import Stand
+from pytest_smoke.recipe.case import Case
+
+
+def stages(stand: Stand) -> list[dict[str, Any]]:
+    """A row a stage, in order: its steps, its wall time, its loss (means of its first and last tenth), its verdict."""
+    return [_stage(bench) for bench in stand.benches if bench.window.span]
+
+
+def costs(stand: Stand, case: Case) -> dict[str, Any]:
+    """Pace of the training steps, without probes and evaluations, and the full run's time at that pace, an estimate."""
+    ended = stand.ended
+    if ended is None or not stand.steps or not ended.train_seconds > 0:
+        return {}
+    found: dict[str, Any] = {"samples_per_second": _pace(ended.steps, case, ended.train_seconds)}
+    if not stand.complete:
+        return found
+    found["smoke_to_full_steps"] = round(stand.steps / case.full.max_steps, 6)
+    each = [
+        (bench.train_seconds if bench.window.span else ended.train_seconds, bench.window) for bench in stand.benches
+    ]
+    full = sum((seconds or 0.0) / window.steps * window.case.full.max_steps for seconds, window in each)
+    return found | {"estimated_full_seconds": round(full, 1)}
+
+
+def tenths(losses: list[float]) -> dict[str, float]:
+    """Means over the first and the last tenth."""
+    tenth = max(1, len(losses) // 10)
+    return {"loss_first": sum(losses[:tenth]) / tenth, "loss_last": sum(losses[-tenth:]) / tenth}
+
+
+def _stage(bench: Bench) -> dict[str, Any]:
+    window, steps = bench.window, bench.steps
+    row: dict[str, Any] = {
+        "name": window.name,
+        "first_step": window.first_step,
+        "steps": len(steps),
+        "planned_steps": window.steps,
+        "evidence_steps": bench.evidence_steps,
+        "full_steps": window.case.full.max_steps,
+        "phases": [list(phase) for phase in window.span.phases] if window.span else [],
+        "loss_verdict": bench.judgement.verdict if bench.judgement else None,
+        "criteria": bench.stage.status if bench.stage else None,
+    }
+    if steps:
+        row |= tenths([one.loss for one in steps])
+    if bench.train_seconds:
+        row["train_seconds"] = round(bench.train_seconds, 3)
+        row["samples_per_second"] = _pace(window.steps, window.case, bench.train_seconds)
+    return row
+
+
+def _pace(steps: int, case: Case, seconds: float) -> float:
+    return round(steps * case.settings.effective_batch / seconds, 1)

@@ -1,0 +1,102 @@
+"""The stand's word at the end of a stage, whatever comes in and in whatever portions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_smoke.conduct.stand import Stand
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.model import Recipe
+from pytest_smoke.run.records import Ended, Go, Halt, Metrics, Record, StageEnded, Step, Stop, Updates
+
+STEPS = 200
+
+
+def stand(*, goes_on: bool = False, criterion: str = "f1 > 0.5") -> Stand:
+    a = {"name": "A", "full_steps": 2000, "steps": STEPS, "accept": [criterion], "continue_on_fail": goes_on}
+    data = {
+        "task": "a:B",
+        "full": {"batch_size": 8, "learning_rate": 0.1},
+        "smoke": {},
+        "stages": [a, {"name": "B", "full_steps": 3000, "steps": STEPS}],
+    }
+    return Stand(Case(path="a.smoke.yaml", recipe=Recipe.model_validate(data), mode="constant"), early_stop=True)
+
+
+def stage(first: int, name: str, f1: float, *, level: float = 1.0, broken_at: int | None = None) -> list[Record]:
+    """What a child says of one stage: a falling loss, metrics, and its end."""
+    loss = [level - n / 1000 + (n % 7) / 2000 for n in range(STEPS)]
+    if broken_at is not None:
+        loss[broken_at] = float("nan")
+    steps: list[Record] = [
+        Step(step=first + n, loss=value, terms={"ce": value}, grad_norm=1.0, lr=0.1, stage=name)
+        for n, value in enumerate(loss)
+    ]
+    updates = Updates(stuck=(), without_gradient=(), outside_optimizer=(), checked=2)
+    return [*steps, Metrics(first + STEPS - 1, {"f1": f1}), updates, StageEnded(name, 1.0)]
+
+
+@given(f1=st.floats(0, 1), goes_on=st.booleans(), cuts=st.lists(st.integers(0, STEPS + 3), max_size=5))
+def test_one_word_at_the_end_of_a_stage(f1: float, goes_on: bool, cuts: list[int]) -> None:
+    """Go, or Halt where the criteria fail and nothing says to go on; once, however the records were portioned."""
+    judge, records, words = stand(goes_on=goes_on), stage(0, "A", f1), []
+    for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(records)], strict=True):
+        judge.receive(records[start:end])
+        words += [judge.word()]
+    said = [word for word in words if word is not None]
+    assert said == [(Go(),) if f1 > 0.5 or goes_on else (Halt(),)]
+    assert judge.word() is None
+    assert judge.held_by == (None if f1 > 0.5 or goes_on else "A")
+
+
+def test_a_stage_that_is_doomed_hears_stop_and_nothing_else() -> None:
+    """Though its end had come in with the alarm, and its criteria would have failed."""
+    judge = stand()
+    judge.receive(stage(0, "A", 0.0, broken_at=150))
+    assert judge.word() == (Stop(last_good_step=149),)
+    judge.receive([Ended(STEPS, 1.0, None)])
+    assert judge.word() is None
+    findings, _ = judge.judge_loss()
+    assert [(f.id, f.status) for f in findings] == [("finite[A]", "fail")]
+
+
+def test_levels_are_not_compared_across_stages() -> None:
+    """A second stage ten times as high is a new start; each has its findings, under its own name."""
+    judge = stand()
+    judge.receive(stage(0, "A", 0.9))
+    assert judge.word() == (Go(),)
+    judge.receive(stage(STEPS, "B", 0.9, level=10.0))
+    judge.receive([Ended(2 * STEPS, 2.0, None)])
+    assert judge.word() == (None,)
+    loss, _ = judge.judge_loss()
+    assert [f.id for f in loss] == ["finite[A]", "loss-trend[A]", "finite[B]", "loss-trend[B]"]
+    assert {f.status for f in loss} <= {"pass", "warn"}, [f.text for f in loss]
+    assert [(f.id, f.status) for f in judge.judge_rest()] == [
+        ("updates[A]", "pass"),
+        ("stage[A]", "pass"),
+        ("updates[B]", "pass"),
+    ]
+
+
+def test_a_stages_criteria_count_its_own_steps() -> None:
+    """`by step N` and `over steps` in stage B start where B does."""
+    found: dict[str, Any] = {}
+    for criterion in ("f1 > 0.5 by step 199", "first(loss over steps 0-0) > 9", "loss < 20 over stage B"):
+        data = {
+            "task": "a:B",
+            "full": {"batch_size": 8, "learning_rate": 0.1},
+            "smoke": {},
+            "stages": [
+                {"name": "A", "full_steps": 2000, "steps": STEPS},
+                {"name": "B", "full_steps": 3000, "steps": STEPS, "accept": [criterion]},
+            ],
+        }
+        case = Case(path="a.smoke.yaml", recipe=Recipe.model_validate(data), mode="constant")
+        judge = Stand(case, early_stop=True)
+        judge.receive([*stage(0, "A", 0.0), *stage(STEPS, "B", 0.9, level=10.0), Ended(2 * STEPS, 2.0, None)])
+        (found[criterion],) = [finding for finding in judge.judge_rest() if finding.id == "stage[B]"]
+    assert {finding.status for finding in found.values()} == {"pass"}, found
+    assert "its step 0 is step 200" in found["f1 > 0.5 by step 199"].text

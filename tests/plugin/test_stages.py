@@ -1,0 +1,101 @@
+"""Staged smokes and baselines as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from tests.plugin.conftest import RECIPE, Project
+
+STAGED = """\
+task: tasks:Teacher
+full: {batch_size: 64, learning_rate: 3.0e-3, warmup_steps: 20}
+smoke: {change: new-recipe}
+stages:
+  - {name: A, full_steps: 4000, steps: 400, train: ["2.*"], accept: [val_accuracy > 0.3]}
+  - {name: B, full_steps: 6000, steps: 400, learning_rate: 1.0e-3}
+checks: {accept: [max(grad_norm over stage B) < 500], full_accept: [val_accuracy > 0.99]}
+"""
+
+
+def test_a_staged_smoke_is_the_same_in_pytests_own_process(project: Project) -> None:
+    """The words at the end of a stage need no pipe; the table has a row a stage, and the full run its line."""
+    project.recipe(base=STAGED)
+    apart = project.run("--smoke", "--smoke-report", "out")
+    here = project.run("--smoke", "--smoke-report", "here", "--smoke-isolation", "none")
+    for result in (apart, here):
+        result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines(
+            [
+                "good.smoke.yaml *promote * 800 *",
+                "  stage A * promote * 400 *",
+                "  stage B * promote * 400 *",
+                "good.smoke.yaml::constant: full run: 10,000 steps, 12.5x the smoke's, about *:?? at its * samples/s; "
+                "must reach val_accuracy > 0.99",
+            ]
+        )
+    ours, theirs = project.verdicts()[0], project.verdicts("here")[0]
+    assert ours["curve"] == theirs["curve"]
+    assert [f["text"] for f in ours["findings"]] == [f["text"] for f in theirs["findings"]]
+
+
+def test_its_trace_says_stage_and_phase_and_judge_reads_one_of_them(project: Project) -> None:
+    """Two more columns; `judge` takes a log for one window, so a stage is cut out of it first."""
+    project.recipe(base=STAGED)
+    project.run("--smoke", "--smoke-report", "out").assert_outcomes(passed=1)
+    (trace,) = (project.path / "out" / "traces").iterdir()
+    header, *rows = trace.read_text().splitlines()
+    assert header == "step,stage,phase,loss,lr,grad_norm,probe_loss,loss/ce"
+    assert [row.split(",")[1] for row in rows] == ["A"] * 400 + ["B"] * 400
+    (project.path / "b.csv").write_text("\n".join([header, *rows[400:]]) + "\n")
+    judged = project.pytester.run(sys.executable, "-m", "pytest_smoke", "judge", "b.csv")
+    judged.stdout.fnmatch_lines(["b.csv: promote: no rise in 400 points*"])
+
+
+def test_a_wiring_run_crosses_all_stages_and_decides_nothing(project: Project) -> None:
+    """Ten steps each; criteria that ten steps cannot meet stop nothing."""
+    project.recipe(base=STAGED.replace("val_accuracy > 0.3]", "val_accuracy > 1.5]"))
+    result = project.run("--smoke", "--smoke-mode", "wiring", "--smoke-report", "out")
+    result.stdout.fnmatch_lines(["*1 wiring ok*"])
+    assert [(s["name"], s["steps"]) for s in project.verdicts()[0]["facts"]["stages"]] == [("A", 10), ("B", 10)]
+
+
+def test_preflight_speaks_of_each_stage(project: Project) -> None:
+    """A warm-up that eats one stage's window is that stage's fault, found before anything runs."""
+    project.recipe(base=STAGED.replace("learning_rate: 1.0e-3", "warmup_steps: 320"))
+    result = project.run("--smoke-preflight", "--smoke-report", "out")
+    result.assert_outcomes(failed=1)
+    (outcome,) = project.verdicts()
+    assert (outcome["verdict"], outcome["reason"]) == ("invalid", "evidence")
+    assert outcome["text"].startswith("stage B: 144 of 400 steps are at 80 % or more")
+    result.stdout.fnmatch_lines(["*hint: stage B: set the stage's steps to 512 or more"])
+
+
+def test_criteria_compare_with_an_earlier_report(project: Project) -> None:
+    """By the file or its folder, by this smoke's own id, another one, or the only one; and what is missing is named."""
+    project.recipe()
+    project.run("--smoke", "--smoke-report", "earlier").assert_outcomes(passed=1)
+    (project.path / "good.smoke.yaml").unlink()
+
+    def judged(name: str, checks: str) -> dict[str, str]:
+        project.recipe(name, f"checks: {{{checks}}}\n", base=RECIPE)
+        project.run("--smoke", "--smoke-report", "out", f"{name}.smoke.yaml")
+        (outcome,) = project.verdicts()
+        assert isinstance(outcome, dict)
+        return outcome
+
+    half = "accept: [val_accuracy > 0.5 * baseline.val_accuracy]"
+    for where in ("earlier", "earlier/verdicts.json", "earlier, baseline_id: 'good.smoke.yaml::constant'"):
+        assert judged("ok", f"baseline: {where}, {half}")["verdict"] == "promote"
+    short = judged("short", "baseline: earlier, accept: [val_accuracy > 1.5 * baseline.val_accuracy]")
+    assert (short["verdict"], short["reason"]) == ("hold", "false")
+    value = json.loads((project.path / "earlier" / "verdicts.json").read_text())["outcomes"][0]
+    assert f"baseline.val_accuracy = {value['metrics']['val_accuracy'][-1][1]:.6g}" in short["text"]
+    missing = judged("missing", "baseline: earlier, accept: [loss < baseline.f1]")
+    assert (missing["verdict"], missing["reason"]) == ("invalid", "missing-metric")
+    assert "has no f1; it has: ce, grad_norm, loss, lr, probe_loss, val_accuracy" in missing["text"]
+    other = judged("other", f"baseline: earlier, baseline_id: x, {half}")
+    assert other["text"] == "checks.baseline earlier has no outcome x; it has: good.smoke.yaml::constant"
+    (project.path / "broken.json").write_text('{"outcomes": 3}')
+    broken = judged("broken", f"baseline: broken.json, {half}")
+    assert broken["text"] == "checks.baseline broken.json is no verdicts.json: it has no list of outcomes"
