@@ -67,7 +67,7 @@ EXPECTED = {
     "pipeline_unsaved": ("hold", "differs", ["load failed: model.safetensors gives other outputs than were packaged"]),
     "pipeline_perishes": ("error", "crash", ["SIGKILL", "in the pipeline's quantize: evaluate(model) with int8"]),
     "stages": ("promote", "", ["stage A: no rise", "stage B: no rise"]),
-    "stage_rises": ("unstable", None, ["stage B: loss"]),
+    "stage_rises": ("unstable", None, ["stage B: ", "loss"]),
     "stage_fails": (
         "hold",
         "stage[A]",

@@ -78,6 +78,7 @@ def test_levels_are_not_compared_across_stages() -> None:
         ("updates[A]", "pass"),
         ("stage[A]", "pass"),
         ("updates[B]", "pass"),
+        ("peaked[f1]", "pass"),
     ]
 
 
