@@ -15,14 +15,21 @@ from pytest_smoke.recipe.load import load_cases
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").rglob("*.smoke.yaml"))
+CAMPAIGNS = sorted((ROOT / "campaigns").rglob("*.smoke.yaml"))
+"""Ablations of the recipes; they take minutes each, so `pytest --smoke recipes` does not run them."""
 
 
 def test_there_are_recipes() -> None:
     """An empty list would pass the tests below."""
-    assert [path.name for path in RECIPES] == ["char_lm.smoke.yaml"]
+    assert [path.name for path in RECIPES] == [
+        "address_tagger.smoke.yaml",
+        "address_tagger_ce_only.smoke.yaml",
+        "char_lm.smoke.yaml",
+    ]
+    assert [path.name for path in CAMPAIGNS] == ["address_tagger.smoke.yaml"]
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*RECIPES, *CAMPAIGNS], ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_shipped_recipe_loads_and_is_a_fair_rehearsal(path: Path) -> None:
     """Without running it."""
     for case in load_cases(path, root=ROOT, parse_criterion=parse):

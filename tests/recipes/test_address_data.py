@@ -1,0 +1,209 @@
+"""The addresses: the same in every process, offsets that hold, a split without overlap, the recipe's mix."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipes.address_tagger.compose import core, without_accents
+from recipes.address_tagger.corpus import ROWS, Corpus, Row, Table, build_corpus
+from recipes.address_tagger.countries import COUNTRIES
+from recipes.address_tagger.labels import LABELS, TAGS, Span, decode, encode, may_follow, may_start
+from recipes.address_tagger.sampler import Sampler
+from recipes.address_tagger.tokens import BUCKETS, MAX_TOKENS, SLOTS, features, tokenize
+
+ROOT = Path(__file__).parents[2]
+DIGEST = """
+import hashlib
+from recipes.address_tagger.corpus import build_corpus
+corpus = build_corpus({"ru": 40, "us": 40}, held_out_rows=10)
+print(hashlib.sha256(repr(corpus).encode()).hexdigest())
+"""
+
+
+def every_row(corpus: Corpus) -> list[Row]:
+    """Training and held-out rows of all sources."""
+    return [row for part in (corpus.train, corpus.held_out) for rows in part.values() for row in rows]
+
+
+def test_another_process_makes_the_same_corpus() -> None:
+    """Whatever its hash seed is: the order of sets of text depends on that."""
+    run = subprocess.run(
+        [sys.executable, "-c", DIGEST],
+        env={"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    ours = build_corpus({"ru": 40, "us": 40}, held_out_rows=10)
+    assert run.stdout.strip() == hashlib.sha256(repr(ours).encode()).hexdigest()
+
+
+def test_rows_are_those_of_the_recipes_mix(corpus: Corpus, recipe: dict[str, Any]) -> None:
+    """So are the weights, which the recipe writes twice."""
+    sources = recipe["mix"]["sources"]
+    assert {name: source["rows"] for name, source in sources.items()} == ROWS
+    assert {name: len(rows) for name, rows in corpus.train.items()} == ROWS
+    assert {name: source["weight"] for name, source in sources.items()} == recipe["args"]["source_weights"]
+    assert sum(source["share"] for source in sources.values()) == pytest.approx(1.0)
+
+
+def test_no_held_out_address_was_trained_on(corpus: Corpus) -> None:
+    """Case aside; and no text comes twice."""
+    for source in ROWS:
+        train = [row.address.text.casefold() for row in corpus.train[source]]
+        held_out = [row.address.text.casefold() for row in corpus.held_out[source]]
+        assert len({*train, *held_out}) == len(train) + len(held_out)
+
+
+def test_about_half_of_the_held_out_names_are_unseen(corpus: Corpus) -> None:
+    """Or F1 would say how well names were learnt by heart."""
+    for tag in ("street", "city"):
+        names = {part: Counter[str]() for part in ("train", "held_out")}
+        for part, counter in names.items():
+            for row in itertools.chain(*getattr(corpus, part).values()):
+                text = row.address.text
+                counter.update(
+                    without_accents(text[s.start : s.end]).casefold() for s in row.address.spans if s.tag == tag
+                )
+        unseen = sum(count for name, count in names["held_out"].items() if name not in names["train"])
+        assert 0.4 < unseen / names["held_out"].total() < 0.7, tag
+
+
+def test_every_span_of_every_address_is_text_between_letters_or_digits(corpus: Corpus) -> None:
+    """In order, apart, and each piece of text between them bears no label of a part."""
+    for row in every_row(corpus):
+        text, end = row.address.text, 0
+        for span in row.address.spans:
+            assert span.tag in TAGS
+            assert end <= span.start < span.end <= len(text), text
+            assert text[span.start].isalnum()
+            assert text[span.end - 1].isalnum()
+            end = span.end
+
+
+def test_the_tokens_of_every_address_cover_it_and_their_labels_give_its_spans_back(corpus: Corpus) -> None:
+    """But for punctuation: a decoded span holds its gold span, and beyond that neither a letter nor a digit."""
+    glued = 0
+    for row in every_row(corpus):
+        text = row.address.text
+        assert 0 < len(row.tokens) <= MAX_TOKENS
+        assert "".join(text[start:end] for start, end in row.tokens) == "".join(text.split())
+        names = [LABELS[label] for label in row.labels]
+        assert may_start(names[0])
+        assert all(itertools.starmap(may_follow, itertools.pairwise(names)))
+        spans = list(decode(row.labels, row.tokens))
+        assert [core(span, text) for span in spans] == list(row.address.spans)
+        glued += spans != list(row.address.spans)
+    assert glued > len(every_row(corpus)) / 4  # else trimming would not matter
+
+
+def test_there_are_two_scripts_and_each_tag_is_in_each_source(corpus: Corpus) -> None:
+    """Cyrillic beside Latin; the held-out rows know every tag too."""
+    for part in (corpus.train, corpus.held_out):
+        for source, rows in part.items():
+            assert {span.tag for row in rows for span in row.address.spans} == set(TAGS), source
+    russian = "".join(row.address.text for row in corpus.train["ru"])
+    assert sum("\u0430" <= letter <= "\u044f" for letter in russian.lower()) > 0.5 * len(russian)
+
+
+@given(st.text(max_size=40))
+def test_tokens_of_any_text_are_apart_and_lose_only_white_space_and_what_leads(text: str) -> None:
+    """Combining marks and the like stick to the token before them; where there is none, nothing is lost but them."""
+    tokens = tokenize(text)
+    assert all(left[1] <= right[0] for left, right in itertools.pairwise(tokens))
+    inside = {at for start, end in tokens for at in range(start, end)}
+    assert all(letter.isspace() for at, letter in enumerate(text) if at not in inside)
+    for buckets in features(text, tokens):
+        assert len(buckets) == len(SLOTS)
+        assert all(0 < bucket < BUCKETS for bucket in buckets)
+
+
+@given(st.data())
+def test_labels_and_spans_of_whole_tokens_are_each_others_inverse(data: st.DataObject) -> None:
+    """For any tokens, and any spans of them."""
+    cuts = sorted(data.draw(st.sets(st.integers(0, 60), min_size=2, max_size=20)))
+    tokens = list(zip(cuts[::2], cuts[1::2], strict=False))
+    edges = sorted(data.draw(st.sets(st.integers(0, len(tokens)), max_size=len(tokens) + 1)))
+    spans = [
+        Span(data.draw(st.sampled_from(TAGS)), tokens[first][0], tokens[last - 1][1])
+        for first, last in itertools.pairwise(edges)
+        if data.draw(st.booleans())
+    ]
+    assert list(decode(encode(spans, tokens), tokens)) == spans
+
+
+def test_a_batch_is_its_rows_padded(corpus: Corpus) -> None:
+    """Features, labels and sources of each, and nothing where the mask is false."""
+    rows = [*corpus.train["ru"][:5], *corpus.train["us"][:3]]
+    batch = Table(rows).batch(torch.tensor([7, 0, 3]))
+    assert batch["sources"] == ("us", "ru", "ru")
+    for at, row in enumerate([rows[7], rows[0], rows[3]]):
+        mask = batch["mask"][at]
+        assert mask.tolist() == [step < len(row.tokens) for step in range(len(mask))]
+        assert batch["labels"][at, mask].tolist() == row.labels
+        assert [tuple(found) for found in batch["features"][at, mask].tolist()] == features(
+            row.address.text, row.tokens
+        )
+        assert not batch["features"][at, ~mask].any()
+        assert (batch["labels"][at, ~mask] == -100).all()
+
+
+@given(st.integers(1, 5), st.integers(0, 1000))
+def test_ranks_share_no_row_and_each_has_the_mix(world_size: int, seed: int) -> None:
+    """Rows x weight, also where the rows do not divide evenly."""
+    rows, weights = {"a": 101, "b": 53, "c": 17}, {"a": 1.0, "b": 0.5, "c": 2.0}
+    drawn = []
+    for rank in range(world_size):
+        picked = next(Sampler(rows, weights).batches(4000, seed=seed, rank=rank, world_size=world_size))
+        drawn.append(set(picked.tolist()))
+        assert picked.min() >= 0
+        assert picked.max() < 171
+        share = (picked < 101).double().mean().item()
+        assert share == pytest.approx(101 / (101 + 26.5 + 34), abs=5 * 0.5 / 4000**0.5)
+    assert sum(map(len, drawn)) == len(set().union(*drawn))
+    assert len(set().union(*drawn)) == 171  # 4,000 draws leave none of them out
+
+
+def test_sampling_depends_on_the_seed_alone() -> None:
+    """The same order again; another seed, another order."""
+
+    def first(seed: int) -> list[int]:
+        sampler = Sampler({"a": 1000, "b": 1000}, {"a": 1.0, "b": 1.0})
+        return next(sampler.batches(64, seed=seed, rank=0, world_size=1)).tolist()
+
+    assert first(3) == first(3) != first(4)
+
+
+@pytest.mark.parametrize(
+    ("weights", "fragment"),
+    [
+        ({"a": 1.0}, "source_weights names a; the sources are a, b"),
+        ({"a": 1.0, "b": -0.5}, "none may be negative"),
+        ({"a": 0.0, "b": 0.0}, "one must be positive"),
+    ],
+)
+def test_weights_that_fit_no_mix_are_refused(weights: dict[str, float], fragment: str) -> None:
+    """With what was given and what is allowed."""
+    with pytest.raises(ValueError, match=fragment):
+        Sampler({"a": 3, "b": 3}, weights)
+
+
+def test_every_format_names_each_part_once() -> None:
+    """A part that comes twice would be written twice."""
+    for country in COUNTRIES.values():
+        for form in country.formats:
+            fields = [part.partition("}")[0] for part in form.split("{")[1:]]
+            assert len(fields) == len(set(fields)), form
+            assert set(fields) <= set(TAGS), form
+            assert "city" in fields, form
