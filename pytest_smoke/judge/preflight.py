@@ -128,7 +128,7 @@ def _schedule_faults(case: Case) -> Iterator[tuple[str, str, str]]:
         yield (
             "masked",
             f"lr_schedule {smoke.lr_schedule!r} is not what mode {case.mode} promises ({promised}){_decay(case)}",
-            f"drop lr_schedule from smoke: and run it again in mode {case.mode}, which sets it",
+            f"drop lr_schedule from smoke:, or run it again with --smoke-mode {case.mode}, which overrides it",
         )
     for key, reason in (("learning_rate", "learning-rate"), ("warmup_steps", "warm-up")):
         ours, theirs = getattr(smoke, key), getattr(full, key)

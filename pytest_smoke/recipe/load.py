@@ -30,7 +30,9 @@ def load_recipe(path: Path, *, root: Path) -> Recipe:
 def load_cases(
     path: Path, *, root: Path, mode: Mode | None = None, parse_criterion: ParseCriterion | None = None
 ) -> list[Case]:
-    """The smokes of a recipe file: for each mode the baseline, then its ablation cells; `mode` overrides the recipe's.
+    """The smokes of a recipe file: for each mode the baseline, then its ablation cells.
+
+    `mode` overrides the recipe's, and with it an `lr_schedule` that the smoke names; the full run's is never touched.
 
     The grammar of criteria belongs to the judge, so who has one gives its parser. Raises RecipeError as `load_recipe`.
     """
@@ -40,11 +42,18 @@ def load_cases(
     where = path_from(path, root)
     recipes: dict[str | None, Recipe] = {None: recipe}
     recipes |= {name: with_cell(sources.data, cell) for name, cell in recipe.ablate.items()}
+    if mode is not None:
+        recipes = {cell: _free_of_schedule(changed) for cell, changed in recipes.items()}
     return [
         Case(path=where, recipe=changed, mode=one, cell=cell, places=places)
         for one in modes_of(recipe.smoke, mode)
         for cell, changed in recipes.items()
     ]
+
+
+def _free_of_schedule(recipe: Recipe) -> Recipe:
+    """The recipe whose smoke leaves its schedule to its mode."""
+    return recipe.model_copy(update={"smoke": recipe.smoke.model_copy(update={"lr_schedule": None})})
 
 
 def _validated(sources: Sources, root: Path, parse_criterion: ParseCriterion | None) -> Recipe:
