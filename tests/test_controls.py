@@ -29,6 +29,7 @@ EXPECTED = {
     "improves": ("promote", "", []),
     "recites": ("promote", "", []),
     "shifts": ("unstable", None, ["loss"]),
+    "unlearns": ("unstable", None, ["loss"]),
     "diverges": ("unstable", None, ["loss"]),
     "overflows_fp16": ("unstable", "non-finite", ["inf"]),
     "rounds_bf16": ("unstable", "non-finite", ["nll"]),

@@ -123,6 +123,19 @@ class Shifts(Teacher):
             yield {**batch, "points": nearness * batch["points"]}
 
 
+class Unlearns(Teacher):
+    """Wrong labels from a chosen batch on: the model gets worse, and a fixed batch shows it."""
+
+    def __init__(self, *, at_batch: int) -> None:
+        super().__init__()
+        self.at_batch = at_batch
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        for number, batch in enumerate(super().batches(batch_size, seed=seed, rank=rank, world_size=world_size)):
+            wrong = number >= self.at_batch
+            yield {**batch, "labels": (batch["labels"] + wrong) % CLASSES}
+
+
 class FromSources(Teacher):
     """Samples of three sources, drawn by these weights, whatever the recipe's mix says."""
 

@@ -115,12 +115,12 @@ def test_a_verdict_is_not_kept_when_the_task_is_another(project: Project) -> Non
 def test_what_cannot_run_alone_decides_nothing_and_the_answer_says_so(project: Project) -> None:
     """A task and the argument that only it takes: neither runs without the other."""
     project.recipe()
-    project.extending("wild", "task: tasks:Shifts\nargs: {at_batch: 200}\n")
+    project.extending("wild", "task: tasks:Unlearns\nargs: {at_batch: 200}\n")
     result = project.run("--smoke-bisect", "good.smoke.yaml", "wild.smoke.yaml", "--smoke-report", "out")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
-            "found: args.at_batch: not set -> 200 and task: 'tasks:Teacher' -> 'tasks:Shifts' together make *; "
+            "found: args.at_batch: not set -> 200 and task: 'tasks:Teacher' -> 'tasks:Unlearns' together make *; "
             "without any one of them it is not; without args.at_batch the verdict is error (*), which decides nothing; "
             "without task the verdict is error (*), which decides nothing"
         ]

@@ -22,7 +22,7 @@ def test_finite_and_trending_down_or_sideways_promotes(project: Project, rate: s
 @pytest.mark.parametrize("at_step", [60, 200, 320])
 def test_a_trend_up_at_any_point_is_unstable(project: Project, at_step: int) -> None:
     """Early, in the middle, and near the end: and never before it happens."""
-    project.recipe(base=RECIPE.replace("tasks:Teacher", "tasks:Shifts"), extra=f"args: {{at_batch: {at_step}}}\n")
+    project.recipe(base=RECIPE.replace("tasks:Teacher", "tasks:Unlearns"), extra=f"args: {{at_batch: {at_step}}}\n")
     project.run("--smoke", "--smoke-report", "out").assert_outcomes(failed=1)
     (outcome,) = project.verdicts()
     assert outcome["verdict"] == "unstable"
