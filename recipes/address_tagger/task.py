@@ -54,6 +54,11 @@ class AddressTagger:
         self._held_out_table = Table(self._held_out)
 
     @property
+    def labels(self) -> Sequence[str]:
+        """The K labels, in the order of the emissions."""
+        return LABELS
+
+    @property
     def loss_weights(self) -> Mapping[str, float]:
         """Cross-entropy has weight 1."""
         return {"ce": 1.0, "crf": self._crf_loss_weight}

@@ -229,7 +229,7 @@ SHORT = """
 extends: {recipe}
 full: {{warmup_steps: 10, batch_size: 16, grad_accum_steps: 2}}
 args: {{trim_spans: false}}
-smoke: {{max_steps: 150, evaluate_every_steps: 75}}
+smoke: {{max_steps: 150, evaluate_every_steps: 75, pipeline: false}}
 checks: {{accept: [val_macro_f1 > 0.1 by step 150, val_exact_match >= 0]}}
 """
 
