@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS = ("judge", "audit", "compare", "diagnose", "package", "schema", "init")
+COMMANDS = ("judge", "audit", "compare", "diagnose", "probe", "package", "schema", "init")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,7 +31,14 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="DEVICE",
         help="auto (default), cpu, mps, cuda or cuda:N",
     )
-    group.addoption("--smoke-report", type=Path, metavar="DIR", help="write verdicts.json and the traces to DIR")
+    group.addoption(
+        "--smoke-report", type=Path, metavar="DIR", help="write verdicts.json, traces and checkpoints to DIR"
+    )
+    group.addoption(
+        "--smoke-resume",
+        action="store_true",
+        help="go on with smokes that an earlier session with this option left unfinished in --smoke-report",
+    )
     group.addoption(
         "--smoke-isolation",
         choices=("process", "none"),
@@ -89,6 +96,8 @@ def check(config: pytest.Config) -> None:
             option.smoke_report.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise pytest.UsageError(f"--smoke-report {typed}: no folder can be made there: {error.strerror}") from None
+    if option.smoke_resume and option.smoke_report is None:
+        raise pytest.UsageError("--smoke-resume needs --smoke-report DIR: checkpoints are kept there")
     asked = [arg for arg in config.args if arg.partition("::")[0].endswith(RECIPE_GLOB.removeprefix("*"))]
     if asked and not option.smoke:
         raise pytest.UsageError(f"recipes are collected only with --smoke: pytest --smoke {' '.join(asked)}")

@@ -142,7 +142,11 @@ def loaded_by(code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["pytest_smoke.plugin", "pytest_smoke.judge.curve", "pytest_smoke.cli.judge", "pytest_smoke.cli.audit"]
+    "module",
+    [
+        *("pytest_smoke.plugin", "pytest_smoke.judge.curve"),
+        *("pytest_smoke.cli.judge", "pytest_smoke.cli.audit", "pytest_smoke.cli.probe"),
+    ],
 )
 def test_importing_the_plugin_or_the_judge_imports_nothing_heavy(module: str) -> None:
     """A session that uses no smoke must not pay for one."""

@@ -20,6 +20,7 @@ EXPECTED = {
     "base": ("promote", "", []),
     "promotes": ("promote", "", []),
     "balanced": ("promote", "", []),
+    "resumes": ("promote", "", []),
     "shift_declared": ("promote", "", []),
     "harder_data": ("promote", "", ["no rise that the fixed probe batch shares", "the loss itself rose at step 4"]),
     "drawn_mix": ("promote", "", []),
@@ -54,6 +55,7 @@ EXPECTED = {
     "exits": ("error", "crash", ["exit status 3", "after step"]),
     "hangs": ("error", "hang", ["said nothing for 15 s", "after step"]),
     "drowns": ("hold", "ratio", ["size/ce", "outside [0.01, 8]"]),
+    "forgets": ("hold", "data", ["resumed at step 301 in a fresh process", "from step 301 on: loss "]),
     "stuck": ("hold", "stuck", ["2 of 4 trainable parameters", "0.weight", "not in the optimizer"]),
     "falls_short": ("hold", "false", ["val_accuracy", "1.5"]),
     "pipeline_passes": ("promote", "", []),
@@ -68,6 +70,7 @@ EXPECTED = {
     "pipeline_unsaved": ("hold", "differs", ["load failed: model.safetensors gives other outputs than were packaged"]),
     "pipeline_perishes": ("error", "crash", ["SIGKILL", "in the pipeline's quantize: evaluate(model) with int8"]),
     "stages": ("promote", "", ["stage A: no rise", "stage B: no rise"]),
+    "stages_resume": ("promote", "", ["stage B: no rise"]),
     "stage_rises": ("unstable", None, ["stage B: ", "loss"]),
     "stage_fails": (
         "hold",

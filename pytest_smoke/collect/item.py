@@ -88,8 +88,8 @@ def conduct_under(config: pytest.Config, case: Case, *, device: str, id: str) ->
         timeout_seconds=option.smoke_timeout or None,
         early_stop=not option.smoke_no_early_stop,
         preflight_only=option.smoke_preflight,
-        trace_folder=option.smoke_report / "traces" if option.smoke_report else None,
-        package_folder=option.smoke_report / "packages" if option.smoke_report else None,
+        report_folder=option.smoke_report,
+        resume=option.smoke_resume,
     )
     with progress_of(config, case) as watch:
         return conduct(case, conditions, id=id, watch=watch)

@@ -46,8 +46,8 @@ def _keys(finding: Finding, case: Case) -> Iterator[str]:
         yield "smoke.pipeline"
     if finding.id == "baseline":
         yield "checks.baseline"
-    if check == "grad-ratio":
-        yield "checks.grad_ratio"
+    if check in ("grad-ratio", "resume"):
+        yield f"checks.{check.replace('-', '_')}"
     for number, text in enumerate(case.recipe.checks.accept):
         if finding.id.startswith("accept[") and _squeezed(text) == _squeezed(finding.id[len("accept[") : -1]):
             yield f"checks.accept[{number}]"

@@ -10,6 +10,7 @@ from pytest_smoke.judge.main_metric import main_metric
 from pytest_smoke.judge.preflight import evidence_needed, evidence_steps
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.windows import windows_of
+from pytest_smoke.run.saving import LAST_GOOD, TRAINED
 
 
 def planned(case: Case) -> dict[str, Any]:
@@ -45,6 +46,8 @@ def seen(stand: Stand, case: Case) -> dict[str, Any]:
         facts["evidence_steps"] = sum(bench.evidence_steps for bench in stand.benches)
         facts |= tenths([row.loss for row in steps])
         facts["last_values"] = stand.trace.last_values()
+    if stand.trace.cuts:
+        facts["resumed_at_steps"] = sorted(stand.trace.cuts)
     declared = {name: spec.better for name, spec in case.recipe.metrics.items()}
     main = main_metric(case.recipe.checks.accept, stand.trace.metrics, declared)
     if main is not None:
@@ -65,3 +68,14 @@ def seen(stand: Stand, case: Case) -> dict[str, Any]:
             "cosines": dict(probe.cosines),
         }
     return facts
+
+
+def saved(stand: Stand, folder: str) -> dict[str, Any]:
+    """The checkpoints that were written, and those that could not be. `folder`: theirs, from the report's."""
+    kept = [
+        {"kind": one.kind, "step": one.step, "folder": f"{folder}/{one.folder}"}
+        for one in stand.saved
+        if one.folder and one.kind in (TRAINED, LAST_GOOD)
+    ]
+    lost = [f"{one.kind} checkpoint: {one.problem}" for one in stand.saved if one.problem]
+    return ({"checkpoints": kept} if kept else {}) | ({"checkpoint_problems": lost} if lost else {})

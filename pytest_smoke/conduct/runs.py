@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 from pytest_smoke.conduct.stand import Stand
 from pytest_smoke.judge.finding import Finding
 from pytest_smoke.run.launch import GRACE_SECONDS, Child, Gone, Silent, child_of
 from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import Record, Word
+from pytest_smoke.run.records import Crashed, Ended, Record, Saved, Word
+from pytest_smoke.run.saving import LAST_GOOD, TRAINED
 
+
+class Listener(Protocol):
+    """Takes a run's records, and has the parent's word."""
+
+    @property
+    def ended(self) -> Ended | None: ...
+    @property
+    def crashed(self) -> Crashed | None: ...
+    @property
+    def saved(self) -> Sequence[Saved]: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def complete(self) -> bool: ...
+    @property
+    def doing(self) -> str: ...
+    @property
+    def held_by(self) -> str | None: ...
+    @property
+    def decided_by(self) -> str: ...
+    def receive(self, records: list[Record]) -> None: ...
+    def word(self) -> tuple[Word | None] | None: ...
+
+
+L = TypeVar("L", bound=Listener)
 Watch = Callable[[Stand], None]
 """Called after every chunk of records."""
 
@@ -26,11 +53,11 @@ class Ran:
     """What the task raised in this process; always None for a child."""
 
 
-def run_in_child(plan: RunPlan, stand: Stand, timeout_seconds: float | None, watch: Watch | None) -> Ran:
+def run_in_child(plan: RunPlan, stand: L, timeout_seconds: float | None, watch: Callable[[L], None] | None) -> Ran:
     """Run `plan` in a process of its own, and kill it if it stays silent for too long."""
     with child_of(plan) as child:
         try:
-            _listen(child, stand, timeout_seconds, watch)
+            _listen(child, stand, timeout_seconds, watch, plan)
         except Gone as gone:
             return Ran(
                 finding=_broke(stand, "crash", f"the run's process ended early: {gone}"), output=child.last_lines()
@@ -80,14 +107,18 @@ class _Here:
         return said
 
 
-def _listen(child: Child, stand: Stand, timeout_seconds: float | None, watch: Watch | None) -> None:
+def _listen(
+    child: Child, stand: L, timeout_seconds: float | None, watch: Callable[[L], None] | None, plan: RunPlan
+) -> None:
+    """A run that made every step writes a checkpoint after it has ended, and takes as long as a large model takes."""
     while True:
-        done = stand.ended is not None
+        written = plan.saving.folder is None or any(one.kind in (TRAINED, LAST_GOOD) for one in stand.saved)
+        settled = stand.ended is not None and (written or stand.ended.steps < plan.run_steps)
         try:
-            records = child.receive(GRACE_SECONDS if done else timeout_seconds)
+            records = child.receive(GRACE_SECONDS if settled else timeout_seconds)
         except (Gone, Silent):
-            if done:  # what a process does on its way out (a prefetcher that never ends) is no part of the run
-                return
+            if stand.ended is not None:
+                return  # what a process does on its way out (a prefetcher that never ends) is no part of the run
             raise
         if records is None:
             return
@@ -99,7 +130,7 @@ def _listen(child: Child, stand: Stand, timeout_seconds: float | None, watch: Wa
             watch(stand)
 
 
-def _ran(stand: Stand) -> Ran:
+def _ran(stand: Listener) -> Ran:
     if stand.crashed is not None:
         crashed = stand.crashed
         return Ran(finding=_broke(stand, crashed.reason, crashed.text, crashed.place), output=crashed.traceback)
@@ -111,7 +142,7 @@ def _ran(stand: Stand) -> Ran:
     return Ran(finding=Finding(id="run", status="pass", text=text))
 
 
-def _broke(stand: Stand, reason: str, text: str, place: str = "") -> Finding:
+def _broke(stand: Listener, reason: str, text: str, place: str = "") -> Finding:
     last = stand.steps - 1 if stand.steps else None
     when = "before its first step" if last is None else f"after step {last}{stand.doing}"
     at = f" at {place}" if place else ""

@@ -11,7 +11,9 @@ from typing import Any, Literal
 from pytest_smoke.conduct import facts
 from pytest_smoke.conduct.baseline import NoBaseline, baseline_finding, no_baseline, read_baseline
 from pytest_smoke.conduct.package import pipeline_plan
+from pytest_smoke.conduct.resume import begun, check_resume
 from pytest_smoke.conduct.runs import Watch, run_here, run_in_child
+from pytest_smoke.conduct.saving import checkpoints_of, saving_of
 from pytest_smoke.conduct.stand import Stand
 from pytest_smoke.judge.finding import Finding
 from pytest_smoke.judge.preflight import preflight
@@ -34,10 +36,10 @@ class Conditions:
     """Longest silence of a child; None: none."""
     early_stop: bool = True
     preflight_only: bool = False
-    trace_folder: Path | None = None
-    """Where traces are written as CSV; None: nowhere."""
-    package_folder: Path | None = None
-    """Where pipelines leave their packages, a folder each; None: nowhere, they are checked all the same."""
+    report_folder: Path | None = None
+    """Where `traces/*.csv`, `checkpoints/` and `packages/` go; None: nowhere, packages are checked all the same."""
+    resume: bool = False
+    """Whether smokes go on from what an earlier session left in the report folder, and leave the like."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,22 +71,25 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
 
     shares = next((finding.data["shares"] for finding in findings if finding.id == "mix"), None)
     stand = Stand(case, early_stop=conditions.early_stop, mix_shares=shares, baseline=baseline)
-    kept = conditions.package_folder / file_name(id) if conditions.package_folder else None
-    with pipeline_plan(case, kept) as pipeline:
-        plan = replace(RunPlan.of(case, root=conditions.root, device=conditions.device), pipeline=pipeline)
+    kept = conditions.report_folder / "packages" / file_name(id) if conditions.report_folder else None
+    saved = saving_of(case, conditions.report_folder, id=id, resume=conditions.resume)
+    with pipeline_plan(case, kept) as pipeline, saved as saving:
+        plan = RunPlan.of(case, root=conditions.root, device=conditions.device, saving=saving)
+        plan = replace(plan, pipeline=pipeline)
         if conditions.isolation == "none":
             ran = run_here(plan, stand, watch)
         else:
             ran = run_in_child(plan, stand, conditions.timeout_seconds, watch)
+        resumed = check_resume(case, plan, stand, conditions.timeout_seconds)
     loss, smallest_rise = stand.judge_loss()
-    rest = stand.judge_rest()
-    figures |= facts.seen(stand, case) | {"smallest_rise": smallest_rise}
+    findings += [*begun(stand), ran.finding, *stand.judge_drawn(), *loss, *stand.judge_rest()]
+    findings += [*stand.judge_pipeline(), *resumed]
+    figures |= facts.seen(stand, case) | facts.saved(stand, checkpoints_of(id)) | {"smallest_rise": smallest_rise}
     figures["seconds"] = round(time.perf_counter() - began, 3)
-    if conditions.trace_folder is not None and stand.steps:
-        write_whole(conditions.trace_folder / f"{file_name(id)}.csv", stand.trace.to_csv())
+    if conditions.report_folder is not None and stand.steps:
+        write_whole(conditions.report_folder / "traces" / f"{file_name(id)}.csv", stand.trace.to_csv())
     if kept is not None and kept.exists():
         figures["package"] = str(kept)
-    findings += [ran.finding, *stand.judge_drawn(), *loss, *rest, *stand.judge_pipeline()]
     outcome = _outcome(case, id, findings, figures, stand=stand, output=ran.output)
     return Conducted(outcome=outcome, error=ran.error)
 

@@ -17,6 +17,8 @@ from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.windows import windows_of
 from pytest_smoke.run.records import (
     PIPELINE_STAGES,
+    BatchDigest,
+    BegunAnew,
     Crashed,
     Drawn,
     Ended,
@@ -29,6 +31,8 @@ from pytest_smoke.run.records import (
     PipelineStage,
     ProbeLoss,
     Record,
+    Resumed,
+    Saved,
     StageEnded,
     Started,
     Step,
@@ -55,6 +59,11 @@ class Stand:
         self.crashed: Crashed | None = None
         self.benches = [Bench(window, self.trace) for window in windows_of(case)]
         """One a stage, or one."""
+        self.saved: list[Saved] = []
+        self.digests: dict[int, str] = {}
+        """Of a step's batches, where the `resume` check compares them."""
+        self.begun_anew = ""
+        """Why the run could not go on from the checkpoint that there was."""
         self._case = case
         self._early_stop = early_stop
         self._mix_shares = mix_shares
@@ -113,6 +122,14 @@ class Stand:
                     self.ended = record
                 case Crashed():
                     self.crashed = record
+                case Saved():
+                    self.saved.append(record)
+                case Resumed():
+                    self.trace.cuts.add(record.step)
+                case BegunAnew():
+                    self.begun_anew = record.why
+                case BatchDigest():
+                    self.digests[record.step] = record.digest
                 case Gradients() if record.autopsy or not late:
                     self.trace.add(record)
                 case _ if late:

@@ -26,6 +26,8 @@ class Trace:
         self.metrics: dict[str, Series] = defaultdict(list)
         self.gradients: list[TermNorms] = []
         self.autopsy: TermNorms | None = None
+        self.cuts: set[int] = set()
+        """Steps before which the run was cut off and later resumed."""
 
     def add(self, record: Step | ProbeLoss | Metrics | Gradients) -> None:
         """Keep one record."""
@@ -74,14 +76,17 @@ class Trace:
         """One row a step: `step,loss,lr,grad_norm,probe_loss` and a column a term; what `judge` reads.
 
         A smoke with stages has the columns `stage` and `phase` too; a term that a stage has not is empty there.
+        A run that was cut off has a column `resumed`, 1 where it went on.
         """
         terms = list(dict.fromkeys(term for row in self.steps for term in row.terms))
         staged = ["stage", "phase"] if any(row.stage for row in self.steps) else []
+        names = [*(f"loss/{term}" for term in terms), *(["resumed"] if self.cuts else [])]
         out = io.StringIO()
         write = csv.writer(out, lineterminator="\n")
-        write.writerow(["step", *staged, "loss", "lr", "grad_norm", "probe_loss", *(f"loss/{term}" for term in terms)])
+        write.writerow(["step", *staged, "loss", "lr", "grad_norm", "probe_loss", *names])
         for row in self.steps:
             where = [row.stage, row.phase or ""] if staged else []
             seen = [row.loss, row.lr, row.grad_norm, self.probe_loss.get(row.step, "")]
-            write.writerow([row.step, *where, *seen, *(row.terms.get(term, "") for term in terms)])
+            rest = [*(row.terms.get(term, "") for term in terms), *([int(row.step in self.cuts)] if self.cuts else [])]
+            write.writerow([row.step, *where, *seen, *rest])
         return out.getvalue()

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_smoke.recipe.model import Mode, Pipeline, Recipe, Settings
 from pytest_smoke.recipe.modes import SCHEDULE_OF_MODE, WIRING_STEPS
+from pytest_smoke.recipe.resume import resume_window
 from pytest_smoke.recipe.spans import Span, spans_of
 
 
@@ -74,3 +75,8 @@ class Case:
         smoke = self.recipe.smoke
         steps = min(smoke.run_steps or smoke.max_steps, smoke.max_steps)
         return min(steps, WIRING_STEPS) if self.mode == "wiring" else steps
+
+    @property
+    def resume_window(self) -> tuple[int, int] | None:
+        """The step before which the `resume` check saves the state, and how many steps it compares; None: no check."""
+        return resume_window(self.recipe.checks.resume, self.run_steps, self.spans)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pytest_smoke.recipe.fields import Frozen
 from pytest_smoke.recipe.metric import Metric
 from pytest_smoke.recipe.model import Checks, Mix, Pipeline, Recipe, Requires, Settings, Smoke, Source
+from pytest_smoke.recipe.resume import ResumeCheck
 from pytest_smoke.recipe.stages import Phase, Stage
 from pytest_smoke.recipe.tree import REFUSED
 
@@ -75,6 +76,7 @@ _MODELS: dict[Keys, type[Frozen]] = {
     ("smoke",): Smoke,
     ("smoke", "pipeline"): Pipeline,
     ("checks",): Checks,
+    ("checks", "resume"): ResumeCheck,
     ("mix",): Mix,
     ("requires",): Requires,
 }
@@ -114,6 +116,8 @@ def _problem(error: Any, within: Keys) -> Problem:
     keys: Keys = (*within, *(key for key in error["loc"] if key != "[key]"))
     if keys[:2] == ("smoke", "mode"):  # pydantic puts the union's tag into the path
         keys = tuple(key for key in keys if key not in ("one", "many"))
+    if keys[:2] == ("checks", "resume"):
+        keys = tuple(key for key in keys if key not in ("flag", "settings"))
     if keys[:2] == ("smoke", "pipeline"):
         keys = tuple(key for key in keys if key not in ("switch", "detail"))
     name = dotted(keys)

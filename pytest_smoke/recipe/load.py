@@ -15,6 +15,7 @@ from pytest_smoke.recipe.faults import Fault, RecipeError
 from pytest_smoke.recipe.mix import row_problems
 from pytest_smoke.recipe.model import Mode, Recipe
 from pytest_smoke.recipe.modes import modes_of
+from pytest_smoke.recipe.resume import resume_fault
 from pytest_smoke.recipe.stage_faults import stage_problems
 from pytest_smoke.recipe.task_ref import task_fault
 
@@ -66,7 +67,7 @@ def _validated(sources: Sources, root: Path, parse_criterion: ParseCriterion | N
     found += cell_problems(sources.data)
     found += row_problems(sources.data)
     if recipe is not None:
-        found += stage_problems(recipe)
+        found += stage_problems(recipe) or _resume_problems(recipe)
     task = sources.data.get("task")
     if isinstance(task, str) and not any(problem.keys == ("task",) for problem in found):
         wrong = task_fault(task, root)
@@ -79,3 +80,9 @@ def _validated(sources: Sources, root: Path, parse_criterion: ParseCriterion | N
         raise RecipeError(faults)
     assert recipe is not None, "a recipe that does not validate has faults"
     return recipe
+
+
+def _resume_problems(recipe: Recipe) -> list[Problem]:
+    case = Case(path="", recipe=recipe, mode="constant")
+    wrong = resume_fault(recipe.checks.resume, case.run_steps, case.spans)
+    return [Problem(keys=("checks", "resume"), at_key=False, text=wrong)] if wrong else []

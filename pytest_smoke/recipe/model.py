@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, 
 
 from pytest_smoke.recipe.fields import Count, Finite, Frozen, Positive, Share, Steps
 from pytest_smoke.recipe.metric import Metric
+from pytest_smoke.recipe.resume import Resume
 from pytest_smoke.recipe.stages import Stage, with_lengths
 
 Mode = Literal["constant", "long-tail", "wiring"]
@@ -198,6 +199,8 @@ class Checks(Frozen):
     criterion reads."""
     baseline_id: Annotated[str, Field(min_length=1)] | None = None
     """Id of the outcome in `baseline`; absent: this smoke's own id, or the only outcome there is."""
+    resume: Resume = False
+    """Whether a run that goes on from a checkpoint in a fresh process must make the same steps; or where it is cut."""
 
 
 class Source(Frozen):

@@ -28,10 +28,15 @@ def seeded_task(plan: RunPlan) -> Task:
     return load_task(plan.task, plan.args)
 
 
+def loaders(task: Task, plan: RunPlan, seed: int) -> list[Any]:
+    """What each rank's `batches` returns: iterables, some of which know their own position."""
+    size, ranks = plan.batch_size, plan.world_size
+    return [task.batches(size, seed=seed, rank=rank, world_size=ranks) for rank in range(ranks)]
+
+
 def sampled(task: Task, plan: RunPlan, seed: int) -> list[Iterator[Any]]:
     """Each rank's iterator over micro-batches."""
-    size, ranks = plan.batch_size, plan.world_size
-    return [iter(task.batches(size, seed=seed, rank=rank, world_size=ranks)) for rank in range(ranks)]
+    return [iter(loader) for loader in loaders(task, plan, seed)]
 
 
 def one_step(ranks: list[Iterator[Any]], micro_batches: int) -> list[Any]:
@@ -55,6 +60,15 @@ class Tally:
         self._draws = Draws()
         self._due_samples = 0
         self._counting = getattr(task, "sources", None) is not None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted, in plain values."""
+        return {"draws": self._draws.state_dict(), "due_samples": self._due_samples, "counting": self._counting}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Count on from there."""
+        self._draws.load_state_dict(state["draws"])
+        self._due_samples, self._counting = state["due_samples"], state["counting"]
 
     def add(self, step: int, batches: list[Any]) -> Drawn | None:
         """Count one step's micro-batches; a record where there is something to judge. Raises TaskError."""

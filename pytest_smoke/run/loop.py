@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -11,9 +12,12 @@ import torch
 
 from pytest_smoke import schedules
 from pytest_smoke.run.checkpoints import Checkpoints
-from pytest_smoke.run.device import device_name, quiet, seed_all, to_device
-from pytest_smoke.run.draw import Tally, one_step, sampled
+from pytest_smoke.run.device import quiet, seed_all, to_device
+from pytest_smoke.run.draw import Tally
+from pytest_smoke.run.feed import Feed
 from pytest_smoke.run.gradients import reading
+from pytest_smoke.run.keeper import Keeper
+from pytest_smoke.run.machine import ended, started
 from pytest_smoke.run.pipeline.stages import run_pipeline
 from pytest_smoke.run.plan import RunPlan, StagePlan
 from pytest_smoke.run.readback import Readback
@@ -25,14 +29,14 @@ from pytest_smoke.run.records import (
     ProbeLoss,
     Record,
     StageEnded,
-    Started,
     Step,
     Stop,
     Word,
 )
+from pytest_smoke.run.rng import set_generators
 from pytest_smoke.run.step import Stepper
 from pytest_smoke.run.task import Task, TaskError, metrics_of, probe_batches_of
-from pytest_smoke.run.updates import compare, snapshot
+from pytest_smoke.run.updates import Snapshot, compare, snapshot
 from pytest_smoke.run.utilization import Utilization, reader_of
 
 RESERVED = ("loss", "lr", "grad_norm", "probe_loss")
@@ -62,9 +66,11 @@ class Loop:
     """One rehearsal of `task`, as `plan` says."""
 
     def __init__(self, plan: RunPlan, task: Task, device: torch.device, channel: Channel) -> None:
-        self._plan, self._task, self._device, self._channel = plan, task, device, channel
+        self._plan, self._task, self._device = plan, task, device
         self._stepper = Stepper(plan, task, device)
-        self._ranks = sampled(task, plan, plan.seed)
+        self._keeper = Keeper(plan, task, self._stepper, device, channel)
+        self._channel = self._keeper.channel
+        self._feed = Feed(task, plan, seed=plan.seed)
         self._tally = Tally(task, plan)
         self._readback = Readback(device)
         self._utilization = Utilization(reader_of(device))
@@ -82,15 +88,72 @@ class Loop:
             raise
 
     def _run(self) -> None:
-        self._channel.send([self._started()])
-        for number, stage in enumerate(self._plan.windows):
-            if number:
+        self._channel.send([started(self._stepper.model, self._device)])
+        self._first = self._go_on()
+        if self._first is None:
+            return
+        for stage in self._plan.windows:
+            if stage.end <= self._first:
+                continue
+            if stage != self._stage:
                 self._begin(stage)
             if not self._train():
+                return
+            if self._keeper.again:
+                self._channel.send([*self._readback.flush(wait=True), self._ended(self._keeper.until)])
                 return
             if stage.end < self._plan.run_steps and not self._next_stage():
                 return
         self._finish()
+
+    def _go_on(self) -> int | None:
+        """The step to begin at: 0, or that of a checkpoint, with everything as it was then; None: it has ended."""
+        state = self._keeper.found()
+        if state is None:
+            return 0
+        training = state.training()
+        self._come_to(state.step, training["loaders"])
+        word = self._keeper.load(state, training)
+        if word is not None:  # the criteria of an earlier stage are other ones now
+            self._keeper.forget()
+            self._channel.send([self._ended(state.step)])
+            return None
+        self._train_seconds, self._seconds_before = training["train_seconds"], training["seconds_before"]
+        self._before = Snapshot(**training["before"])
+        self._tally.load_state_dict(training["tally"])
+        set_generators(training["generators"], self._device)
+        return state.step
+
+    def _come_to(self, step: int, states: Sequence[Any] | None) -> None:
+        """Enter every stage and phase before `step` and draw what they drew, as a run does, without a step.
+
+        Loaders that gave `states` know their place, and are not wound forward. Now and then it says that it is alive.
+        """
+        said = time.perf_counter()
+        for stage in self._plan.windows:
+            if stage.first_step > step:
+                break
+            if stage != self._stage:
+                self._begin(stage)
+            for at in range(stage.first_step, min(stage.end, step)):
+                if stage.begins_at(at):
+                    self._begin_phase(at)
+                elif states is None:
+                    self._feed.draw()
+                if time.perf_counter() - said >= 1.0:
+                    said = time.perf_counter()
+                    self._channel.send([])
+        if states is not None:
+            self._feed.restart(self._plan.seed, states=states)
+
+    def _progress(self) -> dict[str, Any]:
+        """What a run that goes on cannot find out by itself."""
+        return {
+            "train_seconds": self._train_seconds,
+            "seconds_before": self._seconds_before,
+            "before": {"trains": self._before.trains, "frozen": self._before.frozen},
+            "tally": self._tally.state_dict(),
+        }
 
     def _begin(self, stage: StagePlan) -> None:
         """Enter a stage; the first one is entered when the model is made."""
@@ -104,11 +167,15 @@ class Loop:
     def _train(self) -> bool:
         """The stage's steps; False where the parent called the rehearsal off."""
         stage, flushed = self._stage, time.perf_counter()
-        for step in range(stage.first_step, stage.end):
+        assert self._first is not None
+        for step in range(max(stage.first_step, self._first), min(stage.end, self._keeper.until)):
+            if self._keeper.due(step):
+                self._channel.send(self._readback.flush(wait=True))
+                self._keeper.keep(step, self._feed, self._progress())
             batches = self._begin_phase(step) if stage.begins_at(step) else None
             self._look(step)
             began = time.perf_counter()
-            self._step(step, batches or self._draw())
+            self._step(step, batches or self._feed.draw())
             now = time.perf_counter()
             self._train_seconds += now - began
             if step == 0 or now - flushed >= CHUNK_SECONDS or (step + 1) % CHUNK_STEPS == 0:
@@ -125,13 +192,15 @@ class Loop:
             stepper.enter_phase(step)
         self._probe_batches = to_device(probe_batches_of(self._task, plan.batch_size, seed=plan.seed), self._device)
         self._checkpoints = Checkpoints(stepper.model)
-        batches = self._draw()
+        batches = self._feed.draw()
         stepper.learn_terms(batches[0])
         return batches
 
     def _step(self, step: int, batches: list[Any]) -> None:
         stepper, stage, terms = self._stepper, self._stage, self._stepper.terms
         offset = step - stage.first_step
+        if digests := self._keeper.digests(step, batches):
+            self._channel.send(digests)
         multiplier = self._schedule(offset)
         probe = len(terms) > 1 and offset % stage.ratio_every_steps(len(terms)) == 0
         row, gram = stepper.update(batches, multiplier, probe=probe)
@@ -144,9 +213,6 @@ class Loop:
         drawn = self._tally.add(step, batches)
         if drawn is not None:  # nothing to read back, but its place is behind the steps it speaks of
             self._readback.put(lambda _: drawn, torch.empty(0, device=self._device))
-
-    def _draw(self) -> list[Any]:
-        return one_step(self._ranks, self._plan.micro_batches)
 
     def _look(self, step: int) -> None:
         """What is seen before `step`: a checkpoint and the probe batch, now and then the task's own metrics."""
@@ -197,6 +263,8 @@ class Loop:
             return True
         if isinstance(word, Stop):
             self._autopsy(word)
+        else:
+            self._keep_trained(last + 1)
         self._channel.send([self._ended(last + 1)])
         return False
 
@@ -220,38 +288,36 @@ class Loop:
             run_pipeline(plan, self._task, self._stepper.model, self._channel.send, again)
         self._channel.send([self._ended(steps)])
         stop = stop or self._channel.poll(wait=True)
-        if isinstance(stop, Stop):
+        if isinstance(stop, Stop) and stop.last_good_step is not None:
             self._autopsy(stop)
+        else:
+            self._keep_trained(steps)
+
+    def _keep_trained(self, steps: int) -> None:
+        self._channel.send(self._keeper.trained(steps, self._feed, {"train_seconds": self._train_seconds}))
 
     def _autopsy(self, stop: Stop) -> None:
-        """Differentiate the terms on the newest checkpoint that precedes the trouble."""
+        """Differentiate the terms on the newest checkpoint that precedes the trouble, and keep it."""
         terms = self._stepper.terms
-        if len(terms) < 2 or stop.last_good_step is None:
+        if stop.last_good_step is None:  # how many steps it made is a matter of timing: they are not kept
+            self._keeper.forget()
+            return
+        if len(terms) < 2 and not self._keeper.keeps:
             return
         step = self._checkpoints.restore(stop.last_good_step)
+        self._channel.send(self._keeper.last_good(step))
+        if len(terms) < 2:
+            return
         seed_all(self._plan.seed)  # how far the run got before it heard must not show in what is found
-        self._ranks = sampled(self._task, self._plan, self._plan.seed + AUTOPSY_SEED_OFFSET)
-        gradients, _ = self._stepper.differentiate(self._draw())
+        self._feed.restart(self._plan.seed + AUTOPSY_SEED_OFFSET)
+        gradients, _ = self._stepper.differentiate(self._feed.draw())
         self._readback.put(
             partial(reading, step, terms, self._stepper.weights, autopsy=True), self._stepper.gram(gradients)
         )
         self._channel.send(self._readback.flush(wait=True))
 
-    def _started(self) -> Started:
-        sizes = [(p.numel(), p.requires_grad) for p in self._stepper.model.parameters()]
-        return Started(
-            device=str(self._device),
-            device_name=device_name(self._device),
-            torch=str(torch.__version__),  # a TorchVersion would import torch where it is read
-            parameters=sum(size for size, _ in sizes),
-            trainable=sum(size for size, trains in sizes if trains),
-        )
-
     def _ended(self, steps: int) -> Ended:
-        cuda = self._device.type == "cuda"
-        peak = torch.cuda.max_memory_allocated(self._device) / 2**30 if cuda else None
-        busy = self._utilization.mean_percent
-        return Ended(steps, self._train_seconds, peak_memory_gib=peak, utilization_percent=busy)
+        return ended(steps, self._train_seconds, self._device, self._utilization)
 
     def _step_record(self, step: int, lr: float, values: list[float]) -> Step:
         *means, norm = values

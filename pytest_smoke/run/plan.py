@@ -9,6 +9,7 @@ from typing import Any, Self
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Precision
 from pytest_smoke.recipe.windows import Window, windows_of
+from pytest_smoke.run.saving import NOTHING, Saving
 from pytest_smoke.sidecars.audit import Mix
 
 MIX_TOLERANCE = Mix(sources={}).tolerance
@@ -145,9 +146,11 @@ class RunPlan:
     """What follows the training; None: nothing."""
     stages: tuple[StagePlan, ...] = ()
     """The stages, in order; empty where the recipe declares none. The settings above are then their defaults."""
+    saving: Saving = NOTHING
+    """What goes to disk."""
 
     @classmethod
-    def of(cls, case: Case, *, root: str, device: str) -> Self:
+    def of(cls, case: Case, *, root: str, device: str, saving: Saving = NOTHING) -> Self:
         """The plan of `case` on `device`."""
         settings, smoke = case.settings, case.recipe.smoke
         return cls(
@@ -171,6 +174,7 @@ class RunPlan:
             evaluate_every_steps=smoke.evaluate_every_steps,
             mix_tolerance=case.recipe.mix.tolerance if case.recipe.mix else MIX_TOLERANCE,
             stages=tuple(_stage(window) for window in windows_of(case) if window.span),
+            saving=saving,
         )
 
     @property

@@ -134,6 +134,43 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint was written, or could not be."""
+
+    step: int
+    """The state is that before this step."""
+    kind: str
+    folder: str
+    """Its name within the run's checkpoint folder; empty where it could not be written."""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The run goes on from a checkpoint: what was before `step` was told by an earlier process."""
+
+    step: int
+    changed: tuple[str, ...] = ()
+    """Parts of the state that are not what they were when it was saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class BegunAnew:
+    """There was a checkpoint to go on from, and it could not be used."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDigest:
+    """The batches of a step, in short."""
+
+    step: int
+    digest: str
+    """Of every tensor and plain value in them; equal where they are."""
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineDoing:
     """A part of a pipeline stage begins; sent at once, so that a stage of many seconds is no silence."""
 
@@ -177,6 +214,10 @@ Record = (
     | PipelineStage
     | Ended
     | Crashed
+    | Saved
+    | Resumed
+    | BegunAnew
+    | BatchDigest
 )
 
 

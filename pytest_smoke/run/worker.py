@@ -50,14 +50,20 @@ class PipeChannel:
         return said
 
 
-def rehearse(plan: RunPlan, channel: Channel) -> None:
-    """Run `plan` in this process. Raises whatever the task raises, and TaskError."""
+def settle(plan: RunPlan) -> torch.device:
+    """Make this process ready for `plan`; the device it runs on. Raises DeviceError."""
     torch.set_num_threads(plan.cpu_threads)
     device = resolve(plan.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # events and streams, and whatever a task calls just "cuda"
         torch.cuda.reset_peak_memory_stats(device)
     functorch_config.donated_buffer = False  # a compiled model must survive the probe's second backward
+    return device
+
+
+def rehearse(plan: RunPlan, channel: Channel) -> None:
+    """Run `plan` in this process. Raises whatever the task raises, and TaskError."""
+    device = settle(plan)
     Loop(plan, seeded_task(plan), device, channel).run()
 
 

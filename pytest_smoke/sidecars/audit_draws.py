@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
-from typing import Protocol
+from typing import Any, Protocol
 
 from pytest_smoke.sidecars.audit import ROUNDING, Fault, Intent, descending, dominance, percent
 
@@ -44,6 +44,15 @@ class Draws:
         self._products: Counter[str] = Counter()
         self._sizes_squared = 0
         self._homogeneous = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted, in plain values."""
+        return {key: dict(value) if isinstance(value, Counter) else value for key, value in vars(self).items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Count on from there."""
+        for key, value in state.items():
+            setattr(self, key, Counter(value) if isinstance(value, dict) else value)
 
     def add(self, counts: Mapping[str, int]) -> None:
         """One micro-batch: how many samples of each source. Raises ValueError if there are none, or fewer."""

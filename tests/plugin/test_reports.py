@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -139,3 +140,32 @@ def test_the_fixture_conducts_smokes_inside_a_test(project: Project) -> None:
         ("test_mine.py::test_pair#0", "promote"),
         ("test_mine.py::test_pair#1", "invalid"),
     ]
+
+
+def test_a_report_holds_the_trained_weights_and_the_last_good_ones(project: Project) -> None:
+    """The trained state of the run that ended; of the one that was stopped, what was looked at."""
+    project.recipe()
+    project.extending("wild", "args: {momentum: 0.99}\nfull: {learning_rate: 5.0}\n")
+    for _ in range(2):  # the second session's replace the first's
+        project.run("--smoke", "--smoke-report", "out").assert_outcomes(passed=1, failed=1)
+        good, wild = (outcome["facts"]["checkpoints"] for outcome in project.verdicts())
+        assert [(one["kind"], one["step"]) for one in good] == [("trained", 400)]
+        assert [one["kind"] for one in wild] == ["last-good"]
+        folders = sorted(path.name for path in (project.path / "out" / "checkpoints").glob("*/*"))
+        assert folders == ["last-good", "trained"]
+    trained = project.path / "out" / good[0]["folder"]
+    about = json.loads((trained / "checkpoint.json").read_text())
+    assert about["id"] == "good.smoke.yaml::constant"
+    assert about["task"] == "tasks:Teacher"
+    assert sorted(path.name for path in trained.iterdir()) == ["checkpoint.json", "model.safetensors", "training.pt"]
+    assert (trained / "model.safetensors").stat().st_mode & 0o044
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_no_verdict(project: Project) -> None:
+    """The promotion stands, and the facts say what went wrong."""
+    project.recipe()
+    (project.path / "out").mkdir()
+    (project.path / "out" / "checkpoints").write_text("in the way")
+    project.run("--smoke", "--smoke-report", "out").assert_outcomes(passed=1)
+    (problem,) = project.verdicts()[0]["facts"]["checkpoint_problems"]
+    assert problem.startswith("trained checkpoint: ")

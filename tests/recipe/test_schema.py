@@ -8,10 +8,11 @@ from typing import Any
 
 from pytest_smoke.recipe.metric import Metric
 from pytest_smoke.recipe.model import Checks, Mix, Pipeline, Recipe, Requires, Settings, Smoke, Source
+from pytest_smoke.recipe.resume import ResumeCheck
 from pytest_smoke.recipe.schema import json_schema
 from pytest_smoke.recipe.stages import Phase, Stage
 
-MODELS = (Checks, Metric, Mix, Phase, Pipeline, Requires, Settings, Smoke, Source, Stage)
+MODELS = (Checks, Metric, Mix, Phase, Pipeline, Requires, ResumeCheck, Settings, Smoke, Source, Stage)
 
 
 def nodes(schema: Any) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,71 @@
+"""Where the check `resume` cuts a smoke."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isqrt
+from typing import Annotated
+
+from pydantic import Discriminator, Tag
+
+from pytest_smoke.recipe.fields import Count, Frozen
+from pytest_smoke.recipe.spans import Span
+
+RESUMED_STEPS = 32
+"""Steps the check compares: a lost optimizer state shows at the second, a lost order of data at the first."""
+
+
+class ResumeCheck(Frozen):
+    """Where the `resume` check cuts the run."""
+
+    at_step: Count | None = None
+    """The step before which the state is saved; absent: a prime near the middle of the run, or of its last stage, which
+    no cadence of a run divides."""
+    steps: Count | None = None
+    """Optimizer steps that the resumed run makes, in the same stage; absent: 32, or as many as are left of it."""
+
+
+def _flag_or_settings(value: object) -> str:
+    return "flag" if isinstance(value, bool) else "settings"
+
+
+Resume = Annotated[
+    Annotated[bool, Tag("flag")] | Annotated[ResumeCheck, Tag("settings")], Discriminator(_flag_or_settings)
+]
+
+
+def resume_window(asked: Resume, run_steps: int, spans: Sequence[Span]) -> tuple[int, int] | None:
+    """The step before which the state is saved, and how many steps are compared; None: no check.
+
+    `spans`: the stages of a smoke of `run_steps` steps. Both lie in one of them, the last one if no step is named.
+    """
+    if not asked:
+        return None
+    settings = ResumeCheck() if asked is True else asked
+    stages = [(span.first_step, span.end) for span in spans] or [(0, run_steps)]
+    at = settings.at_step or _prime_in_second_half(*stages[-1])
+    end = next((end for first, end in stages if first <= at < end), 0)
+    return (at, min(settings.steps or RESUMED_STEPS, end - at)) if at and at < end else None
+
+
+def resume_fault(asked: Resume, run_steps: int, spans: Sequence[Span]) -> str:
+    """What is wrong with the steps that a recipe names; empty where nothing is."""
+    if isinstance(asked, bool) or asked.at_step is None:
+        return ""
+    at, end = asked.at_step, asked.at_step + (asked.steps or 1)
+    if end > run_steps:
+        return f"checks.resume ends at step {end}, after the smoke's {run_steps} steps; at most that"
+    for span in spans:
+        if span.first_step <= at < span.end < end:
+            name = span.stage.name
+            return f"checks.resume ends at step {end}, after stage {name} ends at step {span.end}; stay within a stage"
+    return ""
+
+
+def _prime_in_second_half(first: int, end: int) -> int:
+    """0 where there is none."""
+    return next((n for n in range(max(2, (first + end) // 2), end) if _prime(n)), 0)
+
+
+def _prime(number: int) -> bool:
+    return all(number % divisor for divisor in range(2, isqrt(number) + 1))

@@ -1,0 +1,137 @@
+"""`python -m pytest_smoke probe`, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parents[2]
+CONTROLS = ROOT / "tests" / "controls"
+
+EIGHT = """
+import torch
+from torch import nn
+class Eight:
+    def model(self): return nn.Linear(4, 8, bias=False)
+    def batches(self, batch_size, *, seed, rank=0, world_size=1):
+        g = torch.Generator().manual_seed(seed)
+        while True: yield torch.randn(batch_size, 4, generator=g)
+    def losses(self, model, batch):
+        print("a task that prints")
+        w = model.weight
+        out = {f"t{n}": w[n].sum() for n in range(6)}
+        out["against_t3"] = -2 * w[3].sum()
+        out["nan"] = w[7].sum() * NAN
+        return out
+"""
+
+
+def probe(*args: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest_smoke", "probe", *map(str, args), "--device", "cpu"]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_aggressor_of_a_stopped_smoke_is_found_on_its_own_checkpoint(tmp_path: Path) -> None:
+    """From pytest's report folder to the term that pulled; then from the bare file, with the same figures."""
+    command = [sys.executable, "-m", "pytest", "--smoke", "-q", "-p", "no:cacheprovider", "--smoke-device", "cpu"]
+    command += [
+        "-o",
+        "smoke_files=*.control.yaml",
+        "--smoke-report",
+        str(tmp_path),
+        str(CONTROLS / "drowns.control.yaml"),
+    ]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=300)
+    (folder,) = (tmp_path / "checkpoints").glob("*/trained")
+    run = probe(CONTROLS / "drowns.control.yaml", "--checkpoint", folder)
+    assert run.returncode == 1, run.stderr
+    assert "drowns.control.yaml: 2 loss terms on" in run.stdout
+    assert "(trained, before step 800)" in run.stdout
+    assert "8 effective batches of 128 samples, on cpu" in run.stdout
+    assert "size dominates: its gradient is" in run.stdout
+    assert "outside [0.01, 8]" in run.stdout
+    bare = tmp_path / "bare.safetensors"
+    bare.write_bytes((folder / "model.safetensors").read_bytes())
+    again = probe(CONTROLS / "drowns.control.yaml", "--checkpoint", bare)
+    assert again.stdout.split("\n\n")[1:] == run.stdout.split("\n\n")[1:]
+
+
+def test_a_balanced_task_leaves_with_0_and_strict_json() -> None:
+    """On the initial model, which is said; the norms are those of another way to differentiate."""
+    run = probe(CONTROLS / "balanced.control.yaml", "--batches", "3", "--format", "json")
+    assert run.returncode == 0, run.stderr
+    tree = json.loads(run.stdout)
+    assert (tree["checkpoint"], tree["batches"], tree["effective_batch_samples"]) == (None, 3, 128)
+    assert [term["name"] for term in tree["terms"]] == ["ce", "size"]
+    assert tree["within"] is True
+    from pytest_smoke.run.loop import AUTOPSY_SEED_OFFSET
+    from tests.controls.tasks import TwoTerms
+
+    task = TwoTerms(loudness=0.1)
+    torch.manual_seed(0)
+    model = task.model()
+    drawn = task.batches(64, seed=AUTOPSY_SEED_OFFSET)
+    one, two = next(drawn), next(drawn)
+    whole = {key: torch.cat([one[key], two[key]]) for key in one}
+    gradient = torch.autograd.grad(task.losses(model, whole)["ce"], list(model.parameters()))
+    norm = torch.cat([g.flatten() for g in gradient]).norm().item()
+    low, high = tree["terms"][0]["raw"]["low"], tree["terms"][0]["raw"]["high"]
+    assert low * (1 - 1e-5) <= norm <= high * (1 + 1e-5)
+    assert probe(CONTROLS / "balanced.control.yaml", "--batches", "1").stdout.count("(no --checkpoint was given)") == 1
+
+
+@pytest.mark.parametrize(("value", "code"), [("1.0", 0), ("float('nan')", 1)])
+def test_eight_terms_are_readable_and_the_culprits_are_named(tmp_path: Path, value: str, code: int) -> None:
+    """Every term by number, a matrix of cosines, the most opposed pair and what is not finite in sentences."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "eight.py").write_text(EIGHT.replace("NAN", value))
+    recipe = "task: eight:Eight\nfull: {batch_size: 4, learning_rate: 0.1, max_steps: 100}\nsmoke: {max_steps: 50}\n"
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "eight.smoke.yaml").write_text(recipe)
+    run = probe("eight.smoke.yaml", cwd=tmp_path / "sub")
+    assert run.returncode == code, run.stdout + run.stderr
+    assert "most opposed: against_t3/t3 (median cosine -1.00)" in run.stdout
+    assert "terms against_t3 pulls hardest" in run.stdout
+    assert "a task that prints" not in run.stdout
+    matrix = run.stdout.split("cosines")[1].splitlines()
+    assert matrix[0].split() == list("12345678")
+    row = matrix[7].split()
+    assert (row[:2], row[5], row[8]) == (["7", "against_t3"], "-1.00", "1")
+    assert ("the gradient of nan is not finite on 8 of 8 batches" in run.stdout) == (code == 1)
+    assert max(map(len, run.stdout.splitlines())) < 140
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["base.control.yaml"], "has one loss term, 'ce': there is nothing to weigh it against"),
+        (["none.smoke.yaml"], "none.smoke.yaml"),
+        (["drowns.control.yaml", "--cell", "x"], "--cell x: "),
+        (["drowns.control.yaml", "--checkpoint", "nowhere.pt"], "nowhere.pt: No such file"),
+        (["drowns.control.yaml", "--device", "gpu"], "'gpu': must be auto, cpu, mps, cuda or cuda:N"),
+        (["drowns.control.yaml", "--batches", "0"], "'0' is not a whole number, 1 or more"),
+    ],
+)
+def test_what_cannot_be_probed_leaves_with_2_and_one_sentence(args: list[str], words: str) -> None:
+    """And without a traceback."""
+    command = [sys.executable, "-m", "pytest_smoke", "probe", *args]
+    run = subprocess.run(command, cwd=CONTROLS, capture_output=True, text=True, check=False, timeout=120)
+    assert run.returncode == 2
+    assert words in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_checkpoint_of_another_model_is_one_error(tmp_path: Path) -> None:
+    """With the names that do not fit."""
+    state: Any = nn.Linear(3, 3).state_dict()
+    torch.save({"state_dict": state}, tmp_path / "a.pt")
+    run = probe(CONTROLS / "drowns.control.yaml", "--checkpoint", tmp_path / "a.pt")
+    assert run.returncode == 2
+    assert "4 missing: 0.weight, 0.bias, 2.weight and 1 more; 2 unexpected: weight, bias" in run.stderr

@@ -1,0 +1,77 @@
+"""`checks.resume`, as it is written in a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.faults import RecipeError
+from pytest_smoke.recipe.load import load_cases
+from pytest_smoke.recipe.model import Recipe
+
+TEXT = """\
+task: tasks:Task
+full: {batch_size: 8, learning_rate: 0.1, max_steps: 1000}
+smoke: {max_steps: 400}
+checks:
+  resume: WHAT
+"""
+
+
+def load(folder: Path, what: str) -> Case:
+    (folder / "tasks.py").write_text("Task = None\n")
+    (folder / "a.smoke.yaml").write_text(TEXT.replace("WHAT", what))
+    (case,) = load_cases(folder / "a.smoke.yaml", root=folder)
+    return case
+
+
+@pytest.mark.parametrize(
+    ("what", "window"),
+    [
+        ("false", None),
+        ("true", (211, 32)),
+        ("{at_step: 100}", (100, 32)),
+        ("{at_step: 390}", (390, 10)),
+        ("{steps: 5}", (211, 5)),
+        ("{at_step: 100, steps: 300}", (100, 300)),
+    ],
+)
+def test_where_a_run_is_cut(tmp_path: Path, what: str, window: tuple[int, int] | None) -> None:
+    """Near the middle at a prime, for 32 steps, if nothing else is said."""
+    assert load(tmp_path, what).resume_window == window
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("{at_step: 100, steps: 301}", "checks.resume ends at step 401, after the smoke's 400 steps"),
+        ("{at_step: 400}", "resume ends at step 401"),
+        ("{at_step: 0}", "checks.resume.at_step is 0; it must be 1 or more"),
+        ("{at_stop: 3}", "unknown key at_stop in checks.resume; did you mean at_step?"),
+        ("soon", "checks.resume is the text 'soon'; it must be a mapping"),
+    ],
+)
+def test_a_cut_that_cannot_be_is_one_fault(tmp_path: Path, what: str, words: str) -> None:
+    """With the value and what is allowed."""
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, what)
+    (fault,) = caught.value.faults
+    assert words in fault.text
+
+
+@given(steps=st.integers(1, 5000))
+def test_the_default_cut_is_a_prime_within_the_run(steps: int) -> None:
+    """In its second half, with a step or more behind it; where there is no such step there is no check."""
+    full = {"batch_size": 1, "learning_rate": 0.1, "max_steps": 10}
+    data = {"task": "a:B", "full": full, "smoke": {"max_steps": steps}, "checks": {"resume": True}}
+    window = Case(path="a", recipe=Recipe.model_validate(data), mode="constant").resume_window
+    if window is None:
+        assert steps < 3
+        return
+    at, further = window
+    assert steps // 2 <= at < at + further <= steps
+    assert [n for n in range(1, at + 1) if at % n == 0] == [1, at]
