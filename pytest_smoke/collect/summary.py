@@ -10,6 +10,7 @@ from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.options import RECIPE_GLOB
 from pytest_smoke.report.ahead import ahead
 from pytest_smoke.report.campaign import campaign_table, campaigns
+from pytest_smoke.report.errors import error_lines
 from pytest_smoke.report.files import verdicts_json, write_whole
 from pytest_smoke.report.outcome import Outcome
 from pytest_smoke.report.terminal import table, warnings
@@ -74,6 +75,8 @@ class Summary:
         for line, verdict in table(self._outcomes.values()):
             terminalreporter.write_line(line, **{COLOURS.get(verdict, "red"): True})
         for line in ahead(self._outcomes.values()):
+            terminalreporter.write_line(line)
+        for line in error_lines(self._outcomes.values()):
             terminalreporter.write_line(line)
         for line in warnings(self._outcomes.values()):
             terminalreporter.write_line(line, yellow=True)

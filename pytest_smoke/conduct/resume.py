@@ -89,7 +89,7 @@ def check_resume(case: Case, plan: RunPlan, stand: Stand, timeout_seconds: float
         text = f"the state before step {check.step} could not be saved: {saved.problem}"
         return [Finding(id="resume", status="fail", reason="unsaved", text=text, step=check.step)]
     second = Second(check)
-    again = replace(plan, saving=replace(NOTHING, check=replace(check, again=True)))
+    again = replace(plan, predictions=None, saving=replace(NOTHING, check=replace(check, again=True)))
     ran = run_in_child(again, second, timeout_seconds, None)
     if ran.finding.status == "fail":
         text = f"the resumed run broke off: {ran.finding.text}"

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pytest_smoke.conduct import facts
 from pytest_smoke.conduct.baseline import NoBaseline, baseline_finding, no_baseline, read_baseline
 from pytest_smoke.conduct.package import pipeline_plan
+from pytest_smoke.conduct.predictions import errors_in, predictions_of
 from pytest_smoke.conduct.resume import begun, check_resume
 from pytest_smoke.conduct.runs import Watch, run_here, run_in_child
 from pytest_smoke.conduct.saving import checkpoints_of, saving_of
@@ -57,11 +58,8 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
     findings = preflight(case)
     baseline = None
     if case.recipe.checks.baseline is not None and not conditions.preflight_only:
-        try:
-            baseline = read_baseline(case, root=Path(conditions.root), id=id)
-            findings.append(baseline_finding(case, baseline))
-        except NoBaseline as error:
-            findings.append(no_baseline(error))
+        baseline, found = _baseline(case, conditions, id)
+        findings.append(found)
     figures = facts.planned(case)
     if conditions.preflight_only and all(finding.status != "fail" for finding in findings):
         text = "preflight passed; nothing was run"
@@ -73,17 +71,19 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
     stand = Stand(case, early_stop=conditions.early_stop, mix_shares=shares, baseline=baseline)
     kept = conditions.report_folder / "packages" / file_name(id) if conditions.report_folder else None
     saved = saving_of(case, conditions.report_folder, id=id, resume=conditions.resume)
-    with pipeline_plan(case, kept) as pipeline, saved as saving:
+    predicted = predictions_of(case, conditions.report_folder, id)
+    with pipeline_plan(case, kept) as pipeline, saved as saving, predicted as predictions:
         plan = RunPlan.of(case, root=conditions.root, device=conditions.device, saving=saving)
-        plan = replace(plan, pipeline=pipeline)
+        plan = replace(plan, pipeline=pipeline, predictions=str(predictions) if predictions else None)
         if conditions.isolation == "none":
             ran = run_here(plan, stand, watch)
         else:
             ran = run_in_child(plan, stand, conditions.timeout_seconds, watch)
         resumed = check_resume(case, plan, stand, conditions.timeout_seconds)
+        mistakes = errors_in(predictions)
     loss, smallest_rise = stand.judge_loss()
     findings += [*begun(stand), ran.finding, *stand.judge_drawn(), *loss, *stand.judge_rest()]
-    findings += [*stand.judge_pipeline(), *resumed]
+    findings += [*stand.judge_pipeline(), *resumed, *mistakes]
     figures |= facts.seen(stand, case) | facts.saved(stand, checkpoints_of(id)) | {"smallest_rise": smallest_rise}
     figures["seconds"] = round(time.perf_counter() - began, 3)
     if conditions.report_folder is not None and stand.steps:
@@ -92,6 +92,14 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
         figures["package"] = str(kept)
     outcome = _outcome(case, id, findings, figures, stand=stand, output=ran.output)
     return Conducted(outcome=outcome, error=ran.error)
+
+
+def _baseline(case: Case, conditions: Conditions, id: str) -> tuple[Mapping[str, float] | None, Finding]:
+    try:
+        values = read_baseline(case, root=Path(conditions.root), id=id)
+    except NoBaseline as error:
+        return None, no_baseline(error)
+    return values, baseline_finding(case, values)
 
 
 def not_conducted(case: Case, why: str, *, id: str) -> Outcome:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +21,7 @@ from pytest_smoke.run.keeper import Keeper
 from pytest_smoke.run.machine import ended, started
 from pytest_smoke.run.pipeline.stages import run_pipeline
 from pytest_smoke.run.plan import RunPlan, StagePlan
+from pytest_smoke.run.predictions import write_predictions
 from pytest_smoke.run.readback import Readback
 from pytest_smoke.run.records import (
     Ended,
@@ -286,6 +288,9 @@ class Loop:
         if plan.pipeline is not None and (stop := self._channel.poll()) is None:
             again = partial(self._evaluate, steps) if evaluates else lambda: values
             run_pipeline(plan, self._task, self._stepper.model, self._channel.send, again)
+        if plan.predictions is not None and stop is None:
+            with quiet(self._stepper.model, self._device):
+                write_predictions(self._task, self._stepper.model, Path(plan.predictions))
         self._channel.send([self._ended(steps)])
         stop = stop or self._channel.poll(wait=True)
         if isinstance(stop, Stop) and stop.last_good_step is not None:

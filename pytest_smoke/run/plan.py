@@ -142,6 +142,8 @@ class RunPlan:
     """Steps between evaluations; None: only after the last step."""
     mix_tolerance: float = MIX_TOLERANCE
     """Largest difference of a source's drawn share from the expected one; how many steps are counted rests on it."""
+    predictions: str | None = None
+    """File that the task's predictions are written to after the last step; None: they are not asked for."""
     pipeline: PipelinePlan | None = None
     """What follows the training; None: nothing."""
     stages: tuple[StagePlan, ...] = ()

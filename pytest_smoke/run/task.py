@@ -22,7 +22,7 @@ PROBE_SEED_OFFSET = 1_000_003
 
 REQUIRED = ("model", "batches", "losses")
 OPTIONAL = (
-    *("loss_weights", "optimizer", "counts", "evaluate", "probe_batch", "sources", "enter"),
+    *("loss_weights", "optimizer", "counts", "evaluate", "probe_batch", "sources", "enter", "predictions"),
     *("example_inputs", "dynamic_shapes", "labels"),
 )
 """Names of a task that are looked for and need not be there."""
@@ -50,6 +50,9 @@ class Task(Protocol):
         How many items each term of this micro-batch is a mean over (tokens, say); default 1 each. See `losses`.
     `evaluate(model) -> Mapping[str, float]`
         Metrics for the criteria. Called in evaluation mode without gradients; default none.
+    `predictions(model) -> Iterable[Mapping]`
+        Rows `{"raw": text, "gold": spans, "pred": spans}` of held-out examples, spans as `pytest_smoke.diagnose` takes
+        them; their errors are sorted. Called once, after the last step, as `evaluate` is; default none.
     `probe_batch() -> Batch`
         The fixed batch scored about 40 times a smoke; default micro-batches of 64
         samples or more in all, drawn apart from the training order. Asked for anew in every stage and phase.

@@ -1,0 +1,88 @@
+"""`predictions(model)`: a smoke says which kinds of errors its model makes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.plugin.conftest import RECIPE, Project
+
+TAGS = '''
+import tasks
+
+class Tags(tasks.Teacher):
+    """Finds a house number in every text, and takes the comma along in every second."""
+
+    rows = 10
+
+    def predictions(self, model):
+        assert not model.training
+        for number in range(self.rows):
+            text = f"Rue Foch {100 + number}, Lyon"
+            gold = {"tag": "house", "start": 9, "end": 12}
+            yield {"raw": text, "gold": [gold], "pred": [{**gold, "end": 12 + number % 2}]}
+
+class Garbled(Tags):
+    def predictions(self, model):
+        yield {"text": "Rue Foch"}
+
+class Opaque(Tags):
+    def predictions(self, model):
+        yield {"raw": model}
+'''
+
+
+@pytest.fixture
+def tagger(project: Project) -> Project:
+    (project.path / "tagger.py").write_text(TAGS)
+    return project
+
+
+def test_errors_are_sorted_said_and_left_for_the_command(tagger: Project) -> None:
+    """The same counts in the terminal, in `verdicts.json` and from `diagnose` on the file that stays."""
+    tagger.recipe(base=RECIPE.replace("tasks:Teacher", "tagger:Tags"))
+    result = tagger.run("--smoke", "--smoke-report", "out")
+    result.assert_outcomes(passed=1)
+    said = "10 examples: 5 of 10 gold spans missed (50.0 %: bio_slip 50.0 %); 5 of 10 predicted wrongly (50.0 %: *"
+    result.stdout.fnmatch_lines([f"good.smoke.yaml::constant: {said}"])
+    (outcome,) = tagger.verdicts()
+    (finding,) = [finding for finding in outcome["findings"] if finding["id"] == "errors"]
+    assert finding["data"]["tags"]["house"]["fn"]["buckets"]["bio_slip"]["count"] == 5
+    (path,) = (tagger.path / "out" / "predictions").iterdir()
+    command = [sys.executable, "-m", "pytest_smoke", "diagnose", str(path), "--format", "json", "--trim"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout)["report"]["all"]["fn"]["errors"] == 0, "trimmed, every span is the gold one"
+
+
+def test_without_a_report_folder_they_are_sorted_all_the_same(tagger: Project) -> None:
+    """And nothing is left."""
+    tagger.recipe(base=RECIPE.replace("tasks:Teacher", "tagger:Tags"))
+    tagger.run("--smoke").stdout.fnmatch_lines(["*5 of 10 gold spans missed*"])
+
+
+def test_rows_in_no_known_form_warn_and_decide_nothing(tagger: Project) -> None:
+    """The training was fine."""
+    tagger.recipe(base=RECIPE.replace("tasks:Teacher", "tagger:Garbled"))
+    result = tagger.run("--smoke", "--smoke-report", "out")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["good.smoke.yaml::constant: errors warns: predictions(model): *1:*"])
+
+
+def test_rows_that_are_no_plain_values_are_the_tasks_error(tagger: Project) -> None:
+    """As a metric that is no number is."""
+    tagger.recipe(base=RECIPE.replace("tasks:Teacher", "tagger:Opaque"))
+    tagger.run("--smoke", "--smoke-report", "out").assert_outcomes(failed=1)
+    (outcome,) = tagger.verdicts()
+    assert (outcome["verdict"], outcome["reason"]) == ("error", "task")
+    assert "as row 0: it must be a mapping with 'raw', 'gold' and 'pred'" in outcome["text"]
+    assert not list((tagger.path / "out" / "predictions").iterdir()), "nothing half-written"
+
+
+def test_a_wiring_run_is_not_asked(tagger: Project) -> None:
+    """Its model has learnt nothing yet."""
+    tagger.recipe(base=RECIPE.replace("tasks:Teacher", "tagger:Opaque"))
+    result = tagger.run("--smoke", "--smoke-mode", "wiring", "--smoke-report", "out")
+    result.stdout.fnmatch_lines(["*1 wiring ok*"])
