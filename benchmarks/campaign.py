@@ -4,13 +4,13 @@
 
 Trains each recipe as `pytest --smoke` would, but for what it refuses: a smoke whose schedule hides a divergence, and a
 full run to its end. Prints Markdown tables and writes docs/two-bugs-a.svg and docs/two-bugs-b.svg; --quick runs one
-seed with a full run of 2,500 steps, and writes no plot.
+seed with the first 2,000 steps of its full run, and writes no plot.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,12 +26,14 @@ SEARCHED_SEEDS = (0, 1, 2)
 """Seeds that the setting of the first bug was chosen on."""
 FRESH_SEEDS = (3, 4)
 """... and seeds it was first run on here."""
-QUICK_STEPS = 2500
+FULL_STEPS = {0: 6000, 1: 2000, 2: 2000}
+"""Steps of the full run by seed, of the 6,000 that its schedule always has."""
+QUICK_SEEDS, QUICK_STEPS = (0,), {0: 2000}
 COSINE_STEPS = 800
 """Horizon and length of the cosine smoke."""
 
 
-def first_bug(seeds: Sequence[int], full_seeds: Sequence[int], full_steps: int) -> dict[int, Three]:
+def first_bug(seeds: Sequence[int], full_steps: Mapping[int, int]) -> dict[int, Three]:
     """The short cosine smoke, the smoke in constant mode, and the full cosine run, by seed; printed as they end."""
     (case,) = load_cases(HERE / "two_bugs_a.smoke.yaml", root=ROOT)
     runs = {}
@@ -41,9 +43,9 @@ def first_bug(seeds: Sequence[int], full_seeds: Sequence[int], full_steps: int) 
         constant = train(changed(case, seed=seed))
         print(first_row(seed, "constant smoke", constant), flush=True)
         full = None
-        if seed in full_seeds:
+        if seed in full_steps:
             horizon = case.full.max_steps
-            full = train(changed(case, seed=seed, lr_schedule="cosine", max_steps=horizon, run_steps=full_steps))
+            full = train(changed(case, seed=seed, lr_schedule="cosine", max_steps=horizon, run_steps=full_steps[seed]))
             print(first_row(seed, "full run", full), flush=True)
         runs[seed] = Three(cosine=cosine, constant=constant, full=full)
     return runs
@@ -71,7 +73,7 @@ SECOND_HEADER = (
     "|---|---:|---:|---|---:|---|---:|"
 )
 TASKS = {"AdamW": "recipes.address_tagger:AddressTagger", "SGD": "benchmarks.two_bugs_task:SgdTagger"}
-PAIRS = (("SGD", 0.08, 0), ("AdamW", 0.06, 0), ("SGD", 0.08, 1), ("AdamW", 0.06, 1), ("AdamW", 0.08, 0))
+PAIRS = (("SGD", 0.08, 0), ("AdamW", 0.06, 0), ("SGD", 0.08, 1), ("AdamW", 0.08, 0))
 """Optimizer, learning rate and seed of the pairs that the plot and the table show."""
 BATCHES = (8, 128)
 
@@ -105,8 +107,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.only != "b":
         print(FIRST_HEADER)
-        seeds = (0,) if options.quick else (*SEARCHED_SEEDS, *FRESH_SEEDS)
-        runs = first_bug(seeds, SEARCHED_SEEDS, QUICK_STEPS if options.quick else 6000)
+        seeds = QUICK_SEEDS if options.quick else (*SEARCHED_SEEDS, *FRESH_SEEDS)
+        runs = first_bug(seeds, QUICK_STEPS if options.quick else FULL_STEPS)
         shown = runs[0]
         assert shown.cosine.refused is not None
         print(f"\nBefore it runs, the cosine smoke is refused: {shown.cosine.refused.text}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import svg
@@ -23,7 +24,7 @@ def first(runs: Mapping[int, Three], path: Path) -> None:
     fulls = [(three.full, FULL) for three in runs.values() if three.full]
     shown = next(iter(runs.values()))
     columns = (
-        (LEFT, smokes, "Two smokes that differ in the schedule alone", (shown.cosine, shown.constant)),
+        (LEFT, smokes, "One recipe as two smokes", (shown.cosine, shown.constant)),
         (LEFT + PANEL_WIDTH + GAP, fulls, "The full cosine run", (shown.full,) if shown.full else ()),
     )
     parts = [part for left, drawn, title, strong in columns for part in _column(left, drawn, title, strong)]
@@ -56,15 +57,16 @@ def _column(left: float, drawn: Sequence[tuple[Run, str]], title: str, strong: S
         for run, colour, (_, opacity) in styles
         if opacity == 1 and run.loss_trend.step is not None
     ]
+    unnamed = [replace(mark, text="") for mark in marks]
     rates = [
-        svg.Line(points=[(at, run.multiplier(at)) for at in range(0, steps, 10)], colour=colour)
+        svg.Line(points=[(at, run.multiplier(at)) for at in range(0, len(run.losses), 10)], colour=colour)
         for run, colour, (_, opacity) in styles
         if opacity == 1
     ]
     return [
-        rate.draw(rates, marks),
+        rate.draw(rates, unnamed),
         loss.draw([_line(means(run.losses, max(10, steps // 200)), *style) for run, *style in styles], marks),
-        f1.draw([_line(run.f1, *style) for run, *style in styles], marks),
+        f1.draw([_line(run.f1, *style) for run, *style in styles], unnamed),
     ]
 
 
