@@ -22,9 +22,9 @@ checks:
 """
 
 
-def load(folder: Path, what: str) -> Case:
+def load(folder: Path, what: str, text: str = TEXT) -> Case:
     (folder / "tasks.py").write_text("Task = None\n")
-    (folder / "a.smoke.yaml").write_text(TEXT.replace("WHAT", what))
+    (folder / "a.smoke.yaml").write_text(text.replace("WHAT", what))
     (case,) = load_cases(folder / "a.smoke.yaml", root=folder)
     return case
 
@@ -75,3 +75,33 @@ def test_the_default_cut_is_a_prime_within_the_run(steps: int) -> None:
     at, further = window
     assert steps // 2 <= at < at + further <= steps
     assert [n for n in range(1, at + 1) if at % n == 0] == [1, at]
+
+
+STAGED = """\
+task: tasks:Task
+full: {batch_size: 8, learning_rate: 0.1}
+smoke: {}
+stages:
+  - {name: A, full_steps: 500, steps: 100}
+  - {name: B, full_steps: 500, steps: 60}
+checks:
+  resume: WHAT
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "window"),
+    [("true", (131, 29)), ("{at_step: 50}", (50, 32)), ("{at_step: 90}", (90, 10)), ("{at_step: 100}", (100, 32))],
+)
+def test_a_cut_stays_within_a_stage(tmp_path: Path, what: str, window: tuple[int, int]) -> None:
+    """The last one, unless a step of another is named."""
+    assert load(tmp_path, what, STAGED).resume_window == window
+
+
+def test_steps_across_the_end_of_a_stage_are_a_fault(tmp_path: Path) -> None:
+    """With the line, the stage, and where it ends."""
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, "{at_step: 90, steps: 11}", STAGED)
+    (fault,) = caught.value.faults
+    assert fault.line == 8
+    assert fault.text == ("checks.resume ends at step 101, after stage A ends at step 100; stay within a stage")

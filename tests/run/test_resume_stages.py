@@ -16,6 +16,7 @@ from pytest_smoke.run.plan import RunPlan, StagePlan
 from pytest_smoke.run.probe import probe
 from pytest_smoke.run.records import (
     BatchDigest,
+    Drawn,
     Ended,
     Go,
     Halt,
@@ -67,6 +68,10 @@ class Phased(Encoded):
     def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Any:
         for number, batch in enumerate(super().batches(batch_size, seed=seed, rank=rank, world_size=world_size)):
             yield batch * len(self.entered) + number % 3
+
+    def sources(self, batch: Tensor) -> dict[str, int]:
+        right = int((batch[:, 0] > 0).sum())
+        return {"right": right, "left": len(batch) - right}
 
     def losses(self, model: nn.Module, batch: Tensor) -> Any:
         return super().losses(model, nn.functional.dropout(batch, 0.1, model.training))
@@ -136,7 +141,7 @@ def _at_every_chance(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_however_often_it_is_cut_the_stages_are_told_as_those_of_one_run(
     tmp_path: Path, task: Any, cuts: list[int]
 ) -> None:
-    """Steps, probes, metrics, what moved and what stayed frozen, by stage; and each end of a stage once."""
+    """Steps, probes, metrics, the drawn mix, what moved and what stayed frozen; and each end of a stage once."""
     whole = go(plan_of(), task(), Go())
     plan = plan_of(saving=Saving(folder=str(tmp_path), rolling=True))
     for cut in cuts:
@@ -144,10 +149,26 @@ def test_however_often_it_is_cut_the_stages_are_told_as_those_of_one_run(
             go(plan, task(), Go(), cut_at=cut)
     line = go(plan, task(), Go())
     assert lasting(line) == lasting(whole)
+    assert line.of(Drawn)[-1].samples == 50 * 8
     assert [one.stage for one in line.of(StageEnded)] == ["A", "B"]
     assert [updates.moved for updates in line.of(Updates)] == [(), ()]
     assert len(line.of(Resumed)) == len(cuts)
     assert [path.name for path in tmp_path.iterdir()] == ["trained"]
+
+
+@pytest.mark.usefixtures("_at_every_chance")
+def test_a_run_cut_after_the_step_of_the_check_can_still_be_checked(tmp_path: Path) -> None:
+    """The saved state and the sums of the batches outlive the process, and the second one makes the same steps."""
+    check = Check(folder=str(tmp_path), step=23, steps=6)
+    plan = plan_of(saving=Saving(folder=str(tmp_path), rolling=True, check=check))
+    with pytest.raises(Cut):
+        go(plan, Phased(), Go(), cut_at=40)
+    first = go(plan, Phased(), Go())
+    assert [(one.kind, one.step) for one in first.of(Saved)] == [("checked", 23), ("trained", 50)]
+    assert [one.step for one in first.of(BatchDigest)] == list(range(23, 29))
+    second = go(plan_of(saving=Saving(check=replace(check, again=True))), Phased())
+    assert second.of(Step) == first.of(Step)[23:29]
+    assert second.of(BatchDigest) == first.of(BatchDigest)
 
 
 @pytest.mark.usefixtures("_at_every_chance")
