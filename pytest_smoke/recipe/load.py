@@ -13,7 +13,7 @@ from pytest_smoke.recipe.explain import Problem, problems
 from pytest_smoke.recipe.extend import Sources, path_from, read_sources
 from pytest_smoke.recipe.faults import Fault, RecipeError
 from pytest_smoke.recipe.mix import row_problems
-from pytest_smoke.recipe.model import Mode, Recipe
+from pytest_smoke.recipe.model import Mode, Recipe, Smoke
 from pytest_smoke.recipe.modes import modes_of
 from pytest_smoke.recipe.resume import resume_fault
 from pytest_smoke.recipe.stage_faults import stage_problems
@@ -54,7 +54,9 @@ def load_cases(
 
 def _free_of_schedule(recipe: Recipe) -> Recipe:
     """The recipe whose smoke leaves its schedule to its mode."""
-    return recipe.model_copy(update={"smoke": recipe.smoke.model_copy(update={"lr_schedule": None})})
+    kept = recipe.smoke.model_fields_set - {"lr_schedule"}
+    smoke = Smoke.model_construct(kept, **recipe.smoke.model_copy(update={"lr_schedule": None}).__dict__)
+    return recipe.model_copy(update={"smoke": smoke})
 
 
 def _validated(sources: Sources, root: Path, parse_criterion: ParseCriterion | None) -> Recipe:
