@@ -25,8 +25,9 @@ def test_there_are_recipes() -> None:
         "address_tagger.smoke.yaml",
         "address_tagger_ce_only.smoke.yaml",
         "char_lm.smoke.yaml",
+        "latent_prefix.smoke.yaml",
     ]
-    assert [path.name for path in CAMPAIGNS] == ["address_tagger.smoke.yaml"]
+    assert [path.name for path in CAMPAIGNS] == ["address_tagger.smoke.yaml", "latent_prefix.smoke.yaml"]
 
 
 @pytest.mark.parametrize("path", [*RECIPES, *CAMPAIGNS], ids=lambda path: f"{path.parent.name}/{path.name}")

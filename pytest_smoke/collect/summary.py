@@ -8,6 +8,7 @@ import pytest
 
 from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.options import RECIPE_GLOB
+from pytest_smoke.report.acceptance import acceptance
 from pytest_smoke.report.ahead import ahead
 from pytest_smoke.report.campaign import campaign_table, campaigns
 from pytest_smoke.report.errors import error_lines
@@ -78,6 +79,11 @@ class Summary:
             terminalreporter.write_line(line)
         for line in error_lines(self._outcomes.values()):
             terminalreporter.write_line(line)
+        for outcome in sorted(self._outcomes.values(), key=lambda outcome: outcome.id):
+            if outcome.facts.get("full_accept") and (rows := acceptance(outcome)):
+                terminalreporter.write_line(f"acceptance of {outcome.id}")
+                for row in rows:
+                    terminalreporter.write_line(f"  {row}")
         for line in warnings(self._outcomes.values()):
             terminalreporter.write_line(line, yellow=True)
         for campaign in campaigns(self._outcomes.values()):

@@ -1,7 +1,8 @@
-"""One corpus and one task for all tests of the address tagger: both are always the same."""
+"""One corpus and one task for all tests of the address tagger, one small language model for all of latent_prefix."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,14 @@ import yaml
 
 from recipes.address_tagger import AddressTagger
 from recipes.address_tagger.corpus import Corpus, build_corpus
+from recipes.latent_prefix import LatentPrefix
+from recipes.latent_prefix.facts import Facts, load_facts
+from recipes.latent_prefix.passages import Passages
+from recipes.latent_prefix.pretrained import FOLDER_VARIABLE, passages_of
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "address_tagger.smoke.yaml"
+LATENT_PREFIX = RECIPE.with_name("latent_prefix.smoke.yaml")
+FEW_STEPS = 5
 
 
 @pytest.fixture(scope="package")
@@ -31,3 +38,37 @@ def recipe() -> dict[str, Any]:
 def task(recipe: dict[str, Any]) -> AddressTagger:
     """The task of the shipped recipe."""
     return AddressTagger(**recipe["args"])
+
+
+@pytest.fixture(scope="package")
+def facts() -> Facts:
+    """Of the shipped recipe."""
+    return load_facts()
+
+
+@pytest.fixture(scope="package")
+def passages(facts: Facts) -> Passages:
+    """Of the shipped recipe."""
+    return passages_of(facts)
+
+
+@pytest.fixture(scope="package")
+def latent_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the tests' artifacts lie; the shipped one is left alone."""
+    folder = tmp_path_factory.mktemp("latent_prefix")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="package")
+def latent_args() -> dict[str, Any]:
+    """The shipped recipe's `args`, with a language model that has hardly been trained."""
+    args: dict[str, Any] = yaml.safe_load(LATENT_PREFIX.read_text())["args"]
+    return args | {"pretraining_steps": FEW_STEPS}
+
+
+@pytest.fixture
+def latent_task(latent_cache: Path, latent_args: dict[str, Any]) -> LatentPrefix:
+    """A new task, in no phase yet."""
+    return LatentPrefix(**latent_args)

@@ -1,0 +1,60 @@
+"""The acceptance table: each criterion with its target, what was seen, and whether that was enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pytest_smoke.judge.finding import Finding
+from pytest_smoke.report.outcome import Outcome
+
+HEADER = ("criterion", "target", "current", "status")
+"""`target` is what the right side of a criterion came to, `current` what its left side did."""
+INFRASTRUCTURE = "infrastructure"
+"""The row of all checks that are no criteria."""
+
+
+def acceptance(outcome: Outcome) -> list[str]:
+    """Rows of the table, its header first; empty for a smoke without criteria, or one that nobody judged by them.
+
+    Criteria of stages come first, then the smoke's own, then the full run's, which a smoke cannot judge.
+    """
+    judged = [*_of_stages(outcome), *_of_smoke(outcome)]
+    if not judged:
+        return []
+    full = [(text, "", "", "full run") for text in outcome.facts.get("full_accept", [])]
+    rows = [HEADER, _infrastructure(outcome), *judged, *full]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _infrastructure(outcome: Outcome) -> tuple[str, ...]:
+    others = [finding for finding in outcome.findings if not finding.id.startswith(("accept[", "stage["))]
+    wrong = [f"{finding.id} {finding.status}" for finding in others if finding.status != "pass"]
+    bad = any(finding.status in ("fail", "not-checked") for finding in others)
+    seen = "; ".join([f"{len(others) - len(wrong)} of {len(others)} pass", *wrong])
+    return INFRASTRUCTURE, f"{len(others)} checks", seen, "FAIL" if bad else "WARN" if wrong else "pass"
+
+
+def _of_stages(outcome: Outcome) -> Iterator[tuple[str, ...]]:
+    for finding in outcome.findings:
+        if finding.id.startswith("stage["):
+            name = finding.id[len("stage[") : -1]
+            for wire in finding.data.get("criteria", []):
+                yield _row(Finding.from_wire(wire), f"stage {name}: ")
+
+
+def _of_smoke(outcome: Outcome) -> Iterator[tuple[str, ...]]:
+    for finding in outcome.findings:
+        if finding.id.startswith("accept["):
+            yield _row(finding)
+
+
+def _row(finding: Finding, before: str = "") -> tuple[str, ...]:
+    text = finding.id[len("accept[") : -1]
+    words = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not-checked": "not checked"}
+    return before + text, _number(finding.bound), _number(finding.observed), words[finding.status]
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, int | float) else str(value)
