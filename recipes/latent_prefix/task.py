@@ -71,7 +71,8 @@ class LatentPrefix:
             yield batch
 
     def losses(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """The terms of `terms`; those of latents in latent phases alone."""
+        """The terms of `terms`: `align` in text phases alone, for nothing else looks at the states, `latent_align` and
+        `latent_prefix_align` in latent ones."""
         assert isinstance(model, Compressor)
         mask, embedded = within(batch), model.teacher.embed(batch["context"])
         taught = model.teach(batch)
@@ -86,7 +87,6 @@ class LatentPrefix:
         view = model.read_latents(batch, encoding.latents, tail)
         return {
             **terms.of_answers(view, taught, batch["answer"]),
-            "align": terms.align(encoding, embedded, mask),
             "latent_align": terms.latent_align(encoding, embedded, mask),
             "latent_prefix_align": terms.latent_prefix_align(view, taught, mask),
         }
@@ -96,10 +96,10 @@ class LatentPrefix:
         real = batch["answer"] != IGNORED
         questions, tokens = len(real), real.sum().item()
         counts = {"tf": tokens, "first": questions, "kCE": real[:, : terms.FIRST_TOKENS].sum().item()}
-        counts |= {"KD": tokens, "state": tokens, "align": batch["context_lengths"].sum().item()}
-        return (
-            counts if self._phase == "text" else counts | {"latent_align": questions, "latent_prefix_align": questions}
-        )
+        counts |= {"KD": tokens, "state": tokens}
+        if self._phase == "text":
+            return counts | {"align": batch["context_lengths"].sum().item()}
+        return counts | {"latent_align": questions, "latent_prefix_align": questions}
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """Held-out questions under four conditions: `text`, the frozen model with the passage; `budget`, with as many

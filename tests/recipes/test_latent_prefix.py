@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,7 +107,7 @@ SHORT = f"""
 extends: recipes/latent_prefix.smoke.yaml
 args: {{pretraining_steps: {FEW_STEPS}}}
 full: {{batch_size: 8, warmup_steps: 5}}
-smoke: {{steps_per_epoch: 10, evaluate_every_steps: 50}}
+smoke: {{steps_per_epoch: 10, evaluate_every_steps: 100}}
 stages:
   - name: A
     full_steps: 2000
@@ -118,52 +119,55 @@ stages:
     steps: 100
     train: ["*lora_*", "encoder.*"]
     phases: [{{name: text, epochs: 1}}, {{name: latent}}]
-checks: {{accept: [latent_em >= 0, latent_pos2_acc >= 0, max(grad_norm) < 500], full_accept: []}}
+checks: {{accept: [latent_em >= 0, latent_pos2_acc >= 0, max(grad_norm) < 500], full_accept: [latent_f1 > 0.1]}}
 """
 
 
-def smoke(pytester: pytest.Pytester, recipe: str, *options: str) -> dict[str, Any]:
-    """The outcome of a recipe in a new project that has ours."""
-    for name in ("recipes", "tests"):
-        link = pytester.path / name
-        link.symlink_to(ROOT / name) if not link.exists() else None
+def smoke(pytester: pytest.Pytester, recipe: str) -> tuple[dict[str, Any], str]:
+    """The outcome of a recipe in a new project that has ours, and what the terminal said."""
+    link = pytester.path / "recipes"
+    if not link.exists():
+        link.symlink_to(ROOT / "recipes")
     (pytester.path / "short.smoke.yaml").write_text(recipe)
     pytester.makeini("[pytest]\n")
     run = pytester.runpytest_subprocess(
-        "--smoke", "--smoke-device", "cpu", "--smoke-report", "report", "short.smoke.yaml", *options, timeout=300
+        "--smoke", "--smoke-device", "cpu", "--smoke-report", "report", "short.smoke.yaml", timeout=600
     )
     (outcome,) = json.loads((pytester.path / "report" / "verdicts.json").read_text())["outcomes"]
     assert (run.ret == 0) == (outcome["verdict"] == "promote"), run.stdout.str()
-    found: dict[str, Any] = outcome
-    return found
+    return outcome, run.stdout.str()
 
 
 @pytest.mark.usefixtures("latent_cache")
 def test_a_short_smoke_goes_through_both_stages_and_repeats_itself(pytester: pytest.Pytester) -> None:
     """In child processes: adapters join in stage B, what is frozen stays, and two runs give the same losses."""
-    first = smoke(pytester, SHORT)
+    first, said = smoke(pytester, SHORT)
     assert first["verdict"] == "promote", first["text"]
     findings = {finding["id"]: finding for finding in first["findings"]}
     assert findings["updates[A]"]["status"] == findings["updates[B]"]["status"] == "pass"
     metrics = set(first["metrics"])
     for condition in ("text", "budget", "blind", "latent"):
         assert {f"{condition}_{name}" for name in ("nll", "em", "f1", "first_acc", "first_top5", "pos2_acc")} <= metrics
-    again = smoke(pytester, SHORT)
+    table = said.partition("acceptance of short.smoke.yaml::constant")[2]
+    for row in ("infrastructure .* (pass|WARN)", "latent_em >= 0 +0 +[0-9.e-]+ +pass", "latent_f1 > 0.1 +full run"):
+        assert re.search(row, table), said
+    again, _ = smoke(pytester, SHORT)
     assert again["curve"] == first["curve"]
     assert again["metrics"] == first["metrics"]
 
 
 @pytest.mark.usefixtures("latent_cache")
 def test_a_learning_rate_that_is_too_high_is_not_promoted(pytester: pytest.Pytester) -> None:
-    """The same at a hundred times the rate; it stops before the planned end, or its loss rose."""
-    outcome = smoke(pytester, SHORT.replace("full: {", "full: {learning_rate: 0.3, grad_clip_norm: 100.0, "))
-    assert outcome["verdict"] == "unstable", outcome["text"]
+    """A hundred times the rate: the loss rises, or falls from where the gradients threw it, and these are the finding."""
+    outcome, _ = smoke(pytester, SHORT.replace("full: {", "full: {learning_rate: 0.3, grad_clip_norm: 100.0, "))
+    assert outcome["verdict"] in ("unstable", "hold"), outcome["text"]
+    assert outcome["verdict"] == "unstable" or "max(grad_norm)" in outcome["text"]
 
 
 @pytest.mark.usefixtures("latent_cache")
 def test_a_misspelt_stage_glob_is_an_error(pytester: pytest.Pytester) -> None:
     """LoRA's parameters exist where stage B begins, not before."""
-    outcome = smoke(pytester, SHORT.replace('train: ["encoder.*"]', 'train: ["*lora_*"]'))
+    outcome, _ = smoke(pytester, SHORT.replace('train: ["encoder.*"]', 'train: ["*lora_*"]'))
     assert outcome["verdict"] == "error"
     assert "matches no parameter" in outcome["text"]
 

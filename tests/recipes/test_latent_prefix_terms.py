@@ -136,7 +136,8 @@ def test_alignment_terms_are_squared_differences_over_real_tokens(latent_task: L
         drift += list((encoding.states - embedded)[row, :length].square().mean(-1))
         centre.append((encoding.latents[row].mean(0) - embedded[row, :length].mean(0)).square().mean())
         made.append((view.prefix[row].mean(0) - taught.prefix[row, :length].mean(0)).square().mean())
-    expected = {"align": drift, "latent_align": centre, "latent_prefix_align": made}
+    torch.testing.assert_close(terms.align(encoding, embedded, within(batch)), torch.stack(drift).mean())
+    expected = {"latent_align": centre, "latent_prefix_align": made}
     for name, values in expected.items():
         torch.testing.assert_close(losses[name], torch.stack(values).mean(), rtol=1e-4, atol=1e-6)
 
