@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "judge": {"recipe", "schedules", "sidecars"},
     "run": {"recipe", "schedules", "sidecars"},
     "report": {"judge"},
-    "conduct": {"recipe", "schedules", "judge", "run", "report"},
+    "conduct": {"recipe", "schedules", "sidecars", "judge", "run", "report"},
     "adapters": set(),
     "options": set(),
     "keys": set(),
