@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
+from pytest_smoke.run.channel import Channel
 from pytest_smoke.run.records import (
     Go,
     Gradients,
@@ -25,20 +26,10 @@ from pytest_smoke.run.saving import CHECKED
 KINDS = {kind.__name__: kind for kind in get_args(Record)}
 
 
-class Listener(Protocol):
-    """Whoever the records are for."""
-
-    def send(self, records: list[Record]) -> None:
-        """Take them."""
-
-    def poll(self, *, wait: bool = False) -> Word | None:
-        """Answer."""
-
-
 class Journal:
     """Passes records on, and keeps those that a resumed run must tell again."""
 
-    def __init__(self, channel: Listener, path: Path) -> None:
+    def __init__(self, channel: Channel, path: Path) -> None:
         self._channel, self._path = channel, path
         self._unwritten: list[Record] = []
 

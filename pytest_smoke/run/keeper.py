@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
+from pytest_smoke.run.channel import Channel
 from pytest_smoke.run.digest import digest
 from pytest_smoke.run.feed import Feed
-from pytest_smoke.run.journal import Journal, Listener
+from pytest_smoke.run.journal import Journal
 from pytest_smoke.run.plan import RunPlan
 from pytest_smoke.run.records import BatchDigest, BegunAnew, Record, Resumed, Saved, Word
 from pytest_smoke.run.restore import changed, fingerprints, load_state
@@ -35,7 +36,7 @@ ROLLING_SHARE = 0.05
 class Keeper:
     """Writes the checkpoints of one run, and finds the one that it goes on from."""
 
-    def __init__(self, plan: RunPlan, task: Task, stepper: Stepper, device: torch.device, channel: Listener) -> None:
+    def __init__(self, plan: RunPlan, task: Task, stepper: Stepper, device: torch.device, channel: Channel) -> None:
         self._plan, self._task, self._stepper, self._device = plan, task, stepper, device
         self._saving, self._check = plan.saving, plan.saving.check
         self._folder = Path(self._saving.folder) if self._saving.folder else None
@@ -43,7 +44,7 @@ class Keeper:
         if self._saving.rolling and self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._journal = Journal(channel, self._folder / JOURNAL)
-        self.channel: Listener = self._journal or channel
+        self.channel: Channel = self._journal or channel
         """Where the run's records go."""
         self._next = time.monotonic()
 

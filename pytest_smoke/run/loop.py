@@ -7,13 +7,12 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from pytest_smoke import schedules
-from pytest_smoke.run.checkpoints import Checkpoints
-from pytest_smoke.run.device import quiet, seed_all, to_device
+from pytest_smoke.run.channel import Channel
 from pytest_smoke.run.draw import Tally
 from pytest_smoke.run.feed import Feed
 from pytest_smoke.run.gradients import reading
@@ -21,47 +20,26 @@ from pytest_smoke.run.keeper import Keeper
 from pytest_smoke.run.machine import ended, started
 from pytest_smoke.run.pipeline.stages import run_pipeline
 from pytest_smoke.run.plan import RunPlan, StagePlan
-from pytest_smoke.run.predictions import write_predictions
 from pytest_smoke.run.readback import Readback
 from pytest_smoke.run.records import (
     Ended,
     Go,
-    Metrics,
     ParameterNorm,
-    ProbeLoss,
-    Record,
     StageEnded,
     Step,
     Stop,
-    Word,
 )
 from pytest_smoke.run.rng import set_generators
+from pytest_smoke.run.sights import Sights
 from pytest_smoke.run.step import Stepper
-from pytest_smoke.run.task import Task, TaskError, metrics_of, probe_batches_of
+from pytest_smoke.run.task import Task
 from pytest_smoke.run.updates import Snapshot, compare, snapshot
 from pytest_smoke.run.utilization import Utilization, reader_of
 
-RESERVED = ("loss", "lr", "grad_norm", "probe_loss")
-"""Series of every smoke; a metric may not go by their names, nor by a loss term's."""
 CHUNK_SECONDS = 0.1
 """Records are read back and sent about this often: quick enough to stop a doomed run, rare enough to cost nothing."""
 CHUNK_STEPS = 64
 """... and after this many steps at the latest."""
-AUTOPSY_SEED_OFFSET = 2_000_003
-"""Added to the seed for the batches of the probe on the last good checkpoint."""
-
-
-class Channel(Protocol):
-    """The child's end of the line to its parent."""
-
-    def send(self, records: list[Record]) -> None:
-        """Hand over records, in order."""
-
-    def poll(self, *, wait: bool = False) -> Word | None:
-        """What the parent says: None to go on, or Stop.
-
-        With `wait`: after a stage Go, Halt or Stop; after the last step None to finish, or Stop.
-        """
 
 
 class Loop:
@@ -75,6 +53,7 @@ class Loop:
         self._feed = Feed(task, plan, seed=plan.seed)
         self._tally = Tally(task, plan)
         self._readback = Readback(device)
+        self._sights = Sights(plan, task, self._stepper, device, self._channel, self._readback)
         self._utilization = Utilization(reader_of(device))
         self._train_seconds = 0.0
         self._begin(plan.windows[0])
@@ -175,7 +154,7 @@ class Loop:
                 self._channel.send(self._readback.flush(wait=True))
                 self._keeper.keep(step, self._feed, self._progress())
             batches = self._begin_phase(step) if stage.begins_at(step) else None
-            self._look(step)
+            self._sights.look(self._stage, step)
             began = time.perf_counter()
             self._step(step, batches or self._feed.draw())
             now = time.perf_counter()
@@ -188,12 +167,11 @@ class Loop:
 
     def _begin_phase(self, step: int) -> list[Any]:
         """The first batches of a stage or phase, after its terms and its probe batch are known."""
-        stepper, plan = self._stepper, self._plan
+        stepper = self._stepper
         if step > self._stage.first_step:
             self._channel.send(self._readback.flush(wait=True))  # figures waiting there are of the terms so far
             stepper.enter_phase(step)
-        self._probe_batches = to_device(probe_batches_of(self._task, plan.batch_size, seed=plan.seed), self._device)
-        self._checkpoints = Checkpoints(stepper.model)
+        self._sights.renew()
         batches = self._feed.draw()
         stepper.learn_terms(batches[0])
         return batches
@@ -216,35 +194,6 @@ class Loop:
         if drawn is not None:  # nothing to read back, but its place is behind the steps it speaks of
             self._readback.put(lambda _: drawn, torch.empty(0, device=self._device))
 
-    def _look(self, step: int) -> None:
-        """What is seen before `step`: a checkpoint and the probe batch, now and then the task's own metrics."""
-        stage, offset = self._stage, step - self._stage.first_step
-        probe = offset % stage.probe_every_steps == 0
-        if probe or stage.begins_at(step):
-            self._checkpoints.save(step)
-        if probe or step == stage.end - 1:
-            self._score_probe(step)
-        every = self._plan.evaluate_every_steps
-        if every and offset and offset % every == 0:
-            self._evaluate(step)
-
-    def _score_probe(self, step: int) -> None:
-        with quiet(self._stepper.model, self._device):
-            means = self._stepper.score(self._probe_batches)
-        self._readback.put(lambda values: ProbeLoss(step, self._stepper.weigh(values)), means)
-
-    def _evaluate(self, step: int) -> dict[str, float] | None:
-        evaluate = getattr(self._task, "evaluate", None)
-        if evaluate is None:
-            return None
-        with quiet(self._stepper.model, self._device):
-            values = metrics_of(evaluate(self._stepper.model))
-        taken = sorted(values.keys() & {*RESERVED, *self._stepper.seen_terms})
-        if taken:
-            raise TaskError(f"evaluate(model) returned {', '.join(taken)}: criteria know another series by that name")
-        self._channel.send([*self._readback.flush(wait=True), Metrics(step, values)])
-        return values
-
     def _stopped(self, step: int) -> bool:
         """Report; if the parent calls it off, look where the gradients pulled and stop."""
         self._channel.send(self._readback.flush())
@@ -252,7 +201,7 @@ class Loop:
         if not isinstance(stop, Stop):
             return False
         self._channel.send(self._readback.flush(wait=True))
-        self._autopsy(stop)
+        self._sights.autopsy(stop, self._feed, self._keeper)
         self._channel.send([self._ended(step + 1)])
         return True
 
@@ -264,7 +213,7 @@ class Loop:
         if isinstance(word, Go):
             return True
         if isinstance(word, Stop):
-            self._autopsy(word)
+            self._sights.autopsy(word, self._feed, self._keeper)
         else:
             self._keep_trained(last + 1)
         self._channel.send([self._ended(last + 1)])
@@ -274,7 +223,7 @@ class Loop:
         """What is reported after the last step of a stage, or of a rehearsal without any; the metrics."""
         stage = self._stage
         self._channel.send(self._readback.flush(wait=True))
-        values = self._evaluate(evaluated_at) if evaluate else None
+        values = self._sights.evaluate(evaluated_at) if evaluate else None
         self._channel.send([compare(self._before, self._stepper.model, self._stepper.optimizer)])
         if stage.name is not None:
             self._channel.send([StageEnded(stage.name, self._train_seconds - self._seconds_before)])
@@ -286,40 +235,19 @@ class Loop:
         evaluates = plan.pipeline is not None and not staged  # a stage's criteria are asked before the pipeline
         values = self._end_stage(steps - 1 if staged else steps, evaluate=not evaluates)
         if plan.pipeline is not None and (stop := self._channel.poll()) is None:
-            again = partial(self._evaluate, steps) if evaluates else lambda: values
+            again = partial(self._sights.evaluate, steps) if evaluates else lambda: values
             run_pipeline(plan, self._task, self._stepper.model, self._channel.send, again)
         if plan.predictions is not None and stop is None:
-            with quiet(self._stepper.model, self._device):
-                write_predictions(self._task, self._stepper.model, Path(plan.predictions))
+            self._sights.predict(Path(plan.predictions))
         self._channel.send([self._ended(steps)])
         stop = stop or self._channel.poll(wait=True)
         if isinstance(stop, Stop) and stop.last_good_step is not None:
-            self._autopsy(stop)
+            self._sights.autopsy(stop, self._feed, self._keeper)
         else:
             self._keep_trained(steps)
 
     def _keep_trained(self, steps: int) -> None:
         self._channel.send(self._keeper.trained(steps, self._feed, {"train_seconds": self._train_seconds}))
-
-    def _autopsy(self, stop: Stop) -> None:
-        """Differentiate the terms on the newest checkpoint that precedes the trouble, and keep it."""
-        terms = self._stepper.terms
-        if stop.last_good_step is None:  # how many steps it made is a matter of timing: they are not kept
-            self._keeper.forget()
-            return
-        if len(terms) < 2 and not self._keeper.keeps:
-            return
-        step = self._checkpoints.restore(stop.last_good_step)
-        self._channel.send(self._keeper.last_good(step))
-        if len(terms) < 2:
-            return
-        seed_all(self._plan.seed)  # how far the run got before it heard must not show in what is found
-        self._feed.restart(self._plan.seed + AUTOPSY_SEED_OFFSET)
-        gradients, _ = self._stepper.differentiate(self._feed.draw())
-        self._readback.put(
-            partial(reading, step, terms, self._stepper.weights, autopsy=True), self._stepper.gram(gradients)
-        )
-        self._channel.send(self._readback.flush(wait=True))
 
     def _ended(self, steps: int) -> Ended:
         return ended(steps, self._train_seconds, self._device, self._utilization)

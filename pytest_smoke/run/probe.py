@@ -10,10 +10,10 @@ from typing import Any
 from pytest_smoke.run.draw import seeded_task
 from pytest_smoke.run.feed import Feed
 from pytest_smoke.run.gradients import reading
-from pytest_smoke.run.loop import AUTOPSY_SEED_OFFSET
 from pytest_smoke.run.plan import RunPlan, StagePlan
 from pytest_smoke.run.records import Gradients
 from pytest_smoke.run.saving import TRAINING
+from pytest_smoke.run.sights import AUTOPSY_SEED_OFFSET
 from pytest_smoke.run.statefile import StateFile
 from pytest_smoke.run.step import Stepper
 from pytest_smoke.run.task import Task, TaskError
