@@ -27,7 +27,7 @@ from pytest_smoke.run.statefile import CheckpointError, StateFile, read_state, w
 from pytest_smoke.run.step import Stepper
 from pytest_smoke.run.task import Task
 
-NOT_SETTINGS = ("root", "device", "saving", "pipeline")
+NOT_SETTINGS = ("root", "device", "saving", "pipeline", "predictions")
 """Fields of a plan that do not shape its dynamics."""
 ROLLING_SHARE = 0.05
 """Share of the run's time that rolling checkpoints may take; a fortieth of the run lies between two at least."""

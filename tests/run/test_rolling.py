@@ -100,6 +100,16 @@ def test_other_settings_are_named(tmp_path: Path, key: str, value: Any) -> None:
     assert line.of(Resumed) == []
 
 
+@pytest.mark.parametrize(("key", "value"), [("predictions", "elsewhere.jsonl"), ("root", "elsewhere")])
+def test_where_files_lie_is_no_setting(tmp_path: Path, key: str, value: Any) -> None:
+    """A report folder that is spelt in another way is the same one."""
+    plan = make_plan(**STEPS, saving=Saving(folder=str(tmp_path), rolling=True))
+    broken(plan, 400)
+    line = go(replace(plan, **{key: value}), Breaks())
+    assert line.of(BegunAnew) == []
+    assert len(line.of(Resumed)) == 1
+
+
 def test_nothing_goes_to_disk_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a folder no file is written anywhere near."""
     monkeypatch.chdir(tmp_path)
