@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
         if args.format == "json":
             print(json.dumps(_wire(report, comparison), allow_nan=False), flush=True)
         else:
-            texts = [report_text(report), *([comparison_text(comparison)] if comparison else [])]
+            trimmed = ["predicted spans trimmed; before -> after stands below the tables"] if args.trim else []
+            texts = [*trimmed, report_text(report), *([comparison_text(comparison)] if comparison else [])]
             print(_printable("\n\n".join(texts), sys.stdout.encoding), flush=True)
     except BrokenPipeError:  # `diagnose ... | head`: nobody reads on, and the interpreter's own flush would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -17,7 +17,9 @@ def add_parser(subparsers: Any) -> None:
         description="Check a package that a smoke's pipeline wrote: checksums, then weights and ONNX files are loaded "
         "and run. Exit 0: sound; 1: something is not; 2: there is no package.",
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="DIR/packages/NAME under --smoke-report DIR")
+    parser.add_argument(
+        "folders", type=Path, nargs="+", metavar="FOLDER", help="DIR/packages/NAME under --smoke-report DIR"
+    )
     parser.add_argument(
         "--root", type=Path, default=Path(), help="folder that the task is imported from (default: this one)"
     )
@@ -26,16 +28,22 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check and print."""
+    return max(_checked(folder, args) for folder in args.folders)
+
+
+def _checked(folder: Path, args: argparse.Namespace) -> int:
     from pytest_smoke.run.pipeline.reload import PackageError, check_package  # torch
 
-    sound = True
+    sound, several = True, len(args.folders) > 1
     try:
-        for part in check_package(args.folder, root=args.root.resolve()):
+        for part in check_package(folder, root=args.root.resolve()):
             sound = sound and part.ok
             if args.format == "json":
-                print(json.dumps(part.to_wire(), allow_nan=False), flush=True)
+                wire = {"package": str(folder)} if several else {}
+                print(json.dumps(wire | part.to_wire(), allow_nan=False), flush=True)
             else:
-                print(f"{'ok  ' if part.ok else 'FAIL'}  {part.part}: {part.text}", flush=True)
+                where = f"{folder.name}: " if several else ""
+                print(f"{'ok  ' if part.ok else 'FAIL'}  {where}{part.part}: {part.text}", flush=True)
     except PackageError as error:
         print(f"package: {error}", file=sys.stderr)
         return 2

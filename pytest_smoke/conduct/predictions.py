@@ -38,4 +38,4 @@ def errors_in(path: Path | None) -> list[Finding]:
         with path.open("rb") as lines:
             return [errors(report_of(read_lines(lines, path.name)))]
     except ExamplesError as error:
-        return [unreadable(str(error).splitlines()[0])]
+        return [unreadable(f"predictions(model): {str(error).splitlines()[0]}")]

@@ -16,6 +16,7 @@ from pytest_smoke.conduct.resume import begun, check_resume
 from pytest_smoke.conduct.runs import Watch, run_here, run_in_child
 from pytest_smoke.conduct.saving import checkpoints_of, saving_of
 from pytest_smoke.conduct.stand import Stand
+from pytest_smoke.judge.errors import unreadable
 from pytest_smoke.judge.finding import Finding
 from pytest_smoke.judge.preflight import preflight
 from pytest_smoke.judge.verdict import decide
@@ -80,7 +81,7 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
         else:
             ran = run_in_child(plan, stand, conditions.timeout_seconds, watch)
         resumed = check_resume(case, plan, stand, conditions.timeout_seconds)
-        mistakes = errors_in(predictions)
+        mistakes = [unreadable(stand.unpredicted)] if stand.unpredicted else errors_in(predictions)
     loss, smallest_rise = stand.judge_loss()
     findings += [*begun(stand), ran.finding, *stand.judge_drawn(), *loss, *stand.judge_rest()]
     findings += [*stand.judge_pipeline(), *resumed, *mistakes]

@@ -37,6 +37,7 @@ from pytest_smoke.run.records import (
     Started,
     Step,
     Stop,
+    Unpredicted,
     Updates,
     Word,
 )
@@ -66,6 +67,8 @@ class Stand:
         """Why the run could not go on from the checkpoint that there was."""
         self._case = case
         self._early_stop = early_stop
+        self.unpredicted = ""
+        """What the task's predictions raised."""
         self._mix_shares = mix_shares
         self._baseline = baseline
         self._drawn: Finding | None = None
@@ -149,6 +152,8 @@ class Stand:
                 case Drawn():
                     mix = self._case.recipe.mix
                     self._drawn = mix_drawn(record, self._mix_shares, mix, step=record.step)
+                case Unpredicted():
+                    self.unpredicted = record.text
                 case PipelineDoing():
                     self._doing = record
                 case PipelineStage():

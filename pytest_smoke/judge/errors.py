@@ -20,7 +20,7 @@ def errors(report: Report) -> Finding:
 def unreadable(why: str) -> Finding:
     """Predictions in no form that is known."""
     hint = "rows are {'raw': text, 'gold': spans, 'pred': spans}, as `python -m pytest_smoke diagnose` takes them"
-    return Finding(id=ERRORS, status="warn", reason="malformed", text=f"predictions(model): {why}", hint=hint)
+    return Finding(id=ERRORS, status="warn", reason="malformed", text=why, hint=hint)
 
 
 def _said(errors: Errors, what: str) -> str:

@@ -191,7 +191,7 @@ def _repair(pairs: Sequence[PairReading], weights: Mapping[str, float]) -> list[
     loud, quiet, ratio = pulling[0].loud, pulling[0].quiet, pulling[0].weighted.median
     return [
         f"repair: {loud} pulls as hard as {quiet} at weight {_g(weights[loud] / ratio)} (now {weights[loud]:g}); "
-        f"or train on {quiet} alone and use {loud} at inference only"
+        f"or, if {loud} is not what the model is for, train on {quiet} alone and use {loud} at inference only"
     ]
 
 

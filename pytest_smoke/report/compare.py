@@ -11,11 +11,11 @@ from pytest_smoke.judge.direction import lower_is_better
 
 Series = Sequence[tuple[int, float]]
 
-MEASURED = frozenset(
-    {"steps", "evidence_steps", "loss_first", "loss_last", "train_seconds", "seconds", "peak_memory_gib"}
-    | {"smallest_rise"}
+SET = frozenset(
+    {"recipe", "mode", "cell", "task", "planned_steps", "full_steps", "effective_batch_samples", "seed"}
+    | {"device", "device_name", "torch", "parameters", "trainable_parameters"}
 )
-"""Facts that a run shows; its other plain ones are settings, or say where it ran."""
+"""Facts that were set, or say where it ran; the others are what a run shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +225,7 @@ def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from value.items()
         elif name == "args":
             yield from ((f"args.{key}", part) for key, part in value.items())
-        elif name not in MEASURED and name not in settings and not isinstance(value, Mapping | list):
+        elif name in SET and name not in settings:
             yield name, value
 
 

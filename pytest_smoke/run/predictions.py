@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from torch import nn
@@ -24,13 +24,19 @@ def write_predictions(task: Task, model: nn.Module, path: Path) -> int | None:
     count = 0
     try:
         with partial.open("w", encoding="utf-8") as out:
-            for row in predictions(model):
+            for row in _rows(predictions(model)):
                 out.write(_line(row, count) + "\n")
                 count += 1
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     return count
+
+
+def _rows(given: object) -> Iterable[object]:
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping):
+        return given
+    raise TaskError(f"predictions(model) returned {given!r:.200}: it must give rows, one a held-out example")
 
 
 def _line(row: object, number: int) -> str:

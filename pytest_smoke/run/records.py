@@ -87,6 +87,13 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
+class Unpredicted:
+    """The task's `predictions` raised, or gave what are no rows."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Updates:
     """Parameters that require a gradient and are bit for bit what they were before the first step of the stage."""
 
@@ -208,6 +215,7 @@ Record = (
     | Gradients
     | Metrics
     | Drawn
+    | Unpredicted
     | Updates
     | StageEnded
     | PipelineDoing

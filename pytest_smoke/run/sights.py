@@ -9,6 +9,7 @@ import torch
 
 from pytest_smoke.run.channel import Channel
 from pytest_smoke.run.checkpoints import Checkpoints
+from pytest_smoke.run.crash import crash_of
 from pytest_smoke.run.device import quiet, seed_all, to_device
 from pytest_smoke.run.feed import Feed
 from pytest_smoke.run.gradients import reading
@@ -16,7 +17,7 @@ from pytest_smoke.run.keeper import Keeper
 from pytest_smoke.run.plan import RunPlan, StagePlan
 from pytest_smoke.run.predictions import write_predictions
 from pytest_smoke.run.readback import Readback
-from pytest_smoke.run.records import Metrics, ProbeLoss, Stop
+from pytest_smoke.run.records import Metrics, ProbeLoss, Stop, Unpredicted
 from pytest_smoke.run.step import Stepper
 from pytest_smoke.run.task import Task, TaskError, metrics_of, probe_batches_of
 
@@ -72,9 +73,13 @@ class Sights:
         return values
 
     def predict(self, path: Path) -> None:
-        """Write the task's predictions, if it makes any. Raises TaskError."""
-        with quiet(self._stepper.model, self._device):
-            write_predictions(self._task, self._stepper.model, path)
+        """Write the task's predictions, if it makes any. They decide nothing, so what they raise is only reported."""
+        try:
+            with quiet(self._stepper.model, self._device):
+                write_predictions(self._task, self._stepper.model, path)
+        except Exception as error:
+            crash = crash_of(error, self._plan.root)
+            self._channel.send([Unpredicted(f"{crash.text} at {crash.place}" if crash.place else crash.text)])
 
     def autopsy(self, stop: Stop, feed: Feed, keeper: Keeper) -> None:
         """Differentiate the terms on the newest checkpoint that precedes the trouble, and keep it."""

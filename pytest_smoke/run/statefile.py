@@ -90,6 +90,8 @@ def read_state(folder: Path) -> StateFile:
         raise CheckpointError(f"{folder} is no checkpoint of a smoke: {error.strerror}: {error.filename}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / ABOUT} is not what a smoke writes: {error!r:.200}") from None
+    if not isinstance(about.get("step"), int):
+        raise CheckpointError(f"{folder / ABOUT}: 'step' is {about.get('step')!r}; it must be a whole number")
     if broken:
         raise CheckpointError(f"{folder} is damaged: {', '.join(broken)} is not what was written (sha256)")
     return StateFile(folder=folder, about=about)

@@ -29,6 +29,14 @@ class Garbled(Tags):
     def predictions(self, model):
         yield {"text": "Rue Foch"}
 
+class Silent(Tags):
+    def predictions(self, model):
+        return None
+
+class Raises(Tags):
+    def predictions(self, model):
+        raise KeyError("city")
+
 class Opaque(Tags):
     def predictions(self, model):
         yield {"raw": model}
@@ -71,14 +79,24 @@ def test_rows_in_no_known_form_warn_and_decide_nothing(tagger: Project) -> None:
     result.stdout.fnmatch_lines(["good.smoke.yaml::constant: errors warns: predictions(model): *1:*"])
 
 
-def test_rows_that_are_no_plain_values_are_the_tasks_error(tagger: Project) -> None:
-    """As a metric that is no number is."""
-    tagger.recipe(base=RECIPE.replace("tasks:Teacher", "tagger:Opaque"))
-    tagger.run("--smoke", "--smoke-report", "out").assert_outcomes(failed=1)
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("Opaque", "as row 0: it must be a mapping with 'raw', 'gold' and 'pred'"),
+        ("Silent", "predictions(model) returned None: it must give rows, one a held-out example"),
+        ("Raises", "KeyError: 'city' at tagger.py:"),
+    ],
+)
+def test_predictions_that_break_throw_no_finished_smoke_away(tagger: Project, task: str, said: str) -> None:
+    """The training was fine, its trained weights are kept, and nothing half-written is."""
+    tagger.recipe(base=RECIPE.replace("tasks:Teacher", f"tagger:{task}"))
+    tagger.run("--smoke", "--smoke-report", "out").assert_outcomes(passed=1)
     (outcome,) = tagger.verdicts()
-    assert (outcome["verdict"], outcome["reason"]) == ("error", "task")
-    assert "as row 0: it must be a mapping with 'raw', 'gold' and 'pred'" in outcome["text"]
-    assert not list((tagger.path / "out" / "predictions").iterdir()), "nothing half-written"
+    (finding,) = [finding for finding in outcome["findings"] if finding["id"] == "errors"]
+    assert (finding["status"], finding["reason"]) == ("warn", "malformed")
+    assert said in finding["text"]
+    assert not list((tagger.path / "out").glob("predictions/*"))
+    assert list((tagger.path / "out").glob("checkpoints/*/trained/model.safetensors"))
 
 
 def test_a_wiring_run_is_not_asked(tagger: Project) -> None:

@@ -98,6 +98,15 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise PackageError(f"{path} is no JSON: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("schema") != package.SCHEMA:
         raise PackageError(f"{path} is no manifest of schema {package.SCHEMA}")
+    files, tolerance = manifest.get("files"), manifest.get("tolerance")
+    whole = isinstance(files, dict) and all(
+        isinstance(said, dict) and isinstance(said.get("bytes"), int) and isinstance(said.get("sha256"), str)
+        for said in files.values()
+    )
+    if not whole:
+        raise PackageError(f"{path}: 'files' must give 'bytes' and 'sha256' of each file")
+    if not isinstance(tolerance, int | float) or isinstance(tolerance, bool) or not 0 <= tolerance <= 1:
+        raise PackageError(f"{path}: 'tolerance' is {tolerance!r}; it must be a number from 0 to 1")
     return manifest
 
 
