@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS = ("judge", "audit", "compare", "diagnose", "probe", "package", "schema", "init")
+EXIT_UNREAD = 2
+"""Nobody read the answer to its end: an error, as in every command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for module in modules.values():
         module.add_parser(subparsers)
     args = parser.parse_args(given)
-    return int(modules[args.command].run(args))
+    try:
+        code = int(modules[args.command].run(args))
+        sys.stdout.flush()
+    except BrokenPipeError:  # `judge ... | head`: nobody reads on, and the interpreter's own flush would fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_UNREAD
+    return code
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from typing import Any
 
@@ -50,16 +49,12 @@ def run(args: argparse.Namespace) -> int:
     except ExamplesError as error:
         print(_printable(str(error), sys.stderr.encoding), file=sys.stderr)
         return _EXIT_ERROR
-    try:
-        if args.format == "json":
-            print(json.dumps(_wire(report, comparison), allow_nan=False), flush=True)
-        else:
-            trimmed = ["predicted spans trimmed; before -> after stands below the tables"] if args.trim else []
-            texts = [*trimmed, report_text(report), *([comparison_text(comparison)] if comparison else [])]
-            print(_printable("\n\n".join(texts), sys.stdout.encoding), flush=True)
-    except BrokenPipeError:  # `diagnose ... | head`: nobody reads on, and the interpreter's own flush would fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _EXIT_ERROR
+    if args.format == "json":
+        print(json.dumps(_wire(report, comparison), allow_nan=False))
+        return _EXIT_FINE
+    trimmed = ["predicted spans trimmed; before -> after stands below the tables"] if args.trim else []
+    texts = [*trimmed, report_text(report), *([comparison_text(comparison)] if comparison else [])]
+    print(_printable("\n\n".join(texts), sys.stdout.encoding))
     return _EXIT_FINE
 
 

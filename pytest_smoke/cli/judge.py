@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from pytest_smoke.adapters import logs
@@ -75,14 +74,7 @@ def _seconds(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Judge and print; the worst exit code of all logs."""
-    try:
-        return _run(args, Names(loss=args.loss, lr=args.lr, step=args.step))
-    except BrokenPipeError:  # `judge ... | head`: nobody reads on, and the interpreter's own flush would fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_ERROR
-
-
-def _run(args: argparse.Namespace, names: Names) -> int:
+    names = Names(loss=args.loss, lr=args.lr, step=args.step)
     window = Window(planned=args.planned, edges=tuple(args.edge), from_scratch=args.from_scratch)
     if args.follow:
         from pytest_smoke.cli import follow

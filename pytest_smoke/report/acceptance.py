@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_smoke.judge.finding import Finding
+from pytest_smoke.report.columns import aligned
 from pytest_smoke.report.outcome import Outcome
 
 HEADER = ("criterion", "target", "current", "status")
@@ -24,8 +25,7 @@ def acceptance(outcome: Outcome) -> list[str]:
         return []
     full = [(text, "", "", "full run") for text in outcome.facts.get("full_accept", [])]
     rows = [HEADER, _infrastructure(outcome), *judged, *full]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return aligned(rows)
 
 
 def _infrastructure(outcome: Outcome) -> tuple[str, ...]:

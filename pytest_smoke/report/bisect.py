@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from pytest_smoke.judge.ddmin import Answer
+from pytest_smoke.report.columns import aligned
 
 HEADER = ("smoke", "verdict", "step", "as in the unstable recipe")
 
@@ -80,13 +81,13 @@ def summary(bisected: Bisected) -> list[tuple[str, str]]:
     count = len(bisected.differences)
     numbered = enumerate(bisected.tried, start=1)
     rows = [HEADER, *((str(n), _word(one), _step(one), _settings(one, count)) for n, one in numbered)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     head = [f"{bisected.good} is stable, {bisected.bad} is not; {count} settings differ:"] if bisected.found else []
     head += [f"  {difference}" for difference in bisected.differences]
     if bisected.unseen:
         head.append(f"  {', '.join(bisected.unseen)} too, which no smoke sees")
-    table = list(zip(lines, ["", *(one.verdict for one in bisected.tried)], strict=True)) if bisected.tried else []
+    table = (
+        list(zip(aligned(rows), ["", *(one.verdict for one in bisected.tried)], strict=True)) if bisected.tried else []
+    )
     return [*((text, "") for text in head), *table, (bisected.text, "promote" if bisected.found else "error")]
 
 

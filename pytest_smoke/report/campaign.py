@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_smoke.judge.drift import drift
+from pytest_smoke.report.columns import aligned
 from pytest_smoke.report.outcome import Outcome
 
 
@@ -45,10 +46,10 @@ def campaign_table(campaign: Campaign) -> list[tuple[str, str]]:
         word = "highest" if campaign.better == "higher" else "lowest"
         header += [f"{word} {campaign.metric}", "drift at the end"]
     rows = [[*header, "loss", "changes"], *(_row(outcome, campaign) for outcome in campaign.outcomes)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     title = f"campaign {campaign.recipe} {campaign.mode}"
-    return list(zip([title, *lines], ["", "", *(outcome.verdict for outcome in campaign.outcomes)], strict=True))
+    return list(
+        zip([title, *aligned(rows)], ["", "", *(outcome.verdict for outcome in campaign.outcomes)], strict=True)
+    )
 
 
 def _campaign(recipe: str, mode: str, outcomes: Sequence[Outcome]) -> Campaign:

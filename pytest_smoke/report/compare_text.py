@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pytest_smoke.report.columns import aligned
 from pytest_smoke.report.compare import Comparison, Row
 
 HEADER = ("", "OLD", "NEW", "change")
@@ -46,9 +47,7 @@ def _figure(value: str | float | None, step: int | None) -> str:
 
 
 def _columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join((indent + line).rstrip() for line in lines)
+    return "\n".join((indent + line).rstrip() for line in aligned(rows))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

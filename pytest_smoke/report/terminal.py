@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_smoke.judge.finding import Finding
+from pytest_smoke.report.columns import aligned
 from pytest_smoke.report.outcome import Outcome
 from pytest_smoke.report.spark import sparkline
 
@@ -45,9 +46,7 @@ def table(outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:
         own = [_row(outcome), *(_stage_row(stage) for stage in outcome.facts.get("stages", []))]
         rows += own
         verdicts += [outcome.verdict] * len(own)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return list(zip(lines, verdicts, strict=True))
+    return list(zip(aligned(rows), verdicts, strict=True))
 
 
 def warnings(outcomes: Iterable[Outcome]) -> list[str]:

@@ -1,13 +1,20 @@
-"""Short sums of batches and states, to say whether two are the same."""
+"""Sums of batches, states and files, to say whether two are the same."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Mapping
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
+from pathlib import Path
 from typing import Any
 
 import torch
+
+
+def file_sum(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def digest(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ import torch
 from safetensors.torch import save_model
 from torch import nn
 
+from pytest_smoke.run.digest import file_sum
 from pytest_smoke.run.saving import ABOUT, TRAINING, WEIGHTS
 from pytest_smoke.run.task import TaskError
 
@@ -64,7 +64,7 @@ def write_state(
         save_model(model, str(beside / WEIGHTS))  # names of tied weights but one are left out, and listed within
         if training is not None:
             torch.save(dict(training), beside / TRAINING)
-        sums = {file.name: _sha256(file) for file in sorted(beside.iterdir())}
+        sums = {file.name: file_sum(file) for file in sorted(beside.iterdir())}
         (beside / ABOUT).write_text(json.dumps({**about, "sha256": sums}, indent=1, default=str) + "\n", "utf-8")
         umask = os.umask(0)
         os.umask(umask)
@@ -85,7 +85,7 @@ def read_state(folder: Path) -> StateFile:
     """The checkpoint in `folder`, every byte of it compared with its sum. Raises CheckpointError."""
     try:
         about = json.loads((folder / ABOUT).read_text("utf-8"))
-        broken = [name for name, known in about["sha256"].items() if _sha256(folder / name) != known]
+        broken = [name for name, known in about["sha256"].items() if file_sum(folder / name) != known]
     except OSError as error:
         raise CheckpointError(f"{folder} is no checkpoint of a smoke: {error.strerror}: {error.filename}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -108,11 +108,6 @@ def load_torch(path: Path) -> Any:
         raise CheckpointError(
             f"{path} is no file of tensors and plain values that torch.load(weights_only=True) takes: {first.strip()}"
         ) from None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _to_disk(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
+from pytest_smoke.run.digest import file_sum
 from pytest_smoke.run.task import Task, TaskError
 
 SCHEMA = 1
@@ -52,7 +52,7 @@ def write_json(path: Path, value: Any) -> None:
 def write_manifest(folder: Path, *, tolerance: float) -> int:
     """Checksums of all that lies in `folder`, and the versions that wrote it; bytes in all."""
     files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": digest(path)}
+        path.name: {"bytes": path.stat().st_size, "sha256": file_sum(path)}
         for path in sorted(folder.iterdir())
         if path.name != MANIFEST
     }
@@ -61,12 +61,6 @@ def write_manifest(folder: Path, *, tolerance: float) -> int:
     for name in files:  # safetensors writes what only its owner may read
         (folder / name).chmod((folder / MANIFEST).stat().st_mode)
     return sum(int(str(one["bytes"])) for one in files.values()) + (folder / MANIFEST).stat().st_size
-
-
-def digest(path: Path) -> str:
-    """SHA-256, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unlike(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -78,8 +72,8 @@ def unlike(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]:
             found.append(f"{name} is missing")
         elif path.stat().st_size != said["bytes"]:
             found.append(f"{name} has {path.stat().st_size} bytes, not {said['bytes']}")
-        elif digest(path) != said["sha256"]:
-            found.append(f"{name} has another content: its SHA-256 is {digest(path)}, not {said['sha256']}")
+        elif (is_now := file_sum(path)) != said["sha256"]:
+            found.append(f"{name} has another content: its SHA-256 is {is_now}, not {said['sha256']}")
     known = {*files, MANIFEST}
     return found + [
         f"{path.name} is not in the manifest" for path in sorted(folder.iterdir()) if path.name not in known
