@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pytest_smoke.judge.criteria import parse
 from pytest_smoke.judge.finding import Finding
 from pytest_smoke.judge.pipeline import PREFIX as PIPELINE
 from pytest_smoke.judge.verdict import RUN, STABILITY
@@ -49,11 +50,7 @@ def _keys(finding: Finding, case: Case) -> Iterator[str]:
     if check in ("grad-ratio", "resume"):
         yield f"checks.{check.replace('-', '_')}"
     for number, text in enumerate(case.recipe.checks.accept):
-        if finding.id.startswith("accept[") and _squeezed(text) == _squeezed(finding.id[len("accept[") : -1]):
+        if finding.id == parse(text).id:
             yield f"checks.accept[{number}]"
     yield finding.id
     yield "smoke"
-
-
-def _squeezed(text: str) -> str:
-    return " ".join(text.split())

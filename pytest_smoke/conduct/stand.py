@@ -226,7 +226,7 @@ class Stand:
         accept = [parse(text) for text in self._case.recipe.checks.accept]
         if not self.complete:
             reason = "cut" if self.held_by is None else HELD
-            return [Finding(id=one.id, status="not-checked", reason=reason, text=why) for one in accept]
+            return [one.not_judged(reason, why) for one in accept]
         series = self.trace.series()
         windows = [bench.window for bench in self.benches if bench.window.span]
         return [

@@ -20,6 +20,10 @@ RUN = "run"
 """The check that the child did what it was told."""
 STAGE = "stage"
 """A stage's own criteria."""
+CRITERION = "accept"
+"""One of the smoke's own."""
+READINGS = ("peaked", "began", "pace", "exposure", "metrics")
+"""What the metrics say, and what decides nothing."""
 HELD = "held"
 """Reason of what was not checked because an earlier stage failed its criteria: that is why, and no gap."""
 

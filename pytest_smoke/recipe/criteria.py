@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, Protocol
 
 from pytest_smoke.recipe.explain import Keys, Problem, nearest
+from pytest_smoke.recipe.fields import criterion_text
 
 
 class Criterion(Protocol):
@@ -40,7 +41,7 @@ def criterion_problems(data: Mapping[str, Any], parse: ParseCriterion) -> Iterat
         for number, stage in enumerate(stages)
     ]
     for keys, texts, names, baseline in lists:
-        for number, text in enumerate(texts if isinstance(texts, list) else []):
+        for number, text in enumerate(map(criterion_text, texts) if isinstance(texts, list) else []):
             wrong = _wrong(text, parse, names, baseline, own=keys[0] == "stages") if isinstance(text, str) else None
             if wrong:
                 yield Problem(keys=(*keys, number), at_key=False, text=f"criterion {text!r}: {wrong}")

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1, le=10**12)]
 Steps = Annotated[int, Field(ge=0, le=10**12)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
+
+
+def criterion_text(written: object) -> object:
+    """`{name: comparison}`, as YAML reads `- name: comparison`, as one text again; all else as it is."""
+    if isinstance(written, Mapping) and len(written) == 1:
+        ((name, comparison),) = written.items()
+        if isinstance(name, str) and isinstance(comparison, str):
+            return f"{name}: {comparison}"
+    return written
+
+
+CriterionText = Annotated[str, BeforeValidator(criterion_text, json_schema_input_type=str | dict[str, str])]
+"""`comparison`, or `name: comparison`."""
 
 
 class Frozen(BaseModel):

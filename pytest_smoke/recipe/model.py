@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
-from pytest_smoke.recipe.fields import Count, Finite, Frozen, Positive, Share, Steps
+from pytest_smoke.recipe.fields import Count, CriterionText, Finite, Frozen, Positive, Share, Steps
 from pytest_smoke.recipe.metric import Metric
 from pytest_smoke.recipe.resume import Resume
 from pytest_smoke.recipe.stages import Stage, with_lengths
@@ -190,9 +190,9 @@ class Checks(Frozen):
         Bounds,
     ] = {}
     """`term/term: [low, high]`: bounds (inclusive) of the median ratio of the two terms' raw gradient norms."""
-    accept: list[str] = []
+    accept: list[CriterionText] = []
     """Criteria over metrics, each of which must hold for a promotion."""
-    full_accept: list[str] = []
+    full_accept: list[CriterionText] = []
     """Criteria that the full run must meet; kept in the outcome and shown, never judged on the smoke."""
     baseline: Annotated[str, Field(min_length=1)] | None = None
     """An earlier smoke's `verdicts.json`, or the report folder it lies in, from the rootdir: what `baseline.NAME` in a

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from pytest_smoke.recipe.fields import Count, Finite, Frozen, Positive, Steps
+from pytest_smoke.recipe.fields import Count, CriterionText, Finite, Frozen, Positive, Steps
 
 Name = Annotated[str, Field(pattern=r"^[\w.+-]+$")]
 
@@ -50,7 +50,7 @@ class Stage(Frozen):
     """Weight by loss term, over those under `full`."""
     phases: Annotated[list[Phase], Field(max_length=10)] = []
     """Phases of the stage, in order."""
-    accept: list[str] = []
+    accept: list[CriterionText] = []
     """Criteria over this stage alone, its first step being 0; where one fails, the next stage does not start."""
     continue_on_fail: bool = False
     """Go on to the next stage where a criterion of this one fails; the smoke is not promoted all the same."""

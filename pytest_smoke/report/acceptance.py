@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_smoke.judge.finding import Finding
+from pytest_smoke.judge.verdict import CRITERION, READINGS, STAGE, check_of
 from pytest_smoke.report.columns import aligned
 from pytest_smoke.report.outcome import Outcome
 
 HEADER = ("criterion", "target", "current", "status")
 """`target` is what the right side of a criterion came to, `current` what its left side did."""
 INFRASTRUCTURE = "infrastructure"
-"""The row of all checks that are no criteria."""
+"""The row of all checks that are no criteria, readings apart: these say what the metrics did, and decide nothing."""
 
 
 def acceptance(outcome: Outcome) -> list[str]:
@@ -29,7 +30,7 @@ def acceptance(outcome: Outcome) -> list[str]:
 
 
 def _infrastructure(outcome: Outcome) -> tuple[str, ...]:
-    others = [finding for finding in outcome.findings if not finding.id.startswith(("accept[", "stage["))]
+    others = [finding for finding in outcome.findings if check_of(finding.id) not in (CRITERION, STAGE, *READINGS)]
     wrong = [f"{finding.id} {finding.status}" for finding in others if finding.status != "pass"]
     bad = any(finding.status in ("fail", "not-checked") for finding in others)
     seen = "; ".join([f"{len(others) - len(wrong)} of {len(others)} pass", *wrong])
@@ -38,7 +39,7 @@ def _infrastructure(outcome: Outcome) -> tuple[str, ...]:
 
 def _of_stages(outcome: Outcome) -> Iterator[tuple[str, ...]]:
     for finding in outcome.findings:
-        if finding.id.startswith("stage["):
+        if check_of(finding.id) == STAGE:
             name = finding.id[len("stage[") : -1]
             for wire in finding.data.get("criteria", []):
                 yield _row(Finding.from_wire(wire), f"stage {name}: ")
@@ -46,11 +47,13 @@ def _of_stages(outcome: Outcome) -> Iterator[tuple[str, ...]]:
 
 def _of_smoke(outcome: Outcome) -> Iterator[tuple[str, ...]]:
     for finding in outcome.findings:
-        if finding.id.startswith("accept["):
+        if check_of(finding.id) == CRITERION:
             yield _row(finding)
 
 
 def _row(finding: Finding, before: str = "") -> tuple[str, ...]:
+    name = finding.data.get("name")
+    before += f"{name}: " if name else ""
     text = finding.id[len("accept[") : -1]
     words = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not-checked": "not checked"}
     return before + text, _number(finding.bound), _number(finding.observed), words[finding.status]

@@ -218,3 +218,24 @@ def test_minus_and_slash_are_operators_outside_backticks() -> None:
     """`a-b` and `a/b` compute; in backticks they are names."""
     assert parse("a-b > 0").metrics == {"a", "b"}
     assert parse("`a-b` > 0").metrics == {"a-b"}
+
+
+@given(st.text("abz 09-_()/", min_size=1, max_size=59).filter(str.strip), conditions)
+def test_a_name_before_a_criterion_changes_nothing_else(name: str, condition: Condition) -> None:
+    """Neither its meaning nor its id."""
+    named, bare = parse(f"{name}: {condition}"), parse(str(condition))
+    assert named == bare
+    assert named.id == bare.id
+    assert named.name == " ".join(name.split())
+    assert (bare.name, bare.called) == ("", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [("health: a <", 12), ("health: :a < 1", 9), (": a < 1", 1), (f"{'x' * 61}: a < 1", 62), ("a < 1: b", 6)],
+)
+def test_names_that_are_none(text: str, column: int) -> None:
+    """The column counts the name too."""
+    with pytest.raises(CriterionError) as raised:
+        parse(text)
+    assert raised.value.column == column

@@ -202,6 +202,40 @@ def test_criteria_are_read_with_the_stages(root: Path, criteria: str, fragment: 
     assert fragment in str(raised.value)
 
 
+def test_criteria_may_have_names(root: Path) -> None:
+    """As YAML spells them, a mapping of one, or as one text; wherever criteria stand."""
+    path = root / "a.smoke.yaml"
+    stages = "- {name: A, full_steps: 9, steps: 9, accept: [first token: x < 1]}\n"
+    criteria = (
+        "checks:\n  accept:\n    - gradient health: max(grad_norm) < 500\n    - 'quality: f1 > 1'\n    - f1 > 2\n"
+    )
+    path.write_text(HEAD + stages + criteria + "  full_accept: [{quality: f1 > 3}]\n")
+    (found,) = load_cases(path, root=root, parse_criterion=parse)
+    checks = found.recipe.checks
+    assert checks.accept == ["gradient health: max(grad_norm) < 500", "quality: f1 > 1", "f1 > 2"]
+    assert checks.full_accept == ["quality: f1 > 3"]
+    assert found.recipe.stages[0].accept == ["first token: x < 1"]
+    assert [parse(text).name for text in checks.accept] == ["gradient health", "quality", ""]
+
+
+@pytest.mark.parametrize(
+    ("entry", "fragment"),
+    [
+        ("{quality: f1 >}", "criterion 'quality: f1 >': column 14"),
+        ("{quality: 3}", "checks.accept[0] is a mapping; it must be text"),
+        ("{a: f1 > 1, b: f1 > 2}", "checks.accept[0] is a mapping; it must be text"),
+    ],
+)
+def test_a_name_of_nothing_is_refused(root: Path, entry: str, fragment: str) -> None:
+    """The line is the criterion's."""
+    path = root / "a.smoke.yaml"
+    path.write_text(HEAD + f"- {{name: A, full_steps: 9, steps: 9}}\nchecks:\n  accept: [{entry}]\n")
+    with pytest.raises(RecipeError) as raised:
+        load_cases(path, root=root, parse_criterion=parse)
+    assert "a.smoke.yaml:7:" in str(raised.value)
+    assert fragment in str(raised.value)
+
+
 def test_a_stage_speaks_of_itself_alone(root: Path) -> None:
     """Its own criteria are asked in its own steps, where another stage has none."""
     path = root / "a.smoke.yaml"

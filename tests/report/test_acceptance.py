@@ -54,6 +54,20 @@ def test_the_table_of_a_smoke_in_stages() -> None:
     ]
 
 
+def test_names_stand_before_criteria_and_readings_are_no_infrastructure() -> None:
+    """A reading that warns says something of the metric, and nothing of what carries the smoke."""
+    named = {"name": "gradient health"}
+    criterion = Finding(
+        id="accept[max(grad_norm) < 500]", status="pass", text="", observed=98.69, bound=500, data=named
+    )
+    findings = [finding("run"), criterion, finding("peaked[f1]", "warn"), finding("metrics", "warn"), finding("mix")]
+    assert acceptance(outcome(findings, ["quality: f1 > 0.1"]))[1:] == [
+        "infrastructure                         2 checks  2 of 2 pass  pass",
+        "gradient health: max(grad_norm) < 500  500       98.69        pass",
+        "quality: f1 > 0.1                                             full run",
+    ]
+
+
 def test_a_failed_check_is_a_failed_infrastructure() -> None:
     """However many others pass or warn."""
     findings = [finding("run"), finding("loss-trend", "fail"), finding("mix", "warn"), finding("accept[a > 0]")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_smoke.judge.criteria.grammar import condition_of
 from pytest_smoke.judge.criteria.nodes import (
@@ -32,6 +32,7 @@ from pytest_smoke.judge.criteria.reading import (
     inside,
     number,
 )
+from pytest_smoke.judge.criteria.tokens import name_of
 from pytest_smoke.judge.finding import Finding, Status
 
 _HOLDS = {
@@ -49,7 +50,9 @@ class Criterion:
     """A comparison over named metrics. Equal criteria have equal meaning, however they are spaced."""
 
     text: str = field(compare=False)
-    """As written."""
+    """As written, without its name."""
+    name: str = field(default="", compare=False)
+    """What it is called in tables; may be empty."""
     condition: Condition
     """As understood."""
 
@@ -58,7 +61,7 @@ class Criterion:
 
     @property
     def id(self) -> str:
-        """`accept[...]` with the text as written, spaces normalised."""
+        """`accept[...]` with the text as written, spaces normalised, without its name."""
         return f"accept[{' '.join(self.text.split())}]"
 
     @property
@@ -103,8 +106,20 @@ class Criterion:
         try:
             reading = _read(self.condition, records, _deadline(self.condition, steps_per_epoch))
         except Unjudgeable as problem:
-            return Finding(id=self.id, status="fail", reason=problem.reason, text=f"{self}: {problem}")
-        return reading.finding(self.id, self.condition, steps_run)
+            return Finding(
+                id=self.id, status="fail", reason=problem.reason, text=f"{self}: {problem}", data=self.called
+            )
+        finding = reading.finding(self.id, self.condition, steps_run)
+        return replace(finding, data={**finding.data, **self.called})
+
+    def not_judged(self, reason: str, text: str) -> Finding:
+        """`not-checked`, for a run that never came so far."""
+        return Finding(id=self.id, status="not-checked", reason=reason, text=text, data=self.called)
+
+    @property
+    def called(self) -> dict[str, str]:
+        """Its name as a finding keeps it."""
+        return {"name": self.name} if self.name else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,4 +237,5 @@ def _side(node: Node, value: str, seen: list[Seen]) -> str:
 
 def parse(text: str) -> Criterion:
     """The criterion that `text` spells. Raises `CriterionError`, which points at the offending characters."""
-    return Criterion(text=text, condition=condition_of(text))
+    name, start = name_of(text)
+    return Criterion(text=text[start:], name=name, condition=condition_of(text))

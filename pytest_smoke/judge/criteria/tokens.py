@@ -19,6 +19,8 @@ _TOKEN = re.compile(
     rf"|(?P<name>{NAME.pattern})"
     rf"|(?P<sign><=|>=|==|!=|[-<>+*/()])"
 )
+_NAME = re.compile(r"\s*([^\s:`<>=!][^:`<>=!]{0,59}):")
+"""What a criterion is called, before it."""
 _SPACE = re.compile(r"\s*")
 _WORDLIKE = re.compile(r"[\w.]+")
 
@@ -35,6 +37,7 @@ _MISTAKEN = {
     "^": "there is no power",
     "`": "a name in backticks needs both of them, and something between",
     ",": "a function takes one expression",
+    ":": "a name before a criterion has at most 60 characters, none of them : ` < > = !; as in 'health: a < 1'",
     "&": "one comparison a criterion: give two criteria",
     "|": "one comparison a criterion: give two criteria",
 }
@@ -76,10 +79,16 @@ class Token:
         return "the end" if self.kind == "end" else repr(self.text)
 
 
+def name_of(text: str) -> tuple[str, int]:
+    """What the criterion is called, or nothing, and where it begins; `generation quality: f1 > 0.01`."""
+    found = _NAME.match(text)
+    return (" ".join(found[1].split()), found.end()) if found else ("", 0)
+
+
 def tokens_of(text: str) -> list[Token]:
-    """The words and signs, closed by one of kind `end`. Raises `CriterionError`."""
+    """The words and signs after the name, closed by one of kind `end`. Raises `CriterionError`."""
     tokens: list[Token] = []
-    at = _SPACE.match(text).end()  # type: ignore[union-attr]  # a pattern that may be empty always matches
+    at = _SPACE.match(text, name_of(text)[1]).end()  # type: ignore[union-attr]  # a pattern that may be empty always matches
     while at < len(text):
         found = _TOKEN.match(text, at)
         if found is None:

@@ -1,6 +1,6 @@
 """What a person looks for in the metrics of a smoke, said in sentences that decide nothing: findings `pass` or `warn`.
 
-`peaked[metric]` for every metric that was evaluated more than once; `began[metric]` where the recipe's `metrics:` names
+`peaked[metric]` for every metric that moved between evaluations; `began[metric]` where the recipe's `metrics:` names
 its chance level, `pace[metric]` where it names a target, `exposure[metric]` where it says what is teacher-forced and
 what free-running. All of it is pure, and uses the standard library alone.
 """
@@ -26,7 +26,7 @@ def readings(
 ) -> list[Finding]:
     """All readings of what `evaluate` returned, `(step, value)` by metric. `full_steps`: length of the full run."""
     histories = {name: History.of(name, points, declared.get(name)) for name, points in metrics.items()}
-    found = [peaked(history) for history in histories.values() if len(history.values) > 1]
+    found = [peaked(history) for history in histories.values() if len(set(history.values)) > 1]
     for name, history in histories.items():
         spec = declared.get(name)
         if spec is not None and spec.chance is not None:
