@@ -12,6 +12,7 @@ from pytest_smoke.judge.divergence import Divergence
 from pytest_smoke.judge.evidence import Evidence
 from pytest_smoke.judge.finite import Finite
 from pytest_smoke.judge.judgement import Judgement
+from pytest_smoke.judge.onset import Onset
 from pytest_smoke.judge.pace import Pace
 from pytest_smoke.judge.probe import ProbeTrend
 from pytest_smoke.judge.spike import Spike
@@ -57,6 +58,7 @@ class CurveJudge:
         self._evidence = Evidence(peak_lr, evidence_needed)
         self._spike = Spike(planned_points)
         self._divergence = Divergence(planned_points)
+        self._onset = Onset()
         self._trend = Trend(planned_points)
         self._early: list[tuple[int, Trend]] = []
         points = planned_points // EARLY_SHARE
@@ -111,6 +113,10 @@ class CurveJudge:
             return self._latch(
                 step, Alarm(reason="divergence", text=text, series="loss", data={"last_good_step": good})
             )
+        if self._onset.add(step, loss):
+            data = {"last_good_step": self._onset.first_step}
+            text = words.onset("loss", self._onset, step)
+            return self._latch(step, Alarm(reason="divergence", text=text, series="loss", data=data))
         if self._witness.suspicion:
             self._witness.follow(loss)
             return self._hear(step)
@@ -141,6 +147,7 @@ class CurveJudge:
         """`step` is the last one before levels change; what the segment that ends here still shows."""
         self._spike = Spike(self._planned)
         self._divergence = Divergence(self._planned)
+        self._onset = Onset()
         return [trend.edge(step) for trend in (self._trend, *(early for _, early in self._early))]
 
     def _judge_early(self, step: int, loss: float) -> Rise | None:

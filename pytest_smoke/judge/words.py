@@ -7,6 +7,7 @@ from math import inf, log
 
 from pytest_smoke.judge.divergence import Divergence
 from pytest_smoke.judge.evidence import Evidence
+from pytest_smoke.judge.onset import STREAK, Onset
 from pytest_smoke.judge.spike import Spike
 from pytest_smoke.judge.trend import Bound, Rise
 from pytest_smoke.judge.witness import Denial
@@ -60,6 +61,15 @@ def divergence(series: str, seen: Divergence, step: int, value: float) -> str:
     return (
         f"{series} diverged: at step {step} it is {number(value)}, and {seen.exceeding} of the last {seen.points} "
         f"points exceed {number(seen.threshold)}, against a median of {number(seen.level)} at the start{change}"
+    )
+
+
+def onset(series: str, seen: Onset, step: int) -> str:
+    """All of the newest losses against the very first."""
+    change = relative(seen.lowest - seen.level, seen.level)
+    return (
+        f"{series} blew up at once: from {number(seen.level)} at step {seen.first_step} to {number(seen.lowest)} or "
+        f"more in each of the {STREAK} points up to step {step}{change}"
     )
 
 

@@ -8,8 +8,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from pytest_smoke.recipe.explain import Problem, dotted, nearest, problems, shown
-from pytest_smoke.recipe.model import Recipe, Settings
+from pytest_smoke.recipe.model import Recipe, Settings, Smoke
 from pytest_smoke.recipe.tree import REFUSED
+
+SEED = "smoke.seed"
+"""The one setting of the smoke that a cell may change: how far two runs of one recipe lie apart."""
 
 
 def cell_problems(data: Mapping[str, Any]) -> list[Problem]:
@@ -28,6 +31,8 @@ def with_cell(data: Mapping[str, Any], cell: Mapping[str, Any]) -> Recipe:
     """The recipe of `data` with the one setting of `cell` changed, also where `smoke` repeats the full run's value."""
     ((key, value),) = cell.items()
     section, *keys = key.split(".")
+    if key == SEED:
+        return Recipe.model_validate({**data, "smoke": {**data["smoke"], "seed": value}})
     repeat = ["args", *keys] if section == "args" else keys
     smoke = data["smoke"]
     before = _get(data.get(section, {}), keys)
@@ -60,15 +65,16 @@ def _one_cell(data: Mapping[str, Any], name: str, cell: Mapping[str, Any]) -> li
     if type(before) is type(value) and before == value:
         text = f"{key} is {shown(value)} in the baseline too, so cell {name} changes nothing; write another value"
         return [Problem(keys=at, at_key=False, text=text)]
-    return _wrong_value(data, at, keys, value) if section == "full" else []
+    return _wrong_value(data, at, section, keys, value) if section in _MODELS else []
 
 
 def _wrong_key(data: Mapping[str, Any], key: str, section: str, keys: list[str]) -> str | None:
     """Why the dotted key names nothing that a cell may change; None if it does."""
+    if key == SEED:
+        return None
     if section not in ("args", "full") or not keys or not all(keys):
-        hint = (
-            f"did you mean full.{key}?" if key in Settings.model_fields else "a cell changes one args.KEY or full.KEY"
-        )
+        allowed = f"a cell changes one args.KEY or full.KEY, or {SEED}"
+        hint = f"did you mean full.{key}?" if key in Settings.model_fields else allowed
         return f"{key} is not a setting a cell can change; {hint}"
     if section == "full" and keys[0] not in Settings.model_fields:
         return f"unknown key {key}; {nearest(keys[0], Settings.model_fields)}"
@@ -82,28 +88,33 @@ def _wrong_key(data: Mapping[str, Any], key: str, section: str, keys: list[str])
     return None
 
 
-def _wrong_value(data: Mapping[str, Any], at: tuple[str, ...], keys: list[str], value: object) -> list[Problem]:
-    """What the model says of the full run with the cell's value in it, at the cell's place."""
-    full = data.get("full")
-    if not isinstance(full, Mapping):
+_MODELS: Mapping[str, type[Settings | Smoke]] = {"full": Settings, "smoke": Smoke}
+
+
+def _wrong_value(
+    data: Mapping[str, Any], at: tuple[str, ...], section: str, keys: list[str], value: object
+) -> list[Problem]:
+    """What the model says of the full run, or of the smoke, with the cell's value in it, at the cell's place."""
+    below = data.get(section)
+    if not isinstance(below, Mapping):
         return []
     try:
-        Settings.model_validate(_set(full, keys, value))
+        _MODELS[section].model_validate(_set(below, keys, value))
     except ValidationError as error:
-        target = ("full", *keys)
+        target = (section, *keys)
         return [
             Problem(keys=(*at, *found.keys[len(target) :]), at_key=False, text=f"cell {at[1]}: {found.text}")
-            for found in problems(error, within=("full",))
+            for found in problems(error, within=(section,))
             if found.keys[: len(target)] == target
         ]
     return []
 
 
 def _baseline(data: Mapping[str, Any], section: str, keys: list[str]) -> Any:
-    """The value without the cell, the full run's default included; a task's own defaults are not known here."""
+    """The value without the cell, defaults included; those of a task's `args` are not known here."""
     before = _get(data.get(section, {}), keys)
-    if before is _ABSENT and section == "full" and len(keys) == 1:
-        return Settings.model_fields[keys[0]].get_default()
+    if before is _ABSENT and section in _MODELS and len(keys) == 1:
+        return _MODELS[section].model_fields[keys[0]].get_default()
     return before
 
 

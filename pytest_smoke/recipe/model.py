@@ -268,7 +268,7 @@ class Recipe(Frozen):
     mix: Mix | None = None
     """The data mix, audited before anything runs."""
     ablate: dict[Annotated[str, Field(pattern=r"^[\w.+-]+$")], Annotated[dict[str, Any], Field(min_length=1)]] = {}
-    """Ablation cells beside the baseline: `name: {dotted.key: value}`, one key of `args` or `full` each."""
+    """Ablation cells beside the baseline: `name: {dotted.key: value}`, one key of `args` or `full`, or `smoke.seed`."""
     requires: Requires = Requires()
     """What the machine must have."""
 

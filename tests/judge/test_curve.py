@@ -103,6 +103,29 @@ def test_a_run_that_never_had_a_trough_diverges() -> None:
     assert "at the start (+" in found.text
 
 
+def test_a_run_that_blows_up_in_its_first_steps_has_but_one_level() -> None:
+    """The median of the first eight is that of the ruin; whether it recovers later does not matter."""
+    ruined = [1.5, 11.0, 22.0] + [25.0 + (step % 5) for step in range(197)]
+    recovering = [0.196, 0.145] + [12.0 * 0.9**step + 0.2 for step in range(198)]
+    for losses, step in ((ruined, 24), (recovering, 25)):
+        found = judge(losses)
+        assert (found.verdict, found.reason, found.step) == ("unstable", "divergence", step)
+        assert found.data["last_good_step"] == 0
+    assert (
+        "blew up at once: from 1.5 at step 0 to 11 or more in each of the 24 points up to step 24" in judge(ruined).text
+    )
+    assert judge([1.0] + [2.9] * 30 + [3.0 - step / 100 for step in range(200)]).reason != "divergence"
+
+
+def test_a_blow_up_behind_an_edge_is_seen_too() -> None:
+    """A phase begins anew."""
+    before = [3.0 - step / 100 for step in range(100)]
+    judge = CurveJudge(planned_points=400, edges=[100])
+    behind = [15.0, *[700.0 * 0.98**step for step in range(200)]]
+    found = next(one for step, loss in enumerate([*before, *behind]) if (one := judge.add(step, loss)))
+    assert (found.reason, found.step, found.data["last_good_step"]) == ("divergence", 124, 100)
+
+
 @pytest.mark.parametrize("size", [8, 12, 25])
 def test_divergence_is_no_chance_in_exchangeable_noise(size: int) -> None:
     """The bound, by simulation: m of the newest n above the j-th largest of the first n."""

@@ -38,6 +38,14 @@ def test_for_each_mode_the_baseline_comes_before_its_cells(root: Path) -> None:
     assert {case.path for case in found} == {"r.smoke.yaml"}
 
 
+def test_a_cell_of_another_seed_is_the_baseline_otherwise(root: Path) -> None:
+    """What differs between the two is luck."""
+    baseline, again = cases(root, smoke={"seed": 3}, ablate={"again": {"smoke.seed": 4}})
+    assert (baseline.recipe.smoke.seed, again.recipe.smoke.seed) == (3, 4)
+    assert again.settings == baseline.settings
+    assert again.full == baseline.full
+
+
 def test_the_command_lines_mode_is_the_only_one(root: Path) -> None:
     """Cells included."""
     found = cases(root, "long-tail", smoke={"mode": ["constant", "wiring"]}, ablate={"a": {"args.x": 1}})

@@ -288,7 +288,9 @@ def test_a_task_that_is_no_import_path(faults: Faults, task: str) -> None:
 CELLS = [
     ("{a: {args.x: 1, full.batch_size: 2}}", ["4:25: ", "cell a changes 2 settings", "args.x, full.batch_size"]),
     ("{a: {batch_size: 2}}", ["4:14: ", "batch_size", "did you mean full.batch_size?"]),
-    ("{a: {smoke.max_steps: 2}}", ["4:14: ", "smoke.max_steps", "args.KEY or full.KEY"]),
+    ("{a: {smoke.max_steps: 2}}", ["4:14: ", "smoke.max_steps", "args.KEY or full.KEY, or smoke.seed"]),
+    ("{a: {smoke.seed: -1}}", ["4:26: ", "smoke.seed is -1", "0 or more"]),
+    ("{a: {smoke.seed: 0}}", ["4:26: ", "is 0 in the baseline too", "changes nothing"]),
     ("{a: {args: 2}}", ["4:14: ", "args is not a setting"]),
     ("{a: {args.: 2}}", ["4:14: ", "args. is not a setting"]),
     ("{a: {full.batchsize: 2}}", ["4:14: ", "unknown key full.batchsize", "did you mean batch_size?"]),
