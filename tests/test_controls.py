@@ -32,7 +32,7 @@ EXPECTED = {
     "shifts": ("unstable", None, ["loss"]),
     "unlearns": ("unstable", None, ["loss"]),
     "diverges": ("unstable", None, ["loss"]),
-    "blows_up": ("unstable", "divergence", ["loss blew up at once: from 1.3", "in each of the 24 points"]),
+    "blows_up": ("unstable", "divergence", ["loss blew up at once: from 1.3", "in each of the "]),
     "overflows_fp16": ("unstable", "non-finite", ["inf"]),
     "rounds_bf16": ("unstable", "non-finite", ["nll"]),
     "small_batch": ("invalid", "effective-batch", ["effective batch 8 (8 x 1 x 1)", "128 (16 x 8 x 1)", "4.0x larger"]),

@@ -168,7 +168,7 @@ class Stand:
             self._answered = True
             if self._alarm is None:
                 return (Stop(last_good_step=None) if self._called_off else None,)
-            return (Stop(last_good_step=int(self._alarm.data.get("last_good_step") or 0)),)
+            return (Stop(last_good_step=self._alarm.data["last_good_step"]),)
         if not self._waiting:
             return None
         self._waiting = False

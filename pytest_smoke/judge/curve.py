@@ -114,7 +114,10 @@ class CurveJudge:
                 step, Alarm(reason="divergence", text=text, series="loss", data={"last_good_step": good})
             )
         if self._onset.add(step, loss):
-            data = {"last_good_step": self._onset.first_step}
+            behind = (
+                self._edges_met or self._witness.denials
+            )  # the weights that took the first loss are untrained, else
+            data = {"last_good_step": self._onset.first_step if behind else None}
             text = words.onset("loss", self._onset, step)
             return self._latch(step, Alarm(reason="divergence", text=text, series="loss", data=data))
         if self._witness.suspicion:

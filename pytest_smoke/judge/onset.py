@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-TIMES = 3.0
-"""Rise over the first loss. No healthy labelled run has 13 of any 16 losses above 1.3 times its first one."""
-STREAK = 24
-"""Losses in a row above it. A flat run has them by chance in 2 of 10,000 cases where its noise is half the level, and
-where it is all of it, which untrained models do not show, in 1 of 200 (lognormal) or 50 (exponential)."""
+BLOWN = ((24, 3.0), (8, 10.0), (4, 30.0))
+"""(losses in a row, multiple of the first loss that each exceeds): the farther, the fewer. No healthy labelled run has
+13 of any 16 losses above 1.3 times its first one. Of 10,000 simulated flat runs whose noise is half the level, 2
+(lognormal) or 13 (gamma) had a streak; where it is all of it, 60 or 320 (exponential)."""
 LATEST_START = 8
 """Points after the first by which the streak has begun; `Divergence` compares with a median of as many."""
 
@@ -21,20 +20,24 @@ class Onset:
         """The first loss."""
         self.lowest = 0.0
         """Of the streak."""
-        self._points = 0
-        self._streak = 0
+        self.streak = 0
+        """Losses in it."""
+        self._after = -1
+        self._newest: list[float] = []
 
     def add(self, step: int, value: float) -> bool:
-        """Whether this loss completes the streak; a first loss of zero or less has no multiple."""
-        self._points += 1
-        if self._points == 1:
+        """Whether this loss completes a streak; a first loss of zero or less has no multiple."""
+        self._after += 1
+        if self._after == 0:
             self.first_step, self.level = step, value
             return False
-        if self._points > 1 + LATEST_START + STREAK or self.level <= 0:
+        if self._after > LATEST_START + BLOWN[0][0] or self.level <= 0:
             return False
-        if value <= TIMES * self.level:
-            self._streak = 0
-            return False
-        self.lowest = min(self.lowest, value) if self._streak else value
-        self._streak += 1
-        return self._streak == STREAK
+        self._newest.append(value)
+        for streak, times in BLOWN:
+            lowest = min(self._newest[-streak:])
+            begun = self._after - streak < LATEST_START
+            if begun and len(self._newest) >= streak and lowest > times * self.level:
+                self.streak, self.lowest = streak, lowest
+                return True
+        return False

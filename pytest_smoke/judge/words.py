@@ -7,7 +7,7 @@ from math import inf, log
 
 from pytest_smoke.judge.divergence import Divergence
 from pytest_smoke.judge.evidence import Evidence
-from pytest_smoke.judge.onset import STREAK, Onset
+from pytest_smoke.judge.onset import Onset
 from pytest_smoke.judge.spike import Spike
 from pytest_smoke.judge.trend import Bound, Rise
 from pytest_smoke.judge.witness import Denial
@@ -69,7 +69,7 @@ def onset(series: str, seen: Onset, step: int) -> str:
     change = relative(seen.lowest - seen.level, seen.level)
     return (
         f"{series} blew up at once: from {number(seen.level)} at step {seen.first_step} to {number(seen.lowest)} or "
-        f"more in each of the {STREAK} points up to step {step}{change}"
+        f"more in each of the {seen.streak} points up to step {step}{change}"
     )
 
 

@@ -12,6 +12,7 @@ from pytest_smoke.report.outcome import Outcome
 
 HEADER = ("criterion", "target", "current", "status")
 """`target` is what the right side of a criterion came to, `current` what its left side did."""
+NOT_CHECKED = "not checked"
 INFRASTRUCTURE = "infrastructure"
 """The row of all checks that are no criteria, readings apart: these say what the metrics did, and decide nothing."""
 
@@ -22,7 +23,7 @@ def acceptance(outcome: Outcome) -> list[str]:
     Criteria of stages come first, then the smoke's own, then the full run's, which a smoke cannot judge.
     """
     judged = [*_of_stages(outcome), *_of_smoke(outcome)]
-    if not judged:
+    if all(row[-1] == NOT_CHECKED for row in judged):
         return []
     full = [(text, "", "", "full run") for text in outcome.facts.get("full_accept", [])]
     rows = [HEADER, _infrastructure(outcome), *judged, *full]
@@ -55,7 +56,7 @@ def _row(finding: Finding, before: str = "") -> tuple[str, ...]:
     name = finding.data.get("name")
     before += f"{name}: " if name else ""
     text = finding.id[len("accept[") : -1]
-    words = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not-checked": "not checked"}
+    words = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not-checked": NOT_CHECKED}
     return before + text, _number(finding.bound), _number(finding.observed), words[finding.status]
 
 

@@ -234,7 +234,7 @@ class Stop:
     """Parent to child: the run is doomed; differentiate the terms on the newest checkpoint at or before a step."""
 
     last_good_step: int | None
-    """None: nothing is wrong with the gradients, so there is nothing to differentiate."""
+    """None: there is none, or nothing is wrong with the gradients; nothing is differentiated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,19 @@ def test_a_short_smoke_goes_through_both_stages_and_repeats_itself(pytester: pyt
 
 
 @pytest.mark.usefixtures("latent_cache")
+def test_a_planted_regression_stops_in_its_stage(pytester: pytest.Pytester) -> None:
+    """A thousand times the learning rate ruins the encoder in its warm-up, and stage B never starts."""
+    outcome, said = smoke(pytester, SHORT.replace("full: {batch_size: 8,", "full: {learning_rate: 3.0, batch_size: 8,"))
+    assert outcome["verdict"] == "unstable", outcome["text"]
+    assert outcome["step"] < 60
+    assert outcome["facts"]["steps"] < 100
+    findings = {finding["id"]: finding["status"] for finding in outcome["findings"]}
+    assert findings["loss-trend[A]"] == "fail"
+    assert findings["loss-trend[B]"] == "not-checked"
+    assert re.search(r"reduce learning_rate \(3\)", said)
+
+
+@pytest.mark.usefixtures("latent_cache")
 def test_a_misspelt_stage_glob_is_an_error(pytester: pytest.Pytester) -> None:
     """LoRA's parameters exist where stage B begins, not before."""
     outcome, _ = smoke(pytester, SHORT.replace('train: ["encoder.*"]', 'train: ["*lora_*"]'))

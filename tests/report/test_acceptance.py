@@ -79,6 +79,12 @@ def test_a_smoke_without_criteria_has_no_table() -> None:
     assert acceptance(outcome([finding("run")], ["f1 > 0.1"])) == []
 
 
+def test_a_smoke_that_was_stopped_before_it_was_judged_has_no_table() -> None:
+    """A column of `not checked` says nothing that its verdict does not."""
+    findings = [finding("loss-trend", "fail"), finding("accept[a > 0]", "not-checked")]
+    assert acceptance(outcome(findings, ["f1 > 0.1"])) == []
+
+
 STATUS = st.sampled_from(["pass", "fail", "not-checked"])
 NUMBER = st.none() | st.floats()
 
@@ -86,6 +92,7 @@ NUMBER = st.none() | st.floats()
 @given(st.lists(st.tuples(STATUS, NUMBER, NUMBER), min_size=1, max_size=6), st.lists(st.just("f1 > 1"), max_size=3))
 def test_every_criterion_has_a_row(judged: list[tuple[str, float | None, float | None]], full: list[str]) -> None:
     """In order, its status as its last word, its numbers to four digits, whatever they are."""
+    judged = [("pass", 1.0, 0.0), *judged]
     findings = [finding(f"accept[m{at} > 0]", *one) for at, one in enumerate(judged)]
     header, first, *rows = acceptance(outcome(findings, full))
     assert tuple(header.split()) == HEADER
