@@ -24,7 +24,7 @@ from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.recipe.model import Recipe
 from pytest_smoke.run.draw import seeded_task
 from pytest_smoke.run.feed import Feed
-from pytest_smoke.run.plan import RATIO_PROBES, RunPlan
+from pytest_smoke.run.plan import RunPlan, StagePlan
 from pytest_smoke.run.step import Stepper
 
 ROOT = Path(__file__).parents[1]
@@ -75,10 +75,11 @@ def measured(stepper: Stepper, feed: Feed, rounds: int) -> tuple[float, list[flo
     return median(plain), ratios
 
 
-def line(name: str, terms: int, steps: int, plain: float, ratios: list[float]) -> str:
+def line(name: str, terms: int, stage: StagePlan, plain: float, ratios: list[float]) -> str:
     """A row of the table."""
     low, middle, high = quantiles(ratios, n=4)
-    cost = f"+{100 * RATIO_PROBES * (middle - 1) / steps:.1f} % of {steps}"
+    probes = -(-stage.steps // stage.ratio_every_steps(terms))
+    cost = f"{probes} in {stage.steps} steps: +{100 * probes * (middle - 1) / stage.steps:.1f} %"
     return f"| {name} | {terms} | {1e3 * plain:.1f} | {middle:.2f} ({low:.2f} to {high:.2f}) | {cost} |"
 
 
@@ -89,14 +90,14 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     device = torch.device("cpu")
-    print("| model | terms | ordinary step, ms | probed / ordinary, median (quartiles) | 20 probes cost, in steps |")
+    print("| model | terms | ordinary step, ms | probed / ordinary, median (quartiles) | probes, and their cost |")
     print("|---|---:|---:|---|---|")
     for terms in (2, 4, 8):
         task = Heads(terms)
         plan = RunPlan.of(case_of(1000), root=".", device="cpu")
         stepper, feed = Stepper(plan, task, device), Feed(task, plan, seed=0)
         stepper.learn_terms(task.batch)
-        print(line("transformer, 0.8 million weights", terms, 1000, *measured(stepper, feed, rounds)))
+        print(line("transformer, 0.8 million weights", terms, plan.windows[0], *measured(stepper, feed, rounds)))
     case, *_ = load_cases(ROOT / "recipes" / "latent_prefix.smoke.yaml", root=ROOT, parse_criterion=parse)
     plan = RunPlan.of(case, root=str(ROOT), device="cpu")
     task = seeded_task(plan)
@@ -109,8 +110,8 @@ def main() -> None:
         stepper.enter_phase(stage.phases[-1][1])
         feed.restart(0)
         stepper.learn_terms(feed.draw()[0])
-        name = f"latent_prefix, stage {stage.name}"
-        print(line(name, len(stepper.terms), stage.steps, *measured(stepper, feed, rounds)))
+        name = f"latent_prefix, stage {stage.name}, latent"
+        print(line(name, len(stepper.terms), stage, *measured(stepper, feed, rounds)))
 
 
 if __name__ == "__main__":

@@ -168,7 +168,10 @@ class Stand:
             self._answered = True
             if self._alarm is None:
                 return (Stop(last_good_step=None) if self._called_off else None,)
-            return (Stop(last_good_step=self._alarm.data["last_good_step"]),)
+            good = self._alarm.data["last_good_step"]
+            if good is None and self._alarm.reason == "non-finite":
+                good = 0  # from the first step on: the initial weights show which term it is
+            return (Stop(last_good_step=good),)
         if not self._waiting:
             return None
         self._waiting = False

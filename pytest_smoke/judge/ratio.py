@@ -111,11 +111,13 @@ def autopsy(probe: TermNorms) -> str:
         return (
             f"already on the last good checkpoint (step {probe.step}) the gradient of {', '.join(broken)} is not finite"
         )
-    loud = max(probe.weighted, key=probe.weighted.__getitem__)
-    quiet = min(probe.weighted, key=probe.weighted.__getitem__)
     norms = ", ".join(f"{term} {_g(norm)}" for term, norm in probe.weighted.items())
-    ratio = probe.weighted[loud] / max(probe.weighted[quiet], TINY)
-    said = read(loud, quiet, ratio)
+    pulling = {term: norm for term, norm in probe.weighted.items() if norm > 0}  # no weight, or still at its floor
+    if len(pulling) < 2:
+        said = f"{next(iter(pulling))} alone pulls" if pulling else "none pulls"
+    else:
+        loud, quiet = max(pulling, key=pulling.__getitem__), min(pulling, key=pulling.__getitem__)
+        said = read(loud, quiet, pulling[loud] / max(pulling[quiet], TINY))
     return f"on the last good checkpoint (step {probe.step}) the weighted gradient norms are {norms}: {said}"
 
 

@@ -114,12 +114,6 @@ _PATTERNS: dict[Keys, str] = {
 def _problem(error: Any, within: Keys) -> Problem:
     kind, value, ctx = error["type"], error["input"], error.get("ctx", {})
     keys: Keys = (*within, *(key for key in error["loc"] if key != "[key]"))
-    if keys[:2] == ("smoke", "mode"):  # pydantic puts the union's tag into the path
-        keys = tuple(key for key in keys if key not in ("one", "many"))
-    if keys[:2] == ("checks", "resume"):
-        keys = tuple(key for key in keys if key not in ("flag", "settings"))
-    if keys[:2] == ("smoke", "pipeline"):
-        keys = tuple(key for key in keys if key not in ("switch", "detail"))
     name = dotted(keys)
     if kind == "missing":
         model = _model(keys[:-1])

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 Count = Annotated[int, Field(ge=1, le=10**12)]
 Steps = Annotated[int, Field(ge=0, le=10**12)]
@@ -25,6 +33,20 @@ def criterion_text(written: object) -> object:
 
 CriterionText = Annotated[str, BeforeValidator(criterion_text, json_schema_input_type=str | dict[str, str])]
 """`comparison`, or `name: comparison`."""
+
+
+def form_by_kind(kind: type, if_kind: Any, otherwise: Any) -> WrapValidator:
+    """Of a union's two forms only the one that the value's kind points at is tried, and so only its faults are told.
+
+    Not pydantic's `Discriminator`: that is asked when a model is dumped, too, and what is raised there, a Ctrl-C that
+    happens to arrive, becomes a warning.
+    """
+    forms = TypeAdapter(if_kind), TypeAdapter(otherwise)
+
+    def validated(value: Any, _: ValidatorFunctionWrapHandler) -> Any:
+        return forms[0 if isinstance(value, kind) else 1].validate_python(value, strict=True)
+
+    return WrapValidator(validated)
 
 
 class Frozen(BaseModel):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from pytest_smoke.recipe.fields import Count, CriterionText, Finite, Frozen, Positive, Share, Steps
+from pytest_smoke.recipe.fields import Count, CriterionText, Finite, Frozen, Positive, Share, Steps, form_by_kind
 from pytest_smoke.recipe.metric import Metric
 from pytest_smoke.recipe.resume import Resume
 from pytest_smoke.recipe.stages import Stage, with_lengths
@@ -35,14 +35,8 @@ def _ordered(bounds: list[float]) -> list[float]:
     return bounds
 
 
-def _one_or_many(value: object) -> str:
-    return "many" if isinstance(value, list) else "one"
-
-
-Modes = Annotated[
-    Annotated[Mode, Tag("one")] | Annotated[list[Mode], Field(min_length=1), Tag("many")],
-    Discriminator(_one_or_many),
-]
+_Many = Annotated[list[Mode], Field(min_length=1)]
+Modes = Annotated[Mode | _Many, form_by_kind(list, _Many, Mode)]
 Bounds = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
 
 
@@ -91,10 +85,6 @@ INHERITED_NOT_NULL = (
 """Settings a smoke inherits by leaving them out; of the full run's only `grad_clip_norm` may be null."""
 
 
-def _switch_or_detail(value: object) -> str:
-    return "switch" if isinstance(value, bool) else "detail"
-
-
 class Pipeline(Frozen):
     """What the pipeline may cost: train, evaluate, export, quantize, package, load."""
 
@@ -114,9 +104,7 @@ class Pipeline(Frozen):
         return self
 
 
-PipelineOrNot = Annotated[
-    Annotated[bool, Tag("switch")] | Annotated[Pipeline, Tag("detail")], Discriminator(_switch_or_detail)
-]
+PipelineOrNot = Annotated[bool | Pipeline, form_by_kind(bool, bool, Pipeline)]
 
 
 class Smoke(Frozen):

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from math import isqrt
 from typing import Annotated
 
-from pydantic import Discriminator, Tag
-
-from pytest_smoke.recipe.fields import Count, Frozen
+from pytest_smoke.recipe.fields import Count, Frozen, form_by_kind
 from pytest_smoke.recipe.spans import Span
 
 RESUMED_STEPS = 32
@@ -25,13 +23,7 @@ class ResumeCheck(Frozen):
     """Optimizer steps that the resumed run makes, in the same stage; absent: 32, or as many as are left of it."""
 
 
-def _flag_or_settings(value: object) -> str:
-    return "flag" if isinstance(value, bool) else "settings"
-
-
-Resume = Annotated[
-    Annotated[bool, Tag("flag")] | Annotated[ResumeCheck, Tag("settings")], Discriminator(_flag_or_settings)
-]
+Resume = Annotated[bool | ResumeCheck, form_by_kind(bool, bool, ResumeCheck)]
 
 
 def resume_window(asked: Resume, run_steps: int, spans: Sequence[Span]) -> tuple[int, int] | None:

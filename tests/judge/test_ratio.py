@@ -147,6 +147,9 @@ def test_the_autopsy_names_the_step_the_norms_and_who_pulls() -> None:
     assert autopsy(probe(700, ce=0.5, crf=7)).startswith(
         "on the last good checkpoint (step 700) the weighted gradient norms are ce 0.5, crf 7: crf dominates"
     )
+    silent = autopsy(probe(7, ce=0.5, crf=0.0))
+    assert silent.endswith("ce 0.5, crf 0: ce alone pulls")  # not "reduce the weight of ce"
+    assert autopsy(probe(7, ce=0.0, crf=0.0)).endswith(": none pulls")
     assert autopsy(probe(7, crf=math.nan)) == (
         "already on the last good checkpoint (step 7) the gradient of crf is not finite"
     )

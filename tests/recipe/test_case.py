@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -145,3 +147,25 @@ def test_a_case_cannot_be_changed(root: Path) -> None:
         case.mode = "wiring"  # type: ignore[misc]
     with pytest.raises(ValidationError):
         case.full.batch_size = 1  # type: ignore[misc]
+
+
+def test_dumping_a_recipe_calls_nothing_of_ours(root: Path) -> None:
+    """pydantic turns what is raised in there into a warning, a Ctrl-C that arrives at that moment too."""
+    (case,) = cases(
+        root,
+        smoke={"mode": ["constant"], "pipeline": {"quantize": None}},
+        checks={"resume": True, "accept": ["a: f1 > 1"]},
+    )
+    called: list[str] = []
+
+    def seen(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and "pytest_smoke" in Path(frame.f_code.co_filename).parts:
+            called.append(frame.f_code.co_qualname)
+
+    sys.setprofile(seen)
+    try:
+        case.recipe.model_dump()
+        case.recipe.model_dump_json()
+    finally:
+        sys.setprofile(None)
+    assert called == []
