@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from pytest_smoke.cli.runs import SEPARATOR, CompareError, runs_of
-from pytest_smoke.report.compare import Comparison, Run, compare
+from pytest_smoke.report.compare import Comparison, compare
+from pytest_smoke.report.compare_rows import Run
 from pytest_smoke.report.compare_text import markdown, text
 from pytest_smoke.report.outcome import strict
 

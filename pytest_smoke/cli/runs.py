@@ -11,7 +11,7 @@ from pytest_smoke.adapters import logs
 from pytest_smoke.adapters.log import LogError
 from pytest_smoke.cli.judge import judge_log
 from pytest_smoke.cli.line import Window
-from pytest_smoke.report.compare import Run
+from pytest_smoke.report.compare_rows import Run
 from pytest_smoke.report.files import SCHEMA, file_name
 
 VERDICTS = "verdicts.json"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_smoke.report.columns import aligned
-from pytest_smoke.report.compare import Comparison, Row
+from pytest_smoke.report.compare import Comparison
+from pytest_smoke.report.compare_rows import Row
 
 HEADER = ("", "OLD", "NEW", "change")
 
@@ -16,6 +17,7 @@ def text(found: Comparison) -> str:
     parts = [
         "\n".join(f"{head}\n    {sentence}" for head, sentence in heads),
         _columns([HEADER, *map(_cells, found.rows)]),
+        *_unmoved(found),
         found.alignment,
     ]
     if found.settings:
@@ -27,10 +29,17 @@ def markdown(found: Comparison) -> str:
     """GitHub's tables, for a pull request or a CI summary."""
     title = f"### {_escaped(found.old)} → {_escaped(found.new)}"
     verdicts = f"- OLD: {_escaped(found.old_text)}\n- NEW: {_escaped(found.new_text)}"
-    parts = [title, _table(HEADER, [_cells(row) for row in found.rows]), verdicts, _escaped(found.alignment) + "."]
+    table = _table(HEADER, [_cells(row) for row in found.rows])
+    same = [_escaped(sentence) + "." for sentence in _unmoved(found)]
+    parts = [title, table, *same, verdicts, _escaped(found.alignment) + "."]
     if found.settings:
         parts.append(_table(("setting", "OLD", "NEW"), [_cells(row)[:3] for row in found.settings]))
     return "\n\n".join([*parts, *(f"- {_escaped(note)}" for note in found.notes)]) + "\n"
+
+
+def _unmoved(found: Comparison) -> list[str]:
+    values = [f"{name} {_figure(value, None)}" for name, value in found.unmoved.items()]
+    return [f"the same at every evaluation of both: {', '.join(values)}"] if values else []
 
 
 def _cells(row: Row) -> tuple[str, ...]:

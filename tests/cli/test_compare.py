@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_smoke.__main__ import main
-from pytest_smoke.report.compare import Comparison, Row, Run, compare
+from pytest_smoke.report.compare import Comparison, compare
+from pytest_smoke.report.compare_rows import Row, Run
+from pytest_smoke.report.compare_text import markdown, text
 
 LOSSES = st.lists(st.floats(0.01, 100), min_size=1, max_size=40)
 
@@ -130,6 +133,7 @@ def test_the_marks_are_the_last_both_have_reached(
     one: list[float], other: list[float], batch: int | None, other_batch: int | None
 ) -> None:
     """Neither value that is compared comes after the common point, and no later one was within it."""
+    other = [*other[:-1], max(other) + 1.0]  # a metric that never moves has no row
     found = compare(run(one, batch), run(other, other_batch))
     scale, other_scale = (batch, other_batch) if batch and other_batch else (1, 1)
     common = min(len(one) * scale, len(other) * other_scale)
@@ -146,10 +150,58 @@ def test_the_marks_are_the_last_both_have_reached(
 
 @given(LOSSES, LOSSES)
 def test_peaks_and_ends_are_those_of_the_series(one: list[float], other: list[float]) -> None:
-    """Against the builtins; the first of equal peaks is named."""
+    """Against the builtins; the first of equal peaks is named. What never moved is named once."""
     found = compare(run(one, None), run(other, None))
+    if len({*one, *other}) == 1 and min(len(one), len(other)) > 1:
+        assert found.unmoved == {"f1": one[0]}
+        assert not any(one.name.startswith("f1") for one in found.rows)
+        return
+    assert found.unmoved == {}
     assert row(found, "f1, peak").old == max(one)
     assert row(found, "f1, peak").old_step == one.index(max(one))
     assert row(found, "f1, final").new == other[-1]
     assert row(found, "loss, lowest").new == min(other)
     assert found.rows[0].name == "verdict"
+
+
+def staged(ends: dict[str, tuple[int, int]], f1: float) -> Run:
+    """Losses of 10 in stage A and 1 in stage B; the metric rises along the steps, up to `f1`."""
+    steps = max(end for _, end in ends.values())
+    stages = [{"name": name, "first_step": first, "steps": end - first} for name, (first, end) in ends.items()]
+    loss = [10.0 if step < ends["A"][1] else 1.0 for step in range(steps)]
+    return Run(
+        name="r",
+        verdict="promote",
+        text="",
+        steps=steps,
+        loss=list(enumerate(loss)),
+        metrics={"f1": [(step, f1 * step / steps) for step in range(steps)], "text_f1": [(0, 0.4), (steps - 1, 0.4)]},
+        facts={"stages": stages},
+    )
+
+
+def test_stages_are_compared_at_their_ends() -> None:
+    """40 steps a stage against 160: a loss of stage B says nothing beside one of stage A."""
+    short = staged({"A": (0, 40), "B": (40, 80)}, 0.2)
+    found = compare(short, staged({"A": (0, 160), "B": (160, 320)}, 0.4))
+    rows = {row.name: row for row in found.rows}
+    assert (rows["steps, stage A"].old, rows["steps, stage A"].new) == (40, 160)
+    assert (rows["loss, stage A, last tenth"].old, rows["loss, stage A, last tenth"].new) == (10.0, 10.0)
+    assert (rows["loss, stage B, last tenth"].old, rows["loss, stage B, last tenth"].new) == (1.0, 1.0)
+    assert (rows["f1 at the end of stage A"].old_step, rows["f1 at the end of stage A"].new_step) == (39, 159)
+    assert not any(name.startswith(("loss, first", "loss, last", "loss, lowest", "loss at")) for name in rows)
+    assert found.alignment == "both have the stages A, B, and are compared at the end of each"
+    assert found.unmoved == {"text_f1": 0.4}
+    for said in (text(found), markdown(found)):
+        assert re.search(r"the same at every evaluation of both: text\\?_f1 0\.4", said)
+    other = compare(short, staged({"A": (0, 40), "C": (40, 80)}, 0.2))
+    assert "loss, last tenth" in {row.name for row in other.rows}
+
+
+def test_a_stage_that_never_began_has_no_loss() -> None:
+    """Its smoke was stopped before it."""
+    stopped = staged({"A": (0, 40)}, 0.2)
+    stopped.facts["stages"].append({"name": "B", "first_step": 40, "steps": 0})
+    found = compare(stopped, staged({"A": (0, 40), "B": (40, 80)}, 0.2))
+    (row,) = (row for row in found.rows if row.name == "loss, stage B, last tenth")
+    assert (row.old, row.new, row.change) == (None, 1.0, "")
