@@ -24,8 +24,11 @@ HOT = "extends: char_lm.smoke.yaml\nfull: {learning_rate: 0.3, grad_clip_norm: n
 def session() -> str:
     """What the terminal got, colours and all."""
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(ROOT / "recipes", Path(folder) / "recipes")
-        (Path(folder) / "recipes" / "char_lm_hot.smoke.yaml").write_text(HOT)
+        recipes = Path(folder) / "recipes"
+        recipes.mkdir()
+        for name in ("char_lm.py", "char_lm.smoke.yaml"):
+            shutil.copy(ROOT / "recipes" / name, recipes)
+        (recipes / "char_lm_hot.smoke.yaml").write_text(HOT)
         command = "-m pytest --smoke -v -p no:cacheprovider --color=yes recipes"
         shell = pexpect.spawn(
             sys.executable, command.split(), cwd=folder, encoding="utf-8", timeout=300, dimensions=(60, COLUMNS)

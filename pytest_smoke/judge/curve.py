@@ -114,10 +114,8 @@ class CurveJudge:
                 step, Alarm(reason="divergence", text=text, series="loss", data={"last_good_step": good})
             )
         if self._onset.add(step, loss):
-            behind = (
-                self._edges_met or self._witness.denials
-            )  # the weights that took the first loss are untrained, else
-            data = {"last_good_step": self._onset.first_step if behind else None}
+            trained = self._edges_met or self._witness.denials  # else the first loss is that of the initial weights
+            data = {"last_good_step": self._onset.first_step if trained else None}
             text = words.onset("loss", self._onset, step)
             return self._latch(step, Alarm(reason="divergence", text=text, series="loss", data=data))
         if self._witness.suspicion:
