@@ -136,8 +136,16 @@ class Bench:
         checks = [*(["loss-trend"] if trend else []), "updates"]
         checks += [*(["grad-ratio"] if pairs else []), *(["stage"] if own else [])]
         reason = HELD if held else "cut"
+        texts = self.window.span.stage.accept if self.window.span else []
+        criteria = [parse(text).not_judged(reason, why).to_wire() for text in texts]
         return [
-            Finding(id=self.window.id(check), status="not-checked", reason=reason, text=self._said(why))
+            Finding(
+                id=self.window.id(check),
+                status="not-checked",
+                reason=reason,
+                text=self._said(why),
+                data={"criteria": criteria} if check == "stage" else {},
+            )
             for check in checks
         ]
 
@@ -150,13 +158,14 @@ class Bench:
         phase = window.phase_at(step) if step is not None else ""
         if phase:
             text = f"{text} (phase {phase})"
-        hint, rate = "", f"learning_rate ({window.case.full.learning_rate:g})"
+        rate = f"learning_rate ({window.case.full.learning_rate:g})"
+        hint, rate = "", f"the {rate} of stage {window.name}" if window.span else rate
         if judgement.verdict == "unstable":
             hint = f"reduce {rate}, or revisit what is new in the recipe"
-        if judgement.reason == "no-progress":
+        if judgement.reason == "no-progress" and not window.first_step:  # a later stage begins where learning was done
             hint = f"try a lower {rate}, and look at labels and loss: what learns nothing is stable too"
         if self._trace.autopsy and judgement.verdict == "unstable":
-            hint = autopsy(self._trace.autopsy)
+            hint = f"{autopsy(self._trace.autopsy)}; or else reduce {rate}"
         finite, trend = window.id("finite"), window.id("loss-trend")
         if judgement.reason == "non-finite":
             yield Finding(id=finite, status="fail", reason="non-finite", text=text, step=step, hint=hint, data=data)

@@ -7,6 +7,7 @@ from typing import Any
 from pytest_smoke.conduct.bench import Bench
 from pytest_smoke.conduct.stand import Stand
 from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.windows import Window
 
 
 def stages(stand: Stand) -> list[dict[str, Any]]:
@@ -46,7 +47,8 @@ def _stage(bench: Bench) -> dict[str, Any]:
         "evidence_steps": bench.evidence_steps,
         "full_steps": window.case.full.max_steps,
         "phases": [list(phase) for phase in window.span.phases] if window.span else [],
-        "loss_verdict": bench.judgement.verdict if bench.judgement else None,
+        "settings": _settings(window),
+        "loss_verdict": _said(bench),
         "criteria": bench.stage.status if bench.stage else None,
     }
     if steps:
@@ -55,6 +57,30 @@ def _stage(bench: Bench) -> dict[str, Any]:
         row["train_seconds"] = round(bench.train_seconds, 3)
         row["samples_per_second"] = _pace(window.steps, window.case, bench.train_seconds)
     return row
+
+
+def _settings(window: Window) -> dict[str, Any]:
+    """What the stage was told to do; phases by the step they begin at, from the stage's own first."""
+    assert window.span is not None
+    full = window.case.full
+    phases = {name: first - window.first_step for name, first in window.span.phases}
+    return {
+        "learning_rate": full.learning_rate,
+        "warmup_steps": full.warmup_steps,
+        "train": window.span.stage.train,
+        "loss_weights": dict(full.loss_weights),
+        **({"phases": phases} if phases else {}),
+    }
+
+
+def _said(bench: Bench) -> str | None:
+    """The verdict on its loss; None for a stage that never began. A wiring run is none."""
+    judgement = bench.judgement
+    if judgement is None:
+        return None
+    if bench.window.case.mode == "wiring" and judgement.verdict != "unstable":
+        return "wiring"
+    return judgement.verdict
 
 
 def _pace(steps: int, case: Case, seconds: float) -> float:

@@ -12,6 +12,7 @@ from pytest_smoke.judge.drawn import mix_drawn
 from pytest_smoke.judge.finding import Finding
 from pytest_smoke.judge.pipeline import pipeline
 from pytest_smoke.judge.readings import readings
+from pytest_smoke.judge.readings.unrecorded import unrecorded
 from pytest_smoke.judge.verdict import HELD
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.windows import windows_of
@@ -197,7 +198,15 @@ class Stand:
         """What the metrics say; nothing of a run that was cut, or of one as short as a wiring run."""
         if self._case.mode == "wiring" or not self.complete:
             return []
-        return readings(self.trace.metrics, self._case.recipe.metrics, full_steps=self._case.full.max_steps)
+        checks, last = self._case.recipe.checks, self.benches[-1].window
+        found = readings(
+            self.trace.metrics,
+            self._case.recipe.metrics,
+            full_steps=last.case.full.max_steps,
+            stage=last.name,
+            first_step=last.first_step,
+        )
+        return [*found, *unrecorded(checks.full_accept, list(self.trace.series()))]
 
     def judge_pipeline(self) -> list[Finding]:
         """The findings `pipeline[...]`; none where the recipe asks for no pipeline."""

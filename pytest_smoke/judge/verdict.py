@@ -22,7 +22,7 @@ STAGE = "stage"
 """A stage's own criteria."""
 CRITERION = "accept"
 """One of the smoke's own."""
-READINGS = ("peaked", "began", "pace", "exposure", "metrics")
+READINGS = ("peaked", "began", "pace", "exposure", "metrics", "full_accept")
 """What the metrics say, and what decides nothing."""
 HELD = "held"
 """Reason of what was not checked because an earlier stage failed its criteria: that is why, and no gap."""

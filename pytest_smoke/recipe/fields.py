@@ -31,7 +31,16 @@ def criterion_text(written: object) -> object:
     return written
 
 
-CriterionText = Annotated[str, BeforeValidator(criterion_text, json_schema_input_type=str | dict[str, str])]
+def _one_criterion(written: object) -> object:
+    text = criterion_text(written)
+    if isinstance(text, Mapping):
+        keys = ", ".join(map(str, text))
+        what = f"is a mapping of {len(text)} keys ({keys})" if len(text) != 1 else f"has no text after {keys}:"
+        raise ValueError(f"an entry is CRITERION, or NAME: CRITERION; this one {what}")
+    return text
+
+
+CriterionText = Annotated[str, BeforeValidator(_one_criterion, json_schema_input_type=str | dict[str, str])]
 """`comparison`, or `name: comparison`."""
 
 

@@ -13,6 +13,7 @@ from pytest_smoke.report.outcome import Outcome
 HEADER = ("criterion", "target", "current", "status")
 """`target` is what the right side of a criterion came to, `current` what its left side did."""
 NOT_CHECKED = "not checked"
+WORDS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not-checked": NOT_CHECKED}
 INFRASTRUCTURE = "infrastructure"
 """The row of all checks that are no criteria, readings apart: these say what the metrics did, and decide nothing."""
 
@@ -23,7 +24,7 @@ def acceptance(outcome: Outcome) -> list[str]:
     Criteria of stages come first, then the smoke's own, then the full run's, which a smoke cannot judge.
     """
     judged = [*_of_stages(outcome), *_of_smoke(outcome)]
-    if all(row[-1] == NOT_CHECKED for row in judged):
+    if outcome.mode == "wiring" or all(row[-1] == NOT_CHECKED for row in judged):
         return []
     full = [(text, "", "", "full run") for text in outcome.facts.get("full_accept", [])]
     rows = [HEADER, _infrastructure(outcome), *judged, *full]
@@ -33,9 +34,10 @@ def acceptance(outcome: Outcome) -> list[str]:
 def _infrastructure(outcome: Outcome) -> tuple[str, ...]:
     others = [finding for finding in outcome.findings if check_of(finding.id) not in (CRITERION, STAGE, *READINGS)]
     wrong = [f"{finding.id} {finding.status}" for finding in others if finding.status != "pass"]
-    bad = any(finding.status in ("fail", "not-checked") for finding in others)
+    statuses = {finding.status for finding in others}
+    worst = next((status for status in ("fail", "not-checked", "warn") if status in statuses), "pass")
     seen = "; ".join([f"{len(others) - len(wrong)} of {len(others)} pass", *wrong])
-    return INFRASTRUCTURE, f"{len(others)} checks", seen, "FAIL" if bad else "WARN" if wrong else "pass"
+    return INFRASTRUCTURE, f"{len(others)} checks", seen, WORDS[worst]
 
 
 def _of_stages(outcome: Outcome) -> Iterator[tuple[str, ...]]:
@@ -56,8 +58,7 @@ def _row(finding: Finding, before: str = "") -> tuple[str, ...]:
     name = finding.data.get("name")
     before += f"{name}: " if name else ""
     text = finding.id[len("accept[") : -1]
-    words = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not-checked": NOT_CHECKED}
-    return before + text, _number(finding.bound), _number(finding.observed), words[finding.status]
+    return before + text, _number(finding.bound), _number(finding.observed), WORDS[finding.status]
 
 
 def _number(value: Any) -> str:

@@ -51,6 +51,7 @@ def compare(old: Run, new: Run) -> Comparison:
     """
     staged = bool(old.stages) and list(old.stages) == list(new.stages)
     marks, alignment = _stage_ends(old, new) if staged else _aligned(old, new)
+    ends = not staged or old.whole_stages == new.whole_stages
     same = unmoved(old, new)
     names = [name for name in dict.fromkeys([*old.metrics, *new.metrics]) if name not in same]
     rows = [
@@ -58,8 +59,8 @@ def compare(old: Run, new: Run) -> Comparison:
         Row(name="steps", old=old.steps, new=new.steps),
         Row(name="samples seen", old=_samples(old), new=_samples(new)),
         *(stage_rows(old, new) if staged else loss_rows(old, new, marks)),
-        *(row for name in names for row in metric_rows(name, old, new, marks)),
-        best("gradient norm, peak", old.grad_norm, new.grad_norm, better="lower", highest=True),
+        *(row for name in names for row in metric_rows(name, old, new, marks, ends=ends)),
+        *([best("gradient norm, peak", old.grad_norm, new.grad_norm, better="lower", highest=True)] if ends else []),
         Row(name="seconds", old=old.seconds, new=new.seconds, better="lower"),
     ]
     return Comparison(
@@ -68,7 +69,7 @@ def compare(old: Run, new: Run) -> Comparison:
         old_text=old.text,
         new_text=new.text,
         rows=tuple(row for row in rows if row.old is not None or row.new is not None),
-        alignment=alignment,
+        alignment=alignment if staged else alignment + _stages_apart(old, new),
         unmoved=same,
         settings=tuple(_settings(old, new)),
         notes=tuple(f"{run.name}: {note}" for run in (old, new) for note in run.notes),
@@ -76,16 +77,29 @@ def compare(old: Run, new: Run) -> Comparison:
 
 
 def _stage_ends(old: Run, new: Run) -> tuple[list[Mark], str]:
-    """The last steps of all stages but the last, whose end is the run's."""
-    *earlier, last = old.stages
+    """The ends of the stages that both have ended, but of the last one, whose end is the run's; and the sentence."""
+    names = list(old.stages)
     marks = [
         Mark(name=f"at the end of stage {name}", old=old.stages[name][1] - 1, new=new.stages[name][1] - 1)
-        for name in earlier
+        for name in names
+        if name in old.whole_stages and name in new.whole_stages and name != names[-1]
     ]
-    text = f"both have the stages {', '.join([*earlier, last])}, and are compared at the end of each"
+    text = f"both have the stages {', '.join(names)}, and are compared at the end of each"
+    for run, word in ((old, "OLD"), (new, "NEW")):
+        open_ = [name for name in names if name not in run.whole_stages]
+        if open_ and old.whole_stages != new.whole_stages:
+            text += f"; {word} did not end {', '.join(open_)}, so peaks and last values are left out"
     if old.batch != new.batch:
         text += f"; effective batches differ ({old.batch} and {new.batch})"
     return marks, text
+
+
+def _stages_apart(old: Run, new: Run) -> str:
+    """What is said where one has stages and the other has none, or others."""
+    if not old.stages and not new.stages:
+        return ""
+    one, other = (", ".join(run.stages) or "none" for run in (old, new))
+    return f"; their stages are not the same ({one} and {other}), so whole runs are compared"
 
 
 def _aligned(old: Run, new: Run) -> tuple[list[Mark], str]:
@@ -126,6 +140,10 @@ def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from value.items()
         elif name == "args":
             yield from ((f"args.{key}", part) for key, part in value.items())
+        elif name == "stages":
+            yield from (
+                (f"stages[{one['name']}].{key}", part) for one in value for key, part in one.get("settings", {}).items()
+            )
         elif name in SET and name not in settings:
             yield name, value
 

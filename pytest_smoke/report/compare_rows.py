@@ -42,6 +42,11 @@ class Run:
         found = self.facts.get("stages", [])
         return {one["name"]: (one["first_step"], one["first_step"] + one["steps"]) for one in found}
 
+    @property
+    def whole_stages(self) -> list[str]:
+        """Those that reached their end."""
+        return [one["name"] for one in self.facts.get("stages", []) if one["steps"] == one["planned_steps"]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -104,13 +109,14 @@ def stage_rows(old: Run, new: Run) -> Iterator[Row]:
         yield Row(name=f"loss, stage {name}, last tenth", old=_last_tenth(own), new=_last_tenth(other), better="lower")
 
 
-def metric_rows(name: str, old: Run, new: Run, marks: Sequence[Mark]) -> Iterator[Row]:
-    """The best, the end, and what it was at the marks."""
+def metric_rows(name: str, old: Run, new: Run, marks: Sequence[Mark], *, ends: bool) -> Iterator[Row]:
+    """What it was at the marks; its best and its last value before, where the runs' `ends` can be compared."""
     one, other = old.metrics.get(name, ()), new.metrics.get(name, ())
     declared = {**old.facts.get("better", {}), **new.facts.get("better", {})}
     better = declared.get(name) or ("lower" if lower_is_better(name) else "higher")
-    yield best(f"{name}, {'lowest' if better == 'lower' else 'peak'}", one, other, better=better)
-    yield _end(f"{name}, final", one, other, better)
+    if ends:
+        yield best(f"{name}, {'lowest' if better == 'lower' else 'peak'}", one, other, better=better)
+        yield _end(f"{name}, final", one, other, better)
     for mark in marks:
         yield _end(f"{name} {mark.name}", _until(one, mark.old), _until(other, mark.new), better)
 

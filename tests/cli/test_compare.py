@@ -167,7 +167,10 @@ def test_peaks_and_ends_are_those_of_the_series(one: list[float], other: list[fl
 def staged(ends: dict[str, tuple[int, int]], f1: float) -> Run:
     """Losses of 10 in stage A and 1 in stage B; the metric rises along the steps, up to `f1`."""
     steps = max(end for _, end in ends.values())
-    stages = [{"name": name, "first_step": first, "steps": end - first} for name, (first, end) in ends.items()]
+    stages = [
+        {"name": name, "first_step": first, "steps": end - first, "planned_steps": end - first, "settings": {"lr": f1}}
+        for name, (first, end) in ends.items()
+    ]
     loss = [10.0 if step < ends["A"][1] else 1.0 for step in range(steps)]
     return Run(
         name="r",
@@ -194,14 +197,23 @@ def test_stages_are_compared_at_their_ends() -> None:
     assert found.unmoved == {"text_f1": 0.4}
     for said in (text(found), markdown(found)):
         assert re.search(r"the same at every evaluation of both: text\\?_f1 0\.4", said)
+    assert {(row.name, row.old, row.new) for row in found.settings} == {
+        ("stages[A].lr", "0.2", "0.4"),
+        ("stages[B].lr", "0.2", "0.4"),
+    }
     other = compare(short, staged({"A": (0, 40), "C": (40, 80)}, 0.2))
     assert "loss, last tenth" in {row.name for row in other.rows}
+    assert other.alignment.endswith("; their stages are not the same (A, B and A, C), so whole runs are compared")
 
 
-def test_a_stage_that_never_began_has_no_loss() -> None:
-    """Its smoke was stopped before it."""
+def test_a_stage_that_never_began_is_compared_with_nothing() -> None:
+    """Its smoke was stopped before it: the end of stage A says nothing beside that of stage B."""
     stopped = staged({"A": (0, 40)}, 0.2)
-    stopped.facts["stages"].append({"name": "B", "first_step": 40, "steps": 0})
+    stopped.facts["stages"].append({"name": "B", "first_step": 40, "steps": 0, "planned_steps": 40})
     found = compare(stopped, staged({"A": (0, 40), "B": (40, 80)}, 0.2))
-    (row,) = (row for row in found.rows if row.name == "loss, stage B, last tenth")
+    rows = {row.name: row for row in found.rows}
+    row = rows["loss, stage B, last tenth"]
     assert (row.old, row.new, row.change) == (None, 1.0, "")
+    assert "f1 at the end of stage A" in rows
+    assert not {"f1, peak", "f1, final", "gradient norm, peak"} & rows.keys()
+    assert "OLD did not end B, so peaks and last values are left out" in found.alignment

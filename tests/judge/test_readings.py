@@ -15,6 +15,7 @@ from pytest_smoke.judge.finding import Finding
 from pytest_smoke.judge.readings import readings
 from pytest_smoke.judge.readings.history import History
 from pytest_smoke.judge.readings.peaked import OUTLIERS_FROM, peaked
+from pytest_smoke.judge.readings.unrecorded import unrecorded
 from pytest_smoke.recipe.metric import Metric
 
 FULL_STEPS = 2000
@@ -318,3 +319,25 @@ def test_a_fall_of_ten_deviations_is_seen() -> None:
 
     warned = sum(read(noisy(shape, 20, 1.0, seed))["peaked"].status == "warn" for seed in range(50))
     assert warned >= 40
+
+
+def test_a_peak_and_a_pace_are_those_of_the_last_stage() -> None:
+    """Stage B asks more by design: it falls at its start, and rises again; its full run has 900 steps."""
+    points = [(80 * k, 0.5 + 0.04 * k) for k in range(1, 11)] + [(800 + 80 * k, 0.3 + 0.01 * k) for k in range(1, 6)]
+    declared = {"f1": Metric(items=10_000, target=0.9, chance=0.1)}
+    found = {one.id: one for one in readings({"f1": points}, declared, full_steps=900, stage="B", first_step=801)}
+    assert found["peaked[f1]"].status == "pass"
+    pace = found["pace[f1]"]
+    assert pace.reason == "too-slow"
+    assert pace.text.startswith("stage B, its steps counted from 0: f1 is 35.00 % at step 399, target 90.00 %")
+    assert "the full run has 900" in pace.text
+    whole = {one.id: one for one in readings({"f1": points}, declared, full_steps=20_900)}
+    assert whole["pace[f1]"].reason == "worsening"
+
+
+def test_a_full_run_asked_for_what_nothing_records_is_said() -> None:
+    """The smoke never judges it, so nobody else would notice."""
+    assert unrecorded(["f1 > 0.5", "max(loss) < 3"], ["loss", "f1"]) == []
+    (found,) = unrecorded(["goal: val_ac > 0.9"], ["loss", "val_acc"])
+    assert (found.id, found.status, found.hint) == ("full_accept", "warn", "did you mean val_acc?")
+    assert "checks.full_accept names val_ac, which this smoke never recorded; it has loss, val_acc" in found.text

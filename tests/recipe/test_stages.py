@@ -222,8 +222,11 @@ def test_criteria_may_have_names(root: Path) -> None:
     ("entry", "fragment"),
     [
         ("{quality: f1 >}", "criterion 'quality: f1 >': column 14"),
-        ("{quality: 3}", "checks.accept[0] is a mapping; it must be text"),
-        ("{a: f1 > 1, b: f1 > 2}", "checks.accept[0] is a mapping; it must be text"),
+        (
+            "{quality: 3}",
+            "checks.accept[0]: an entry is CRITERION, or NAME: CRITERION; this one has no text after quality:",
+        ),
+        ("{a: f1 > 1, b: f1 > 2}", "NAME: CRITERION; this one is a mapping of 2 keys (a, b)"),
     ],
 )
 def test_a_name_of_nothing_is_refused(root: Path, entry: str, fragment: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +67,13 @@ def test_names_stand_before_criteria_and_readings_are_no_infrastructure() -> Non
         "gradient health: max(grad_norm) < 500  500       98.69        pass",
         "quality: f1 > 0.1                                             full run",
     ]
+
+
+def test_what_was_not_checked_is_no_failure_and_wiring_has_no_table() -> None:
+    """The row's word is that of the gravest check."""
+    findings = [finding("run"), finding("updates[B]", "not-checked"), finding("accept[a > 0]")]
+    assert acceptance(outcome(findings))[1].endswith("updates[B] not-checked  not checked")
+    assert acceptance(replace(outcome(findings), mode="wiring")) == []
 
 
 def test_a_failed_check_is_a_failed_infrastructure() -> None:

@@ -8,6 +8,7 @@ what free-running. All of it is pure, and uses the standard library alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 
 from pytest_smoke.judge.finding import Finding
@@ -22,17 +23,33 @@ __all__ = ["readings"]
 
 
 def readings(
-    metrics: Mapping[str, Sequence[tuple[int, float]]], declared: Mapping[str, Metric], *, full_steps: int
+    metrics: Mapping[str, Sequence[tuple[int, float]]],
+    declared: Mapping[str, Metric],
+    *,
+    full_steps: int,
+    stage: str = "",
+    first_step: int = 0,
 ) -> list[Finding]:
-    """All readings of what `evaluate` returned, `(step, value)` by metric. `full_steps`: length of the full run."""
+    """All readings of what `evaluate` returned, `(step, value)` by metric. `full_steps`: length of the full run.
+
+    Of a smoke in stages these are the name, the first step and the full length of the last stage: a stage may train
+    something else, so a peak and a pace are looked for in that one alone.
+    """
     histories = {name: History.of(name, points, declared.get(name)) for name, points in metrics.items()}
-    found = [peaked(history) for history in histories.values() if len(set(history.values)) > 1]
+    lately = {
+        name: History.of(name, [point for point in points if point[0] >= first_step], declared.get(name))
+        for name, points in metrics.items()
+    }
+    found = [peaked(history) for history in lately.values() if len(set(history.values)) > 1]
     for name, history in histories.items():
         spec = declared.get(name)
         if spec is not None and spec.chance is not None:
             found.append(began(history, spec.chance))
         if spec is not None and spec.target is not None:
-            found.append(pace(history, spec.target, full_steps))
+            found.append(pace(lately[name].counted_from(first_step), spec.target, full_steps))
+            if stage:
+                text = f"stage {stage}, its steps counted from 0: {found[-1].text}"
+                found[-1] = replace(found[-1], text=text, step=None)
     found += exposure(histories.values(), histories)
     unknown = [name for name in declared if name not in metrics]
     against = [spec.against for spec in declared.values() if spec.against and spec.against not in metrics]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum, inf, sqrt
 
 from pytest_smoke.judge.direction import lower_is_better
@@ -50,6 +50,10 @@ class History:
             values=tuple(value for _, value in kept),
             dropped=len(newest) - len(kept),
         )
+
+    def counted_from(self, step: int) -> History:
+        """The same with `step` as step 0."""
+        return replace(self, steps=tuple(one - step for one in self.steps))
 
     @property
     def sign(self) -> int:

@@ -1,0 +1,23 @@
+"""Will the full run be asked for a metric that nothing records?"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+
+from pytest_smoke.judge.criteria import parse
+from pytest_smoke.judge.finding import Finding
+
+
+def unrecorded(full_accept: Sequence[str], recorded: Collection[str]) -> list[Finding]:
+    """`full_accept`, a warning, where one of its criteria names a series that the smoke has not."""
+    wanted = dict.fromkeys(name for text in full_accept for name in sorted(parse(text).metrics))
+    unknown = [name for name in wanted if name not in recorded]
+    if not unknown:
+        return []
+    near = [match for name in unknown for match in get_close_matches(name, recorded, n=1, cutoff=0.6)]
+    text = (
+        f"checks.full_accept names {', '.join(unknown)}, which this smoke never recorded; it has {', '.join(recorded)}"
+    )
+    hint = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
+    return [Finding(id="full_accept", status="warn", reason="unknown-metric", text=text, hint=hint)]
