@@ -166,7 +166,7 @@ def test_a_planted_regression_stops_in_its_stage(pytester: pytest.Pytester) -> N
     findings = {finding["id"]: finding["status"] for finding in outcome["findings"]}
     assert findings["loss-trend[A]"] == "fail"
     assert findings["loss-trend[B]"] == "not-checked"
-    assert re.search(r"reduce learning_rate \(3\)", said)
+    assert re.search(r"reduce the learning_rate \(3\) of stage A", said)
 
 
 @pytest.mark.usefixtures("latent_cache")

@@ -90,13 +90,20 @@ def test_a_checkpoint_that_is_not_whole_is_not_used(tmp_path: Path, spoil: Any, 
     assert lasting(line)[1:] == lasting(go(make_plan(**STEPS), Breaks()))
 
 
-@pytest.mark.parametrize(("key", "value"), [("learning_rate", 0.2), ("seed", 1), ("loss_weights", {"first": 2.0})])
-def test_other_settings_are_named(tmp_path: Path, key: str, value: Any) -> None:
-    """With both values."""
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("learning_rate", 0.2, "learning_rate was 0.1, is 0.2"),
+        ("seed", 1, "seed was 0, is 1"),
+        ("loss_weights", {"first": 2.0}, "loss_weights.first was not set, is 2.0"),
+    ],
+)
+def test_other_settings_are_named(tmp_path: Path, key: str, value: Any, said: str) -> None:
+    """With both values, one by one."""
     plan = make_plan(**STEPS, saving=Saving(folder=str(tmp_path), rolling=True))
     broken(plan, 400)
     line = go(replace(plan, **{key: value}), Breaks())
-    assert f"{key} was {getattr(plan, key)!r}, is {value!r}" in line.of(BegunAnew)[0].why
+    assert said in line.of(BegunAnew)[0].why
     assert line.of(Resumed) == []
 
 
