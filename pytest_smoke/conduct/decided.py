@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
@@ -43,7 +44,9 @@ def fingerprint(case: Case, *, root: Path, device: str) -> str:
     return sha256(json.dumps(whole, sort_keys=True, default=repr).encode()).hexdigest()[:16]
 
 
+@cache
 def _version(name: str) -> str | None:
+    """Looked up once: a Ctrl-C that arrives while the look-up closes its generators is lost."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:  # run from a checkout
