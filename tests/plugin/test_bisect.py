@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 from typing import Any
 
@@ -82,7 +83,14 @@ def test_a_pair_of_settings_is_found_and_every_verdict_it_rests_on_is_shown(pair
 def test_an_interrupted_bisect_goes_on_where_it_was(pair: Project) -> None:
     """What was decided is not run again, and the answer is that of a search that was never interrupted."""
     command = f"{sys.executable} -m pytest --smoke-device cpu -p no:hypothesispytest --smoke-report out "
-    shell = pexpect.spawn(command + " ".join(BISECT), cwd=str(pair.path), encoding="utf-8", timeout=60)
+    shell = pexpect.spawn(
+        command + " ".join(BISECT),
+        cwd=str(pair.path),
+        encoding="utf-8",
+        timeout=60,
+        # A suite that a script runs in the background ignores SIGINT, and what it starts inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     shell.expect("smoke 3: promote with full.learning_rate")
     shell.sendintr()
     shell.expect(pexpect.EOF)
