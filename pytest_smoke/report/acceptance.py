@@ -7,13 +7,11 @@ from typing import Any
 
 from pytest_smoke.judge.finding import Finding
 from pytest_smoke.judge.verdict import CRITERION, READINGS, STAGE, check_of
-from pytest_smoke.report.columns import aligned
+from pytest_smoke.report.columns import NOT_CHECKED, WORDS, aligned
 from pytest_smoke.report.outcome import Outcome
 
 HEADER = ("criterion", "target", "current", "status")
 """`target` is what the right side of a criterion came to, `current` what its left side did."""
-NOT_CHECKED = "not checked"
-WORDS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not-checked": NOT_CHECKED}
 INFRASTRUCTURE = "infrastructure"
 """The row of all checks that are no criteria, readings apart: these say what the metrics did, and decide nothing."""
 

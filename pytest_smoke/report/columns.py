@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+NOT_CHECKED = "not checked"
+WORDS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not-checked": NOT_CHECKED}
+"""A finding's status as a table says it."""
+
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """A line a row, each column as wide as its widest cell, two spaces apart; all rows have as many cells."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_smoke.judge.finding import Finding
-from pytest_smoke.report.columns import aligned
+from pytest_smoke.report.columns import NOT_CHECKED, WORDS, aligned
 from pytest_smoke.report.outcome import Outcome
 from pytest_smoke.report.spark import sparkline
 
@@ -101,8 +101,7 @@ def _stage_row(stage: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _finding_rows(findings: Sequence[Finding]) -> list[str]:
     width = max(len(finding.id) for finding in findings)
-    words = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not-checked": "not checked"}
-    return [f"  {f.id.ljust(width)}  {words[f.status].ljust(11)}  {f.text}" for f in findings]
+    return [f"  {f.id.ljust(width)}  {WORDS[f.status].ljust(len(NOT_CHECKED))}  {f.text}" for f in findings]
 
 
 def _by_gravity(findings: Sequence[Finding]) -> list[Finding]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 
 from pytest_smoke.judge.finding import Finding
 from pytest_smoke.judge.readings.began import began
@@ -17,6 +16,7 @@ from pytest_smoke.judge.readings.exposure import exposure
 from pytest_smoke.judge.readings.history import History
 from pytest_smoke.judge.readings.pace import pace
 from pytest_smoke.judge.readings.peaked import peaked
+from pytest_smoke.judge.readings.unrecorded import nearest
 from pytest_smoke.recipe.metric import Metric
 
 __all__ = ["readings"]
@@ -59,8 +59,6 @@ def readings(
 
 def _never_returned(unknown: Sequence[str], known: Sequence[str]) -> Finding:
     """A misspelt name would silence its readings."""
-    near = [match for name in unknown for match in get_close_matches(name, known, n=1, cutoff=0.6)]
-    hint = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
     returned = f"it returned {', '.join(known)}" if known else "it returned nothing"
     text = f"the recipe's metrics: names {', '.join(unknown)}, which evaluate never returned; {returned}"
-    return Finding(id="metrics", status="warn", reason="unknown-metric", text=text, hint=hint)
+    return Finding(id="metrics", status="warn", reason="unknown-metric", text=text, hint=nearest(unknown, known))

@@ -15,9 +15,14 @@ def unrecorded(full_accept: Sequence[str], recorded: Collection[str]) -> list[Fi
     unknown = [name for name in wanted if name not in recorded]
     if not unknown:
         return []
-    near = [match for name in unknown for match in get_close_matches(name, recorded, n=1, cutoff=0.6)]
     text = (
         f"checks.full_accept names {', '.join(unknown)}, which this smoke never recorded; it has {', '.join(recorded)}"
     )
-    hint = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
+    hint = nearest(unknown, recorded)
     return [Finding(id="full_accept", status="warn", reason="unknown-metric", text=text, hint=hint)]
+
+
+def nearest(unknown: Sequence[str], known: Collection[str]) -> str:
+    """`did you mean f1?`, or nothing where none of the known names is near one of the unknown."""
+    near = [match for name in unknown for match in get_close_matches(name, known, n=1, cutoff=0.6)]
+    return f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
