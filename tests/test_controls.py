@@ -45,6 +45,13 @@ EXPECTED = {
         "drawn",
         ["'nad' is 5", "not the expected 35.0 %", "more than the tolerance of 2 %"],
     ),
+    "counted": ("promote", "", []),
+    "uncounted": (
+        "invalid",
+        "geometry",
+        ["in micro-batches of 16 (the smoke's)", "another gradient than in micro-batches of 64", "; ce is 1."],
+    ),
+    "contrasts": ("invalid", "geometry", ["micro-batches of 32", "contrast is 3.", ", not 4."]),
     "too_short": ("inconclusive", "too-short", ["30"]),
     "raises": (
         "error",

@@ -83,7 +83,7 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
         resumed = check_resume(case, plan, stand, conditions.timeout_seconds)
         mistakes = [unreadable(stand.unpredicted)] if stand.unpredicted else errors_in(predictions)
     loss, smallest_rise = stand.judge_loss()
-    findings += [*begun(stand), ran.finding, *stand.judge_drawn(), *loss, *stand.judge_rest()]
+    findings += [*begun(stand), ran.finding, *stand.judge_fairness(), *loss, *stand.judge_rest()]
     findings += [*stand.judge_pipeline(), *resumed, *mistakes]
     figures |= facts.seen(stand, case) | facts.saved(stand, checkpoints_of(id)) | {"smallest_rise": smallest_rise}
     figures["seconds"] = round(time.perf_counter() - began, 3)

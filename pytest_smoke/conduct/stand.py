@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pytest_smoke.conduct.bench import Bench
 from pytest_smoke.conduct.trace import Trace
+from pytest_smoke.judge.accumulation import accumulation
 from pytest_smoke.judge.criteria import parse
 from pytest_smoke.judge.curve import Judgement
 from pytest_smoke.judge.drawn import mix_drawn
@@ -23,6 +24,7 @@ from pytest_smoke.run.records import (
     Crashed,
     Drawn,
     Ended,
+    Geometries,
     Go,
     Gradients,
     Halt,
@@ -42,6 +44,10 @@ from pytest_smoke.run.records import (
     Updates,
     Word,
 )
+
+MIX_DRAWN, ACCUMULATION = "mix-drawn", "accumulation"
+DECIDES = {MIX_DRAWN: "the drawn mix", ACCUMULATION: "the size of its micro-batches"}
+"""What had decided, where one of these checks ended a run."""
 
 
 class Stand:
@@ -72,7 +78,9 @@ class Stand:
         """What the task's predictions raised."""
         self._mix_shares = mix_shares
         self._baseline = baseline
-        self._drawn: Finding | None = None
+        self._cuts: list[Geometries] = []
+        self._fairness: dict[str, Finding] = {}
+        """What only a run can show of its fairness, by id."""
         self._pipeline: list[PipelineStage] = []
         self._doing: PipelineDoing | None = None
         self._alarm: Judgement | None = None
@@ -111,7 +119,7 @@ class Stand:
         """What has doomed the run; empty while nothing has."""
         if self._alarm is not None:
             return "the loss"
-        return "the drawn mix" if self._drawn is not None and self._drawn.status == "fail" else ""
+        return next((DECIDES[id] for id, finding in self._fairness.items() if finding.status == "fail"), "")
 
     @property
     def _bench(self) -> Bench:
@@ -152,7 +160,10 @@ class Stand:
                     self._end_stage(record)
                 case Drawn():
                     mix = self._case.recipe.mix
-                    self._drawn = mix_drawn(record, self._mix_shares, mix, step=record.step)
+                    self._fairness[MIX_DRAWN] = mix_drawn(record, self._mix_shares, mix, step=record.step)
+                case Geometries():
+                    self._cuts.append(record)
+                    self._fairness[ACCUMULATION] = accumulation(self._cuts)
                 case Unpredicted():
                     self.unpredicted = record.text
                 case PipelineDoing():
@@ -190,9 +201,10 @@ class Stand:
                 rises += [rise] if rise is not None else []
         return findings, max(rises, default=None)
 
-    def judge_drawn(self) -> list[Finding]:
-        """The finding `mix-drawn`, where the task says which sources its samples are from."""
-        return [self._drawn] if self._drawn is not None else []
+    def judge_fairness(self) -> list[Finding]:
+        """The finding `mix-drawn`, where the task says which sources its samples are from; and `accumulation`, where
+        micro-batches of the smoke have another size than the full run's."""
+        return list(self._fairness.values())
 
     def _readings(self) -> list[Finding]:
         """What the metrics say; nothing of a run that was cut, or of one as short as a wiring run."""

@@ -12,8 +12,8 @@ from pytest_smoke.judge.pipeline import UPSTREAM
 
 Word = Literal["promote", "unstable", "hold", "invalid", "inconclusive", "error"]
 
-PREFLIGHT = ("batch-geometry", "schedule", "rehearsal", "mix", "mix-drawn", "baseline")
-"""Checks of the rehearsal's fairness; `mix-drawn` needs the run's first steps."""
+PREFLIGHT = ("batch-geometry", "schedule", "rehearsal", "mix", "mix-drawn", "accumulation", "baseline")
+"""Checks of the rehearsal's fairness; `mix-drawn` and `accumulation` need the run's first steps."""
 STABILITY = ("finite", "loss-trend")
 """Checks of the loss."""
 RUN = "run"

@@ -140,6 +140,8 @@ class RunPlan:
     """Intra-op threads."""
     evaluate_every_steps: int | None
     """Steps between evaluations; None: only after the last step."""
+    full_batch_size: int | None = None
+    """Samples in a micro-batch of the full run; None: as in this one."""
     mix_tolerance: float = MIX_TOLERANCE
     """Largest difference of a source's drawn share from the expected one; how many steps are counted rests on it."""
     predictions: str | None = None
@@ -174,6 +176,7 @@ class RunPlan:
             device=device,
             cpu_threads=smoke.cpu_threads,
             evaluate_every_steps=smoke.evaluate_every_steps,
+            full_batch_size=case.full.batch_size,
             mix_tolerance=case.recipe.mix.tolerance if case.recipe.mix else MIX_TOLERANCE,
             stages=tuple(_stage(window) for window in windows_of(case) if window.span),
             saving=saving,

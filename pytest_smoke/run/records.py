@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from math import nan
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,31 @@ class Drawn:
     """Samples by source."""
     design_effect: float
     """Variance of a source's share over that of as many independent samples."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometries:
+    """One batch in micro-batches of the smoke's size and of the full run's, before step `step`."""
+
+    step: int
+    samples: int
+    """Samples in the batch."""
+    smoke: int
+    full: int
+    """Samples in a micro-batch."""
+    batch_norm: int
+    """Layers whose statistics are those of a micro-batch."""
+    difference: float = nan
+    """2-norm of the gradients' difference, as a share of the full run's norm."""
+    smoke_terms: dict[str, float] = field(default_factory=dict)
+    full_terms: dict[str, float] = field(default_factory=dict)
+    """Each loss term's mean over the batch."""
+    problem: str = ""
+    """Why they could not be compared."""
+
+    def but(self, **changes: Any) -> Self:
+        """The same with `changes`."""
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +241,7 @@ Record = (
     | Gradients
     | Metrics
     | Drawn
+    | Geometries
     | Unpredicted
     | Updates
     | StageEnded

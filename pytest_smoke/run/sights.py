@@ -12,6 +12,7 @@ from pytest_smoke.run.checkpoints import Checkpoints
 from pytest_smoke.run.crash import crash_of
 from pytest_smoke.run.device import quiet, seed_all, to_device
 from pytest_smoke.run.feed import Feed
+from pytest_smoke.run.geometry import compare_geometries
 from pytest_smoke.run.gradients import reading
 from pytest_smoke.run.keeper import Keeper
 from pytest_smoke.run.plan import RunPlan, StagePlan
@@ -43,10 +44,15 @@ class Sights:
         self._checkpoints = Checkpoints(self._stepper.model)
 
     def look(self, stage: StagePlan, step: int) -> None:
-        """What is seen before `step`: a checkpoint and the probe batch, now and then the task's own metrics."""
-        offset = step - stage.first_step
+        """What is seen before `step`: a checkpoint and the probe batch, now and then the task's own metrics.
+
+        Where a stage or a phase begins also whether the full run's micro-batches give the same gradient.
+        """
+        begins, offset = stage.begins_at(step), step - stage.first_step
+        if begins and (found := compare_geometries(self._plan, self._task, self._stepper, step)):
+            self._channel.send([found])
         probe = offset % stage.probe_every_steps == 0
-        if probe or stage.begins_at(step):
+        if probe or begins:
             self._checkpoints.save(step)
         if probe or step == stage.end - 1:
             self._score_probe(step)

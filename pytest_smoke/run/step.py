@@ -127,6 +127,14 @@ class Stepper:
         scale = self.scaler.scale(torch.ones((), device=self.device))
         return gradients.gram() / (scale * scale)
 
+    def gradient(self, batches: Sequence[Any]) -> tuple[list[Tensor | None], list[Tensor]]:
+        """The weighted loss's gradient over some micro-batches by parameter, and the terms' means; in fp32, no step."""
+        values: list[Tensor] = []
+        for losses in self._micro_losses(batches, autocast=False):
+            self._total(losses).backward()  # type: ignore[no-untyped-call]  # torch types it so
+            values = _summed(values, losses)
+        return [parameter.grad for parameter in self._parameters], [value.float() for value in values]
+
     def score(self, batches: Sequence[Any]) -> Tensor:
         """The terms' means over some micro-batches, float32 [terms]; the caller switches gradients off."""
         values: list[Tensor] = []
@@ -147,8 +155,8 @@ class Stepper:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=AUTOCAST[self.plan.precision])
 
-    def _losses(self, batch: Any) -> list[Tensor]:
-        with self._autocast():
+    def _losses(self, batch: Any, *, autocast: bool) -> list[Tensor]:
+        with self._autocast() if autocast else nullcontext():
             losses = self.task.losses(self.model, to_device(batch, self.device))
         if losses.keys() != set(self.terms):
             raise TaskError(f"losses(model, batch) named {', '.join(losses)} after {', '.join(self.terms)}")
@@ -161,7 +169,7 @@ class Stepper:
             raise TaskError(f"no gradient reaches the model from {', '.join(losses)}: is a loss detached?")
         return [losses[term] for term in self.terms]
 
-    def _micro_losses(self, batches: Sequence[Any]) -> Any:
+    def _micro_losses(self, batches: Sequence[Any], *, autocast: bool = True) -> Any:
         """Each micro-batch's terms, times its share of the step's mean: summed, they are the loss of one big batch."""
         counts = [counts_of(self.task, batch, self.terms) for batch in batches]
         totals = [sum(column) for column in zip(*counts, strict=True)]
@@ -169,21 +177,23 @@ class Stepper:
             raise TaskError(f"counts(batch) says that term {self.terms[totals.index(0.0)]!r} averages over nothing")
         for batch, row in zip(batches, counts, strict=True):
             shares = [count / total for count, total in zip(row, totals, strict=True)]
-            yield [
-                loss if share == 1.0 else loss * share for loss, share in zip(self._losses(batch), shares, strict=True)
-            ]
+            losses = self._losses(batch, autocast=autocast)
+            yield [loss if share == 1.0 else loss * share for loss, share in zip(losses, shares, strict=True)]
 
     def _backward(self, batches: Sequence[Any]) -> list[Tensor]:
         values: list[Tensor] = []
         for losses in self._micro_losses(batches):
-            total: Tensor | None = None
-            for loss, weight in zip(losses, self.weights, strict=True):
-                part = loss if weight == 1.0 else loss * weight  # two kernels less, forward and back
-                total = part if total is None else total + part
-            assert total is not None
-            self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]  # torch types it so
+            self.scaler.scale(self._total(losses)).backward()  # type: ignore[no-untyped-call]  # torch types it so
             values = _summed(values, losses)
         return values
+
+    def _total(self, losses: Sequence[Tensor]) -> Tensor:
+        total: Tensor | None = None
+        for loss, weight in zip(losses, self.weights, strict=True):
+            part = loss if weight == 1.0 else loss * weight  # two kernels less, forward and back
+            total = part if total is None else total + part
+        assert total is not None
+        return total
 
     def _clip(self) -> Tensor:
         norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])

@@ -314,3 +314,32 @@ class Unsaved(Ships):
         model = self.Model(*super().model())
         model.register_buffer("scale", torch.tensor(4.0), persistent=False)
         return model
+
+
+class Padded(Teacher):
+    """A mean over the points that are not padding, in batches of which some are nearly all padding."""
+
+    def __init__(self, *, counted: bool) -> None:
+        super().__init__()
+        if counted:
+            self.counts = lambda batch: batch["real"].sum().item()
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        generator = torch.Generator().manual_seed(seed)
+        for batch in super().batches(batch_size, seed=seed, rank=rank, world_size=world_size):
+            density = torch.rand((), generator=generator)
+            real = torch.rand(batch_size, generator=generator) < torch.linspace(0.1, 1, batch_size) * density
+            yield {**batch, "real": real | (torch.arange(batch_size) % 16 == 0)}
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        each = F.cross_entropy(model(batch["points"]), batch["labels"], reduction="none")
+        return {"ce": (each * batch["real"]).sum() / batch["real"].sum()}
+
+
+class Contrasts(Teacher):
+    """Each point against the others of its micro-batch, as contrastive losses have it."""
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        logits = model(batch["points"])
+        alike = F.normalize(logits) @ F.normalize(batch["points"] @ self.teacher).T
+        return {**super().losses(model, batch), "contrast": F.cross_entropy(alike, torch.arange(len(logits)))}

@@ -17,7 +17,18 @@ from pytest_smoke.run.device import seed_all
 from pytest_smoke.run.digest import digest
 from pytest_smoke.run.journal import Journal, read
 from pytest_smoke.run.loop import Loop
-from pytest_smoke.run.records import BatchDigest, Gradients, Metrics, ProbeLoss, Record, Resumed, Saved, Started, Step
+from pytest_smoke.run.records import (
+    BatchDigest,
+    Geometries,
+    Gradients,
+    Metrics,
+    ProbeLoss,
+    Record,
+    Resumed,
+    Saved,
+    Started,
+    Step,
+)
 from pytest_smoke.run.saving import Check, Saving
 from tests.run.conftest import Pair, make_plan
 from tests.run.test_loop import Line
@@ -122,6 +133,16 @@ records = st.one_of(
     st.builds(Step, st.integers(0, 50), FIGURES, st.dictionaries(st.text(max_size=5), FIGURES), FIGURES, FIGURES),
     st.builds(ProbeLoss, st.integers(0, 50), FIGURES),
     st.builds(Metrics, st.integers(0, 50), st.dictionaries(st.text(max_size=5), FIGURES)),
+    st.builds(
+        Geometries,
+        step=st.integers(0, 50),
+        samples=st.just(8),
+        smoke=st.just(4),
+        full=st.just(8),
+        batch_norm=st.just(0),
+        difference=FIGURES,
+        smoke_terms=st.dictionaries(st.text(max_size=5), FIGURES),
+    ),
     st.builds(Started, st.text(), st.text(), st.text(), st.integers(), st.integers()),
     st.builds(Resumed, st.integers(0, 50), st.lists(st.text(max_size=5)).map(tuple)),
     st.builds(Gradients, st.integers(0, 50), st.just({"a": 1.0}), st.just({}), st.just({}), st.booleans()),
@@ -151,7 +172,7 @@ def test_a_journal_tells_again_what_was_before_a_step(
     wanted = [
         record
         for record in sent
-        if (isinstance(record, Step | ProbeLoss | Metrics) and record.step < step)
+        if (isinstance(record, Step | ProbeLoss | Metrics | Geometries) and record.step < step)
         or (isinstance(record, Gradients) and record.step < step and not record.autopsy)
         or (isinstance(record, Resumed) and record.step <= step)
     ]

@@ -13,6 +13,7 @@ from pytest_smoke.run.loop import Loop
 from pytest_smoke.run.plan import RunPlan, StagePlan
 from pytest_smoke.run.records import (
     Ended,
+    Geometries,
     Go,
     Gradients,
     Halt,
@@ -124,6 +125,24 @@ def test_each_stage_has_its_own_schedule_and_its_own_names(plan: Planner) -> Non
     assert [p.step for p in line.of(ProbeLoss)] == list(range(50))
     assert line.of(Ended)[0].steps == 50
     assert sum(e.train_seconds for e in line.of(StageEnded)) == pytest.approx(line.of(Ended)[0].train_seconds)
+
+
+def test_two_geometries_are_compared_where_a_stage_or_a_phase_begins(plan: Planner) -> None:
+    """Before its first step, once; and the steps are bit for bit those of a run in which nothing was compared."""
+    changes = {"precision": "bf16", **stages()}
+    plain = run(plan(**changes), Encoded(), Go())
+    looked = run(plan(full_batch_size=16, **changes), Encoded(), Go())
+    found = looked.of(Geometries)
+    assert [(one.step, one.smoke, one.full, one.problem) for one in found] == [
+        (0, 8, 16, ""),
+        (12, 8, 16, ""),
+        (30, 8, 16, ""),
+    ]
+    assert max(one.difference for one in found) < 1e-5
+    assert [sorted(one.smoke_terms) for one in found] == [["fit"], ["fit"], ["fit", "size"]]
+    assert looked.of(Step) == plain.of(Step)
+    assert looked.of(Updates) == plain.of(Updates)
+    assert not plain.of(Geometries)
 
 
 def test_what_a_stage_freezes_is_bit_for_bit_what_it_was(plan: Planner) -> None:
