@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pytest_smoke.conduct import facts
 from pytest_smoke.conduct.baseline import NoBaseline, baseline_finding, no_baseline, read_baseline
+from pytest_smoke.conduct.findings import judge_loss, judge_pipeline, judge_rest
 from pytest_smoke.conduct.package import pipeline_plan
 from pytest_smoke.conduct.predictions import errors_in, predictions_of
 from pytest_smoke.conduct.resume import begun, check_resume
@@ -82,9 +83,9 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
             ran = run_in_child(plan, stand, conditions.timeout_seconds, watch)
         resumed = check_resume(case, plan, stand, conditions.timeout_seconds)
         mistakes = [unreadable(stand.unpredicted)] if stand.unpredicted else errors_in(predictions)
-    loss, smallest_rise = stand.judge_loss()
-    findings += [*begun(stand), ran.finding, *stand.judge_fairness(), *loss, *stand.judge_rest()]
-    findings += [*stand.judge_pipeline(), *resumed, *mistakes]
+    loss, smallest_rise = judge_loss(stand)
+    findings += [*begun(stand), ran.finding, *stand.fairness.values(), *loss, *judge_rest(stand)]
+    findings += [*judge_pipeline(stand), *resumed, *mistakes]
     figures |= facts.seen(stand, case) | facts.saved(stand, checkpoints_of(id)) | {"smallest_rise": smallest_rise}
     figures["seconds"] = round(time.perf_counter() - began, 3)
     if conditions.report_folder is not None and stand.steps:

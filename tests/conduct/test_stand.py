@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_smoke.conduct.findings import judge_loss, judge_rest
 from pytest_smoke.conduct.stand import Stand
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Recipe
@@ -59,7 +60,7 @@ def test_a_stage_that_is_doomed_hears_stop_and_nothing_else() -> None:
     assert judge.word() == (Stop(last_good_step=149),)
     judge.receive([Ended(STEPS, 1.0, None)])
     assert judge.word() is None
-    findings, _ = judge.judge_loss()
+    findings, _ = judge_loss(judge)
     assert [(f.id, f.status) for f in findings] == [("finite[A]", "fail")]
 
 
@@ -71,10 +72,10 @@ def test_levels_are_not_compared_across_stages() -> None:
     judge.receive(stage(STEPS, "B", 0.9, level=10.0))
     judge.receive([Ended(2 * STEPS, 2.0, None)])
     assert judge.word() == (None,)
-    loss, _ = judge.judge_loss()
+    loss, _ = judge_loss(judge)
     assert [f.id for f in loss] == ["finite[A]", "loss-trend[A]", "finite[B]", "loss-trend[B]"]
     assert {f.status for f in loss} <= {"pass", "warn"}, [f.text for f in loss]
-    assert [(f.id, f.status) for f in judge.judge_rest()] == [
+    assert [(f.id, f.status) for f in judge_rest(judge)] == [
         ("updates[A]", "pass"),
         ("stage[A]", "pass"),
         ("updates[B]", "pass"),
@@ -97,6 +98,6 @@ def test_a_stages_criteria_count_its_own_steps() -> None:
         case = Case(path="a.smoke.yaml", recipe=Recipe.model_validate(data), mode="constant")
         judge = Stand(case, early_stop=True)
         judge.receive([*stage(0, "A", 0.0), *stage(STEPS, "B", 0.9, level=10.0), Ended(2 * STEPS, 2.0, None)])
-        (found[criterion],) = [finding for finding in judge.judge_rest() if finding.id == "stage[B]"]
+        (found[criterion],) = [finding for finding in judge_rest(judge) if finding.id == "stage[B]"]
     assert {finding.status for finding in found.values()} == {"pass"}, found
     assert "its step 0 is step 200" in found["f1 > 0.5 by step 199"].text
