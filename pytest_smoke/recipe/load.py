@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.cells import cell_problems, with_cell
-from pytest_smoke.recipe.criteria import ParseCriterion, criterion_problems
+from pytest_smoke.recipe.criteria import ParseCriterion, criterion_problems, reach_problems
 from pytest_smoke.recipe.explain import Problem, problems
 from pytest_smoke.recipe.extend import Sources, path_from, read_sources
 from pytest_smoke.recipe.faults import Fault, RecipeError
@@ -69,7 +69,7 @@ def _validated(sources: Sources, root: Path, parse_criterion: ParseCriterion | N
     found += cell_problems(sources.data)
     found += row_problems(sources.data)
     if recipe is not None:
-        found += stage_problems(recipe) or _resume_problems(recipe)
+        found += stage_problems(recipe) or [*_resume_problems(recipe), *reach_problems(recipe, parse_criterion)]
     task = sources.data.get("task")
     if isinstance(task, str) and not any(problem.keys == ("task",) for problem in found):
         wrong = task_fault(task, root)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from pytest_smoke.judge.criteria import parse
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.recipe.faults import RecipeError
 from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.recipe.model import Mode, Recipe
 from pytest_smoke.recipe.windows import windows_of
@@ -182,69 +181,3 @@ def test_sums_that_agree_and_cells_of_other_settings_are_accepted(root: Path) ->
     )
     _, small = load_cases(path, root=root, parse_criterion=parse)
     assert (small.full.batch_size, small.full.max_steps, small.run_steps) == (12, 2000, 160)
-
-
-@pytest.mark.parametrize(
-    ("criteria", "fragment"),
-    [
-        ("checks: {accept: [mean(loss over stage C) < 2]}", "there is no stage C; known: A, B"),
-        ("checks: {full_accept: [f1 >]}", "criterion 'f1 >'"),
-        ("checks: {accept: [f1 > baseline.f1]}", "name its verdicts.json under checks.baseline"),
-    ],
-)
-def test_criteria_are_read_with_the_stages(root: Path, criteria: str, fragment: str) -> None:
-    """A stage that is not there, a text that is none, a baseline that nobody names."""
-    path = root / "a.smoke.yaml"
-    stages = "- {name: A, full_steps: 9, steps: 9}\n- {name: B, full_steps: 9, steps: 9}\n"
-    path.write_text(HEAD + stages + criteria + "\n")
-    with pytest.raises(RecipeError) as raised:
-        load_cases(path, root=root, parse_criterion=parse)
-    assert fragment in str(raised.value)
-
-
-def test_criteria_may_have_names(root: Path) -> None:
-    """As YAML spells them, a mapping of one, or as one text; wherever criteria stand."""
-    path = root / "a.smoke.yaml"
-    stages = "- {name: A, full_steps: 9, steps: 9, accept: [first token: x < 1]}\n"
-    criteria = (
-        "checks:\n  accept:\n    - gradient health: max(grad_norm) < 500\n    - 'quality: f1 > 1'\n    - f1 > 2\n"
-    )
-    path.write_text(HEAD + stages + criteria + "  full_accept: [{quality: f1 > 3}]\n")
-    (found,) = load_cases(path, root=root, parse_criterion=parse)
-    checks = found.recipe.checks
-    assert checks.accept == ["gradient health: max(grad_norm) < 500", "quality: f1 > 1", "f1 > 2"]
-    assert checks.full_accept == ["quality: f1 > 3"]
-    assert found.recipe.stages[0].accept == ["first token: x < 1"]
-    assert [parse(text).name for text in checks.accept] == ["gradient health", "quality", ""]
-
-
-@pytest.mark.parametrize(
-    ("entry", "fragment"),
-    [
-        ("{quality: f1 >}", "criterion 'quality: f1 >': column 14"),
-        (
-            "{quality: 3}",
-            "checks.accept[0]: an entry is CRITERION, or NAME: CRITERION; this one has no text after quality:",
-        ),
-        ("{a: f1 > 1, b: f1 > 2}", "NAME: CRITERION; this one is a mapping of 2 keys (a, b)"),
-    ],
-)
-def test_a_name_of_nothing_is_refused(root: Path, entry: str, fragment: str) -> None:
-    """The line is the criterion's."""
-    path = root / "a.smoke.yaml"
-    path.write_text(HEAD + f"- {{name: A, full_steps: 9, steps: 9}}\nchecks:\n  accept: [{entry}]\n")
-    with pytest.raises(RecipeError) as raised:
-        load_cases(path, root=root, parse_criterion=parse)
-    assert "a.smoke.yaml:7:" in str(raised.value)
-    assert fragment in str(raised.value)
-
-
-def test_a_stage_speaks_of_itself_alone(root: Path) -> None:
-    """Its own criteria are asked in its own steps, where another stage has none."""
-    path = root / "a.smoke.yaml"
-    stages = (
-        "- {name: A, full_steps: 9, steps: 9}\n- {name: B, full_steps: 9, steps: 9, accept: [x < 1 over stage A]}\n"
-    )
-    path.write_text(HEAD + stages)
-    with pytest.raises(RecipeError, match=r"a\.smoke\.yaml:6:.*put one about stage A under checks\.accept"):
-        load_cases(path, root=root, parse_criterion=parse)

@@ -18,6 +18,7 @@ from pytest_smoke.judge.criteria.nodes import (
     Number,
     Order,
     Stage,
+    Steps,
     bare_metrics,
     walk,
 )
@@ -73,9 +74,22 @@ class Criterion:
     @property
     def stages(self) -> frozenset[str]:
         """Names of the stages in its windows."""
+        return frozenset(over.name for over in self._windows if isinstance(over, Stage))
+
+    @property
+    def last_step(self) -> int | None:
+        """The last of the steps that it asks for by number, `over steps A-B`; None where it does not."""
+        return max((over.last for over in self._windows if isinstance(over, Steps)), default=None)
+
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether it asks for an epoch, `by epoch N`."""
+        return isinstance(self.condition.moment, By) and self.condition.moment.unit == "epoch"
+
+    @property
+    def _windows(self) -> list[Stage | Steps | None]:
         sides = (self.condition.left, self.condition.right)
-        windows = [node.over for side in sides for node in walk(side) if isinstance(node, Call)]
-        return frozenset(over.name for over in (*windows, self.condition.over) if isinstance(over, Stage))
+        return [*(node.over for side in sides for node in walk(side) if isinstance(node, Call)), self.condition.over]
 
     @property
     def baselines(self) -> frozenset[str]:
