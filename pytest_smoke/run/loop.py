@@ -18,7 +18,7 @@ from pytest_smoke.run.feed import Feed
 from pytest_smoke.run.gradients import reading
 from pytest_smoke.run.keeper import Keeper
 from pytest_smoke.run.machine import ended, started
-from pytest_smoke.run.pipeline.stages import run_pipeline
+from pytest_smoke.run.pipeline.stages import check_needs, run_pipeline
 from pytest_smoke.run.plan import RunPlan, StagePlan
 from pytest_smoke.run.readback import Readback
 from pytest_smoke.run.records import (
@@ -47,6 +47,8 @@ class Loop:
 
     def __init__(self, plan: RunPlan, task: Task, device: torch.device, channel: Channel) -> None:
         self._plan, self._task, self._device = plan, task, device
+        if plan.pipeline is not None:
+            check_needs(task)
         self._stepper = Stepper(plan, task, device)
         self._keeper = Keeper(plan, task, self._stepper, device, channel)
         self._channel = self._keeper.channel

@@ -70,9 +70,18 @@ def test_without_a_report_folder_the_package_is_checked_and_gone(
 
 def test_a_wiring_run_with_a_broken_pipeline_is_no_wiring_ok(project: Project) -> None:
     """Ten steps, and the stage names itself."""
-    project.recipe(base=SHIPS.replace("Ships", "Teacher"))
+    project.recipe(base=SHIPS.replace("Ships", "Balks"))
     assert project.run("--smoke", "--smoke-mode", "wiring", "--smoke-report", "out").ret == 1
     (outcome,) = project.verdicts()
     assert outcome["verdict"] == "hold"
-    assert outcome["text"].startswith("export failed: the task has no example_inputs()")
+    assert outcome["text"].startswith("export failed: ")
     assert list((project.path / "out" / "packages").iterdir()) == []
+
+
+def test_what_the_pipeline_needs_is_asked_for_before_anything_trains(project: Project) -> None:
+    """A task without example_inputs() costs no step."""
+    project.recipe(base=SHIPS.replace("Ships", "Teacher"))
+    assert project.run("--smoke", "--smoke-report", "out").ret == 1
+    (outcome,) = project.verdicts()
+    assert (outcome["verdict"], outcome["reason"], outcome["facts"]["steps"]) == ("error", "task", 0)
+    assert "the task has no example_inputs(): export needs a tuple of tensors" in outcome["text"]

@@ -21,9 +21,8 @@ class Broken(TaskError):
 
 
 def need_export_libraries() -> None:
-    """Raises Broken where an optional library is not installed, with the command that installs all of them."""
+    """Raises TaskError where an optional library is not installed, with the command that installs all of them."""
     missing = [name for name in EXPORT_LIBRARIES if find_spec(name) is None]
     if missing:
-        are = "is" if len(missing) == 1 else "are"
         command = 'pip install "pytest-verdict-smoke[export]"'
-        raise Broken("missing-extra", f"{', '.join(missing)} {are} not installed: {command}")
+        raise TaskError(f"the pipeline needs {', '.join(missing)}: {command}")

@@ -17,13 +17,13 @@ from pytest_smoke.run.device import quiet
 from pytest_smoke.run.pipeline import package
 from pytest_smoke.run.pipeline.broken import Broken, need_export_libraries
 from pytest_smoke.run.pipeline.fresh import fresh_check
-from pytest_smoke.run.pipeline.inputs import LENGTH, dynamic_shapes_of, example_inputs_of, variants
+from pytest_smoke.run.pipeline.inputs import LENGTH, dynamic_shapes_of, example_inputs_of, need_example_inputs, variants
 from pytest_smoke.run.pipeline.onnx_file import Session, export, size_of, write_int8, write_onnx
 from pytest_smoke.run.pipeline.outputs import difference, flat_outputs, on_cpu, tensors
 from pytest_smoke.run.pipeline.served import served
 from pytest_smoke.run.plan import RunPlan
 from pytest_smoke.run.records import PIPELINE_STAGES, PipelineDoing, PipelineStage, Record
-from pytest_smoke.run.task import Task, metrics_of
+from pytest_smoke.run.task import Task, TaskError, metrics_of
 
 NEEDS = {
     "evaluate": (),
@@ -33,6 +33,14 @@ NEEDS = {
     "load": ("package",),
 }
 """Stage: those it builds on."""
+
+
+def check_needs(task: Task) -> None:
+    """What the pipeline cannot do without, asked before anything trains. Raises TaskError."""
+    need_export_libraries()
+    need_example_inputs(task)
+    if getattr(task, "evaluate", None) is None:
+        raise TaskError("the task has no evaluate(): the pipeline reports what quantizing costs in its metrics")
 
 
 def run_pipeline(
@@ -99,16 +107,12 @@ class Stages:
         """The trained model's metrics. Figures: `metrics`."""
         self._doing("evaluate", "evaluate(model)")
         metrics = self._trained_metrics()
-        if metrics is None:
-            raise Broken(
-                "task", "the task has no evaluate(): the pipeline reports what quantizing costs in its metrics"
-            )
+        assert metrics is not None, "check_needs has asked for evaluate()"
         self._metrics["model"] = _finite(metrics)
         return {"metrics": metrics}
 
     def export(self) -> dict[str, Any]:
         """ONNX against torch. Figures: `differences` by inputs, `tolerance`, `bytes`, `free` (dimensions that vary)."""
-        need_export_libraries()
         self._doing("export", "torch.export")
         inputs, model = example_inputs_of(self._task), on_cpu(self._model)
         leaves, spec = flat_outputs(model, inputs)

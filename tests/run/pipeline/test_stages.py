@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.run.pipeline.stages import run_pipeline
+from pytest_smoke.run.pipeline.stages import check_needs, run_pipeline
 from pytest_smoke.run.plan import PipelinePlan
 from pytest_smoke.run.records import PipelineDoing, PipelineStage, Record
-from pytest_smoke.run.task import Task
+from pytest_smoke.run.task import TaskError
 from tests.run.conftest import make_plan
 
 
@@ -38,15 +38,7 @@ def run(
     """The stages that ran, by name, and all records."""
     records: list[Record] = []
     pipeline = PipelinePlan(folder=str(folder / "package"), recipe=recipe or {}, quantize=quantize, tolerance=1e-4)
-    evaluate = getattr(task, "evaluate", None)
-    typed: Task = task
-    run_pipeline(
-        make_plan(pipeline=pipeline),
-        typed,
-        task.model(),
-        records.extend,
-        lambda: evaluate(task.model()) if evaluate else None,
-    )
+    run_pipeline(make_plan(pipeline=pipeline), task, task.model(), records.extend, lambda: task.evaluate(task.model()))
     return {record.name: record for record in records if isinstance(record, PipelineStage)}, records
 
 
@@ -97,6 +89,18 @@ def test_a_fresh_process_that_checks_too_little_does_not_pass(
     assert not missing, stages["load"].text
 
 
+def test_what_a_pipeline_needs_of_a_task_is_asked_for_by_name() -> None:
+    """Before anything trains."""
+    scored: Any = Points(mean)
+    unscored: Any = Points()
+    bare: Any = object()
+    check_needs(scored)
+    with pytest.raises(TaskError, match=r"the task has no evaluate\(\)"):
+        check_needs(unscored)
+    with pytest.raises(TaskError, match=r"the task has no example_inputs\(\)"):
+        check_needs(bare)
+
+
 def raises(model: nn.Module) -> Any:
     raise KeyError("val_f1")
 
@@ -104,7 +108,6 @@ def raises(model: nn.Module) -> Any:
 @pytest.mark.parametrize(
     ("task", "stage", "fragment"),
     [
-        (Points(), "evaluate", "the task has no evaluate()"),
         (Points(raises), "evaluate", "KeyError: 'val_f1'"),
         (Points(lambda model: {}), "evaluate", "it names no metric"),
         (Points(lambda model: {"val_loss": float("nan")}), "evaluate", "val_loss is nan"),
