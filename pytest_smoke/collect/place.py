@@ -13,6 +13,7 @@ from pytest_smoke.report.outcome import Outcome
 
 KEYS = {
     "batch-geometry": ("batch_size", "grad_accum_steps", "world_size"),
+    "accumulation": ("batch_size", "grad_accum_steps"),
     "schedule": ("lr_schedule", "learning_rate", "warmup_steps", "max_steps"),
 }
 """Keys of `smoke:` that a check speaks of, the likeliest first."""
@@ -40,7 +41,10 @@ def _keys(finding: Finding, case: Case) -> Iterator[str]:
         for key in finding.observed:
             yield f"smoke.{key.partition('.')[0]}"
     if finding.id == RUN:
+        yield str(finding.data.get("key"))
         yield "task"
+    if finding.id == "mix-drawn":
+        yield "mix"
     if check in STABILITY:
         yield "full.learning_rate"
     if finding.id.startswith(PIPELINE):

@@ -133,7 +133,8 @@ def _listen(
 def _ran(stand: Listener) -> Ran:
     if stand.crashed is not None:
         crashed = stand.crashed
-        return Ran(finding=_broke(stand, crashed.reason, crashed.text, crashed.place), output=crashed.traceback)
+        finding = _broke(stand, crashed.reason, crashed.text, crashed.place, crashed.key)
+        return Ran(finding=finding, output=crashed.traceback)
     text = f"{stand.steps} steps ran"
     if stand.held_by is not None:
         text = f"ended after stage {stand.held_by} ({stand.steps} steps): its criteria had decided"
@@ -142,10 +143,9 @@ def _ran(stand: Listener) -> Ran:
     return Ran(finding=Finding(id="run", status="pass", text=text))
 
 
-def _broke(stand: Listener, reason: str, text: str, place: str = "") -> Finding:
+def _broke(stand: Listener, reason: str, text: str, place: str = "", key: str = "") -> Finding:
     last = stand.steps - 1 if stand.steps else None
     when = "before its first step" if last is None else f"after step {last}{stand.doing}"
     at = f" at {place}" if place else ""
-    return Finding(
-        id="run", status="fail", reason=reason, text=f"{text}{at} ({when})", step=last, data={"place": place}
-    )
+    data = {"place": place, "key": key}
+    return Finding(id="run", status="fail", reason=reason, text=f"{text}{at} ({when})", step=last, data=data)

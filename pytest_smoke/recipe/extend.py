@@ -33,12 +33,13 @@ class Sources:
     """Faults in the spelling of any of the files."""
 
     def places(self) -> dict[str, str]:
-        """`path:line` of every section, of every key in one, of every criterion and every stage, by dotted key."""
+        """`path:line` of every section and stage, of every key in one, and of every criterion, by dotted key."""
         keys: list[Keys] = [(section,) for section in self.data]
         keys += [(section, key) for section, value in self.data.items() if isinstance(value, dict) for key in value]
         accept = self.data.get("checks", {}).get("accept", [])
         keys += [("checks", "accept", number) for number in range(len(accept))]
-        keys += [("stages", number) for number in range(len(self.data.get("stages", [])))]
+        for number, stage in enumerate(self.data.get("stages", [])):
+            keys += [("stages", number), *(("stages", number, key) for key in stage)]
         return {dotted(key): f"{path}:{line}" for key in keys for path, line in [self._key_line(key)]}
 
     def _key_line(self, keys: Keys) -> tuple[str, int]:

@@ -27,6 +27,7 @@ def crash_of(error: BaseException, root: str) -> Crashed:
         text=str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}",
         place=place,
         traceback="" if isinstance(error, TaskError) else _traceback(error),
+        key=error.key if isinstance(error, TaskError) else "",
     )
 
 

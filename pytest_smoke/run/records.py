@@ -164,6 +164,8 @@ class Crashed:
     place: str
     """`file:line` of the innermost frame outside the libraries."""
     traceback: str
+    key: str = ""
+    """The recipe's key that it speaks of, dotted."""
 
 
 @dataclass(frozen=True, slots=True)

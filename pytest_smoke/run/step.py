@@ -42,7 +42,7 @@ class Stepper:
         self._trainable.restore()
         if stage.name is not None:
             self._enter(stage.name, stage.phase_at(stage.first_step), anew=True)
-        self._trainable.choose(stage.train)
+        self._trainable.choose(stage.train, key=self._key("train"))
         self.optimizer = optimizer_of(self.task, self.model, stage.learning_rate)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.plan.precision == "fp16")
         self._peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
@@ -59,6 +59,10 @@ class Stepper:
         self.model.to(self.device)  # what the task has added
         self.model.train()
 
+    def _key(self, name: str) -> str:
+        """`stages[0].train`, the recipe's key of a setting that the stage has of its own; empty without stages."""
+        return f"stages[{self.plan.stages.index(self.stage)}].{name}" if self.plan.stages else ""
+
     def learn_terms(self, batch: Any) -> None:
         """Names, order and weights of the terms, from one micro-batch; leaves model and random numbers as they were."""
         with quiet(self.model, self.device), self._autocast():
@@ -71,7 +75,9 @@ class Stepper:
         unknown = self._unknown(weights)
         if unknown:
             terms = ", ".join(self.seen_terms)
-            raise TaskError(f"loss_weights names {', '.join(unknown)}, but the loss terms are {terms}")
+            own = any(name not in self.plan.loss_weights for name in unknown)
+            key = self._key("loss_weights") if own else "full.loss_weights"
+            raise TaskError(f"loss_weights names {', '.join(unknown)}, but the loss terms are {terms}", key=key)
         self.terms = tuple(losses)
         self.weights = tuple(float(weights.get(term, 1.0)) for term in self.terms)
 

@@ -29,7 +29,14 @@ OPTIONAL = (
 
 
 class TaskError(Exception):
-    """The task cannot be used as it is; the message says what is missing."""
+    """The task cannot be used as it is; the message says what is missing.
+
+    `key`: the recipe's key that it speaks of, dotted; empty where it is the task itself.
+    """
+
+    def __init__(self, text: str, *, key: str = "") -> None:
+        super().__init__(text)
+        self.key = key
 
 
 class DeviceError(TaskError):
@@ -109,7 +116,8 @@ def load_task(reference: str, args: Mapping[str, Any]) -> Task:
     try:
         inspect.signature(factory).bind(**args)
     except TypeError as error:
-        raise TaskError(f"{reference} does not take the recipe's args {dict(args)}: {error}") from None
+        text = f"{reference} does not take the recipe's args {dict(args)}: {error}"
+        raise TaskError(text, key="args") from None
     task = factory(**args)
     missing = [method for method in REQUIRED if not callable(getattr(task, method, None))]
     if missing:

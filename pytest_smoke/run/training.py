@@ -27,8 +27,10 @@ class Trainable:
             parameter.requires_grad_(requires_grad)
         self._own = []
 
-    def choose(self, globs: Sequence[str] | None) -> None:
+    def choose(self, globs: Sequence[str] | None, *, key: str = "") -> None:
         """Train what matches one of `globs` (fnmatch, case counts), freeze the rest; None: what the model says.
+
+        `key` is the recipe's that has the globs.
 
         Raises TaskError for a glob that matches no parameter, and where nothing is left to train.
         """
@@ -36,7 +38,8 @@ class Trainable:
         if globs is not None:
             for glob in globs:
                 if not any(fnmatchcase(name, glob) for name in named):
-                    raise TaskError(f"train: {glob!r} matches no parameter; {_nearest(glob, list(named))}")
+                    text = f"train: {glob!r} matches no parameter; {_nearest(glob, list(named))}"
+                    raise TaskError(text, key=key)
             self._own = [(parameter, parameter.requires_grad) for parameter in named.values()]
             for name, parameter in named.items():
                 trains = any(fnmatchcase(name, glob) for glob in globs) and parameter.is_floating_point()

@@ -101,18 +101,21 @@ def dominance(
 ) -> list[Fault]:
     """The largest share against `dominant_share` and against `lead_ratio` times the next.
 
-    `noise` is by how much each may err. A single source can do neither.
+    `noise` is by how much each may err. A single source can do neither. A `dominant_share` below the share of equals,
+    0.4 of two sources, is met by no mix: there a source dominates only if it leads, too.
     """
     if len(shares) < 2:
         return []
     (first, most), (second, next_most), *_ = descending(shares).items()
     least = most - (noise[first] if noise else 0.0)
     rival = next_most + (noise[second] if noise else 0.0)
+    leads = least > mix.lead_ratio * rival + ROUNDING
+    can_be_met = mix.dominant_share + ROUNDING >= 1 / len(shares)
     faults = []
-    if least > mix.dominant_share + ROUNDING:
+    if least > mix.dominant_share + ROUNDING and (can_be_met or leads):
         text = f"source {first!r} is {percent(most)} of {of}, over {100 * mix.dominant_share:g} %"
         faults.append(Fault(reason="dominant", source=first, text=text))
-    if least > mix.lead_ratio * rival + ROUNDING:
+    if leads:
         lead = f"{most / next_most:.1f}x" if next_most else "all of it against none for"
         text = f"source {first!r} leads the next, {second!r}, {lead}; at most {mix.lead_ratio:g}x is allowed"
         faults.append(Fault(reason="lead", source=first, text=text))

@@ -56,10 +56,9 @@ def test_a_fault_is_found_exactly_where_a_rule_is_broken(sources: dict[str, tupl
     if not total or len(mass) < 2:
         assert not reasons & {"dominant", "lead"}
         return
-    for reason, excess in (
-        ("dominant", mass[0] / total - Fraction(2, 5)),
-        ("lead", (mass[0] - mass[1] * 3 / 2) / total),
-    ):
+    dominates, leads = mass[0] / total - Fraction(2, 5), (mass[0] - mass[1] * 3 / 2) / total
+    # Half of two sources is more than two fifths: one of them must lead to dominate.
+    for reason, excess in (("dominant", min(dominates, leads) if len(mass) == 2 else dominates), ("lead", leads)):
         if abs(excess) > 1e-6:
             assert (reason in reasons) == (excess > 0)
     names = [(n, c, w) for n, (c, w) in sources.items()]
@@ -76,6 +75,9 @@ def test_a_fault_is_found_exactly_where_a_rule_is_broken(sources: dict[str, tupl
         ({"a": 22, "b": 26, "c": 26, "d": 26}, 0.2, []),  # exactly the tolerance away
         ({"a": 23, "b": 26, "c": 26, "d": 25}, 0.2, ["share"]),
         ({"a": 1}, None, []),
+        ({"a": 50, "b": 50}, None, []),  # nobody could make them two fifths each
+        ({"a": 60, "b": 40}, None, []),
+        ({"a": 61, "b": 39}, None, ["dominant", "lead"]),
     ],
 )
 def test_a_bound_itself_is_allowed(rows: dict[str, int], share: float | None, faults: list[str]) -> None:

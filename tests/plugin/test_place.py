@@ -1,0 +1,74 @@
+"""A failure names the line of the recipe that it speaks of."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.plugin.conftest import Project
+
+BLOCK = """\
+task: tasks:{task}
+args: {{{args}}}
+full:
+  batch_size: 64
+  learning_rate: 3.0e-3
+  loss_weights: {{{weights}}}
+  max_steps: 20000
+smoke:
+  change: new-recipe
+  batch_size: {batch_size}
+mix:
+  sources: {{osm: {{rows: 500}}, nad: {{rows: 500}}}}
+  dominant_share: 1
+  lead_ratio: 10
+stages:
+  - name: A
+    full_steps: 10000
+    steps: 100
+  - name: B
+    full_steps: 10000
+    steps: 100
+    loss_weights: {{{late}}}
+    train: ["{train}"]
+"""
+SOUND = {"task": "Teacher", "args": "", "weights": "", "batch_size": "64", "late": "", "train": "2.*"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "line"),
+    [
+        ({"train": "3.*"}, "train: '3.[*]' matches no parameter", 23),
+        ({"late": "cee: 2"}, "loss_weights names cee, but the loss terms are ce", 22),
+        ({"weights": "cee: 2"}, "loss_weights names cee, but the loss terms are ce", 6),
+        ({"args": "momentun: 0.9"}, "does not take the recipe's args {'momentun': 0.9}", 2),
+        ({"task": "Contrasts", "batch_size": "32"}, "effective batch 32", 10),
+    ],
+)
+def test_a_failure_names_the_line_that_it_speaks_of(
+    project: Project, change: dict[str, str], said: str, line: int
+) -> None:
+    """Of the task's own faults too, which only its run finds."""
+    project.recipe(base=BLOCK.format(**SOUND | change))
+    result = project.run("--smoke")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"*{said}*", f"  good.smoke.yaml:{line}"])
+
+
+def test_a_geometry_that_is_not_the_full_run_s_is_where_the_smoke_says_it(project: Project) -> None:
+    """Not where the file begins."""
+    text = BLOCK.format(**SOUND | {"task": "Contrasts", "batch_size": "32\n  grad_accum_steps: 2"})
+    project.recipe(base=text)
+    result = project.run("--smoke")
+    result.stdout.fnmatch_lines(["invalid (geometry): *contrast is*", "  good.smoke.yaml:10"])
+
+
+def test_a_mix_that_is_not_drawn_is_where_it_is_declared(project: Project) -> None:
+    """The sources of a sampler that draws one of them alone."""
+    tasks = project.path / "tasks.py"
+    one_source = (
+        "\n\nclass OneSource(Teacher):\n    def sources(self, batch):\n        return {'osm': len(batch['labels'])}\n"
+    )
+    tasks.write_text(tasks.read_text() + one_source)
+    project.recipe(base=BLOCK.format(**SOUND | {"task": "OneSource"}))
+    result = project.run("--smoke")
+    result.stdout.fnmatch_lines(["invalid (drawn): *'osm' is 100*", "  good.smoke.yaml:11"])
