@@ -65,6 +65,10 @@ class Bench:
         """The loss terms of its steps: phases may have different ones."""
         return list(dict.fromkeys(term for row in self.steps for term in row.terms))
 
+    def is_wired(self, judgement: Judgement) -> bool:
+        """Whether all that can be said is that the steps ran: a wiring run, and nothing wrong in it."""
+        return self.window.case.mode == "wiring" and judgement.verdict != "unstable"
+
     def weigh(self, row: Step) -> Judgement | None:
         """One step; the judgement as soon as the window is doomed."""
         return self._judge.add(
@@ -178,7 +182,7 @@ class Bench:
             notes = "".join(f"; {note}" for note in judgement.notes)
             whole = f"{steps} steps: every loss term, gradient norm and parameter is finite{notes}"
             yield Finding(id=finite, status="pass", text=whole)
-        if window.case.mode == "wiring" and judgement.verdict != "unstable":
+        if self.is_wired(judgement):
             wired = self._said(f"{steps} steps ran; a wiring run is never a verdict")
             yield Finding(id=trend, status="not-checked", reason="wiring", text=wired)
             return

@@ -78,9 +78,7 @@ def _said(bench: Bench) -> str | None:
     judgement = bench.judgement
     if judgement is None:
         return None
-    if bench.window.case.mode == "wiring" and judgement.verdict != "unstable":
-        return "wiring"
-    return judgement.verdict
+    return "wiring" if bench.is_wired(judgement) else judgement.verdict
 
 
 def _pace(steps: int, case: Case, seconds: float) -> float:
