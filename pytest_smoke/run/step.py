@@ -48,6 +48,8 @@ class Stepper:
         self._peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
         self._parameters = list(dict.fromkeys(p for group in self.optimizer.param_groups for p in group["params"]))
         """What the optimizer holds: what a loss scaler unscales, and so what is measured and clipped."""
+        held = set(self._parameters)
+        self._others = [parameter for parameter in self.model.parameters() if parameter not in held]
 
     def enter_phase(self, step: int) -> None:
         """Enter the phase of the stage that begins at `step`; optimizer and schedule go on."""
@@ -105,7 +107,8 @@ class Stepper:
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * multiplier
         self.optimizer.zero_grad(set_to_none=True)
-        self.model.zero_grad(set_to_none=True)  # of parameters that the optimizer does not hold
+        for parameter in self._others:
+            parameter.grad = None
         gram = None
         if probe:
             gradients, values = self.differentiate(batches)
