@@ -51,6 +51,7 @@ EXPECTED = {
         "geometry",
         ["in micro-batches of 16 (the smoke's)", "another gradient than in micro-batches of 64", "; ce is 1."],
     ),
+    "fixed_size": ("invalid", "batch-size", ["batches(16) gives as many samples as batches(64)"]),
     "contrasts": ("invalid", "geometry", ["micro-batches of 32", "contrast is 3.", ", not 4."]),
     "too_short": ("inconclusive", "too-short", ["30"]),
     "raises": (

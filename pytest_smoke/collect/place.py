@@ -32,11 +32,11 @@ def place_of(outcome: Outcome, case: Case) -> str:
 def _keys(finding: Finding, case: Case) -> Iterator[str]:
     """Dotted keys of the recipe, the likeliest first."""
     check, _, stage = finding.id.rstrip("]").partition("[")
+    for key in KEYS.get(check, ()):
+        yield f"smoke.{key}"
     for number, declared in enumerate(case.recipe.stages):
         if declared.name == stage and check != "accept":
             yield f"stages[{number}]"
-    for key in KEYS.get(finding.id, ()):
-        yield f"smoke.{key}"
     if finding.id == "rehearsal":
         for key in finding.observed:
             yield f"smoke.{key.partition('.')[0]}"

@@ -10,6 +10,7 @@ from pytest_smoke.judge.accumulation import accumulation
 from pytest_smoke.judge.curve import Judgement
 from pytest_smoke.judge.drawn import mix_drawn
 from pytest_smoke.judge.finding import Finding
+from pytest_smoke.judge.verdict import check_of
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.windows import windows_of
 from pytest_smoke.run.records import (
@@ -39,8 +40,7 @@ from pytest_smoke.run.records import (
     Word,
 )
 
-MIX_DRAWN, ACCUMULATION = "mix-drawn", "accumulation"
-DECIDES = {MIX_DRAWN: "the drawn mix", ACCUMULATION: "the size of its micro-batches"}
+DECIDES = {"mix-drawn": "the drawn mix", "accumulation": "the size of its micro-batches"}
 """What had decided, where one of these checks ended a run."""
 
 
@@ -118,7 +118,7 @@ class Stand:
         """What has doomed the run; empty while nothing has."""
         if self._alarm is not None:
             return "the loss"
-        return next((DECIDES[id] for id, finding in self.fairness.items() if finding.status == "fail"), "")
+        return next((DECIDES[check_of(id)] for id, finding in self.fairness.items() if finding.status == "fail"), "")
 
     @property
     def _bench(self) -> Bench:
@@ -159,10 +159,10 @@ class Stand:
                     self._end_stage(record)
                 case Drawn():
                     mix = self.case.recipe.mix
-                    self.fairness[MIX_DRAWN] = mix_drawn(record, self._mix_shares, mix, step=record.step)
+                    self.fairness["mix-drawn"] = mix_drawn(record, self._mix_shares, mix, step=record.step)
                 case Geometries():
                     self._cuts.append(record)
-                    self.fairness[ACCUMULATION] = accumulation(self._cuts)
+                    self.fairness |= {finding.id: finding for finding in accumulation(self._cuts)}
                 case Unpredicted():
                     self.unpredicted = record.text
                 case PipelineDoing():

@@ -2,113 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import lcm
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from pytest_smoke.run.crash import crash_of
+from pytest_smoke.run.cut import Cutter, NoCut
 from pytest_smoke.run.device import quiet, seed_all
-from pytest_smoke.run.plan import RunPlan
+from pytest_smoke.run.plan import RunPlan, StagePlan
 from pytest_smoke.run.records import Geometries
 from pytest_smoke.run.step import Stepper
 from pytest_smoke.run.task import Task
 
 GEOMETRY_SEED_OFFSET = 3_000_003
 """Added to the seed for the batch that is cut in two ways, so that it is drawn apart from the training order."""
-DRAWS_SEED_OFFSET = 1
-"""Added to the seed of a second look at one geometry, which shows whether the losses draw random numbers."""
 SUSPICIOUS = 1e-3
-"""Difference of two gradients, as a share of their norm, that rounding does not make: 1e-6 in fp32."""
+"""Difference of two gradients, as a share of their norm, that rounding in fp32 does not make: that is 1e-6."""
+Look = tuple[Sequence[Tensor | None], Sequence[Tensor]]
+"""Gradient by parameter, and the terms' means."""
 
 
-class NoCut(Exception):
-    """A batch cannot be cut into smaller ones; the message says what of it cannot."""
-
-
-def cut(batch: Any, samples: int, size: int) -> list[Any]:
-    """`batch` of `samples` samples as micro-batches of `size`, which divides it. Raises NoCut.
-
-    Tensors are cut along their first dimension, and sequences that are as long as the batch; text, flags and None are
-    shared. A number may be a sum over the batch, so it cannot be.
-    """
-    return [_piece(batch, samples, slice(first, first + size), "the batch") for first in range(0, samples, size)]
-
-
-def _piece(part: Any, samples: int, span: slice, place: str) -> Any:
-    if isinstance(part, Tensor):
-        if part.ndim and part.shape[0] == samples:
-            return part[span]
-        raise NoCut(f"{place} has shape {tuple(part.shape)}, and not {samples} samples along its first dimension")
-    if part is None or isinstance(part, str | bytes | bool):
-        return part
-    if isinstance(part, Mapping):
-        return {key: _piece(value, samples, span, f"{place}[{key!r}]") for key, value in part.items()}
-    if isinstance(part, list | tuple):
-        if len(part) == samples and not any(isinstance(value, Tensor | Mapping | list | tuple) for value in part):
-            return part[span]
-        pieces = [_piece(value, samples, span, f"{place}[{at}]") for at, value in enumerate(part)]
-        return type(part)(*pieces) if hasattr(part, "_fields") else type(part)(pieces)
-    raise NoCut(f"{place} is {type(part).__name__}, which nobody but the task can cut")
-
-
-def compare_geometries(plan: RunPlan, task: Task, stepper: Stepper, step: int) -> Geometries | None:
+def compare_geometries(plan: RunPlan, task: Task, stepper: Stepper, stage: StagePlan, step: int) -> Geometries | None:
     """The gradient of one batch in both sizes of micro-batches, before `step`; None where they are the same size.
 
     In evaluation mode, for dropout draws other masks in other geometries, and without autocast, for rounding and a
-    loss scale must not decide. Model, gradients and random numbers are left as they were. What goes wrong is told and
-    not raised: nothing of this trains.
+    loss scale must not decide. Model, task, gradients and random numbers are left as they were. What goes wrong is
+    told and not raised: nothing of this trains.
     """
     smoke, full = plan.batch_size, plan.full_batch_size or plan.batch_size
     if smoke == full:
         return None
-    found = Geometries(step=step, samples=lcm(smoke, full), smoke=smoke, full=full, batch_norm=_batch_norm(stepper))
+    model = stepper.model
+    found = Geometries(
+        step=step,
+        stage=stage.name,
+        phase=stage.phase_at(step),
+        samples=lcm(smoke, full),
+        smoke=smoke,
+        full=full,
+        batch_norm=_batch_norm(model),
+        half=any(p.requires_grad and p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters()),
+    )
     try:
-        with quiet(stepper.model, stepper.device), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-            # cuDNN's recurrent layers have no backward pass in evaluation mode
+        # cuDNN's recurrent layers have no backward in evaluation mode.
+        with (
+            quiet(model, stepper.device),
+            torch.enable_grad(),
+            torch.backends.cudnn.flags(enabled=False),
+            _unchanged(model, task),
+        ):
             return _compared(found, plan, task, stepper)
     except NoCut as no:
         return found.but(problem=f"{no}")
     except torch.OutOfMemoryError:
         return found.but(problem=f"{max(smoke, full)} samples do not fit into the device's memory in fp32")
     except Exception as error:
-        return found.but(problem=f"{type(error).__name__}: {error}")
+        crash = crash_of(error, plan.root)
+        first = (crash.text.splitlines() or [""])[0]
+        return found.but(problem=f"{first:.200}" + (f" at {crash.place}" if crash.place else ""))
     finally:
-        stepper.model.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
 
 
 def _compared(found: Geometries, plan: RunPlan, task: Task, stepper: Stepper) -> Geometries:
-    seed = plan.seed + GEOMETRY_SEED_OFFSET
-    batch = next(iter(task.batches(found.samples, seed=seed)))
-    ours, theirs = (cut(batch, found.samples, size) for size in (found.smoke, found.full))
+    seed, few = plan.seed + GEOMETRY_SEED_OFFSET, min(found.smoke, found.full)
+    batch, like = (next(iter(task.batches(samples, seed=seed))) for samples in (found.samples, few))
+    cutter = Cutter(batch, like, samples=found.samples, few=few)
+    ours, theirs = cutter.pieces(found.smoke), cutter.pieces(found.full)
+    if cutter.lengths is not None:
+        if cutter.lengths and found.smoke not in cutter.lengths:
+            return found.but(ignored=True)
+        raise NoCut(f"batches({found.samples}) gives as many samples as batches({few})")
 
-    def look(pieces: Sequence[Any], offset: int = 0) -> tuple[list[Tensor | None], list[Tensor]]:
-        seed_all(seed + offset)
+    def look(pieces: Sequence[Any], seed: int) -> Look:
+        seed_all(seed)
         stepper.model.zero_grad(set_to_none=True)
         return stepper.gradient(pieces)
 
-    reference, full = look(theirs)
-    gradient, smoke = look(ours)
+    reference, full = look(theirs, seed)
+    gradient, smoke = look(ours, seed)
     difference = _distance(gradient, reference)
-    if difference > SUSPICIOUS:
-        again, _ = look(theirs, DRAWS_SEED_OFFSET)
-        if _distance(again, reference) > SUSPICIOUS:
-            return found.but(problem="the losses draw random numbers in evaluation mode, so that no two looks agree")
     rows = torch.stack([*smoke, *full]).view(2, -1).tolist()
     smoke_terms, full_terms = (dict(zip(stepper.terms, row, strict=True)) for row in rows)
-    return found.but(difference=difference, smoke_terms=smoke_terms, full_terms=full_terms)
+    moved = difference > SUSPICIOUS or any(
+        abs(smoke_terms[term] - value) > SUSPICIOUS * abs(value) for term, value in full_terms.items()
+    )
+    if moved and _differ(look(theirs, seed + 1), (reference, full)):
+        return found.but(
+            problem="two looks at the same micro-batches differ: in evaluation mode the losses draw random numbers, or "
+            "they keep something from call to call"
+        )
+    weights = dict(zip(stepper.terms, stepper.weights, strict=True))
+    return found.but(difference=difference, weights=weights, smoke_terms=smoke_terms, full_terms=full_terms)
+
+
+def _differ(one: Look, other: Look) -> bool:
+    """Whether the gradients or the terms of two looks are apart by more than rounding."""
+    if _distance(one[0], other[0]) > SUSPICIOUS:
+        return True
+    return any(float((a - b).abs()) > SUSPICIOUS * float(b.abs()) for a, b in zip(one[1], other[1], strict=True))
 
 
 def _distance(left: Sequence[Tensor | None], right: Sequence[Tensor | None]) -> float:
-    """2-norm of the difference of two gradients, as a share of the norm of the second; NaN where that is 0."""
+    """2-norm of the difference of two gradients, as a share of the larger norm; NaN where both are 0."""
     apart = [
         a - b if a is not None and b is not None else a if b is None else b for a, b in zip(left, right, strict=True)
     ]
-    difference, norm = (torch.nn.utils.get_total_norm([g for g in one if g is not None]) for one in (apart, right))
-    return float(difference / norm)
+    norms = [nn.utils.get_total_norm([g for g in one if g is not None]) for one in (apart, left, right)]
+    return float(norms[0] / torch.maximum(norms[1], norms[2]))
 
 
-def _batch_norm(stepper: Stepper) -> int:
-    kind = torch.nn.modules.batchnorm._BatchNorm
-    return sum(isinstance(module, kind) and module.training for module in stepper.model.modules())
+def _batch_norm(model: nn.Module) -> int:
+    kind = nn.modules.batchnorm._BatchNorm
+    return sum(isinstance(module, kind) and module.training for module in model.modules())
+
+
+@contextmanager
+def _unchanged(model: nn.Module, task: Task) -> Iterator[None]:
+    """Buffers and attributes of the model, and the task's attributes, are put back: a cache that was filled with
+    another size of batch, a hidden state, a running mean. What a task changes within its own containers is not."""
+    values = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    holders = [*(vars(module) for module in model.modules()), *(module._buffers for module in model.modules())]
+    if hasattr(task, "__dict__"):
+        holders.append(vars(task))
+    before = [(holder, dict(holder)) for holder in holders]
+    try:
+        yield
+    finally:
+        for holder, kept in before:
+            for name in holder.keys() - kept.keys():
+                del holder[name]
+            for name, value in kept.items():
+                if holder.get(name) is not value:  # what did not change is not written: compiled code watches it
+                    holder[name] = value
+        with torch.no_grad():
+            for buffer, value in values:
+                buffer.copy_(value)

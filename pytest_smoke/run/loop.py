@@ -47,9 +47,9 @@ class Loop:
 
     def __init__(self, plan: RunPlan, task: Task, device: torch.device, channel: Channel) -> None:
         self._plan, self._task, self._device = plan, task, device
-        if plan.pipeline is not None:
-            check_needs(task)
         self._stepper = Stepper(plan, task, device)
+        if plan.pipeline is not None:
+            check_needs(task, device)
         self._keeper = Keeper(plan, task, self._stepper, device, channel)
         self._channel = self._keeper.channel
         self._feed = Feed(task, plan, seed=plan.seed)

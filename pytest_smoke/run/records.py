@@ -92,6 +92,8 @@ class Geometries:
     """One batch in micro-batches of the smoke's size and of the full run's, before step `step`."""
 
     step: int
+    stage: str | None = None
+    phase: str | None = None
     samples: int
     """Samples in the batch."""
     smoke: int
@@ -99,11 +101,16 @@ class Geometries:
     """Samples in a micro-batch."""
     batch_norm: int
     """Layers whose statistics are those of a micro-batch."""
+    half: bool = False
+    """Whether trained parameters, and with them their gradients, are rounded to 16 bits."""
     difference: float = nan
-    """2-norm of the gradients' difference, as a share of the full run's norm."""
+    """2-norm of the gradients' difference, as a share of the larger norm; NaN where both are 0."""
+    weights: dict[str, float] = field(default_factory=dict)
     smoke_terms: dict[str, float] = field(default_factory=dict)
     full_terms: dict[str, float] = field(default_factory=dict)
-    """Each loss term's mean over the batch."""
+    """Each loss term's weight, and its mean over the batch."""
+    ignored: bool = False
+    """Whether the task gives as many samples, whatever batch size it is asked for."""
     problem: str = ""
     """Why they could not be compared."""
 

@@ -49,7 +49,7 @@ class Sights:
         Where a stage or a phase begins also whether the full run's micro-batches give the same gradient.
         """
         begins, offset = stage.begins_at(step), step - stage.first_step
-        if begins and (found := compare_geometries(self._plan, self._task, self._stepper, step)):
+        if begins and (found := compare_geometries(self._plan, self._task, self._stepper, stage, step)):
             self._channel.send([found])
         probe = offset % stage.probe_every_steps == 0
         if probe or begins:

@@ -140,7 +140,9 @@ class Stepper:
         """The weighted loss's gradient over some micro-batches by parameter, and the terms' means; in fp32, no step."""
         values: list[Tensor] = []
         for losses in self._micro_losses(batches, autocast=False):
-            self._total(losses).backward()  # type: ignore[no-untyped-call]  # torch types it so
+            total = self._total(losses)
+            if total.requires_grad:
+                total.backward()  # type: ignore[no-untyped-call]  # torch types it so
             values = _summed(values, losses)
         return [parameter.grad for parameter in self._parameters], [value.float() for value in values]
 
@@ -187,12 +189,14 @@ class Stepper:
         for batch, row in zip(batches, counts, strict=True):
             shares = [count / total for count, total in zip(row, totals, strict=True)]
             losses = self._losses(batch, autocast=autocast)
-            yield [loss if share == 1.0 else loss * share for loss, share in zip(losses, shares, strict=True)]
+            yield [_shared(loss, share) for loss, share in zip(losses, shares, strict=True)]
 
     def _backward(self, batches: Sequence[Any]) -> list[Tensor]:
         values: list[Tensor] = []
         for losses in self._micro_losses(batches):
-            self.scaler.scale(self._total(losses)).backward()  # type: ignore[no-untyped-call]  # torch types it so
+            total = self._total(losses)
+            if total.requires_grad:  # not where all of its terms average over nothing
+                self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]  # torch types it so
             values = _summed(values, losses)
         return values
 
@@ -209,6 +213,11 @@ class Stepper:
         if self.plan.grad_clip_norm is not None:
             nn.utils.clip_grads_with_norm_(self._parameters, self.plan.grad_clip_norm, norm)
         return norm
+
+
+def _shared(loss: Tensor, share: float) -> Tensor:
+    """The term times the micro-batch's share; a mean over nothing, NaN as torch has it, is no part of the step's."""
+    return loss if share == 1.0 else loss * share if share else torch.zeros_like(loss)
 
 
 def _summed(earlier: list[Tensor], losses: Sequence[Tensor]) -> list[Tensor]:

@@ -162,6 +162,8 @@ def counts_of(task: Task, batch: Any, terms: tuple[str, ...]) -> list[float]:
         found = [float(given[term]) if isinstance(given, Mapping) else float(given) for term in terms]
     except KeyError as missing:
         raise TaskError(f"counts(batch) has no entry for the loss term {missing}: it has {sorted(given)}") from None
+    except (TypeError, ValueError):
+        raise TaskError(f"counts(batch) returned {given!r:.200}: it must be one number, or one by term") from None
     if any(not 0 <= items < float("inf") for items in found):
         raise TaskError(f"counts(batch) returned {given!r}: every count must be finite and not negative")
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pytest_smoke.run.geometry import NoCut, compare_geometries, cut
+from pytest_smoke.run.geometry import compare_geometries
 from pytest_smoke.run.plan import RunPlan
 from pytest_smoke.run.records import Geometries
 from pytest_smoke.run.step import Stepper
@@ -21,7 +20,6 @@ from tests.run.conftest import Pair, Tokens, make_plan
 
 CPU = torch.device("cpu")
 Planner = Callable[..., RunPlan]
-Point = namedtuple("Point", "x y")
 
 
 def compared(task: Any, smoke: int, full: int, **changes: Any) -> tuple[Geometries, Stepper]:
@@ -29,7 +27,7 @@ def compared(task: Any, smoke: int, full: int, **changes: Any) -> tuple[Geometri
     plan = make_plan(batch_size=smoke, full_batch_size=full, **changes)
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(next(task.batches(smoke, seed=0)))
-    found = compare_geometries(plan, task, stepper, 0)
+    found = compare_geometries(plan, task, stepper, stepper.stage, 0)
     assert found is not None
     return found, stepper
 
@@ -54,48 +52,13 @@ class Masked(Pair):
         return self.tokens.losses(model, batch)
 
 
-@given(pieces=st.integers(1, 5), size=st.integers(1, 6))
-def test_the_pieces_of_a_batch_are_the_batch(pieces: int, size: int) -> None:
-    """Whatever is nested in it: put together again, nothing is missing and nothing is in another order."""
-    samples = pieces * size
-    batch = {
-        "x": torch.arange(samples * 2).view(samples, 2),
-        "pair": Point(torch.arange(samples), [torch.ones(samples, 1)]),
-        "texts": [f"text {at}" for at in range(samples)],
-        "domain": "osm",
-        "cached": None,
-    }
-    found = cut(batch, samples, size)
-    assert len(found) == pieces
-    assert torch.equal(torch.cat([piece["x"] for piece in found]), batch["x"])
-    assert torch.equal(torch.cat([piece["pair"].x for piece in found]), batch["pair"].x)
-    assert torch.cat([piece["pair"].y[0] for piece in found]).shape == (samples, 1)
-    assert [text for piece in found for text in piece["texts"]] == batch["texts"]
-    assert all(piece["domain"] == "osm" and piece["cached"] is None for piece in found)
-
-
-@pytest.mark.parametrize(
-    ("batch", "what"),
-    [
-        ({"x": torch.ones(8, 3), "n": 24}, r"the batch\['n'\] is int, which nobody but the task can cut"),
-        ([torch.ones(8), torch.ones(3, 8)], r"the batch\[1\] has shape \(3, 8\), and not 8 samples"),
-        (torch.tensor(1.0), r"the batch has shape \(\), and not 8 samples"),
-        (object(), "the batch is object"),
-    ],
-)
-def test_what_cannot_be_cut_is_named_with_its_place(batch: Any, what: str) -> None:
-    """A number may be a sum over the batch, and a tensor without the batch's length may be anything."""
-    with pytest.raises(NoCut, match=what):
-        cut(batch, 8, 4)
-
-
 @given(smoke=st.integers(1, 12), full=st.integers(1, 12))
 def test_means_over_samples_have_one_gradient_in_every_geometry(smoke: int, full: int) -> None:
     """Also where neither size divides the other."""
     plan, task = make_plan(batch_size=smoke, full_batch_size=full), Pair()
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(next(task.batches(smoke, seed=0)))
-    found = compare_geometries(plan, task, stepper, 7)
+    found = compare_geometries(plan, task, stepper, stepper.stage, 7)
     if smoke == full:
         assert found is None
         return
@@ -109,7 +72,7 @@ def test_means_over_samples_have_one_gradient_in_every_geometry(smoke: int, full
 def test_the_same_size_is_not_compared(plan: Planner, pair: Pair) -> None:
     """Nor is a plan that does not know of another."""
     stepper = Stepper(plan(), pair, CPU)
-    assert compare_geometries(plan(), pair, stepper, 0) is None
+    assert compare_geometries(plan(), pair, stepper, stepper.stage, 0) is None
 
 
 @pytest.mark.parametrize(("counted", "differs"), [(True, False), (False, True)])
@@ -154,7 +117,9 @@ def test_dropout_does_not_make_two_geometries_differ() -> None:
 def test_losses_that_draw_random_numbers_are_told_from_ones_that_differ() -> None:
     """Two looks at one geometry differ as much as two geometries do."""
     found, _ = compared(Dropped(noisy=True), 4, 8)
-    assert "draw random numbers in evaluation mode" in found.problem
+    assert (
+        "two looks at the same micro-batches differ: in evaluation mode the losses draw random numbers" in found.problem
+    )
 
 
 class Fails(Pair):
@@ -168,6 +133,97 @@ def test_what_the_task_raises_is_told() -> None:
     """The smoke itself may go on."""
     found, _ = compared(Fails(), 4, 8)
     assert found.problem.startswith("RuntimeError: shape '[4, 3]' is invalid")
+    assert "\n" not in found.problem
+
+
+class Fixed(Pair):
+    """Eight samples, whatever it is asked for."""
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Tensor]:
+        return super().batches(8, seed=seed)
+
+
+def test_a_task_that_ignores_the_batch_size_is_found_out() -> None:
+    """Unless what it gives is what the smoke asks for."""
+    found, _ = compared(Fixed(), 4, 8)
+    assert found.ignored
+    found, _ = compared(Fixed(), 8, 4)
+    assert not found.ignored
+    assert found.problem == "batches(8) gives as many samples as batches(4)"
+
+
+class Sums(Pair):
+    """Of two samples only: in micro-batches of one the gradient is zero."""
+
+    loss_weights: Mapping[str, float] = {}
+
+    def losses(self, model: nn.Module, batch: Tensor) -> Mapping[str, Tensor]:
+        return {"apart": (model["shared"](batch).sum(1) - model["shared"](batch).sum(1).mean()).square().mean()}
+
+
+def test_a_gradient_against_none_is_as_far_apart_as_can_be() -> None:
+    """The full run would learn nothing, or the smoke."""
+    found, _ = compared(Sums(), 1, 8)
+    assert found.difference == pytest.approx(1.0)
+    found, _ = compared(Sums(), 8, 1)
+    assert found.difference == pytest.approx(1.0)
+
+
+class Keeps(Pair):
+    """A buffer that counts, a cache and a hidden state that are made where the first batch comes."""
+
+    def model(self) -> nn.Module:
+        model = super().model()
+        model.register_buffer("calls", torch.zeros(1))
+        return model
+
+    def losses(self, model: nn.Module, batch: Tensor) -> Mapping[str, Tensor]:
+        if torch.is_grad_enabled():
+            model.calls += 1
+            model.hidden = batch
+            self.cache = batch
+        return super().losses(model, batch)
+
+
+def test_what_model_and_task_keep_is_put_back() -> None:
+    """Made with batches of another size, it would break the run, or change it."""
+    task = Keeps()
+    _, stepper = compared(task, 4, 8)
+    assert stepper.model.calls.item() == 0
+    assert not hasattr(stepper.model, "hidden")
+    assert not hasattr(task, "cache")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_of_sixteen_bits_are_told(dtype: torch.dtype) -> None:
+    """Their gradients are rounded to it, whatever is done."""
+    found, _ = compared(Pair(dtype), 1, 8)
+    assert found.half == (dtype is torch.bfloat16)
+    assert found.difference < (0.05 if found.half else 1e-5)
+
+
+class Sparse(Masked):
+    """Nine of ten samples do not count, and so not all micro-batches have one that does."""
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        for values, _ in super().batches(batch_size, seed=seed):
+            yield values, (torch.arange(batch_size) % 10 == 0).double()
+
+
+def test_a_micro_batch_that_counts_nothing_is_no_part_of_the_step() -> None:
+    """Its mean is NaN, and its share 0."""
+    task = Sparse(counted=True)
+    found, stepper = compared(task, 2, 20)
+    assert found.problem == ""
+    assert found.difference < 1e-12
+    assert found.smoke_terms == pytest.approx(found.full_terms)
+    pieces = [(values, counted) for values, counted in [next(task.batches(20, seed=1))]]
+    parts = [(pieces[0][0][n : n + 2], pieces[0][1][n : n + 2]) for n in range(0, 20, 2)]
+    row, _ = stepper.update(parts, 0.0)
+    whole, _ = stepper.update(pieces, 0.0)
+    torch.testing.assert_close(row, whole)
+    probed, _ = stepper.update(parts, 0.0, probe=True)
+    torch.testing.assert_close(probed, whole)
 
 
 class Normed(Pair):
@@ -194,7 +250,7 @@ def test_nothing_of_the_comparison_is_left() -> None:
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(next(task.batches(5, seed=0)))
     state, python = torch.get_rng_state(), random.getstate()
-    assert compare_geometries(plan, task, stepper, 0) is not None
+    assert compare_geometries(plan, task, stepper, stepper.stage, 0) is not None
     assert all(parameter.grad is None for parameter in stepper.model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
     assert random.getstate() == python
@@ -225,7 +281,7 @@ def test_the_geometries_of_a_recurrent_model_are_compared_on_cuda() -> None:
     plan, task = make_plan(batch_size=4, full_batch_size=8, device="cuda"), Recurrent(torch.float32)
     stepper = Stepper(plan, task, torch.device("cuda"))
     stepper.learn_terms(next(task.batches(4, seed=0)))
-    found = compare_geometries(plan, task, stepper, 0)
+    found = compare_geometries(plan, task, stepper, stepper.stage, 0)
     assert found is not None
     assert not found.problem
     assert found.difference < 1e-4

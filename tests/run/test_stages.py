@@ -133,10 +133,10 @@ def test_two_geometries_are_compared_where_a_stage_or_a_phase_begins(plan: Plann
     plain = run(plan(**changes), Encoded(), Go())
     looked = run(plan(full_batch_size=16, **changes), Encoded(), Go())
     found = looked.of(Geometries)
-    assert [(one.step, one.smoke, one.full, one.problem) for one in found] == [
-        (0, 8, 16, ""),
-        (12, 8, 16, ""),
-        (30, 8, 16, ""),
+    assert [(one.step, one.stage, one.phase, one.problem) for one in found] == [
+        (0, "A", "text", ""),
+        (12, "A", "latent", ""),
+        (30, "B", None, ""),
     ]
     assert max(one.difference for one in found) < 1e-5
     assert [sorted(one.smoke_terms) for one in found] == [["fit"], ["fit"], ["fit", "size"]]

@@ -20,9 +20,6 @@ class Broken(TaskError):
         self.figures = dict(figures or {})
 
 
-def need_export_libraries() -> None:
-    """Raises TaskError where an optional library is not installed, with the command that installs all of them."""
-    missing = [name for name in EXPORT_LIBRARIES if find_spec(name) is None]
-    if missing:
-        command = 'pip install "pytest-verdict-smoke[export]"'
-        raise TaskError(f"the pipeline needs {', '.join(missing)}: {command}")
+def missing_libraries() -> list[str]:
+    """Optional libraries of the export that are not installed."""
+    return [name for name in EXPORT_LIBRARIES if find_spec(name) is None]

@@ -17,21 +17,12 @@ LENGTH = "a length of"
 """How the name of a variant with another length begins."""
 
 
-def need_example_inputs(task: Task) -> None:
-    """Raises TaskError where the task has none, without asking for them."""
-    if getattr(task, "example_inputs", None) is None:
-        raise TaskError(
-            "the task has no example_inputs(): export needs a tuple of tensors that the model's forward takes"
-        )
-
-
 def example_inputs_of(task: Task) -> tuple[Tensor, ...]:
-    """The task's example inputs, on the CPU. Raises TaskError where it has none, or other things than tensors.
+    """The task's example inputs, on the CPU. Raises TaskError where they are other things than tensors.
 
     A batch of one is doubled: `torch.export` takes a size of 1 for a constant.
     """
-    need_example_inputs(task)
-    given = task.example_inputs()  # type: ignore[attr-defined]  # optional, and there
+    given = task.example_inputs()  # type: ignore[attr-defined]  # optional, and asked for by check_needs
     if not isinstance(given, tuple) or not given or not all(isinstance(one, Tensor) for one in given):
         kinds = ", ".join(type(one).__name__ for one in given) if isinstance(given, tuple) else type(given).__name__
         raise TaskError(f"example_inputs() returned ({kinds}): it must be a tuple of one tensor or more, by position")

@@ -15,9 +15,9 @@ from torch.utils._pytree import TreeSpec
 from pytest_smoke.run.crash import crash_of
 from pytest_smoke.run.device import quiet
 from pytest_smoke.run.pipeline import package
-from pytest_smoke.run.pipeline.broken import Broken, need_export_libraries
+from pytest_smoke.run.pipeline.broken import Broken, missing_libraries
 from pytest_smoke.run.pipeline.fresh import fresh_check
-from pytest_smoke.run.pipeline.inputs import LENGTH, dynamic_shapes_of, example_inputs_of, need_example_inputs, variants
+from pytest_smoke.run.pipeline.inputs import LENGTH, dynamic_shapes_of, example_inputs_of, variants
 from pytest_smoke.run.pipeline.onnx_file import Session, export, size_of, write_int8, write_onnx
 from pytest_smoke.run.pipeline.outputs import difference, flat_outputs, on_cpu, tensors
 from pytest_smoke.run.pipeline.served import served
@@ -35,12 +35,17 @@ NEEDS = {
 """Stage: those it builds on."""
 
 
-def check_needs(task: Task) -> None:
-    """What the pipeline cannot do without, asked before anything trains. Raises TaskError."""
-    need_export_libraries()
-    need_example_inputs(task)
-    if getattr(task, "evaluate", None) is None:
-        raise TaskError("the task has no evaluate(): the pipeline reports what quantizing costs in its metrics")
+def check_needs(task: Task, device: torch.device) -> None:
+    """What the pipeline cannot do without, asked before anything trains. Raises TaskError that names all of it."""
+    missing = [f"the library {name}" for name in missing_libraries()]
+    missing += [
+        f"the task's {name}()" for name in ("evaluate", "example_inputs") if not callable(getattr(task, name, None))
+    ]
+    if missing:
+        command = ': pip install "pytest-verdict-smoke[export]"' if missing_libraries() else ""
+        raise TaskError(f"smoke.pipeline needs {', '.join(missing)}{command}", key="smoke.pipeline")
+    with quiet(nn.Module(), device):
+        example_inputs_of(task)
 
 
 def run_pipeline(

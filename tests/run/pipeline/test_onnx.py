@@ -135,7 +135,6 @@ def test_a_model_that_fixes_its_batch_is_not_exported() -> None:
 @pytest.mark.parametrize(
     ("task", "fragment"),
     [
-        (object(), r"the task has no example_inputs\(\)"),
         (Inputs(), r"returned \(\): it must be a tuple of one tensor or more"),
         (Inputs(torch.ones(1), 3), r"returned \(Tensor, int\)"),
     ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 import torch
 
 from pytest_smoke.run.pipeline import package
-from pytest_smoke.run.pipeline.broken import need_export_libraries
 from pytest_smoke.run.pipeline.inputs import dynamic_shapes_of
 from pytest_smoke.run.pipeline.onnx_file import Session, export, write_int8, write_onnx
 from pytest_smoke.run.pipeline.outputs import flat_outputs, tensors
@@ -160,12 +158,3 @@ def test_labels_may_be_a_list_or_a_method() -> None:
     wrong: Any = Labelled("BIO")
     with pytest.raises(TaskError, match="labels is 'BIO': it must be a list of texts"):
         package.labels_of(wrong)
-
-
-def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None in sys.modules is how Python marks a module that cannot be imported."""
-    need_export_libraries()
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    said = r'the pipeline needs onnxruntime: pip install "pytest-verdict-smoke\[export\]"'
-    with pytest.raises(TaskError, match=said):
-        need_export_libraries()

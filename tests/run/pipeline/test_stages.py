@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,16 +90,30 @@ def test_a_fresh_process_that_checks_too_little_does_not_pass(
     assert not missing, stages["load"].text
 
 
-def test_what_a_pipeline_needs_of_a_task_is_asked_for_by_name() -> None:
-    """Before anything trains."""
-    scored: Any = Points(mean)
-    unscored: Any = Points()
-    bare: Any = object()
-    check_needs(scored)
-    with pytest.raises(TaskError, match=r"the task has no evaluate\(\)"):
-        check_needs(unscored)
-    with pytest.raises(TaskError, match=r"the task has no example_inputs\(\)"):
-        check_needs(bare)
+def test_what_a_pipeline_needs_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything trains, all of it at once; and the random numbers that example inputs draw are put back."""
+    scored, bare = Points(mean), Points()
+    scored.example_inputs = lambda: (torch.rand(2, 6),)  # type: ignore[method-assign]  # as some tasks have it
+    before = torch.get_rng_state()
+    needs(scored)
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(TaskError, match=r"smoke\.pipeline needs the task's evaluate\(\)$") as raised:
+        needs(bare)
+    assert raised.value.key == "smoke.pipeline"
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    said = (
+        r"the library onnxruntime, the task's evaluate\(\), the task's example_inputs\(\): pip install .pytest-verdict"
+    )
+    with pytest.raises(TaskError, match=said):
+        needs(object())
+    monkeypatch.undo()
+    scored.example_inputs = lambda: torch.rand(2, 6)  # type: ignore[method-assign, assignment, return-value]
+    with pytest.raises(TaskError, match=r"example_inputs\(\) returned \(Tensor\): it must be a tuple"):
+        needs(scored)
+
+
+def needs(task: Any) -> None:
+    check_needs(task, torch.device("cpu"))
 
 
 def raises(model: nn.Module) -> Any:
