@@ -87,7 +87,7 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
     findings += [*begun(stand), ran.finding, *stand.fairness.values(), *loss, *judge_rest(stand)]
     findings += [*judge_pipeline(stand), *resumed, *mistakes]
     figures |= facts.seen(stand, case) | facts.saved(stand, checkpoints_of(id)) | {"smallest_rise": smallest_rise}
-    figures["seconds"] = round(time.perf_counter() - began, 3)
+    figures["seconds"] = round(stand.seconds_before + time.perf_counter() - began, 3)
     if conditions.report_folder is not None and stand.steps:
         write_whole(conditions.report_folder / "traces" / f"{file_name(id)}.csv", stand.trace.to_csv())
     if kept is not None and kept.exists():

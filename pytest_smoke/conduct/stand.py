@@ -64,6 +64,8 @@ class Stand:
         self.saved: list[Saved] = []
         self.digests: dict[int, str] = {}
         """Of a step's batches, where the `resume` check compares them."""
+        self.seconds_before = 0.0
+        """Wall time of earlier sessions that this run goes on from."""
         self.begun_anew = ""
         """Why the run could not go on from the checkpoint that there was."""
         self.unpredicted = ""
@@ -137,6 +139,7 @@ class Stand:
                     self.saved.append(record)
                 case Resumed():
                     self.trace.cuts.add(record.step)
+                    self.seconds_before = record.seconds
                 case BegunAnew():
                     self.begun_anew = record.why
                 case BatchDigest():

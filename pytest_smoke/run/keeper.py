@@ -131,7 +131,7 @@ class Keeper:
             word = self._journal.rewind(state.step)
         else:
             different = changed(training["fingerprints"], self._stepper)
-        self.channel.send([Resumed(state.step, different)])
+        self.channel.send([Resumed(state.step, different, training["wall_seconds"])])
         return word
 
     def _training(self, step: int, feed: Feed, progress: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,8 @@ class Loop:
         self._readback = Readback(device)
         self._sights = Sights(plan, task, self._stepper, device, self._channel, self._readback)
         self._utilization = Utilization(reader_of(device))
-        self._train_seconds = 0.0
+        self._train_seconds = self._wall_before = 0.0
+        self._began = time.perf_counter()
         self._begin(plan.windows[0])
 
     def run(self) -> None:
@@ -102,6 +103,7 @@ class Loop:
             self._channel.send([self._ended(state.step)])
             return None
         self._train_seconds, self._seconds_before = training["train_seconds"], training["seconds_before"]
+        self._wall_before = training["wall_seconds"]
         self._before = Snapshot(**training["before"])
         self._tally.load_state_dict(training["tally"])
         set_generators(training["generators"], self._device)
@@ -134,6 +136,7 @@ class Loop:
         return {
             "train_seconds": self._train_seconds,
             "seconds_before": self._seconds_before,
+            "wall_seconds": self._wall_before + time.perf_counter() - self._began,
             "before": {"trains": self._before.trains, "frozen": self._before.frozen},
             "tally": self._tally.state_dict(),
         }

@@ -194,6 +194,8 @@ class Resumed:
     step: int
     changed: tuple[str, ...] = ()
     """Parts of the state that are not what they were when it was saved."""
+    seconds: float = field(default=0.0, compare=False)
+    """Wall time of the earlier processes, up to the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,8 @@ def test_a_session_killed_twice_ends_as_one_that_never_was(slow: Project) -> Non
     (finding,) = [f for f in outcome["findings"] if f["id"] == "resumed"]
     assert finding["text"] == f"cut off and resumed at steps {cuts[0]}, {cuts[1]}"
     assert told(outcome) == told(plain)
+    assert outcome["facts"]["seconds"] > 0.02 * cuts[1]  # what both killed sessions slept, a step each
+    assert outcome["facts"]["train_seconds"] > 0.02 * cuts[1]
     rows, plain_rows = trace(slow, "out"), trace(slow, "plain")
     assert [int(row["step"]) for row in rows if row.pop("resumed") == "1"] == cuts
     assert rows == plain_rows
