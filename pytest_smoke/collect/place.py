@@ -41,7 +41,7 @@ def _keys(finding: Finding, case: Case) -> Iterator[str]:
         for key in finding.observed:
             yield f"smoke.{key.partition('.')[0]}"
     if finding.id == RUN:
-        yield str(finding.data.get("key"))
+        yield finding.data.get("key", "")
         yield "task"
     if finding.id == "mix-drawn":
         yield "mix"

@@ -210,7 +210,7 @@ class Mix(Frozen):
     corpus: Annotated[str, Field(min_length=1)] | None = None
     """Folder, data file or manifest whose rows are counted before a run, from the recipe's own folder."""
     dominant_share: Share = 0.4
-    """A source with a larger sampled share than this dominates the mix."""
+    """A source with a larger sampled share dominates; where even equal shares are larger, it must also lead."""
     lead_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
     """The largest source may not have more than this times the share of the next."""
     tolerance: Share = 0.02

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pytest_smoke.run.crash import crash_of
 from pytest_smoke.run.cut import Cutter, NoCut
 from pytest_smoke.run.device import quiet, seed_all
+from pytest_smoke.run.draw import one_step
 from pytest_smoke.run.plan import RunPlan, StagePlan
 from pytest_smoke.run.records import Geometries
 from pytest_smoke.run.step import Stepper
@@ -26,17 +27,14 @@ Look = tuple[Sequence[Tensor | None], Sequence[Tensor]]
 """Gradient by parameter, and the terms' means."""
 
 
-def compare_geometries(plan: RunPlan, task: Task, stepper: Stepper, stage: StagePlan, step: int) -> Geometries | None:
-    """The gradient of one batch in both sizes of micro-batches, before `step`; None where they are the same size.
+def compare_geometries(plan: RunPlan, task: Task, stepper: Stepper, stage: StagePlan, step: int) -> Geometries:
+    """The gradient of one batch in both sizes of micro-batches, before `step`.
 
     In evaluation mode, for dropout draws other masks in other geometries, and without autocast, for rounding and a
     loss scale must not decide. Model, task, gradients and random numbers are left as they were. What goes wrong is
     told and not raised: nothing of this trains.
     """
-    smoke, full = plan.batch_size, plan.full_batch_size or plan.batch_size
-    if smoke == full:
-        return None
-    model = stepper.model
+    smoke, full, model = plan.batch_size, plan.full_batch_size or plan.batch_size, stepper.model
     found = Geometries(
         step=step,
         stage=stage.name,
@@ -45,14 +43,14 @@ def compare_geometries(plan: RunPlan, task: Task, stepper: Stepper, stage: Stage
         smoke=smoke,
         full=full,
         batch_norm=_batch_norm(model),
-        half=any(p.requires_grad and p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters()),
+        half=any(p.is_floating_point() and p.dtype.itemsize < 4 for p in model.parameters()),
     )
     try:
-        # cuDNN's recurrent layers have no backward in evaluation mode.
         with (
             quiet(model, stepper.device),
             torch.enable_grad(),
-            torch.backends.cudnn.flags(enabled=False),
+            torch.compiler.set_stance("force_eager"),  # or the run's own code would be compiled for these sizes, too
+            _without_cudnn(),
             _unchanged(model, task),
         ):
             return _compared(found, plan, task, stepper)
@@ -63,24 +61,25 @@ def compare_geometries(plan: RunPlan, task: Task, stepper: Stepper, stage: Stage
     except Exception as error:
         crash = crash_of(error, plan.root)
         first = (crash.text.splitlines() or [""])[0]
-        return found.but(problem=f"{first:.200}" + (f" at {crash.place}" if crash.place else ""))
+        where = f" at {crash.place}" if crash.place else ""
+        return found.but(problem=f"{first:.200}{where} (in evaluation mode, without autocast)")
     finally:
-        model.zero_grad(set_to_none=True)
+        stepper.forget_gradients()
 
 
 def _compared(found: Geometries, plan: RunPlan, task: Task, stepper: Stepper) -> Geometries:
     seed, few = plan.seed + GEOMETRY_SEED_OFFSET, min(found.smoke, found.full)
-    batch, like = (next(iter(task.batches(samples, seed=seed))) for samples in (found.samples, few))
+    batch, like = (one_step([iter(task.batches(size, seed=seed))], 1)[0] for size in (found.samples, few))
     cutter = Cutter(batch, like, samples=found.samples, few=few)
     ours, theirs = cutter.pieces(found.smoke), cutter.pieces(found.full)
-    if cutter.lengths is not None:
+    if not cutter.grows:
         if cutter.lengths and found.smoke not in cutter.lengths:
             return found.but(ignored=True)
         raise NoCut(f"batches({found.samples}) gives as many samples as batches({few})")
 
     def look(pieces: Sequence[Any], seed: int) -> Look:
         seed_all(seed)
-        stepper.model.zero_grad(set_to_none=True)
+        stepper.forget_gradients()
         return stepper.gradient(pieces)
 
     reference, full = look(theirs, seed)
@@ -122,15 +121,31 @@ def _batch_norm(model: nn.Module) -> int:
 
 
 @contextmanager
+def _without_cudnn() -> Iterator[None]:
+    """Its recurrent layers have no backward in evaluation mode. Not `cudnn.flags`, which raises where a task has set
+    the precision of convolutions by the newer names."""
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before
+
+
+@contextmanager
 def _unchanged(model: nn.Module, task: Task) -> Iterator[None]:
     """Buffers and attributes of the model, and the task's attributes, are put back: a cache that was filled with
-    another size of batch, a hidden state, a running mean. What a task changes within its own containers is not."""
-    values = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    holders = [*(vars(module) for module in model.modules()), *(module._buffers for module in model.modules())]
-    if hasattr(task, "__dict__"):
-        holders.append(vars(task))
+    another size of batch, a hidden state, a running mean. What is changed in place within them is not. Modules that the
+    task itself holds are in evaluation mode meanwhile, as the model is."""
+    own = vars(task) if hasattr(task, "__dict__") else {}
+    held = [value for value in own.values() if isinstance(value, nn.Module)]
+    modules = list(dict.fromkeys(part for root in (model, *held) for part in root.modules()))
+    values = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers(recurse=False)]
+    holders = [own, *map(vars, modules), *(module._buffers for module in modules)]
     before = [(holder, dict(holder)) for holder in holders]
     try:
+        for module in held:
+            module.eval()
         yield
     finally:
         for holder, kept in before:
@@ -141,4 +156,5 @@ def _unchanged(model: nn.Module, task: Task) -> Iterator[None]:
                     holder[name] = value
         with torch.no_grad():
             for buffer, value in values:
-                buffer.copy_(value)
+                if not torch.equal(buffer, value):  # an expanded buffer cannot be written, and is not
+                    buffer.copy_(value)

@@ -17,7 +17,7 @@ from pytest_smoke.run.draw import Tally
 from pytest_smoke.run.feed import Feed
 from pytest_smoke.run.gradients import reading
 from pytest_smoke.run.keeper import Keeper
-from pytest_smoke.run.machine import ended, started
+from pytest_smoke.run.machine import PeakMemory, ended, started
 from pytest_smoke.run.pipeline.stages import check_needs, run_pipeline
 from pytest_smoke.run.plan import RunPlan, StagePlan
 from pytest_smoke.run.readback import Readback
@@ -55,7 +55,8 @@ class Loop:
         self._feed = Feed(task, plan, seed=plan.seed)
         self._tally = Tally(task, plan)
         self._readback = Readback(device)
-        self._sights = Sights(plan, task, self._stepper, device, self._channel, self._readback)
+        self._memory = PeakMemory(device)
+        self._sights = Sights(plan, task, self._stepper, self._memory, self._channel, self._readback)
         self._utilization = Utilization(reader_of(device))
         self._train_seconds = self._wall_before = 0.0
         self._began = time.perf_counter()
@@ -255,7 +256,7 @@ class Loop:
         self._channel.send(self._keeper.trained(steps, self._feed, {"train_seconds": self._train_seconds}))
 
     def _ended(self, steps: int) -> Ended:
-        return ended(steps, self._train_seconds, self._device, self._utilization)
+        return ended(steps, self._train_seconds, self._memory, self._utilization)
 
     def _step_record(self, step: int, lr: float, values: list[float]) -> Step:
         *means, norm = values

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -22,7 +25,30 @@ def started(model: nn.Module, device: torch.device) -> Started:
     )
 
 
-def ended(steps: int, train_seconds: float, device: torch.device, utilization: Utilization) -> Ended:
+class PeakMemory:
+    """The most that a run has had allocated on a CUDA device, but for what was only looked at."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._before = device, 0
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is allocated in here does not count, and is given back after it."""
+        if self._device.type == "cuda":
+            self._before = max(self._before, torch.cuda.max_memory_allocated(self._device))
+        yield
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self._device)
+
+    @property
+    def gib(self) -> float | None:
+        """In GiB; None on other devices."""
+        if self._device.type != "cuda":
+            return None
+        return max(self._before, torch.cuda.max_memory_allocated(self._device)) / 2**30
+
+
+def ended(steps: int, train_seconds: float, memory: PeakMemory, utilization: Utilization) -> Ended:
     """What the run took."""
-    peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
-    return Ended(steps, train_seconds, peak_memory_gib=peak, utilization_percent=utilization.mean_percent)
+    return Ended(steps, train_seconds, peak_memory_gib=memory.gib, utilization_percent=utilization.mean_percent)

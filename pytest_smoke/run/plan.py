@@ -183,6 +183,11 @@ class RunPlan:
         )
 
     @property
+    def folds_otherwise(self) -> bool:
+        """Whether its micro-batches are of another size than the full run's."""
+        return self.full_batch_size not in (None, self.batch_size)
+
+    @property
     def windows(self) -> tuple[StagePlan, ...]:
         """The stages, or the whole rehearsal as one without a name."""
         whole = StagePlan(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from pytest_smoke.run.channel import Channel
 from pytest_smoke.run.checkpoints import Checkpoints
 from pytest_smoke.run.crash import crash_of
@@ -15,6 +13,7 @@ from pytest_smoke.run.feed import Feed
 from pytest_smoke.run.geometry import compare_geometries
 from pytest_smoke.run.gradients import reading
 from pytest_smoke.run.keeper import Keeper
+from pytest_smoke.run.machine import PeakMemory
 from pytest_smoke.run.plan import RunPlan, StagePlan
 from pytest_smoke.run.predictions import write_predictions
 from pytest_smoke.run.readback import Readback
@@ -32,10 +31,10 @@ class Sights:
     """Looks at the model of `stepper` without changing what it would have become."""
 
     def __init__(
-        self, plan: RunPlan, task: Task, stepper: Stepper, device: torch.device, channel: Channel, readback: Readback
+        self, plan: RunPlan, task: Task, stepper: Stepper, memory: PeakMemory, channel: Channel, readback: Readback
     ) -> None:
-        self._plan, self._task, self._stepper, self._device = plan, task, stepper, device
-        self._channel, self._readback = channel, readback
+        self._plan, self._task, self._stepper, self._device = plan, task, stepper, stepper.device
+        self._memory, self._channel, self._readback = memory, channel, readback
 
     def renew(self) -> None:
         """A stage or a phase begins: another probe batch, and no checkpoint of another structure."""
@@ -49,7 +48,9 @@ class Sights:
         Where a stage or a phase begins also whether the full run's micro-batches give the same gradient.
         """
         begins, offset = stage.begins_at(step), step - stage.first_step
-        if begins and (found := compare_geometries(self._plan, self._task, self._stepper, stage, step)):
+        if begins and self._plan.folds_otherwise:
+            with self._memory.aside():
+                found = compare_geometries(self._plan, self._task, self._stepper, stage, step)
             self._channel.send([found])
         probe = offset % stage.probe_every_steps == 0
         if probe or begins:

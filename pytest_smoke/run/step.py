@@ -77,8 +77,8 @@ class Stepper:
         unknown = self._unknown(weights)
         if unknown:
             terms = ", ".join(self.seen_terms)
-            own = any(name not in self.plan.loss_weights for name in unknown)
-            key = self._key("loss_weights") if own else "full.loss_weights"
+            named = next((name for name in unknown if name in self.stage.loss_weights), None)
+            key = "full.loss_weights" if named in self.plan.loss_weights else self._key("loss_weights") if named else ""
             raise TaskError(f"loss_weights names {', '.join(unknown)}, but the loss terms are {terms}", key=key)
         self.terms = tuple(losses)
         self.weights = tuple(float(weights.get(term, 1.0)) for term in self.terms)
@@ -106,9 +106,7 @@ class Stepper:
         """
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * multiplier
-        self.optimizer.zero_grad(set_to_none=True)
-        for parameter in self._others:
-            parameter.grad = None
+        self.forget_gradients()
         gram = None
         if probe:
             gradients, values = self.differentiate(batches)
@@ -121,6 +119,11 @@ class Stepper:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return _row([*values, norm]), gram
+
+    def forget_gradients(self) -> None:
+        """Of all parameters: the model's, and what the optimizer holds beside them."""
+        for parameter in (*self._parameters, *self._others):
+            parameter.grad = None
 
     def differentiate(self, batches: Sequence[Any]) -> tuple[TermGradients, list[Tensor]]:
         """The terms' gradients over the effective batch, one by one, and their means."""
@@ -221,7 +224,8 @@ def _shared(loss: Tensor, share: float) -> Tensor:
 
 
 def _summed(earlier: list[Tensor], losses: Sequence[Tensor]) -> list[Tensor]:
-    values = [loss.detach() for loss in losses]
+    # In 16 bits the sum of many micro-batches stands still: 256 equal parts add up to too little in bf16.
+    values = [loss.detach().float() if loss.dtype.itemsize < 4 else loss.detach() for loss in losses]
     return [a + b for a, b in zip(earlier, values, strict=True)] if earlier else values
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from pytest_smoke.conduct.findings import judge_loss, judge_rest
 from pytest_smoke.conduct.stand import Stand
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Recipe
-from pytest_smoke.run.records import Ended, Go, Halt, Metrics, Record, StageEnded, Step, Stop, Updates
+from pytest_smoke.run.records import Ended, Geometries, Go, Halt, Metrics, Record, StageEnded, Step, Stop, Updates
 
 STEPS = 200
 
@@ -101,3 +102,24 @@ def test_a_stages_criteria_count_its_own_steps() -> None:
         (found[criterion],) = [finding for finding in judge_rest(judge) if finding.id == "stage[B]"]
     assert {finding.status for finding in found.values()} == {"pass"}, found
     assert "its step 0 is step 200" in found["f1 > 0.5 by step 199"].text
+
+
+def geometries(stage: str, step: int, difference: float) -> Geometries:
+    return Geometries(step=step, stage=stage, samples=16, smoke=8, full=16, batch_norm=0, difference=difference)
+
+
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_a_stage_of_another_geometry_is_stopped_where_it_begins(early_stop: bool) -> None:
+    """And what was right with the stage before it stays right."""
+    case = stand().case
+    judge = Stand(case, early_stop=early_stop)
+    judge.receive([geometries("A", 0, 1e-7), *stage(0, "A", 1.0)])
+    assert judge.word() == (Go(),)
+    judge.receive([geometries("B", STEPS, 0.3), *stage(STEPS, "B", 1.0, level=0.5)[:20]])
+    assert judge.word() == ((Stop(last_good_step=None),) if early_stop else None)
+    assert judge.decided_by == "the size of its micro-batches"
+    assert [(f.id, f.status) for f in judge.fairness.values()] == [
+        ("accumulation[A]", "pass"),
+        ("accumulation[B]", "fail"),
+    ]
+    assert judge.steps == (STEPS if early_stop else STEPS + 20)

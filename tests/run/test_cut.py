@@ -54,7 +54,7 @@ def test_the_pieces_of_a_batch_are_the_batch(count: int, size: int) -> None:
     cutter = Cutter(batch, batch_of(size), samples=samples, few=size)
     found = cutter.pieces(size)
     at = list(range(samples))
-    assert cutter.lengths is None
+    assert cutter.grows
     assert len(found) == count
     assert torch.equal(torch.cat([piece["x"] for piece in found]), batch["x"])
     assert torch.cat([piece["pair"].x for piece in found]).tolist() == at
@@ -75,14 +75,20 @@ class Own:
 @pytest.mark.parametrize(
     ("batch", "like", "what"),
     [
-        ({"n": 24}, {"n": 12}, r"batch\['n'\] is 24 for 8 samples and 12 for 4: a number of the whole batch"),
+        ({"n": 24}, {"n": 12}, r"batch\['n'\] is 24 for 8 samples and 12 for 4: a figure of the whole batch"),
         (torch.tensor(24), torch.tensor(12), "batch is 24 for 8 samples and 12 for 4"),
         ([torch.ones(3, 8)], [torch.ones(3, 4)], r"batch\[0\] has shape \(3, 8\) from batches\(8\) and \(3, 4\) from"),
         (torch.ones(8, 8), torch.ones(8, 4), r"batch has shape \(8, 8\) from batches\(8\) and \(8, 4\)"),
         (torch.ones(6), torch.ones(4), r"batch has shape \(6,\) from batches\(8\)"),
         ([1, 2, 3], [1, 2], "batch has 3 parts for 8 samples and 2 for 4"),
         ({"a": 1}, {"b": 1}, "batch has other keys in a batch of 8 than in one of 4"),
-        ({"a": torch.ones(8)}, {"a": [1] * 4}, r"batch\['a'\] is Tensor of 8 samples, list of 4"),
+        ({"a": torch.ones(8)}, {"a": [1] * 4}, r"batch\['a'\] is Tensor for 8 samples and list for 4"),
+        ({"a": None, "x": torch.ones(8)}, {"a": torch.ones(4), "x": torch.ones(4)}, r"batch\['a'\] is NoneType for 8"),
+        (
+            [torch.ones(8), torch.tensor([24])],
+            [torch.ones(4), torch.tensor([12])],
+            r"batch\[1\] has shape \(1,\) in every",
+        ),
         (Own(), Own(), "batch is Own, which only the task can cut"),
     ],
 )
@@ -97,3 +103,4 @@ def test_a_batch_that_does_not_grow_shows_its_lengths() -> None:
     cutter = Cutter({"x": torch.ones(64, 3), "y": "a"}, {"x": torch.zeros(64, 3), "y": "b"}, samples=8, few=4)
     cutter.pieces(4)
     assert cutter.lengths == {64}
+    assert not cutter.grows

@@ -27,9 +27,7 @@ def compared(task: Any, smoke: int, full: int, **changes: Any) -> tuple[Geometri
     plan = make_plan(batch_size=smoke, full_batch_size=full, **changes)
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(next(task.batches(smoke, seed=0)))
-    found = compare_geometries(plan, task, stepper, stepper.stage, 0)
-    assert found is not None
-    return found, stepper
+    return compare_geometries(plan, task, stepper, stepper.stage, 0), stepper
 
 
 class Masked(Pair):
@@ -59,20 +57,16 @@ def test_means_over_samples_have_one_gradient_in_every_geometry(smoke: int, full
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(next(task.batches(smoke, seed=0)))
     found = compare_geometries(plan, task, stepper, stepper.stage, 7)
-    if smoke == full:
-        assert found is None
-        return
-    assert found is not None
+    assert plan.folds_otherwise == (smoke != full)
     assert not found.problem
     assert (found.step, found.samples % smoke, found.samples % full) == (7, 0, 0)
     assert found.difference < 1e-12  # double precision
     assert found.smoke_terms == pytest.approx(found.full_terms, rel=1e-6)
 
 
-def test_the_same_size_is_not_compared(plan: Planner, pair: Pair) -> None:
-    """Nor is a plan that does not know of another."""
-    stepper = Stepper(plan(), pair, CPU)
-    assert compare_geometries(plan(), pair, stepper, stepper.stage, 0) is None
+def test_a_plan_says_whether_there_is_anything_to_compare() -> None:
+    """Nothing is where it knows of no other size."""
+    assert not make_plan().folds_otherwise
 
 
 @pytest.mark.parametrize(("counted", "differs"), [(True, False), (False, True)])
@@ -250,7 +244,7 @@ def test_nothing_of_the_comparison_is_left() -> None:
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(next(task.batches(5, seed=0)))
     state, python = torch.get_rng_state(), random.getstate()
-    assert compare_geometries(plan, task, stepper, stepper.stage, 0) is not None
+    compare_geometries(plan, task, stepper, stepper.stage, 0)
     assert all(parameter.grad is None for parameter in stepper.model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
     assert random.getstate() == python
@@ -263,6 +257,136 @@ def test_half_precision_does_not_round_the_comparison(precision: str) -> None:
     found, _ = compared(task, 4, 8, precision=precision)
     assert not found.problem
     assert found.difference < 1e-5
+
+
+class HeadOfItsOwn(Masked):
+    """A layer that the task holds, and hands to its optimizer."""
+
+    def __init__(self, *, counted: bool, norm: nn.Module | None = None) -> None:
+        super().__init__(counted=counted)
+        self.head = nn.Sequential(nn.Linear(3, 1), norm or nn.Identity()).double()
+
+    def optimizer(self, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD([*model.parameters(), *self.head.parameters()], lr=learning_rate)
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        values, counted = batch
+        each = (self.head(values) - 1).square().squeeze(-1)
+        return {"own": (each * counted).sum() / counted.sum() + 0 * model["own"].bias.sum()}
+
+    def counts(self, batch: Any) -> Mapping[str, float]:
+        return {"own": float(batch[1].sum())}
+
+
+class Uncounted(HeadOfItsOwn):
+    """Which forgets them."""
+
+    counts = None
+
+
+def test_parameters_that_the_task_holds_are_compared_too() -> None:
+    """Their gradients of one look are not those of the next."""
+    assert compared(HeadOfItsOwn(counted=False), 5, 20)[0].difference < 1e-12
+    found, stepper = compared(Uncounted(counted=False), 5, 20)
+    assert found.difference > 0.01
+    assert all(parameter.grad is None for parameter in stepper._parameters)
+
+
+def test_modules_that_the_task_holds_are_in_evaluation_mode_and_put_back() -> None:
+    """As those of the model are."""
+    plan, task = make_plan(batch_size=5, full_batch_size=20), HeadOfItsOwn(counted=False, norm=nn.BatchNorm1d(1))
+    stepper = Stepper(plan, task, CPU)
+    stepper.learn_terms(next(task.batches(5, seed=0)))
+    before = {name: value.clone() for name, value in task.head.state_dict().items()}
+    found = compare_geometries(plan, task, stepper, stepper.stage, 0)
+    after = task.head.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert found.difference < 1e-12
+    assert all(module.training for module in task.head.modules())
+
+
+class Expanded(Keeps):
+    """A buffer that cannot be written, before one that is."""
+
+    def model(self) -> nn.Module:
+        model = super().model()
+        model.register_buffer("ones", torch.ones(1).expand(10))
+        model.register_buffer("calls", model._buffers.pop("calls"))
+        return model
+
+
+def test_a_buffer_that_cannot_be_written_keeps_no_other_from_being_put_back() -> None:
+    found, stepper = compared(Expanded(), 4, 8)
+    assert not found.problem
+    assert stepper.model.calls.item() == 0
+
+
+class Ends(Pair):
+    """Three micro-batches, and no more."""
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Tensor]:
+        return iter([]) if batch_size == 8 else super().batches(batch_size, seed=seed)
+
+
+def test_batches_that_end_are_told() -> None:
+    assert compared(Ends(), 4, 8)[0].problem.startswith("batches() ended: ")
+
+
+def test_a_task_that_chose_the_precision_of_convolutions_is_compared() -> None:
+    """By the names that `torch.backends.cudnn.flags` does not bear."""
+    chosen: Any = torch.backends.cudnn.conv
+    before = chosen.fp32_precision
+    chosen.fp32_precision = "ieee"
+    try:
+        assert not compared(Pair(), 4, 8)[0].problem
+    finally:
+        chosen.fp32_precision = before
+    assert torch.backends.cudnn.enabled
+
+
+class Compiled(Pair):
+    """Counts what is compiled, and for which shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compiled: list[list[Any]] = []
+
+    def model(self) -> nn.Module:
+        def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+            self.compiled.append([size for one in inputs for size in one.shape])
+            return graph.forward
+
+        model = super().model()
+        model["shared"] = torch.compile(model["shared"], backend=backend)
+        return model
+
+
+def test_the_code_of_the_run_is_compiled_for_the_run_alone() -> None:
+    """Not for the sizes that were compared, after which it would be dynamic."""
+    torch.compiler.reset()
+    task = Compiled()
+    plan = make_plan(batch_size=4, full_batch_size=16)
+    stepper = Stepper(plan, task, CPU)
+    batch = next(task.batches(4, seed=0))
+    stepper.learn_terms(batch)
+    known = len(task.compiled)
+    found = compare_geometries(plan, task, stepper, stepper.stage, 0)
+    assert not found.problem
+    assert len(task.compiled) == known
+    stepper.update([batch], 1.0)
+    assert len(task.compiled) > known
+    assert all(isinstance(size, int) for shapes in task.compiled for size in shapes)
+
+
+def test_many_micro_batches_of_sixteen_bits_add_up() -> None:
+    """In bf16 itself a sum of 1024 equal parts stands still at a quarter of it."""
+    task = Pair(torch.bfloat16)
+    stepper = Stepper(make_plan(batch_size=1), task, CPU)
+    batch = next(task.batches(1, seed=0))
+    stepper.learn_terms(batch)
+    one, _ = stepper.update([batch], 0.0)
+    many, _ = stepper.update([batch] * 1024, 0.0)
+    assert many[0].item() == pytest.approx(one[0].item(), rel=0.01)
 
 
 @pytest.mark.gpu
@@ -282,6 +406,5 @@ def test_the_geometries_of_a_recurrent_model_are_compared_on_cuda() -> None:
     stepper = Stepper(plan, task, torch.device("cuda"))
     stepper.learn_terms(next(task.batches(4, seed=0)))
     found = compare_geometries(plan, task, stepper, stepper.stage, 0)
-    assert found is not None
     assert not found.problem
     assert found.difference < 1e-4

@@ -215,6 +215,14 @@ def no_count(task: Any) -> None:
     task.counts = lambda batch: {"first": 1.0}
 
 
+def counts_none(task: Any) -> None:
+    task.counts = lambda batch: None
+
+
+def counts_each(task: Any) -> None:
+    task.counts = lambda batch: torch.ones(len(batch))
+
+
 def nothing_counted(task: Any) -> None:
     task.counts = lambda batch: 0.0
 
@@ -261,6 +269,8 @@ def no_model(task: Any) -> None:
         (frozen, ["no parameter that requires a gradient"]),
         (negative_count, ["-1.0", "not negative"]),
         (no_count, ["'second'", "first"]),
+        (counts_none, ["counts(batch) returned None", "one number, or one by term"]),
+        (counts_each, ["counts(batch) returned tensor([1.,", "one number, or one by term"]),
         (nothing_counted, ["'first'", "nothing"]),
         (terms_change, ["named first after first, second"]),
         (bare_tensor, ["returned Tensor", "map"]),

@@ -37,12 +37,13 @@ NEEDS = {
 
 def check_needs(task: Task, device: torch.device) -> None:
     """What the pipeline cannot do without, asked before anything trains. Raises TaskError that names all of it."""
-    missing = [f"the library {name}" for name in missing_libraries()]
+    libraries = missing_libraries()
+    missing = [f"the library {name}" for name in libraries]
     missing += [
         f"the task's {name}()" for name in ("evaluate", "example_inputs") if not callable(getattr(task, name, None))
     ]
     if missing:
-        command = ': pip install "pytest-verdict-smoke[export]"' if missing_libraries() else ""
+        command = ': pip install "pytest-verdict-smoke[export]"' if libraries else ""
         raise TaskError(f"smoke.pipeline needs {', '.join(missing)}{command}", key="smoke.pipeline")
     with quiet(nn.Module(), device):
         example_inputs_of(task)
