@@ -89,19 +89,22 @@ def criterion_problems(data: Mapping[str, Any], parse: ParseCriterion) -> Iterat
     for keys, texts, names, baseline in lists:
         called: dict[str, int] = {}
         for number, text in enumerate(map(criterion_text, texts) if isinstance(texts, list) else []):
-            wrong = _wrong(text, parse, names, baseline, own=keys[0] == "stages") if isinstance(text, str) else None
-            if not wrong and isinstance(text, str) and (name := parse(text).name):
-                first = called.setdefault(name, number)
-                wrong = "" if first == number else f"{dotted((*keys, first))} is called {name!r} too; rename one"
+            if not isinstance(text, str):
+                continue
+            try:
+                criterion = parse(text)
+            except ValueError as error:
+                wrong = str(error).partition("\n")[0]
+            else:
+                wrong = _wrong(criterion, names, baseline, own=keys[0] == "stages")
+                first = called.setdefault(criterion.name, number) if criterion.name and not wrong else number
+                if first != number:
+                    wrong = f"{dotted((*keys, first))} is called {criterion.name!r} too; rename one"
             if wrong:
                 yield Problem(keys=(*keys, number), at_key=False, text=f"criterion {text!r}: {wrong}")
 
 
-def _wrong(text: str, parse: ParseCriterion, names: list[str], baseline: bool, *, own: bool) -> str | None:
-    try:
-        criterion = parse(text)
-    except ValueError as error:
-        return str(error).partition("\n")[0]
+def _wrong(criterion: Criterion, names: list[str], baseline: bool, *, own: bool) -> str:
     foreign = sorted(criterion.stages - set(names))
     if foreign and own:
         return f"a stage's own criteria speak of that stage alone; put one about stage {foreign[0]} under checks.accept"
@@ -109,4 +112,4 @@ def _wrong(text: str, parse: ParseCriterion, names: list[str], baseline: bool, *
         return f"there is no stage {foreign[0]}; {nearest(foreign[0], names)}"
     if criterion.reads_baseline and not baseline:
         return "it compares with a baseline; name its verdicts.json under checks.baseline"
-    return None
+    return ""

@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from pytest_smoke.judge.criteria.grammar import condition_of
 from pytest_smoke.judge.criteria.nodes import (
@@ -249,6 +250,7 @@ def _side(node: Node, value: str, seen: list[Seen]) -> str:
     return f"{node} = {value}" + (f" ({', '.join(map(str, seen))})" if seen else "")
 
 
+@lru_cache(maxsize=1024)  # a recipe's few criteria are asked for again and again, from its loading to its report
 def parse(text: str) -> Criterion:
     """The criterion that `text` spells. Raises `CriterionError`, which points at the offending characters."""
     name, start = name_of(text)
