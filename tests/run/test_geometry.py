@@ -1,9 +1,8 @@
-"""One batch in two geometries: cut as it is, compared as it trains, and nothing left behind."""
+"""One batch in two geometries, compared as it trains."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -13,13 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pytest_smoke.run.geometry import compare_geometries
-from pytest_smoke.run.plan import RunPlan
 from pytest_smoke.run.records import Geometries
 from pytest_smoke.run.step import Stepper
 from tests.run.conftest import Pair, Tokens, make_plan
 
 CPU = torch.device("cpu")
-Planner = Callable[..., RunPlan]
 
 
 def compared(task: Any, smoke: int, full: int, **changes: Any) -> tuple[Geometries, Stepper]:
@@ -163,31 +160,6 @@ def test_a_gradient_against_none_is_as_far_apart_as_can_be() -> None:
     assert found.difference == pytest.approx(1.0)
 
 
-class Keeps(Pair):
-    """A buffer that counts, a cache and a hidden state that are made where the first batch comes."""
-
-    def model(self) -> nn.Module:
-        model = super().model()
-        model.register_buffer("calls", torch.zeros(1))
-        return model
-
-    def losses(self, model: nn.Module, batch: Tensor) -> Mapping[str, Tensor]:
-        if torch.is_grad_enabled():
-            model.calls += 1
-            model.hidden = batch
-            self.cache = batch
-        return super().losses(model, batch)
-
-
-def test_what_model_and_task_keep_is_put_back() -> None:
-    """Made with batches of another size, it would break the run, or change it."""
-    task = Keeps()
-    _, stepper = compared(task, 4, 8)
-    assert stepper.model.calls.item() == 0
-    assert not hasattr(stepper.model, "hidden")
-    assert not hasattr(task, "cache")
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_weights_of_sixteen_bits_are_told(dtype: torch.dtype) -> None:
     """Their gradients are rounded to it, whatever is done."""
@@ -220,36 +192,6 @@ def test_a_micro_batch_that_counts_nothing_is_no_part_of_the_step() -> None:
     torch.testing.assert_close(probed, whole)
 
 
-class Normed(Pair):
-    """A batch norm in the middle."""
-
-    def model(self) -> nn.Module:
-        model = super().model()
-        model["shared"] = nn.Sequential(model["shared"], nn.BatchNorm1d(4, dtype=torch.float64))
-        return model
-
-
-def test_batch_norm_is_counted_and_its_statistics_are_left_alone() -> None:
-    """They are of a micro-batch in training, which no cut in evaluation mode can show."""
-    found, stepper = compared(Normed(), 4, 8)
-    assert (found.batch_norm, found.problem) == (1, "")
-    fresh = Stepper(make_plan(), Normed(), CPU)
-    for name, value in fresh.model.state_dict().items():
-        assert torch.equal(value, stepper.model.state_dict()[name]), name
-
-
-def test_nothing_of_the_comparison_is_left() -> None:
-    """Gradients, and Python's and torch's random numbers."""
-    plan, task = make_plan(batch_size=5, full_batch_size=20), Masked(counted=False)
-    stepper = Stepper(plan, task, CPU)
-    stepper.learn_terms(next(task.batches(5, seed=0)))
-    state, python = torch.get_rng_state(), random.getstate()
-    compare_geometries(plan, task, stepper, stepper.stage, 0)
-    assert all(parameter.grad is None for parameter in stepper.model.parameters())
-    assert torch.equal(torch.get_rng_state(), state)
-    assert random.getstate() == python
-
-
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_does_not_round_the_comparison(precision: str) -> None:
     """It is made in fp32: bf16 alone would put the two 0.4 % apart, and an unsettled loss scale overflow."""
@@ -257,68 +199,6 @@ def test_half_precision_does_not_round_the_comparison(precision: str) -> None:
     found, _ = compared(task, 4, 8, precision=precision)
     assert not found.problem
     assert found.difference < 1e-5
-
-
-class HeadOfItsOwn(Masked):
-    """A layer that the task holds, and hands to its optimizer."""
-
-    def __init__(self, *, counted: bool, norm: nn.Module | None = None) -> None:
-        super().__init__(counted=counted)
-        self.head = nn.Sequential(nn.Linear(3, 1), norm or nn.Identity()).double()
-
-    def optimizer(self, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-        return torch.optim.SGD([*model.parameters(), *self.head.parameters()], lr=learning_rate)
-
-    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
-        values, counted = batch
-        each = (self.head(values) - 1).square().squeeze(-1)
-        return {"own": (each * counted).sum() / counted.sum() + 0 * model["own"].bias.sum()}
-
-    def counts(self, batch: Any) -> Mapping[str, float]:
-        return {"own": float(batch[1].sum())}
-
-
-class Uncounted(HeadOfItsOwn):
-    """Which forgets them."""
-
-    counts = None
-
-
-def test_parameters_that_the_task_holds_are_compared_too() -> None:
-    """Their gradients of one look are not those of the next."""
-    assert compared(HeadOfItsOwn(counted=False), 5, 20)[0].difference < 1e-12
-    found, stepper = compared(Uncounted(counted=False), 5, 20)
-    assert found.difference > 0.01
-    assert all(parameter.grad is None for parameter in stepper._parameters)
-
-
-def test_modules_that_the_task_holds_are_in_evaluation_mode_and_put_back() -> None:
-    """As those of the model are."""
-    plan, task = make_plan(batch_size=5, full_batch_size=20), HeadOfItsOwn(counted=False, norm=nn.BatchNorm1d(1))
-    stepper = Stepper(plan, task, CPU)
-    stepper.learn_terms(next(task.batches(5, seed=0)))
-    before = {name: value.clone() for name, value in task.head.state_dict().items()}
-    found = compare_geometries(plan, task, stepper, stepper.stage, 0)
-    after = task.head.state_dict()
-    assert all(torch.equal(after[name], value) for name, value in before.items())
-    assert found.difference < 1e-12
-    assert all(module.training for module in task.head.modules())
-
-
-class Expanded(Keeps):
-    """A buffer that cannot be written, before one that is."""
-
-    def model(self) -> nn.Module:
-        model = super().model()
-        model.register_buffer("ones", torch.ones(1).expand(10))
-        model.register_buffer("calls", model._buffers.pop("calls"))
-        return model
-
-
-def test_a_buffer_that_cannot_be_written_keeps_no_other_from_being_put_back() -> None:
-    found, stepper = compared(Expanded(), 4, 8)
-    assert not found.problem
-    assert stepper.model.calls.item() == 0
 
 
 class Ends(Pair):
@@ -330,63 +210,6 @@ class Ends(Pair):
 
 def test_batches_that_end_are_told() -> None:
     assert compared(Ends(), 4, 8)[0].problem.startswith("batches() ended: ")
-
-
-def test_a_task_that_chose_the_precision_of_convolutions_is_compared() -> None:
-    """By the names that `torch.backends.cudnn.flags` does not bear."""
-    chosen: Any = torch.backends.cudnn.conv
-    before = chosen.fp32_precision
-    chosen.fp32_precision = "ieee"
-    try:
-        assert not compared(Pair(), 4, 8)[0].problem
-    finally:
-        chosen.fp32_precision = before
-    assert torch.backends.cudnn.enabled
-
-
-class Compiled(Pair):
-    """Counts what is compiled, and for which shapes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.compiled: list[list[Any]] = []
-
-    def model(self) -> nn.Module:
-        def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
-            self.compiled.append([size for one in inputs for size in one.shape])
-            return graph.forward
-
-        model = super().model()
-        model["shared"] = torch.compile(model["shared"], backend=backend)
-        return model
-
-
-def test_the_code_of_the_run_is_compiled_for_the_run_alone() -> None:
-    """Not for the sizes that were compared, after which it would be dynamic."""
-    torch.compiler.reset()
-    task = Compiled()
-    plan = make_plan(batch_size=4, full_batch_size=16)
-    stepper = Stepper(plan, task, CPU)
-    batch = next(task.batches(4, seed=0))
-    stepper.learn_terms(batch)
-    known = len(task.compiled)
-    found = compare_geometries(plan, task, stepper, stepper.stage, 0)
-    assert not found.problem
-    assert len(task.compiled) == known
-    stepper.update([batch], 1.0)
-    assert len(task.compiled) > known
-    assert all(isinstance(size, int) for shapes in task.compiled for size in shapes)
-
-
-def test_many_micro_batches_of_sixteen_bits_add_up() -> None:
-    """In bf16 itself a sum of 1024 equal parts stands still at a quarter of it."""
-    task = Pair(torch.bfloat16)
-    stepper = Stepper(make_plan(batch_size=1), task, CPU)
-    batch = next(task.batches(1, seed=0))
-    stepper.learn_terms(batch)
-    one, _ = stepper.update([batch], 0.0)
-    many, _ = stepper.update([batch] * 1024, 0.0)
-    assert many[0].item() == pytest.approx(one[0].item(), rel=0.01)
 
 
 @pytest.mark.gpu

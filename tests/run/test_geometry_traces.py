@@ -1,0 +1,178 @@
+"""What a look at two geometries leaves behind: nothing, on the model, the task, torch or its compiled code."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pytest_smoke.run.geometry import compare_geometries
+from pytest_smoke.run.step import Stepper
+from tests.run.conftest import Pair, make_plan
+from tests.run.test_geometry import CPU, Masked, compared
+
+
+class Keeps(Pair):
+    """A buffer that counts, a cache and a hidden state that are made where the first batch comes."""
+
+    def model(self) -> nn.Module:
+        model = super().model()
+        model.register_buffer("calls", torch.zeros(1))
+        return model
+
+    def losses(self, model: nn.Module, batch: Tensor) -> Mapping[str, Tensor]:
+        if torch.is_grad_enabled():
+            model.calls += 1
+            model.hidden = batch
+            self.cache = batch
+        return super().losses(model, batch)
+
+
+def test_what_model_and_task_keep_is_put_back() -> None:
+    """Made with batches of another size, it would break the run, or change it."""
+    task = Keeps()
+    _, stepper = compared(task, 4, 8)
+    assert stepper.model.calls.item() == 0
+    assert not hasattr(stepper.model, "hidden")
+    assert not hasattr(task, "cache")
+
+
+class Normed(Pair):
+    """A batch norm in the middle."""
+
+    def model(self) -> nn.Module:
+        model = super().model()
+        model["shared"] = nn.Sequential(model["shared"], nn.BatchNorm1d(4, dtype=torch.float64))
+        return model
+
+
+def test_batch_norm_is_counted_and_its_statistics_are_left_alone() -> None:
+    """They are of a micro-batch in training, which no cut in evaluation mode can show."""
+    found, stepper = compared(Normed(), 4, 8)
+    assert (found.batch_norm, found.problem) == (1, "")
+    fresh = Stepper(make_plan(), Normed(), CPU)
+    for name, value in fresh.model.state_dict().items():
+        assert torch.equal(value, stepper.model.state_dict()[name]), name
+
+
+def test_nothing_of_the_comparison_is_left() -> None:
+    """Gradients, and Python's and torch's random numbers."""
+    plan, task = make_plan(batch_size=5, full_batch_size=20), Masked(counted=False)
+    stepper = Stepper(plan, task, CPU)
+    stepper.learn_terms(next(task.batches(5, seed=0)))
+    state, python = torch.get_rng_state(), random.getstate()
+    compare_geometries(plan, task, stepper, stepper.stage, 0)
+    assert all(parameter.grad is None for parameter in stepper.model.parameters())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert random.getstate() == python
+
+
+class HeadOfItsOwn(Masked):
+    """A layer that the task holds, and hands to its optimizer."""
+
+    def __init__(self, *, counted: bool, norm: nn.Module | None = None) -> None:
+        super().__init__(counted=counted)
+        self.head = nn.Sequential(nn.Linear(3, 1), norm or nn.Identity()).double()
+
+    def optimizer(self, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD([*model.parameters(), *self.head.parameters()], lr=learning_rate)
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        values, counted = batch
+        each = (self.head(values) - 1).square().squeeze(-1)
+        return {"own": (each * counted).sum() / counted.sum() + 0 * model["own"].bias.sum()}
+
+    def counts(self, batch: Any) -> Mapping[str, float]:
+        return {"own": float(batch[1].sum())}
+
+
+class Uncounted(HeadOfItsOwn):
+    """Which forgets them."""
+
+    counts = None
+
+
+def test_parameters_that_the_task_holds_are_compared_too() -> None:
+    """Their gradients of one look are not those of the next."""
+    assert compared(HeadOfItsOwn(counted=False), 5, 20)[0].difference < 1e-12
+    found, stepper = compared(Uncounted(counted=False), 5, 20)
+    assert found.difference > 0.01
+    assert all(parameter.grad is None for parameter in stepper._parameters)
+
+
+def test_modules_that_the_task_holds_are_in_evaluation_mode_and_put_back() -> None:
+    """As those of the model are."""
+    plan, task = make_plan(batch_size=5, full_batch_size=20), HeadOfItsOwn(counted=False, norm=nn.BatchNorm1d(1))
+    stepper = Stepper(plan, task, CPU)
+    stepper.learn_terms(next(task.batches(5, seed=0)))
+    before = {name: value.clone() for name, value in task.head.state_dict().items()}
+    found = compare_geometries(plan, task, stepper, stepper.stage, 0)
+    after = task.head.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert found.difference < 1e-12
+    assert all(module.training for module in task.head.modules())
+
+
+class Expanded(Keeps):
+    """A buffer that cannot be written, before one that is."""
+
+    def model(self) -> nn.Module:
+        model = super().model()
+        model.register_buffer("ones", torch.ones(1).expand(10))
+        model.register_buffer("calls", model._buffers.pop("calls"))
+        return model
+
+
+def test_a_buffer_that_cannot_be_written_keeps_no_other_from_being_put_back() -> None:
+    found, stepper = compared(Expanded(), 4, 8)
+    assert not found.problem
+    assert stepper.model.calls.item() == 0
+
+
+def test_a_task_that_chose_the_precision_of_convolutions_is_compared() -> None:
+    """By the names that `torch.backends.cudnn.flags` does not bear."""
+    chosen: Any = torch.backends.cudnn.conv
+    before = chosen.fp32_precision
+    chosen.fp32_precision = "ieee"
+    try:
+        assert not compared(Pair(), 4, 8)[0].problem
+    finally:
+        chosen.fp32_precision = before
+    assert torch.backends.cudnn.enabled
+
+
+class Compiled(Pair):
+    """Counts what is compiled, and for which shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compiled: list[list[Any]] = []
+
+    def model(self) -> nn.Module:
+        def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+            self.compiled.append([size for one in inputs for size in one.shape])
+            return graph.forward
+
+        model = super().model()
+        model["shared"] = torch.compile(model["shared"], backend=backend)
+        return model
+
+
+def test_the_code_of_the_run_is_compiled_for_the_run_alone() -> None:
+    """Not for the sizes that were compared, after which it would be dynamic."""
+    torch.compiler.reset()
+    task = Compiled()
+    plan = make_plan(batch_size=4, full_batch_size=16)
+    stepper = Stepper(plan, task, CPU)
+    batch = next(task.batches(4, seed=0))
+    stepper.learn_terms(batch)
+    known = len(task.compiled)
+    found = compare_geometries(plan, task, stepper, stepper.stage, 0)
+    assert not found.problem
+    assert len(task.compiled) == known
+    stepper.update([batch], 1.0)
+    assert len(task.compiled) > known
+    assert all(isinstance(size, int) for shapes in task.compiled for size in shapes)
