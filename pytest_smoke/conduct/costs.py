@@ -48,7 +48,7 @@ def _stage(bench: Bench) -> dict[str, Any]:
         "full_steps": window.case.full.max_steps,
         "phases": [list(phase) for phase in window.span.phases] if window.span else [],
         "settings": _settings(window),
-        "loss_verdict": _said(bench),
+        "loss_verdict": _loss_verdict(bench),
         "criteria": bench.stage.status if bench.stage else None,
     }
     if steps:
@@ -73,7 +73,7 @@ def _settings(window: Window) -> dict[str, Any]:
     }
 
 
-def _said(bench: Bench) -> str | None:
+def _loss_verdict(bench: Bench) -> str | None:
     """The verdict on its loss; None for a stage that never began. A wiring run is none."""
     judgement = bench.judgement
     if judgement is None:

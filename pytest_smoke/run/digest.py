@@ -36,7 +36,10 @@ def digest(value: Any) -> str:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Tensors and plain values with their dotted paths; what is neither, nor holds any, is passed over."""
+    """Tensors and plain values with their dotted paths; what is neither, nor holds any, is passed over.
+
+    A mapping in a list goes by its `name`, where that is text: `stages[A].learning_rate`.
+    """
     if isinstance(value, torch.Tensor | str | bytes | int | float | complex | bool | None):
         yield path, value
     elif isinstance(value, Mapping):
@@ -44,6 +47,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(part, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list | tuple):
         for number, part in enumerate(value):
-            yield from leaves(part, f"{path}[{number}]")
+            name = part.get("name") if isinstance(part, Mapping) else None
+            yield from leaves(part, f"{path}[{name if isinstance(name, str) and name else number}]")
     elif hasattr(value, "__dict__"):
         yield from leaves(vars(value), path)

@@ -23,7 +23,7 @@ GEOMETRY_SEED_OFFSET = 3_000_003
 """Added to the seed for the batch that is cut in two ways, so that it is drawn apart from the training order."""
 SUSPICIOUS = 1e-3
 """Difference of two gradients, as a share of their norm, that rounding in fp32 does not make: that is 1e-6."""
-Look = tuple[Sequence[Tensor | None], Sequence[Tensor]]
+Look = tuple[list[Tensor | None], list[Tensor]]
 """Gradient by parameter, and the terms' means."""
 
 
@@ -71,31 +71,27 @@ def _compared(found: Geometries, plan: RunPlan, task: Task, stepper: Stepper) ->
     seed, few = plan.seed + GEOMETRY_SEED_OFFSET, min(found.smoke, found.full)
     batch, like = (one_step([iter(task.batches(size, seed=seed))], 1)[0] for size in (found.samples, few))
     cutter = Cutter(batch, like, samples=found.samples, few=few)
-    ours, theirs = cutter.pieces(found.smoke), cutter.pieces(found.full)
     if not cutter.grows:
         if cutter.lengths and found.smoke not in cutter.lengths:
             return found.but(ignored=True)
         raise NoCut(f"batches({found.samples}) gives as many samples as batches({few})")
+    ours, theirs = cutter.pieces(found.smoke), cutter.pieces(found.full)
 
     def look(pieces: Sequence[Any], seed: int) -> Look:
         seed_all(seed)
-        stepper.forget_gradients()
         return stepper.gradient(pieces)
 
-    reference, full = look(theirs, seed)
-    gradient, smoke = look(ours, seed)
-    difference = _distance(gradient, reference)
-    rows = torch.stack([*smoke, *full]).view(2, -1).tolist()
-    smoke_terms, full_terms = (dict(zip(stepper.terms, row, strict=True)) for row in rows)
-    moved = difference > SUSPICIOUS or any(
-        abs(smoke_terms[term] - value) > SUSPICIOUS * abs(value) for term, value in full_terms.items()
-    )
-    if moved and _differ(look(theirs, seed + 1), (reference, full)):
+    full, smoke = look(theirs, seed), look(ours, seed)
+    if _differ(smoke, full) and _differ(look(theirs, seed + 1), full):
         return found.but(
             problem="two looks at the same micro-batches differ: in evaluation mode the losses draw random numbers, or "
             "they keep something from call to call"
         )
+    smoke_terms, full_terms = (
+        dict(zip(stepper.terms, torch.stack(values).tolist(), strict=True)) for _, values in (smoke, full)
+    )
     weights = dict(zip(stepper.terms, stepper.weights, strict=True))
+    difference = _distance(smoke[0], full[0])
     return found.but(difference=difference, weights=weights, smoke_terms=smoke_terms, full_terms=full_terms)
 
 

@@ -6,7 +6,7 @@ import inspect
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from pytest_smoke.run.channel import Channel
-from pytest_smoke.run.digest import digest
+from pytest_smoke.run.digest import digest, leaves
 from pytest_smoke.run.feed import Feed
 from pytest_smoke.run.journal import Journal
 from pytest_smoke.run.plan import RunPlan
@@ -171,7 +171,7 @@ class Keeper:
             # Through JSON, as the other came: tuples are lists there.
             now = json.loads(json.dumps(settings_of(self._plan, self._task, self._device), default=str))
             then = state.about.get("settings", {})
-            was, is_now = dict(_leaves(then)), dict(_leaves(now))
+            was, is_now = dict(leaves(then)), dict(leaves(now))
             other = [
                 f"{key} was {was.get(key, 'not set')}, is {is_now.get(key, 'not set')}"
                 for key in dict.fromkeys([*is_now, *was])
@@ -232,16 +232,3 @@ def _remove(paths: Sequence[Path], but: str = "") -> None:
     for path in paths:
         if path.name != but:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """`stages[A].learning_rate` and its value: a list's entries go by their names, or else by their numbers."""
-    if isinstance(value, dict):
-        for name, part in value.items():
-            yield from _leaves(part, f"{key}.{name}" if key else name)
-    elif isinstance(value, list):
-        for number, part in enumerate(value):
-            name = part.get("name") or number if isinstance(part, dict) else number
-            yield from _leaves(part, f"{key}[{name}]")
-    else:
-        yield key, value

@@ -49,7 +49,7 @@ class Loop:
         self._plan, self._task, self._device = plan, task, device
         self._stepper = Stepper(plan, task, device)
         if plan.pipeline is not None:
-            check_needs(task, device)
+            check_needs(task, self._stepper.model, device)
         self._keeper = Keeper(plan, task, self._stepper, device, channel)
         self._channel = self._keeper.channel
         self._feed = Feed(task, plan, seed=plan.seed)
@@ -58,7 +58,7 @@ class Loop:
         self._memory = PeakMemory(device)
         self._sights = Sights(plan, task, self._stepper, self._memory, self._channel, self._readback)
         self._utilization = Utilization(reader_of(device))
-        self._train_seconds = self._wall_before = 0.0
+        self._train_seconds = 0.0
         self._began = time.perf_counter()
         self._begin(plan.windows[0])
 
@@ -104,7 +104,7 @@ class Loop:
             self._channel.send([self._ended(state.step)])
             return None
         self._train_seconds, self._seconds_before = training["train_seconds"], training["seconds_before"]
-        self._wall_before = training["wall_seconds"]
+        self._began -= training["wall_seconds"]
         self._before = Snapshot(**training["before"])
         self._tally.load_state_dict(training["tally"])
         set_generators(training["generators"], self._device)
@@ -137,7 +137,7 @@ class Loop:
         return {
             "train_seconds": self._train_seconds,
             "seconds_before": self._seconds_before,
-            "wall_seconds": self._wall_before + time.perf_counter() - self._began,
+            "wall_seconds": time.perf_counter() - self._began,
             "before": {"trains": self._before.trains, "frozen": self._before.frozen},
             "tally": self._tally.state_dict(),
         }

@@ -102,7 +102,7 @@ class Geometries:
     batch_norm: int
     """Layers whose statistics are those of a micro-batch."""
     half: bool = False
-    """Whether trained parameters, and with them their gradients, are rounded to 16 bits."""
+    """Whether there are weights of 16 bits, to which gradients are rounded."""
     difference: float = nan
     """2-norm of the gradients' difference, as a share of the larger norm; NaN where both are 0."""
     weights: dict[str, float] = field(default_factory=dict)

@@ -77,8 +77,9 @@ class Stepper:
         unknown = self._unknown(weights)
         if unknown:
             terms = ", ".join(self.seen_terms)
-            named = next((name for name in unknown if name in self.stage.loss_weights), None)
-            key = "full.loss_weights" if named in self.plan.loss_weights else self._key("loss_weights") if named else ""
+            own, key = next((name for name in unknown if name in self.stage.loss_weights), None), ""
+            if own is not None:  # and not one of the task's own weights
+                key = "full.loss_weights" if own in self.plan.loss_weights else self._key("loss_weights")
             raise TaskError(f"loss_weights names {', '.join(unknown)}, but the loss terms are {terms}", key=key)
         self.terms = tuple(losses)
         self.weights = tuple(float(weights.get(term, 1.0)) for term in self.terms)
@@ -141,12 +142,8 @@ class Stepper:
 
     def gradient(self, batches: Sequence[Any]) -> tuple[list[Tensor | None], list[Tensor]]:
         """The weighted loss's gradient over some micro-batches by parameter, and the terms' means; in fp32, no step."""
-        values: list[Tensor] = []
-        for losses in self._micro_losses(batches, autocast=False):
-            total = self._total(losses)
-            if total.requires_grad:
-                total.backward()  # type: ignore[no-untyped-call]  # torch types it so
-            values = _summed(values, losses)
+        self.forget_gradients()
+        values = self._backward(batches, plain=True)
         return [parameter.grad for parameter in self._parameters], [value.float() for value in values]
 
     def score(self, batches: Sequence[Any]) -> Tensor:
@@ -194,22 +191,19 @@ class Stepper:
             losses = self._losses(batch, autocast=autocast)
             yield [_shared(loss, share) for loss, share in zip(losses, shares, strict=True)]
 
-    def _backward(self, batches: Sequence[Any]) -> list[Tensor]:
+    def _backward(self, batches: Sequence[Any], *, plain: bool = False) -> list[Tensor]:
+        """Differentiate the weighted loss; the terms' means. `plain`: without autocast and without the loss scaler."""
         values: list[Tensor] = []
-        for losses in self._micro_losses(batches):
-            total = self._total(losses)
+        for losses in self._micro_losses(batches, autocast=not plain):
+            total: Tensor | None = None
+            for loss, weight in zip(losses, self.weights, strict=True):
+                part = loss if weight == 1.0 else loss * weight  # two kernels less, forward and back
+                total = part if total is None else total + part
+            assert total is not None
             if total.requires_grad:  # not where all of its terms average over nothing
-                self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]  # torch types it so
+                (total if plain else self.scaler.scale(total)).backward()  # type: ignore[no-untyped-call]  # torch types it so
             values = _summed(values, losses)
         return values
-
-    def _total(self, losses: Sequence[Tensor]) -> Tensor:
-        total: Tensor | None = None
-        for loss, weight in zip(losses, self.weights, strict=True):
-            part = loss if weight == 1.0 else loss * weight  # two kernels less, forward and back
-            total = part if total is None else total + part
-        assert total is not None
-        return total
 
     def _clip(self) -> Tensor:
         norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])

@@ -35,7 +35,7 @@ NEEDS = {
 """Stage: those it builds on."""
 
 
-def check_needs(task: Task, device: torch.device) -> None:
+def check_needs(task: Task, model: nn.Module, device: torch.device) -> None:
     """What the pipeline cannot do without, asked before anything trains. Raises TaskError that names all of it."""
     libraries = missing_libraries()
     missing = [f"the library {name}" for name in libraries]
@@ -45,7 +45,7 @@ def check_needs(task: Task, device: torch.device) -> None:
     if missing:
         command = ': pip install "pytest-verdict-smoke[export]"' if libraries else ""
         raise TaskError(f"smoke.pipeline needs {', '.join(missing)}{command}", key="smoke.pipeline")
-    with quiet(nn.Module(), device):
+    with quiet(model, device):
         example_inputs_of(task)
 
 

@@ -113,7 +113,7 @@ def test_what_a_pipeline_needs_is_asked_for_by_name(monkeypatch: pytest.MonkeyPa
 
 
 def needs(task: Any) -> None:
-    check_needs(task, torch.device("cpu"))
+    check_needs(task, nn.Identity(), torch.device("cpu"))
 
 
 def raises(model: nn.Module) -> Any:
