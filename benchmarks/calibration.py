@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import families as known
 
-from pytest_smoke.judge.curve import CurveJudge, Judgement
+from pytest_smoke.judge.curve.curve_judge import CurveJudge, Judgement
 
 LENGTHS = (60, 150, 400, 1000, 3000)
 Z95 = 1.96

@@ -17,7 +17,7 @@ from pathlib import Path
 import two_bugs_plots as plots
 from two_bugs_runs import FELL, ROOT, Run, Three, changed, collapse, train
 
-from pytest_smoke.judge.preflight import preflight
+from pytest_smoke.judge.checks.preflight import preflight
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases
 

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pytest_smoke.conduct.stand import Stand
+from pytest_smoke.events import Record, Stop
+from pytest_smoke.monitor.run_monitor import Stand
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Recipe
-from pytest_smoke.run.loop import Loop
-from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import Record, Stop
+from pytest_smoke.train.loop import Loop
+from pytest_smoke.train.plan import RunPlan
 
 SIZES = {"small step": (64, 64, 64, 4000), "large step": (256, 512, 256, 2000)}
 """Name: features, width, batch, steps."""

@@ -12,8 +12,8 @@ import random
 import sys
 from collections.abc import Callable
 
-from pytest_smoke.judge.readings.history import History
-from pytest_smoke.judge.readings.peaked import peaked
+from pytest_smoke.judge.metrics.history import History
+from pytest_smoke.judge.metrics.peak_regression import peaked
 from pytest_smoke.recipe.metric import Metric
 
 COUNTS = (5, 8, 12, 20, 40)

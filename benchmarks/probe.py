@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.judge.criteria import parse
+from pytest_smoke.criteria import parse
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.recipe.model import Recipe
-from pytest_smoke.run.draw import seeded_task
-from pytest_smoke.run.feed import Feed
-from pytest_smoke.run.plan import RunPlan, StagePlan
-from pytest_smoke.run.step import Stepper
+from pytest_smoke.train.batch_stream import Feed
+from pytest_smoke.train.data import seeded_task
+from pytest_smoke.train.plan import RunPlan, StagePlan
+from pytest_smoke.train.step import Stepper
 
 ROOT = Path(__file__).parents[1]
 WIDTH, LAYERS, TOKENS, BATCH = 128, 4, 64, 8

@@ -19,10 +19,10 @@ from statistics import median
 
 import yaml
 
+from pytest_smoke.events import Ended, Step
 from pytest_smoke.recipe.load import load_cases
-from pytest_smoke.run.launch import accelerators, child_of
-from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import Ended, Step
+from pytest_smoke.train.launch import accelerators, child_of
+from pytest_smoke.train.plan import RunPlan
 
 ROOT = Path(__file__).parents[1]
 RECIPE = (ROOT / "recipes" / "char_lm.smoke.yaml").read_text()

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_smoke import schedules
-from pytest_smoke.conduct.runs import run_in_child
-from pytest_smoke.conduct.stand import Stand
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.preflight import preflight
+from pytest_smoke.judge.checks.preflight import preflight
+from pytest_smoke.monitor.child import run_in_child
+from pytest_smoke.monitor.run_monitor import Stand
+from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.run.plan import RunPlan
+from pytest_smoke.train.plan import RunPlan
 
 ROOT = Path(__file__).parents[1]
 METRIC = "val_macro_f1"

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pytest_smoke.sidecars.buckets import BUCKETS, classify_error, matching_buckets
-from pytest_smoke.sidecars.compare import Change, Comparison, compare
-from pytest_smoke.sidecars.examples import ExamplesError, read_rows, trim_predictions
-from pytest_smoke.sidecars.tally import Errors, Report, Sample, TagReport, report_of
-from pytest_smoke.sidecars.words import comparison_text, report_text
+from pytest_smoke.ner.buckets import BUCKETS, classify_error, matching_buckets
+from pytest_smoke.ner.comparison import Change, Comparison, compare
+from pytest_smoke.ner.examples import ExamplesError, read_rows, trim_predictions
+from pytest_smoke.ner.report_text import comparison_text, report_text
+from pytest_smoke.ner.tally import Errors, Report, Sample, TagReport, report_of
 
 __all__ = [
     "BUCKETS",

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
-from pytest_smoke.report.outcome import Outcome, strict
+from pytest_smoke.outcome import Outcome, strict
 
 SCHEMA = 1
 """Version of `verdicts.json`; raised when a key changes its meaning or goes away."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_smoke.outcome import Outcome
     from pytest_smoke.report.bisect import Bisected
-    from pytest_smoke.report.outcome import Outcome
 
 OUTCOMES: pytest.StashKey[list[Outcome]] = pytest.StashKey()
 """On an item: the smokes it conducted, in order."""

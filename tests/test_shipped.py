@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoke.judge.criteria import parse
-from pytest_smoke.judge.preflight import preflight
+from pytest_smoke.criteria import parse
+from pytest_smoke.judge.checks.preflight import preflight
 from pytest_smoke.recipe.load import load_cases
 
 ROOT = Path(__file__).parents[1]

@@ -10,12 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pytest_smoke.files import write_whole
+from pytest_smoke.outcome import Outcome, strict
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.recipe.difference import UNSEEN
+from pytest_smoke.recipe.diff import UNSEEN
 from pytest_smoke.recipe.task_ref import task_source
 from pytest_smoke.report.bisect import Bisected
-from pytest_smoke.report.files import write_whole
-from pytest_smoke.report.outcome import Outcome, strict
 
 SCHEMA = 1
 """Version of `bisect.json`; raised when a key changes its meaning or goes away."""

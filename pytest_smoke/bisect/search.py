@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_smoke.conduct.decided import Decided, fingerprint
-from pytest_smoke.judge.ddmin import Answer, ddmin
-from pytest_smoke.judge.preflight import preflight
+from pytest_smoke.bisect.cache import Decided, fingerprint
+from pytest_smoke.bisect.ddmin import Answer, ddmin
+from pytest_smoke.judge.checks.preflight import preflight
+from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.recipe.difference import Difference, between, differences, unseen
+from pytest_smoke.recipe.diff import Difference, between, differences, unseen
 from pytest_smoke.report.bisect import Bisected, Tried
-from pytest_smoke.report.outcome import Outcome
 
 BISECTABLE = ("unstable", "hold")
 """Verdicts that a run leads to and that settings explain."""

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_smoke.cli.audit_table import Audited, show, show_error
-from pytest_smoke.sidecars.audit import Intent, Mix, Source, audit
-from pytest_smoke.sidecars.audit_corpus import Corpus, count
-from pytest_smoke.sidecars.audit_draws import Draws, audit_draws
-from pytest_smoke.sidecars.audit_rows import CorpusError
+from pytest_smoke.mix.audit import Intent, Mix, Source, audit
+from pytest_smoke.mix.corpus import Corpus, count
+from pytest_smoke.mix.draws import Draws, audit_draws
+from pytest_smoke.mix.rows import CorpusError
 
 if TYPE_CHECKING:
     from pytest_smoke.recipe.case import Case
@@ -101,7 +101,7 @@ def _audited(args: argparse.Namespace) -> Audited:
     if not is_recipe:
         corpus = count(args.path, by=args.by, source_field=args.source_field)
     if mix is not None:
-        from pytest_smoke.judge.mix import corpus_of, stale_rows  # pydantic comes with it, and is here already
+        from pytest_smoke.judge.checks.mix import corpus_of, stale_rows  # pydantic comes with it, and is here already
 
         corpus = corpus_of(mix) if is_recipe else corpus
         notes = stale_rows(mix, corpus)
@@ -128,9 +128,9 @@ def _case(recipe: Path, root: Path) -> Case:
 
 def _drawn(case: Case, root: Path, micro_batches: int) -> Draws:
     """What the task draws. Raises AuditError with what it raised, and where."""
-    from pytest_smoke.run.crash import crash_of
-    from pytest_smoke.run.draw import draw  # torch, because its task was asked for
-    from pytest_smoke.run.plan import RunPlan
+    from pytest_smoke.train.crash import crash_of
+    from pytest_smoke.train.data import draw  # torch, because its task was asked for
+    from pytest_smoke.train.plan import RunPlan
 
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what the task prints is no part of the table

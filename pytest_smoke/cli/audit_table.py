@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_smoke.sidecars.audit import Audit, Fault, Intent, percent
-from pytest_smoke.sidecars.audit_corpus import Corpus
-from pytest_smoke.sidecars.audit_draws import DrawnAudit, Draws
+from pytest_smoke.mix.audit import Audit, Fault, Intent, percent
+from pytest_smoke.mix.corpus import Corpus
+from pytest_smoke.mix.draws import DrawnAudit, Draws
 
 NUMBERS = ("rows", "shards", "weight", "estimated", "intended", "drawn")
 """Columns that are set to the right."""

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from pytest_smoke.cli.runs import SEPARATOR, CompareError, runs_of
+from pytest_smoke.outcome import strict
 from pytest_smoke.report.compare import Comparison, compare
 from pytest_smoke.report.compare_rows import Run
 from pytest_smoke.report.compare_text import markdown, text
-from pytest_smoke.report.outcome import strict
 
 EXIT_COMPARED, EXIT_ERROR = 0, 2
 SCHEMA = 1

@@ -7,10 +7,10 @@ import json
 import sys
 from typing import Any
 
-from pytest_smoke.sidecars.compare import Comparison, compare
-from pytest_smoke.sidecars.examples import Example, ExamplesError, read_lines, trim_predictions
-from pytest_smoke.sidecars.tally import Report, report_of
-from pytest_smoke.sidecars.words import comparison_text, report_text
+from pytest_smoke.ner.comparison import Comparison, compare
+from pytest_smoke.ner.examples import Example, ExamplesError, read_lines, trim_predictions
+from pytest_smoke.ner.report_text import comparison_text, report_text
+from pytest_smoke.ner.tally import Report, report_of
 
 _STDIN = "-"
 _EXIT_FINE, _EXIT_ERROR = 0, 2

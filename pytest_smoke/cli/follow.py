@@ -8,11 +8,11 @@ import sys
 import time
 from collections.abc import Iterator
 
-from pytest_smoke.adapters import logs
-from pytest_smoke.adapters.log import Log, LogError, Names, Point
-from pytest_smoke.adapters.tensorboard import MARK
-from pytest_smoke.cli.line import EXIT_ERROR, Line, Window, add, line_of, line_of_error, show
-from pytest_smoke.judge.curve import Judgement
+from pytest_smoke.cli.judged_log import EXIT_ERROR, Line, Window, add, line_of, line_of_error, show
+from pytest_smoke.judge.curve.curve_judge import Judgement
+from pytest_smoke.logs import read as logs
+from pytest_smoke.logs.log import Log, LogError, Names, Point
+from pytest_smoke.logs.tensorboard import MARK
 
 _PARSE_SHARE = 10
 """A look is followed by at least this many times its own duration of sleep: the file is read anew each time."""

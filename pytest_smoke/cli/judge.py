@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from pytest_smoke.adapters import logs
-from pytest_smoke.adapters.log import Log, LogError, Names
-from pytest_smoke.cli.line import EXIT_ERROR, EXIT_PROMOTE, Line, Window, add, line_of, line_of_error, show
-from pytest_smoke.judge.curve import Judgement
+from pytest_smoke.cli.judged_log import EXIT_ERROR, EXIT_PROMOTE, Line, Window, add, line_of, line_of_error, show
+from pytest_smoke.judge.curve.curve_judge import Judgement
+from pytest_smoke.logs import read as logs
+from pytest_smoke.logs.log import Log, LogError, Names
 
 
 def judge_log(log: Log, window: Window) -> Judgement:

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TextIO
 
-from pytest_smoke.adapters.log import Log, LogError, Point
-from pytest_smoke.judge.curve import CurveJudge, Judgement
+from pytest_smoke.judge.curve.curve_judge import CurveJudge, Judgement
+from pytest_smoke.logs.log import Log, LogError, Point
 
 EXIT_PROMOTE, EXIT_NOT_PROMOTE, EXIT_ERROR = 0, 1, 2
 

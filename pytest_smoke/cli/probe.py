@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_smoke.recipe.case import Case
-    from pytest_smoke.run.probe import Probed
+    from pytest_smoke.train.gradient_probe import Probed
 
 EXIT_WITHIN, EXIT_LEFT, EXIT_ERROR = 0, 1, 2
 ROOT_MARKS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
         case = _case(args.recipe, root, args.cell)
     except (ValueError, OSError) as error:  # RecipeError is one
         return _failed(str(error))
-    from pytest_smoke.run.crash import crash_of  # torch: only now
-    from pytest_smoke.run.probe import probe
+    from pytest_smoke.train.crash import crash_of  # torch: only now
+    from pytest_smoke.train.gradient_probe import probe
 
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what a task prints is no part of the answer
@@ -84,7 +84,7 @@ def _case(path: Path, root: Path, cell: str | None) -> Case:
 
 def _plan(case: Case, root: Path, device: str) -> Any:
     """The smoke's plan; where its effective batch is not the full run's, with the full run's geometry."""
-    from pytest_smoke.run.plan import RunPlan
+    from pytest_smoke.train.plan import RunPlan
 
     plan, full = RunPlan.of(case, root=str(root), device=device), case.full
     if case.settings.effective_batch == full.effective_batch:
@@ -94,8 +94,8 @@ def _plan(case: Case, root: Path, device: str) -> Any:
 
 def _show(args: argparse.Namespace, case: Case, found: Probed) -> int:
     from pytest_smoke.cli.probe_table import json_tree, lines
-    from pytest_smoke.judge.probe_reading import read_probe
-    from pytest_smoke.judge.ratio import TermNorms
+    from pytest_smoke.judge.checks.grad_ratio import TermNorms
+    from pytest_smoke.judge.gradient_probe import read_probe
 
     terms = list(found.weights)
     norms = [TermNorms(step=b.step, raw=b.raw, weighted=b.weighted, cosines=b.cosines) for b in found.batches]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from pytest_smoke.judge.probe_reading import ProbeReading, Spread
+from pytest_smoke.judge.gradient_probe import ProbeReading, Spread
 
 PAIRS = 6
 """Pairs that are shown with their ranges; of more, the widest."""

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_smoke.adapters import logs
-from pytest_smoke.adapters.log import LogError
 from pytest_smoke.cli.judge import judge_log
-from pytest_smoke.cli.line import Window
+from pytest_smoke.cli.judged_log import Window
+from pytest_smoke.files import SCHEMA, file_name
+from pytest_smoke.logs import read as logs
+from pytest_smoke.logs.log import LogError
 from pytest_smoke.report.compare_rows import Run
-from pytest_smoke.report.files import SCHEMA, file_name
 
 VERDICTS = "verdicts.json"
 SEPARATOR = "::"

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
+from pytest_smoke.bisect.cache import Decided, StateError
+from pytest_smoke.bisect.search import Bisection
 from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.item import conduct_under
 from pytest_smoke.collect.progress import say
-from pytest_smoke.conduct.bisect import Bisection
-from pytest_smoke.conduct.decided import Decided, StateError
-from pytest_smoke.judge.criteria import parse
+from pytest_smoke.criteria import parse
+from pytest_smoke.errors import RecipeError
 from pytest_smoke.keys import BISECTED
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.recipe.faults import RecipeError
 from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.report.bisect import Bisected, Tried, line, summary
 

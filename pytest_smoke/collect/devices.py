@@ -6,7 +6,7 @@ import pytest
 
 from pytest_smoke.options import skip_or_fail
 from pytest_smoke.recipe.model import Requires
-from pytest_smoke.run.launch import Gone, accelerators
+from pytest_smoke.train.launch import Gone, accelerators
 
 
 def need_device(requires: Requires, config: pytest.Config) -> str:

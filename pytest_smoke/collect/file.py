@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pytest_smoke.collect.item import SmokeItem
-from pytest_smoke.judge.criteria import parse
+from pytest_smoke.criteria import parse
+from pytest_smoke.errors import RecipeError
 from pytest_smoke.options import RECIPE_GLOB
-from pytest_smoke.recipe.faults import RecipeError
 from pytest_smoke.recipe.load import load_cases
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from pytest_smoke.collect.item import conduct_for, device_for, failure_text
-from pytest_smoke.judge.criteria import parse
+from pytest_smoke.criteria import parse
 from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.options import MODES
+from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.recipe.model import Mode
-from pytest_smoke.report.outcome import Outcome
 
 
 class Smokes:

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from pytest_smoke.collect.devices import need_device
-from pytest_smoke.collect.place import place_of
 from pytest_smoke.collect.progress import progress_of
-from pytest_smoke.conduct.smoke import Conditions, Conducted, conduct, not_conducted
+from pytest_smoke.collect.source_location import place_of
 from pytest_smoke.keys import OUTCOMES
+from pytest_smoke.monitor.smoke import Conditions, Conducted, conduct, not_conducted
+from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.report.outcome import Outcome
 from pytest_smoke.report.terminal import failure, headline, properties
 
 

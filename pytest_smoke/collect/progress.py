@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.conduct.runs import Watch
-from pytest_smoke.conduct.stand import Stand
+from pytest_smoke.monitor.child import Watch
+from pytest_smoke.monitor.run_monitor import Stand
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.report.ahead import clock
+from pytest_smoke.report.full_run_estimate import clock
 
 REFRESH_SECONDS = 0.2
 CLEAR = "\r\x1b[K"

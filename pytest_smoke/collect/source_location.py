@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_smoke.judge.criteria import parse
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.pipeline import PREFIX as PIPELINE
+from pytest_smoke.criteria import parse
+from pytest_smoke.judge.checks.pipeline import PREFIX as PIPELINE
 from pytest_smoke.judge.verdict import RUN, STABILITY
+from pytest_smoke.outcome import Finding, Outcome
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.report.outcome import Outcome
 
 KEYS = {
     "batch-geometry": ("batch_size", "grad_accum_steps", "world_size"),

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from pytest_smoke.files import verdicts_json, write_whole
 from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.options import RECIPE_GLOB
+from pytest_smoke.outcome import Outcome
 from pytest_smoke.report.acceptance import acceptance
-from pytest_smoke.report.ahead import ahead
 from pytest_smoke.report.campaign import campaign_table, campaigns
-from pytest_smoke.report.errors import error_lines
-from pytest_smoke.report.files import verdicts_json, write_whole
-from pytest_smoke.report.outcome import Outcome
+from pytest_smoke.report.full_run_estimate import ahead
+from pytest_smoke.report.prediction_errors import error_lines
 from pytest_smoke.report.terminal import table, warnings
 
 COLOURS = {"promote": "green", "": "bold"}

@@ -26,7 +26,7 @@ A metric without points, a value that is not finite on either side, a division b
 so.
 """
 
-from pytest_smoke.judge.criteria.criterion import Criterion, parse
-from pytest_smoke.judge.criteria.tokens import CriterionError
+from pytest_smoke.criteria.criterion import Criterion, parse
+from pytest_smoke.criteria.tokens import CriterionError
 
 __all__ = ["Criterion", "CriterionError", "parse"]

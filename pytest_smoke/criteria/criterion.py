@@ -8,8 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from pytest_smoke.judge.criteria.grammar import condition_of
-from pytest_smoke.judge.criteria.nodes import (
+from pytest_smoke.criteria.evaluation import (
+    Records,
+    Seen,
+    Unjudgeable,
+    Window,
+    aligned,
+    evaluate,
+    fold,
+    inside,
+    number,
+)
+from pytest_smoke.criteria.grammar import condition_of
+from pytest_smoke.criteria.nodes import (
     Baseline,
     By,
     Call,
@@ -23,19 +34,8 @@ from pytest_smoke.judge.criteria.nodes import (
     bare_metrics,
     walk,
 )
-from pytest_smoke.judge.criteria.reading import (
-    Records,
-    Seen,
-    Unjudgeable,
-    Window,
-    aligned,
-    evaluate,
-    fold,
-    inside,
-    number,
-)
-from pytest_smoke.judge.criteria.tokens import name_of
-from pytest_smoke.judge.finding import Finding, Status
+from pytest_smoke.criteria.tokens import name_of
+from pytest_smoke.outcome import Finding, Status
 
 _HOLDS = {
     "<": operator.lt,

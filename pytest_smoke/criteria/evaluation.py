@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from statistics import median
 
-from pytest_smoke.judge.criteria.nodes import (
+from pytest_smoke.criteria.nodes import (
     Baseline,
     Binary,
     Call,

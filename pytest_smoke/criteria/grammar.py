@@ -6,8 +6,8 @@ import math
 from difflib import get_close_matches
 from typing import NoReturn
 
-from pytest_smoke.judge.criteria import nodes
-from pytest_smoke.judge.criteria.nodes import (
+from pytest_smoke.criteria import nodes
+from pytest_smoke.criteria.nodes import (
     BASELINE,
     FUNCTIONS,
     ORDERS,
@@ -26,7 +26,7 @@ from pytest_smoke.judge.criteria.nodes import (
     Stage,
     Steps,
 )
-from pytest_smoke.judge.criteria.tokens import OPERAND, QUALIFIERS, CriterionError, Token, tokens_of
+from pytest_smoke.criteria.tokens import OPERAND, QUALIFIERS, CriterionError, Token, tokens_of
 
 MAX_DEPTH = 30
 """Parentheses, functions and minus signs inside each other."""

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_smoke.judge.criteria.nodes import BASELINE, FUNCTIONS, NAME, ORDERS, Span
+from pytest_smoke.criteria.nodes import BASELINE, FUNCTIONS, NAME, ORDERS, Span
 
 MAX_TOKENS = 200
 """A sum this long still nests less than half of it, so no walk over the tree comes near Python's stack limit."""

@@ -8,8 +8,8 @@ from itertools import combinations
 from math import isfinite, nan
 from statistics import median
 
-from pytest_smoke.judge.conflict import FEWEST, OPPOSED, SILENT, sentence
-from pytest_smoke.judge.ratio import COLLAPSED, DOMINATED, TINY, TermNorms, grad_ratio, read
+from pytest_smoke.judge.checks.grad_ratio import COLLAPSED, DOMINATED, TINY, TermNorms, grad_ratio, read
+from pytest_smoke.judge.checks.term_conflict import FEWEST, OPPOSED, SILENT, sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.pipeline import PREFIX as PIPELINE
-from pytest_smoke.judge.pipeline import UPSTREAM
+from pytest_smoke.judge.checks.pipeline import PREFIX as PIPELINE
+from pytest_smoke.judge.checks.pipeline import UPSTREAM
+from pytest_smoke.outcome import Finding
 
 Word = Literal["promote", "unstable", "hold", "invalid", "inconclusive", "error"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 
-from pytest_smoke.adapters.log import LogError, Row, Table
+from pytest_smoke.logs.log import LogError, Row, Table
 
 _DELIMITERS = ",\t;|"
 

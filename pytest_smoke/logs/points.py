@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from pytest_smoke.adapters.log import Log, LogError, Names, Point, Table
-from pytest_smoke.adapters.numbers import Columns, Numbers, choose, complain_of_texts, read_numbers, settle_blanks
+from pytest_smoke.logs.log import Log, LogError, Names, Point, Table
+from pytest_smoke.logs.numbers import Columns, Numbers, choose, complain_of_texts, read_numbers, settle_blanks
 
 _MIXED = 0.05
 """Share of backward steps from which a log is several runs or ranks mixed, not one run resumed."""

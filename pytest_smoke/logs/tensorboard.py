@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from pytest_smoke.adapters.log import LogError, Row, Table
+from pytest_smoke.logs.log import LogError, Row, Table
 
 MARK = "tfevents"
 """Part of every event file's name."""

@@ -9,7 +9,7 @@ from math import sqrt
 from statistics import NormalDist
 from typing import Any, Protocol
 
-from pytest_smoke.sidecars.audit import ROUNDING, Fault, Intent, descending, dominance, percent
+from pytest_smoke.mix.audit import ROUNDING, Fault, Intent, descending, dominance, percent
 
 ALPHA = 1e-4
 """Chance that a fair sampler is called unfair at one look; a run is looked at ten times or fewer."""

@@ -8,8 +8,8 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from pytest_smoke.judge.criteria import parse
-from pytest_smoke.judge.finding import Finding
+from pytest_smoke.criteria import parse
+from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 
 REPORT = "verdicts.json"

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pytest_smoke.files import file_name
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.report.files import file_name
-from pytest_smoke.run.saving import CHECKED, JOURNAL, Check, Saving, clear
+from pytest_smoke.train.checkpoints.layout import CHECKED, JOURNAL, Check, Saving, clear
 
 
 def checkpoints_of(id: str) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-from pytest_smoke.conduct.stand import Stand
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.run.launch import GRACE_SECONDS, Child, Gone, Silent, child_of
-from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import Crashed, Ended, Record, Saved, Word
-from pytest_smoke.run.saving import LAST_GOOD, TRAINED
+from pytest_smoke.events import Crashed, Ended, Record, Saved, Word
+from pytest_smoke.monitor.run_monitor import Stand
+from pytest_smoke.outcome import Finding
+from pytest_smoke.train.checkpoints.layout import LAST_GOOD, TRAINED
+from pytest_smoke.train.launch import GRACE_SECONDS, Child, Gone, Silent, child_of
+from pytest_smoke.train.plan import RunPlan
 
 
 class Listener(Protocol):
@@ -76,8 +76,8 @@ def run_in_child(plan: RunPlan, stand: L, timeout_seconds: float | None, watch: 
 
 def run_here(plan: RunPlan, stand: Stand, watch: Watch | None) -> Ran:
     """Run `plan` in this process, so that a debugger can follow."""
-    from pytest_smoke.run.crash import crash_of  # torch in this process, because it was asked for
-    from pytest_smoke.run.worker import rehearse
+    from pytest_smoke.train.crash import crash_of  # torch in this process, because it was asked for
+    from pytest_smoke.train.worker import rehearse
 
     try:
         rehearse(plan, _Here(stand, watch))

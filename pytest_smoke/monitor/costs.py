@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_smoke.conduct.bench import Bench
-from pytest_smoke.conduct.stand import Stand
+from pytest_smoke.monitor.run_monitor import Stand
+from pytest_smoke.monitor.stage_monitor import Bench
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.windows import Window
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_smoke.conduct.costs import costs, stages, tenths
-from pytest_smoke.conduct.stand import Stand
-from pytest_smoke.judge.main_metric import main_metric
-from pytest_smoke.judge.preflight import evidence_needed, evidence_steps
+from pytest_smoke.judge.checks.preflight import evidence_needed, evidence_steps
+from pytest_smoke.judge.metrics.main_metric import main_metric
+from pytest_smoke.monitor.costs import costs, stages, tenths
+from pytest_smoke.monitor.run_monitor import Stand
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.windows import windows_of
-from pytest_smoke.run.saving import LAST_GOOD, TRAINED
+from pytest_smoke.train.checkpoints.layout import LAST_GOOD, TRAINED
 
 
 def planned(case: Case) -> dict[str, Any]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pytest_smoke.conduct.bench import Bench
-from pytest_smoke.conduct.stand import Stand
-from pytest_smoke.judge.criteria import parse
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.pipeline import pipeline
-from pytest_smoke.judge.readings import readings
-from pytest_smoke.judge.readings.unrecorded import unrecorded
+from pytest_smoke.criteria import parse
+from pytest_smoke.events import PIPELINE_STAGES
+from pytest_smoke.judge.checks.pipeline import pipeline
+from pytest_smoke.judge.metrics import readings
+from pytest_smoke.judge.metrics.missing_metrics import unrecorded
 from pytest_smoke.judge.verdict import HELD
-from pytest_smoke.run.records import PIPELINE_STAGES
+from pytest_smoke.monitor.run_monitor import Stand
+from pytest_smoke.monitor.stage_monitor import Bench
+from pytest_smoke.outcome import Finding
 
 
 def judge_loss(stand: Stand) -> tuple[list[Finding], float | None]:

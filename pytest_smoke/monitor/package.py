@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.run.plan import PipelinePlan
+from pytest_smoke.train.plan import PipelinePlan
 
 
 @contextmanager

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_smoke.conduct.runs import run_in_child
-from pytest_smoke.conduct.stand import Stand
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.resume import TOLERANCE, resume
+from pytest_smoke.events import BatchDigest, Crashed, Ended, Record, Resumed, Saved, Step, Word
+from pytest_smoke.judge.checks.resume import TOLERANCE, resume
+from pytest_smoke.monitor.child import run_in_child
+from pytest_smoke.monitor.run_monitor import Stand
+from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import BatchDigest, Crashed, Ended, Record, Resumed, Saved, Step, Word
-from pytest_smoke.run.saving import CHECKED, NOTHING, Check
+from pytest_smoke.train.checkpoints.layout import CHECKED, NOTHING, Check
+from pytest_smoke.train.plan import RunPlan
 
 
 class Second:

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_smoke.conduct.bench import Bench
-from pytest_smoke.conduct.trace import Trace
-from pytest_smoke.judge.accumulation import accumulation
-from pytest_smoke.judge.curve import Judgement
-from pytest_smoke.judge.drawn import mix_drawn
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.verdict import check_of
-from pytest_smoke.recipe.case import Case
-from pytest_smoke.recipe.windows import windows_of
-from pytest_smoke.run.records import (
+from pytest_smoke.events import (
     BatchDigest,
     BegunAnew,
     Crashed,
@@ -39,6 +30,15 @@ from pytest_smoke.run.records import (
     Updates,
     Word,
 )
+from pytest_smoke.judge.checks.accumulation import accumulation
+from pytest_smoke.judge.checks.sampled_mix import mix_drawn
+from pytest_smoke.judge.curve.curve_judge import Judgement
+from pytest_smoke.judge.verdict import check_of
+from pytest_smoke.monitor.stage_monitor import Bench
+from pytest_smoke.monitor.trace import Trace
+from pytest_smoke.outcome import Finding
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.windows import windows_of
 
 DECIDES = {"mix-drawn": "the drawn mix", "accumulation": "the size of its micro-batches"}
 """What had decided, where one of these checks ended a run."""

@@ -8,23 +8,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_smoke.conduct import facts
-from pytest_smoke.conduct.baseline import NoBaseline, baseline_finding, no_baseline, read_baseline
-from pytest_smoke.conduct.findings import judge_loss, judge_pipeline, judge_rest
-from pytest_smoke.conduct.package import pipeline_plan
-from pytest_smoke.conduct.predictions import errors_in, predictions_of
-from pytest_smoke.conduct.resume import begun, check_resume
-from pytest_smoke.conduct.runs import Watch, run_here, run_in_child
-from pytest_smoke.conduct.saving import checkpoints_of, saving_of
-from pytest_smoke.conduct.stand import Stand
-from pytest_smoke.judge.errors import unreadable
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.preflight import preflight
+from pytest_smoke.files import file_name, write_whole
+from pytest_smoke.judge.checks.prediction_errors import unreadable
+from pytest_smoke.judge.checks.preflight import preflight
 from pytest_smoke.judge.verdict import decide
+from pytest_smoke.monitor import facts
+from pytest_smoke.monitor.baseline import NoBaseline, baseline_finding, no_baseline, read_baseline
+from pytest_smoke.monitor.checkpoints import checkpoints_of, saving_of
+from pytest_smoke.monitor.child import Watch, run_here, run_in_child
+from pytest_smoke.monitor.final_findings import judge_loss, judge_pipeline, judge_rest
+from pytest_smoke.monitor.package import pipeline_plan
+from pytest_smoke.monitor.predictions import errors_in, predictions_of
+from pytest_smoke.monitor.resume import begun, check_resume
+from pytest_smoke.monitor.run_monitor import Stand
+from pytest_smoke.outcome import Finding, Outcome
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.report.files import file_name, write_whole
-from pytest_smoke.report.outcome import Outcome
-from pytest_smoke.run.plan import RunPlan
+from pytest_smoke.train.plan import RunPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,17 +6,17 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_smoke import schedules
-from pytest_smoke.conduct.trace import Trace
-from pytest_smoke.judge.criteria import parse
-from pytest_smoke.judge.curve import CurveJudge, Judgement
-from pytest_smoke.judge.finding import Finding, Status
-from pytest_smoke.judge.preflight import evidence_needed
-from pytest_smoke.judge.ratio import autopsy, grad_ratio
-from pytest_smoke.judge.stage import stage_finding
-from pytest_smoke.judge.updates import updates
+from pytest_smoke.criteria import parse
+from pytest_smoke.events import Step, Updates
+from pytest_smoke.judge.checks.grad_ratio import autopsy, grad_ratio
+from pytest_smoke.judge.checks.preflight import evidence_needed
+from pytest_smoke.judge.checks.stage import stage_finding
+from pytest_smoke.judge.checks.updates import updates
+from pytest_smoke.judge.curve.curve_judge import CurveJudge, Judgement
 from pytest_smoke.judge.verdict import HELD
+from pytest_smoke.monitor.trace import Trace
+from pytest_smoke.outcome import Finding, Status
 from pytest_smoke.recipe.windows import Window
-from pytest_smoke.run.records import Step, Updates
 
 STATUS: dict[str, Status] = {
     "promote": "pass",

@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_smoke.judge.ratio import TermNorms
-from pytest_smoke.run.records import Gradients, Metrics, ProbeLoss, Step
+from pytest_smoke.events import Gradients, Metrics, ProbeLoss, Step
+from pytest_smoke.judge.checks.grad_ratio import TermNorms
 
 CURVE_POINTS = 240
 """Points of the curve that travels with an outcome: more than any terminal or page is wide."""

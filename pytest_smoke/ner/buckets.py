@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from unicodedata import decimal, normalize
 
-from pytest_smoke.sidecars.letters import has_foreign_letter
-from pytest_smoke.sidecars.trim import trimmed
+from pytest_smoke.ner.letters import has_foreign_letter
+from pytest_smoke.ner.trim import trimmed
 
 BUCKETS = ("non_latin", "case_only", "bio_slip", "empty_pred", "num_confused", "other")
 """In the order in which they are tried."""

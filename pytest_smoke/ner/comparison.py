@@ -8,8 +8,8 @@ from math import sqrt
 from statistics import NormalDist
 from typing import Any, Literal
 
-from pytest_smoke.sidecars.buckets import BUCKETS
-from pytest_smoke.sidecars.tally import Errors, Report
+from pytest_smoke.ner.buckets import BUCKETS
+from pytest_smoke.ner.tally import Errors, Report
 
 _Z = NormalDist().inv_cdf(0.975)
 """95 %, both sides."""

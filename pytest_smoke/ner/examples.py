@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from reprlib import Repr
 from typing import Any, TypeVar
 
-from pytest_smoke.sidecars.trim import check_span, trim_span
+from pytest_smoke.ner.trim import check_span, trim_span
 
 _Row = TypeVar("_Row")
 _SHOWN = 10

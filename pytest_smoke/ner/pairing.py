@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_smoke.sidecars.examples import Entity, Example
+from pytest_smoke.ner.examples import Entity, Example
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_smoke.sidecars.buckets import BUCKETS
-from pytest_smoke.sidecars.compare import Change, Comparison
-from pytest_smoke.sidecars.tally import Report, Sample, TagReport
+from pytest_smoke.ner.buckets import BUCKETS
+from pytest_smoke.ner.comparison import Change, Comparison
+from pytest_smoke.ner.tally import Report, Sample, TagReport
 
 _TEXT_WIDTH = 100
 """Characters of an example's text that are shown."""

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_smoke.sidecars.buckets import BUCKETS, matching_buckets
-from pytest_smoke.sidecars.examples import Example
-from pytest_smoke.sidecars.pairing import Pair, pairs_of
+from pytest_smoke.ner.buckets import BUCKETS, matching_buckets
+from pytest_smoke.ner.examples import Example
+from pytest_smoke.ner.pairing import Pair, pairs_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_smoke.sidecars.letters import is_letter, is_letter_or_number, is_mark
+from pytest_smoke.ner.letters import is_letter, is_letter_or_number, is_mark
 
 
 def trim_boundary(text: str, start: int, end: int, *, keep_full_stop: bool = False) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pytest_smoke.recipe.explain import Problem, dotted, nearest, problems, shown
 from pytest_smoke.recipe.model import Recipe, Settings, Smoke
-from pytest_smoke.recipe.tree import REFUSED
+from pytest_smoke.recipe.yaml_document import REFUSED
 
 SEED = "smoke.seed"
 """The one setting of the smoke that a cell may change: how far two runs of one recipe lie apart."""

@@ -16,7 +16,7 @@ from pytest_smoke.recipe.metric import Metric
 from pytest_smoke.recipe.model import Checks, Mix, Pipeline, Recipe, Requires, Settings, Smoke, Source
 from pytest_smoke.recipe.resume import ResumeCheck
 from pytest_smoke.recipe.stages import Phase, Stage
-from pytest_smoke.recipe.tree import REFUSED
+from pytest_smoke.recipe.yaml_document import REFUSED
 
 Keys = tuple[str | int, ...]
 

@@ -10,10 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pytest_smoke.errors import Fault, RecipeError
 from pytest_smoke.recipe.explain import Keys, Problem, dotted, shown
-from pytest_smoke.recipe.faults import Fault, RecipeError
 from pytest_smoke.recipe.mix import anchored
-from pytest_smoke.recipe.tree import REFUSED, Document, parse
+from pytest_smoke.recipe.yaml_document import REFUSED, Document, parse
 
 MAX_BYTES = 2**20
 """A recipe has some 2 KiB; what is larger is another file under the name of one."""

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pytest_smoke.errors import Fault, RecipeError
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.cells import cell_problems, with_cell
-from pytest_smoke.recipe.criteria import ParseCriterion, criterion_problems, reach_problems
+from pytest_smoke.recipe.criteria_faults import ParseCriterion, criterion_problems, reach_problems
 from pytest_smoke.recipe.explain import Problem, problems
 from pytest_smoke.recipe.extend import Sources, path_from, read_sources
-from pytest_smoke.recipe.faults import Fault, RecipeError
 from pytest_smoke.recipe.mix import row_problems
 from pytest_smoke.recipe.model import Mode, Recipe, Smoke
 from pytest_smoke.recipe.modes import modes_of

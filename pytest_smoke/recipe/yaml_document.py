@@ -10,7 +10,7 @@ from typing import Any, Final
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from pytest_smoke.recipe.faults import Fault
+from pytest_smoke.errors import Fault
 from pytest_smoke.recipe.scalar import Trap, read_plain
 
 MAX_DEPTH = 50

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_smoke.judge.finding import Finding
 from pytest_smoke.judge.verdict import CRITERION, READINGS, STAGE, check_of
-from pytest_smoke.report.columns import NOT_CHECKED, WORDS, aligned
-from pytest_smoke.report.outcome import Outcome
+from pytest_smoke.outcome import Finding, Outcome
+from pytest_smoke.text import NOT_CHECKED, WORDS, aligned
 
 HEADER = ("criterion", "target", "current", "status")
 """`target` is what the right side of a criterion came to, `current` what its left side did."""

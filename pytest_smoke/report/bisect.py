@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from pytest_smoke.judge.ddmin import Answer
-from pytest_smoke.report.columns import aligned
+from pytest_smoke.bisect.ddmin import Answer
+from pytest_smoke.text import aligned
 
 HEADER = ("smoke", "verdict", "step", "as in the unstable recipe")
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_smoke.judge.drift import drift
-from pytest_smoke.report.columns import aligned
-from pytest_smoke.report.outcome import Outcome
+from pytest_smoke.judge.metrics.final_slope import drift
+from pytest_smoke.outcome import Outcome
+from pytest_smoke.text import aligned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pytest_smoke.judge.direction import lower_is_better
+from pytest_smoke.judge.metrics.direction import lower_is_better
 
 Series = Sequence[tuple[int, float]]
 

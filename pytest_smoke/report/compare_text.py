@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_smoke.report.columns import aligned
 from pytest_smoke.report.compare import Comparison
 from pytest_smoke.report.compare_rows import Row
+from pytest_smoke.text import aligned
 
 HEADER = ("", "OLD", "NEW", "change")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_smoke.report.outcome import Outcome
+from pytest_smoke.outcome import Outcome
 
 
 def ahead(outcomes: Iterable[Outcome]) -> list[str]:

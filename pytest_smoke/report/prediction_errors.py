@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_smoke.judge.errors import ERRORS
-from pytest_smoke.report.outcome import Outcome
+from pytest_smoke.judge.checks.prediction_errors import ERRORS
+from pytest_smoke.outcome import Outcome
 
 
 def error_lines(outcomes: Iterable[Outcome]) -> list[str]:

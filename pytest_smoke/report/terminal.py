@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.report.columns import NOT_CHECKED, WORDS, aligned
-from pytest_smoke.report.outcome import Outcome
-from pytest_smoke.report.spark import sparkline
+from pytest_smoke.outcome import Finding, Outcome
+from pytest_smoke.report.sparkline import sparkline
+from pytest_smoke.text import NOT_CHECKED, WORDS, aligned
 
 HINTS = 3
 """Hints a failure text gives at most: the first is the one to try."""

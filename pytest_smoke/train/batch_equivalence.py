@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.run.crash import crash_of
-from pytest_smoke.run.cut import Cutter, NoCut
-from pytest_smoke.run.device import quiet, seed_all
-from pytest_smoke.run.draw import one_step
-from pytest_smoke.run.plan import RunPlan, StagePlan
-from pytest_smoke.run.records import Geometries
-from pytest_smoke.run.step import Stepper
-from pytest_smoke.run.task import Task
+from pytest_smoke.events import Geometries
+from pytest_smoke.train.batch_splitter import Cutter, NoCut
+from pytest_smoke.train.crash import crash_of
+from pytest_smoke.train.data import one_step
+from pytest_smoke.train.device import quiet, seed_all
+from pytest_smoke.train.plan import RunPlan, StagePlan
+from pytest_smoke.train.step import Stepper
+from pytest_smoke.train.task import Task
 
 GEOMETRY_SEED_OFFSET = 3_000_003
 """Added to the seed for the batch that is cut in two ways, so that it is drawn apart from the training order."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_smoke.run.draw import loaders, one_step
-from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.task import Task
+from pytest_smoke.train.data import loaders, one_step
+from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.task import Task
 
 
 class Feed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pytest_smoke.run.records import Record, Word
+from pytest_smoke.events import Record, Word
 
 
 class Channel(Protocol):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pytest_smoke.run.records import Record
+from pytest_smoke.events import Record
 
 Maker = Callable[[list[float]], Record]
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from pytest_smoke.run.task import Task, TaskError
+from pytest_smoke.train.task import Task, TaskError
 
 NAMED = 8
 """Parameters that a message lists where no name is near."""

@@ -7,18 +7,18 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from pytest_smoke.run.draw import seeded_task
-from pytest_smoke.run.feed import Feed
-from pytest_smoke.run.gradients import reading
-from pytest_smoke.run.plan import RunPlan, StagePlan
-from pytest_smoke.run.records import Gradients
-from pytest_smoke.run.saving import TRAINING
-from pytest_smoke.run.sights import AUTOPSY_SEED_OFFSET
-from pytest_smoke.run.statefile import StateFile
-from pytest_smoke.run.step import Stepper
-from pytest_smoke.run.task import Task, TaskError
-from pytest_smoke.run.weights import load_weights, read_weights, state_at
-from pytest_smoke.run.worker import settle
+from pytest_smoke.events import Gradients
+from pytest_smoke.train.batch_stream import Feed
+from pytest_smoke.train.checkpoints.io import StateFile
+from pytest_smoke.train.checkpoints.layout import TRAINING
+from pytest_smoke.train.checkpoints.weights import load_weights, read_weights, state_at
+from pytest_smoke.train.data import seeded_task
+from pytest_smoke.train.gradients import reading
+from pytest_smoke.train.instrumentation import AUTOPSY_SEED_OFFSET
+from pytest_smoke.train.plan import RunPlan, StagePlan
+from pytest_smoke.train.step import Stepper
+from pytest_smoke.train.task import Task, TaskError
+from pytest_smoke.train.worker import settle
 
 BACKOFF = 16.0
 """What a loss scale that overflows is divided by before the batch is tried again."""

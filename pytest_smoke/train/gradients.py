@@ -9,7 +9,7 @@ from math import nan, sqrt
 import torch
 from torch import Tensor
 
-from pytest_smoke.run.records import Gradients
+from pytest_smoke.events import Gradients
 
 
 def factor_of(weight: float) -> float:

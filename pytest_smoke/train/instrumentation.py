@@ -5,21 +5,21 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from pytest_smoke.run.channel import Channel
-from pytest_smoke.run.checkpoints import Checkpoints
-from pytest_smoke.run.crash import crash_of
-from pytest_smoke.run.device import quiet, seed_all, to_device
-from pytest_smoke.run.feed import Feed
-from pytest_smoke.run.geometry import compare_geometries
-from pytest_smoke.run.gradients import reading
-from pytest_smoke.run.keeper import Keeper
-from pytest_smoke.run.machine import PeakMemory
-from pytest_smoke.run.plan import RunPlan, StagePlan
-from pytest_smoke.run.predictions import write_predictions
-from pytest_smoke.run.readback import Readback
-from pytest_smoke.run.records import Metrics, ProbeLoss, Stop, Unpredicted
-from pytest_smoke.run.step import Stepper
-from pytest_smoke.run.task import Task, TaskError, metrics_of, probe_batches_of
+from pytest_smoke.events import Metrics, ProbeLoss, Stop, Unpredicted
+from pytest_smoke.train.batch_equivalence import compare_geometries
+from pytest_smoke.train.batch_stream import Feed
+from pytest_smoke.train.channel import Channel
+from pytest_smoke.train.checkpoints.in_memory import Checkpoints
+from pytest_smoke.train.checkpoints.manager import Keeper
+from pytest_smoke.train.crash import crash_of
+from pytest_smoke.train.deferred_metrics import Readback
+from pytest_smoke.train.device import quiet, seed_all, to_device
+from pytest_smoke.train.gradients import reading
+from pytest_smoke.train.machine import PeakMemory
+from pytest_smoke.train.plan import RunPlan, StagePlan
+from pytest_smoke.train.predictions import write_predictions
+from pytest_smoke.train.step import Stepper
+from pytest_smoke.train.task import Task, TaskError, metrics_of, probe_batches_of
 
 RESERVED = ("loss", "lr", "grad_norm", "probe_loss")
 """Series of every smoke; a metric may not go by their names, nor by a loss term's."""

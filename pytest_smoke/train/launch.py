@@ -16,8 +16,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import Record, Word
+from pytest_smoke.events import Record, Word
+from pytest_smoke.train.plan import RunPlan
 
 OUTPUT_LINES = 30
 """Newest lines of a child's output that are kept."""
@@ -27,7 +27,7 @@ GRACE_SECONDS = 10.0
 STACK_SECONDS = 3.0
 """A hanging child has so long to write its stacks."""
 
-PRELOAD = "pytest_smoke.run.preload"
+PRELOAD = "pytest_smoke.train.preload"
 
 
 class Gone(Exception):
@@ -130,13 +130,13 @@ def _start(entry: Callable[..., None], plan: RunPlan | None, *, output: Path) ->
 
 
 def _rehearse_in_child(plan: RunPlan, connection: Connection, output: str, environment: dict[str, str]) -> None:
-    from pytest_smoke.run import worker
+    from pytest_smoke.train import worker
 
     worker.child_main(plan, connection, output, environment)
 
 
 def _describe_in_child(plan: None, connection: Connection, output: str, environment: dict[str, str]) -> None:
-    from pytest_smoke.run import worker
+    from pytest_smoke.train import worker
 
     worker.describe_main(connection, output, environment)
 

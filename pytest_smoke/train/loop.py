@@ -12,16 +12,7 @@ from typing import Any
 import torch
 
 from pytest_smoke import schedules
-from pytest_smoke.run.channel import Channel
-from pytest_smoke.run.draw import Tally
-from pytest_smoke.run.feed import Feed
-from pytest_smoke.run.gradients import reading
-from pytest_smoke.run.keeper import Keeper
-from pytest_smoke.run.machine import PeakMemory, ended, started
-from pytest_smoke.run.pipeline.stages import check_needs, run_pipeline
-from pytest_smoke.run.plan import RunPlan, StagePlan
-from pytest_smoke.run.readback import Readback
-from pytest_smoke.run.records import (
+from pytest_smoke.events import (
     Ended,
     Go,
     ParameterNorm,
@@ -29,12 +20,21 @@ from pytest_smoke.run.records import (
     Step,
     Stop,
 )
-from pytest_smoke.run.rng import set_generators
-from pytest_smoke.run.sights import Sights
-from pytest_smoke.run.step import Stepper
-from pytest_smoke.run.task import Task
-from pytest_smoke.run.updates import Snapshot, compare, snapshot
-from pytest_smoke.run.utilization import Utilization, reader_of
+from pytest_smoke.train.batch_stream import Feed
+from pytest_smoke.train.channel import Channel
+from pytest_smoke.train.checkpoints.manager import Keeper
+from pytest_smoke.train.data import Tally
+from pytest_smoke.train.deferred_metrics import Readback
+from pytest_smoke.train.export.pipeline import check_needs, run_pipeline
+from pytest_smoke.train.gradients import reading
+from pytest_smoke.train.instrumentation import Sights
+from pytest_smoke.train.machine import PeakMemory, ended, started
+from pytest_smoke.train.plan import RunPlan, StagePlan
+from pytest_smoke.train.rng import set_generators
+from pytest_smoke.train.step import Stepper
+from pytest_smoke.train.task import Task
+from pytest_smoke.train.updates import Snapshot, compare, snapshot
+from pytest_smoke.train.utilization import Utilization, reader_of
 
 CHUNK_SECONDS = 0.1
 """Records are read back and sent about this often: quick enough to stop a doomed run, rare enough to cost nothing."""

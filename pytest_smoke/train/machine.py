@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from pytest_smoke.run.device import device_name
-from pytest_smoke.run.records import Ended, Started
-from pytest_smoke.run.utilization import Utilization
+from pytest_smoke.events import Ended, Started
+from pytest_smoke.train.device import device_name
+from pytest_smoke.train.utilization import Utilization
 
 
 def started(model: nn.Module, device: torch.device) -> Started:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from pytest_smoke.mix.audit import Mix
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Precision
 from pytest_smoke.recipe.windows import Window, windows_of
-from pytest_smoke.run.saving import NOTHING, Saving
-from pytest_smoke.sidecars.audit import Mix
+from pytest_smoke.train.checkpoints.layout import NOTHING, Saving
 
 MIX_TOLERANCE = Mix(sources={}).tolerance
 """That of a mix which no recipe describes."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from pytest_smoke.run.task import Task, TaskError
+from pytest_smoke.train.task import Task, TaskError
 
 
 def write_predictions(task: Task, model: nn.Module, path: Path) -> int | None:

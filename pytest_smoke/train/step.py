@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.run.device import quiet, to_device
-from pytest_smoke.run.gradients import TermGradients
-from pytest_smoke.run.plan import RunPlan, StagePlan
-from pytest_smoke.run.task import Task, TaskError, counts_of, optimizer_of
-from pytest_smoke.run.training import Trainable, enter
+from pytest_smoke.train.device import quiet, to_device
+from pytest_smoke.train.freezing import Trainable, enter
+from pytest_smoke.train.gradients import TermGradients
+from pytest_smoke.train.plan import RunPlan, StagePlan
+from pytest_smoke.train.task import Task, TaskError, counts_of, optimizer_of
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

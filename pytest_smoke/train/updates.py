@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.run.records import Updates
+from pytest_smoke.events import Updates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

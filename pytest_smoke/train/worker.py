@@ -14,13 +14,13 @@ from multiprocessing.connection import Connection, wait
 import torch
 import torch._functorch.config as functorch_config
 
-from pytest_smoke.run.channel import Channel
-from pytest_smoke.run.crash import crash_of
-from pytest_smoke.run.device import accelerators, resolve
-from pytest_smoke.run.draw import seeded_task
-from pytest_smoke.run.loop import Loop
-from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import Record, Word
+from pytest_smoke.events import Record, Word
+from pytest_smoke.train.channel import Channel
+from pytest_smoke.train.crash import crash_of
+from pytest_smoke.train.data import seeded_task
+from pytest_smoke.train.device import accelerators, resolve
+from pytest_smoke.train.loop import Loop
+from pytest_smoke.train.plan import RunPlan
 
 
 class ParentGone(Exception):

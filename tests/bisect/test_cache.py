@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.conduct.decided import KEPT, Decided, StateError, fingerprint
+from pytest_smoke.bisect.cache import KEPT, Decided, StateError, fingerprint
+from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Mode, Recipe
 from pytest_smoke.report.bisect import Bisected, Tried
-from pytest_smoke.report.outcome import Outcome
 
 TRIED = st.builds(
     Tried,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.ddmin import ONE_BY_ONE, Answer, ddmin
+from pytest_smoke.bisect.ddmin import ONE_BY_ONE, Answer, ddmin
 
 Part = frozenset[int]
 
@@ -64,7 +64,7 @@ def test_halves_find_what_is_1_minimal_as_well(drawn: tuple[int, dict[Part, Answ
     """The branch for many differences, on tables small enough for brute force."""
     count, table = drawn
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pytest_smoke.judge.ddmin.ONE_BY_ONE", 0)
+        patch.setattr("pytest_smoke.bisect.ddmin.ONE_BY_ONE", 0)
         asked = Asked(count, table.__getitem__)
         found = frozenset(ddmin(range(count), asked))
     assert is_one_minimal(found, lambda part: table[part] == "fail")

@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 import pytest
 
 from pytest_smoke.__main__ import main
-from pytest_smoke.adapters.log import Names
-from pytest_smoke.adapters.logs import read_text
 from pytest_smoke.cli import follow
-from pytest_smoke.cli import line as lines
-from pytest_smoke.judge.curve import CurveJudge, Judgement
+from pytest_smoke.cli import judged_log as lines
+from pytest_smoke.judge.curve.curve_judge import CurveJudge, Judgement
+from pytest_smoke.logs.log import Names
+from pytest_smoke.logs.read import read_text
 
 COMMAND = (sys.executable, "-m", "pytest_smoke", "judge")
 

@@ -71,7 +71,7 @@ def test_a_balanced_task_leaves_with_0_and_strict_json() -> None:
     assert (tree["checkpoint"], tree["batches"], tree["effective_batch_samples"]) == (None, 3, 128)
     assert [term["name"] for term in tree["terms"]] == ["ce", "size"]
     assert tree["within"] is True
-    from pytest_smoke.run.sights import AUTOPSY_SEED_OFFSET
+    from pytest_smoke.train.instrumentation import AUTOPSY_SEED_OFFSET
     from tests.controls.tasks import TwoTerms
 
     task = TwoTerms(loudness=0.1)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.criteria import parse
-from pytest_smoke.judge.finding import Finding
+from pytest_smoke.criteria import parse
+from pytest_smoke.outcome import Finding
 
 NAN, INF = math.nan, math.inf
 RUN: dict[str, list[tuple[int, float]]] = {

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.criteria import CriterionError, parse
-from pytest_smoke.judge.criteria.grammar import MAX_DEPTH
-from pytest_smoke.judge.criteria.nodes import (
+from pytest_smoke.criteria import CriterionError, parse
+from pytest_smoke.criteria.grammar import MAX_DEPTH
+from pytest_smoke.criteria.nodes import (
     FUNCTIONS,
     ORDERS,
     AtEnd,
@@ -28,7 +28,7 @@ from pytest_smoke.judge.criteria.nodes import (
     bare_metrics,
     walk,
 )
-from pytest_smoke.judge.criteria.tokens import MAX_TOKENS
+from pytest_smoke.criteria.tokens import MAX_TOKENS
 
 ANY = (0, 0)
 names = st.one_of(

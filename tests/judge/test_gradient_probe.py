@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.probe_reading import read_probe
-from pytest_smoke.judge.ratio import TermNorms
+from pytest_smoke.judge.checks.grad_ratio import TermNorms
+from pytest_smoke.judge.gradient_probe import read_probe
 
 NAMES = [f"term{n}" for n in range(8)]
 

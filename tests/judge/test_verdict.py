@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.finding import Finding, Status
-from pytest_smoke.judge.updates import updates
+from pytest_smoke.events import Updates
+from pytest_smoke.judge.checks.updates import updates
 from pytest_smoke.judge.verdict import HELD, PREFLIGHT, STABILITY, decide
-from pytest_smoke.run.records import Updates
+from pytest_smoke.outcome import Finding, Status
 
 IDS = (*PREFLIGHT, *STABILITY, "run", "updates", "grad-ratio", "accept[a < 1]")
 STATUSES: tuple[Status, ...] = ("pass", "warn", "fail", "not-checked")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.adapters import logs
-from pytest_smoke.adapters.log import LogError, Names
+from pytest_smoke.logs import read as logs
+from pytest_smoke.logs.log import LogError, Names
 
 
 def test_the_newest_checkpoint_stands_for_its_run(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def loaded(code: str) -> set[str]:
 
 def test_readers_import_nothing_heavy() -> None:
     """Reading a log and its command line import no torch, yaml, pydantic, numpy, pytest."""
-    assert loaded("import pytest_smoke.adapters.logs, pytest_smoke.cli.judge") == set()
+    assert loaded("import pytest_smoke.logs.read, pytest_smoke.cli.judge") == set()
 
 
 def test_the_import_test_can_fail() -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.adapters.log import Log, LogError, Names
-from pytest_smoke.adapters.logs import read_text
+from pytest_smoke.logs.log import Log, LogError, Names
+from pytest_smoke.logs.read import read_text
 
 Run = list[tuple[int, float, float, float]]
 """Step, loss, learning rate, gradient norm."""

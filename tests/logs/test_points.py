@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from pytest_smoke.adapters.log import Log, LogError, Names
-from pytest_smoke.adapters.logs import read_text
+from pytest_smoke.logs.log import Log, LogError, Names
+from pytest_smoke.logs.read import read_text
 
 
 def read(text: str, **names: str) -> Log:

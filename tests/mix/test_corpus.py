@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_smoke.audit import CorpusError, count
-from pytest_smoke.sidecars.audit_corpus import source_of
-from pytest_smoke.sidecars.audit_rows import rows_of
+from pytest_smoke.mix.corpus import source_of
+from pytest_smoke.mix.rows import rows_of
 
 
 def write(folder: Path, files: dict[str, str | bytes]) -> Path:

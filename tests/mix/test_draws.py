@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_smoke.audit import Draws, Mix, Source, audit_draws
-from pytest_smoke.sidecars.audit_draws import ALPHA, noise
+from pytest_smoke.mix.draws import ALPHA, noise
 
 SHARES = {"nad": 0.35, "osm": 0.33, "gn": 0.32}
 MIX = Mix(sources=dict.fromkeys(SHARES, Source()))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoke.conduct.package import pipeline_plan
+from pytest_smoke.monitor.package import pipeline_plan
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.conduct.findings import judge_loss, judge_rest
-from pytest_smoke.conduct.stand import Stand
+from pytest_smoke.events import Ended, Geometries, Go, Halt, Metrics, Record, StageEnded, Step, Stop, Updates
+from pytest_smoke.monitor.final_findings import judge_loss, judge_rest
+from pytest_smoke.monitor.run_monitor import Stand
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Recipe
-from pytest_smoke.run.records import Ended, Geometries, Go, Halt, Metrics, Record, StageEnded, Step, Stop, Updates
 
 STEPS = 200
 

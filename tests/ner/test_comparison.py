@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_smoke.diagnose import BUCKETS, Comparison, compare, comparison_text, diagnose
-from pytest_smoke.sidecars.compare import Share, difference_interval
+from pytest_smoke.ner.comparison import Share, difference_interval
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_smoke.diagnose import ExamplesError
-from pytest_smoke.sidecars.examples import Entity, read_lines, read_rows, trim_predictions
+from pytest_smoke.ner.examples import Entity, read_lines, read_rows, trim_predictions
 
 RAW = "Le Tréport, 76470"
 

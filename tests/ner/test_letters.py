@@ -10,7 +10,7 @@ import unicodedata
 import pytest
 import regex
 
-from pytest_smoke.sidecars.letters import has_foreign_letter
+from pytest_smoke.ner.letters import has_foreign_letter
 
 FOREIGN = regex.compile(r"(?![\p{Script=Latin}\p{Script=Common}\p{Script=Inherited}])\p{L}")
 

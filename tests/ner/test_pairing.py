@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.sidecars.examples import Entity
-from pytest_smoke.sidecars.pairing import pair_up
+from pytest_smoke.ner.examples import Entity
+from pytest_smoke.ner.pairing import pair_up
 
 TEXT = "abcdefghijkl"
 Span = tuple[int, int]

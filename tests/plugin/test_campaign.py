@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from pytest_smoke.outcome import Outcome
 from pytest_smoke.report.campaign import campaign_table, campaigns
-from pytest_smoke.report.outcome import Outcome
 from tests.plugin.conftest import Project
 
 CAMPAIGN = """\

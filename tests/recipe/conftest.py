@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoke.recipe.faults import RecipeError
+from pytest_smoke.errors import RecipeError
 from pytest_smoke.recipe.load import load_cases
 
 

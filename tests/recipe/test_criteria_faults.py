@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoke.judge.criteria import parse
-from pytest_smoke.recipe.faults import RecipeError
+from pytest_smoke.criteria import parse
+from pytest_smoke.errors import RecipeError
 from pytest_smoke.recipe.load import load_cases
 from tests.recipe.test_stages import HEAD
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.preflight import preflight
+from pytest_smoke.judge.checks.preflight import preflight
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.recipe.difference import ABSENT, between, differences, unseen
+from pytest_smoke.recipe.diff import ABSENT, between, differences, unseen
 from pytest_smoke.recipe.model import Mode, Recipe
-from pytest_smoke.run.plan import RunPlan
+from pytest_smoke.train.plan import RunPlan
 
 FULL: dict[str, Any] = {"batch_size": 16, "grad_accum_steps": 8, "learning_rate": 5e-4, "max_steps": 50_000}
 

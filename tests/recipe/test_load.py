@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pytest_smoke.recipe.faults import Fault, RecipeError
+from pytest_smoke.errors import Fault, RecipeError
 from pytest_smoke.recipe.load import load_cases, load_recipe
 from pytest_smoke.recipe.model import Recipe
 

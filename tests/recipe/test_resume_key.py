@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_smoke.errors import RecipeError
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.recipe.faults import RecipeError
 from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.recipe.model import Recipe
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.criteria import parse
+from pytest_smoke.criteria import parse
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.recipe.model import Mode, Recipe

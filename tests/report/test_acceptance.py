@@ -8,9 +8,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.finding import Finding
+from pytest_smoke.outcome import Finding, Outcome
 from pytest_smoke.report.acceptance import HEADER, acceptance
-from pytest_smoke.report.outcome import Outcome
 
 
 def outcome(findings: list[Finding], full_accept: list[str] | None = None) -> Outcome:

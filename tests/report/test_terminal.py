@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.report.files import verdicts_json, write_whole
-from pytest_smoke.report.outcome import Outcome
-from pytest_smoke.report.spark import BARS, BROKEN, sparkline
+from pytest_smoke.files import verdicts_json, write_whole
+from pytest_smoke.outcome import Finding, Outcome
+from pytest_smoke.report.sparkline import BARS, BROKEN, sparkline
 from pytest_smoke.report.terminal import failure, properties, table
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.run.plan import RunPlan
+from pytest_smoke.train.plan import RunPlan
 
 
 def make_plan(**changes: Any) -> RunPlan:

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.run.step import Stepper
-from tests.run.conftest import Pair, make_plan
-from tests.run.test_step import CPU, Planner, same, trained
+from pytest_smoke.train.step import Stepper
+from tests.train.conftest import Pair, make_plan
+from tests.train.test_step import CPU, Planner, same, trained
 
 
 @given(cut=st.integers(min_value=1, max_value=6))

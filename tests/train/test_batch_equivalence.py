@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pytest_smoke.run.geometry import compare_geometries
-from pytest_smoke.run.records import Geometries
-from pytest_smoke.run.step import Stepper
-from tests.run.conftest import Pair, Tokens, make_plan
+from pytest_smoke.events import Geometries
+from pytest_smoke.train.batch_equivalence import compare_geometries
+from pytest_smoke.train.step import Stepper
+from tests.train.conftest import Pair, Tokens, make_plan
 
 CPU = torch.device("cpu")
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.run.geometry import compare_geometries
-from pytest_smoke.run.step import Stepper
-from tests.run.conftest import Pair, make_plan
-from tests.run.test_geometry import CPU, Masked, compared
+from pytest_smoke.train.batch_equivalence import compare_geometries
+from pytest_smoke.train.step import Stepper
+from tests.train.conftest import Pair, make_plan
+from tests.train.test_batch_equivalence import CPU, Masked, compared
 
 
 class Keeps(Pair):

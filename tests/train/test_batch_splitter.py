@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pytest_smoke.run.cut import Cutter, NoCut
+from pytest_smoke.train.batch_splitter import Cutter, NoCut
 
 Point = namedtuple("Point", "x y")
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.run.draw import Tally, draw
-from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import Drawn
-from pytest_smoke.run.task import TaskError
-from pytest_smoke.sidecars.audit_draws import resolution
+from pytest_smoke.events import Drawn
+from pytest_smoke.mix.draws import resolution
+from pytest_smoke.train.data import Tally, draw
+from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.task import TaskError
 
 Planner = Callable[..., RunPlan]
 

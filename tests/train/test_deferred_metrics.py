@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.run.readback import Readback
-from pytest_smoke.run.records import ProbeLoss, Record
+from pytest_smoke.events import ProbeLoss, Record
+from pytest_smoke.train.deferred_metrics import Readback
 
 SIZES = st.lists(st.integers(min_value=1, max_value=4), max_size=30)
 

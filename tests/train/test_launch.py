@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_smoke.run.launch import Child, Gone, Silent, accelerators, child_of
-from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import Crashed, Ended, Record, Started, Step
+from pytest_smoke.events import Crashed, Ended, Record, Started, Step
+from pytest_smoke.train.launch import Child, Gone, Silent, accelerators, child_of
+from pytest_smoke.train.plan import RunPlan
 
 ROOT = str(Path(__file__).parents[2])
 Planner = Callable[..., RunPlan]
@@ -138,8 +138,8 @@ def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
         "    time.sleep(600)\n"
     )
     code = (
-        "from pytest_smoke.run.launch import child_of\n"
-        "from pytest_smoke.run.plan import RunPlan\n"
+        "from pytest_smoke.train.launch import child_of\n"
+        "from pytest_smoke.train.plan import RunPlan\n"
         "def main():\n"
         "    plan = RunPlan(task='hangs:Task', args={}, root="
         + repr(str(tmp_path))
@@ -184,7 +184,7 @@ def test_the_parent_imports_no_torch() -> None:
     """A session with a hundred smokes holds torch once, in the fork server."""
     code = (
         "import sys\n"
-        "from pytest_smoke.run.launch import accelerators\n"
+        "from pytest_smoke.train.launch import accelerators\n"
         "if __name__ == '__main__':\n"
         "    print(accelerators(), 'torch' in sys.modules)\n"
     )

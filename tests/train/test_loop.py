@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from pytest_smoke import schedules
-from pytest_smoke.run.loop import Loop
-from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import Drawn, Ended, Gradients, Metrics, ProbeLoss, Record, Started, Step, Stop, Updates
-from pytest_smoke.run.task import TaskError
+from pytest_smoke.events import Drawn, Ended, Gradients, Metrics, ProbeLoss, Record, Started, Step, Stop, Updates
+from pytest_smoke.train.loop import Loop
+from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.task import TaskError
 
 Planner = Callable[..., RunPlan]
 

@@ -9,9 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.run.loop import Loop
-from pytest_smoke.run.plan import RunPlan, StagePlan
-from pytest_smoke.run.records import (
+from pytest_smoke.events import (
     Ended,
     Geometries,
     Go,
@@ -26,7 +24,9 @@ from pytest_smoke.run.records import (
     Updates,
     Word,
 )
-from pytest_smoke.run.task import TaskError
+from pytest_smoke.train.loop import Loop
+from pytest_smoke.train.plan import RunPlan, StagePlan
+from pytest_smoke.train.task import TaskError
 
 Planner = Callable[..., RunPlan]
 

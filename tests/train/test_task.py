@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.run.task import TaskError, load_task
+from pytest_smoke.train.task import TaskError, load_task
 
 TASKS = """
 class Good:

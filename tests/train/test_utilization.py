@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from pytest_smoke.run.utilization import Utilization, reader_of
+from pytest_smoke.train.utilization import Utilization, reader_of
 
 
 def test_the_mean_is_of_what_was_read_while_it_ran() -> None:

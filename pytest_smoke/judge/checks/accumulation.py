@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from pytest_smoke.judge.finding import Finding
+from pytest_smoke.outcome import Finding
 
 ID = "accumulation"
 TOLERANCE = 0.01

@@ -8,8 +8,8 @@ from itertools import combinations
 from math import isfinite
 from statistics import median
 
-from pytest_smoke.judge.conflict import figures, median_cosines, median_norms, sentence
-from pytest_smoke.judge.finding import Finding
+from pytest_smoke.judge.checks.term_conflict import figures, median_cosines, median_norms, sentence
+from pytest_smoke.outcome import Finding
 
 DOMINATED = 8.0
 """A term whose gradient is this many times another's leaves the other no say."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_smoke.judge.finding import Finding
+from pytest_smoke.mix.audit import audit
+from pytest_smoke.mix.corpus import Corpus, count
+from pytest_smoke.mix.rows import CorpusError
+from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.model import Mix
-from pytest_smoke.sidecars.audit import audit
-from pytest_smoke.sidecars.audit_corpus import Corpus, count
-from pytest_smoke.sidecars.audit_rows import CorpusError
 
 
 def corpus_of(mix: Mix) -> Corpus:

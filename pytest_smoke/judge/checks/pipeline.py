@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from pytest_smoke.judge.finding import Finding
+from pytest_smoke.outcome import Finding
 
 UPSTREAM = "upstream"
 """Reason of a check that was not made because another one failed; the other one decides."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.sidecars.tally import Errors, Report
+from pytest_smoke.ner.tally import Errors, Report
+from pytest_smoke.outcome import Finding
 
 ERRORS = "errors"
 """The finding's id. It decides nothing: what must hold is a criterion."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_smoke import schedules
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.mix import audit_mix
+from pytest_smoke.judge.checks.mix import audit_mix
+from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Settings
 from pytest_smoke.recipe.modes import LONG_TAIL_MIN_STEPS, SCHEDULE_OF_MODE

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import isclose
 from typing import Protocol
 
-from pytest_smoke.judge.finding import Finding
+from pytest_smoke.outcome import Finding
 
 TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2, "fp16": 5e-3}
 """Largest relative difference on an accelerator, by precision. Atomic additions there come in any order, so sums differ

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.sidecars.audit import Intent, Mix, percent
-from pytest_smoke.sidecars.audit_draws import Seen, audit_draws
+from pytest_smoke.mix.audit import Intent, Mix, percent
+from pytest_smoke.mix.draws import Seen, audit_draws
+from pytest_smoke.outcome import Finding
 
 
 def mix_drawn(seen: Seen, expected: Mapping[str, float] | None, mix: Intent | None, *, step: int) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_smoke.judge.finding import Finding
+from pytest_smoke.outcome import Finding
 
 
 def stage_finding(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from pytest_smoke.judge.finding import Finding
+from pytest_smoke.outcome import Finding
 
 NAMED = 5
 """Parameters a sentence names before it counts the rest."""

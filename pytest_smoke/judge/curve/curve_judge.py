@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
 
-from pytest_smoke.judge import words
-from pytest_smoke.judge.closing import Closing, Window
-from pytest_smoke.judge.divergence import Divergence
-from pytest_smoke.judge.evidence import Evidence
-from pytest_smoke.judge.finite import Finite
-from pytest_smoke.judge.judgement import Judgement
-from pytest_smoke.judge.onset import Onset
-from pytest_smoke.judge.pace import Pace
-from pytest_smoke.judge.probe import ProbeTrend
-from pytest_smoke.judge.spike import Spike
-from pytest_smoke.judge.trend import Rise, Trend
-from pytest_smoke.judge.witness import Alarm, Suspicion, Witness
+from pytest_smoke.judge.curve import messages as words
+from pytest_smoke.judge.curve.curve_verdict import Judgement
+from pytest_smoke.judge.curve.divergence import Divergence
+from pytest_smoke.judge.curve.early_divergence import Onset
+from pytest_smoke.judge.curve.evidence import Evidence
+from pytest_smoke.judge.curve.final_verdict import Closing, Window
+from pytest_smoke.judge.curve.finite import Finite
+from pytest_smoke.judge.curve.probe_batch import ProbeTrend
+from pytest_smoke.judge.curve.rise_confirmation import Alarm, Suspicion, Witness
+from pytest_smoke.judge.curve.spike import Spike
+from pytest_smoke.judge.curve.step_spacing import Pace
+from pytest_smoke.judge.curve.trend import Rise, Trend
 
 __all__ = ["CurveJudge", "Judgement"]
 

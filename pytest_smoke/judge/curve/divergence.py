@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil, comb, inf
 
-from pytest_smoke.judge.blocks import middle
+from pytest_smoke.judge.curve.blocks import middle
 
 DIVERGED_SHARE = 0.30
 """Rise over the first level that no healthy labelled run showed in the median of its newest losses."""

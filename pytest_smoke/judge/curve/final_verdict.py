@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
-from pytest_smoke.judge import words
-from pytest_smoke.judge.evidence import Evidence
-from pytest_smoke.judge.judgement import Verdict
-from pytest_smoke.judge.trend import Bound, Trend
-from pytest_smoke.judge.witness import Denial
+from pytest_smoke.judge.curve import messages as words
+from pytest_smoke.judge.curve.curve_verdict import Verdict
+from pytest_smoke.judge.curve.evidence import Evidence
+from pytest_smoke.judge.curve.rise_confirmation import Denial
+from pytest_smoke.judge.curve.trend import Bound, Trend
 
 FEWEST_BLOCKS_JUDGED = 16
 """Blocks below which noise and trough are one guess: the run is too short."""

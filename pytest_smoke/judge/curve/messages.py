@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf, log
 
-from pytest_smoke.judge.divergence import Divergence
-from pytest_smoke.judge.evidence import Evidence
-from pytest_smoke.judge.onset import Onset
-from pytest_smoke.judge.spike import Spike
-from pytest_smoke.judge.trend import Bound, Rise
-from pytest_smoke.judge.witness import Denial
+from pytest_smoke.judge.curve.divergence import Divergence
+from pytest_smoke.judge.curve.early_divergence import Onset
+from pytest_smoke.judge.curve.evidence import Evidence
+from pytest_smoke.judge.curve.rise_confirmation import Denial
+from pytest_smoke.judge.curve.spike import Spike
+from pytest_smoke.judge.curve.trend import Bound, Rise
 
 CHANCE_CLASSES = (*range(2, 13), 20, 100, 256, 1000, 32000, 50257)
 """K for which a loss near ln K is worth a hint; between larger K the levels lie too close to tell apart."""

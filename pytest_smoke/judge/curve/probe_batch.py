@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_smoke.judge.trend import Gate, Rise, Trend
+from pytest_smoke.judge.curve.trend import Gate, Rise, Trend
 
 BLOCKS = 400
 """A probe batch has no sampling noise: every point is a block until there are more than 400."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from math import comb
 
-from pytest_smoke.judge.blocks import middle
+from pytest_smoke.judge.curve.blocks import middle
 
 REFERENCE_POINTS = 50
 """Losses that a spike must exceed, every one of them."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp, inf, log, log1p, sqrt
 
-from pytest_smoke.judge.blocks import CHUNK_POINTS, Blocks, Contrast
+from pytest_smoke.judge.curve.blocks import CHUNK_POINTS, Blocks, Contrast
 
 BLOCKS = 120
 """Blocks in the planned window. 80 stopped 1-3 % fewer of the labelled instabilities, 160 raised more false alarms."""

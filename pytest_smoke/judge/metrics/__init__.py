@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.readings.began import began
-from pytest_smoke.judge.readings.exposure import exposure
-from pytest_smoke.judge.readings.history import History
-from pytest_smoke.judge.readings.pace import pace
-from pytest_smoke.judge.readings.peaked import peaked
-from pytest_smoke.judge.readings.unrecorded import nearest
+from pytest_smoke.judge.metrics.above_chance import began
+from pytest_smoke.judge.metrics.exposure_bias import exposure
+from pytest_smoke.judge.metrics.history import History
+from pytest_smoke.judge.metrics.missing_metrics import nearest
+from pytest_smoke.judge.metrics.peak_regression import peaked
+from pytest_smoke.judge.metrics.time_to_target import pace
+from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.metric import Metric
 
 __all__ = ["readings"]

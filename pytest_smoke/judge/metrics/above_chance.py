@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.readings.history import History
-from pytest_smoke.judge.readings.tails import binomial_survival, hits_of, t_survival
+from pytest_smoke.judge.metrics.distributions import binomial_survival, hits_of, t_survival
+from pytest_smoke.judge.metrics.history import History
+from pytest_smoke.outcome import Finding
 
 ALPHA = 0.05
 """Chance, over all evaluations of a run, that luck alone counts one as above the floor."""

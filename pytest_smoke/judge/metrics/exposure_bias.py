@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from math import sqrt
 
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.readings.began import above_floor
-from pytest_smoke.judge.readings.history import History
-from pytest_smoke.judge.readings.tails import t_survival
-from pytest_smoke.judge.words import relative
+from pytest_smoke.judge.curve.messages import relative
+from pytest_smoke.judge.metrics.above_chance import above_floor
+from pytest_smoke.judge.metrics.distributions import t_survival
+from pytest_smoke.judge.metrics.history import History
+from pytest_smoke.outcome import Finding
 
 ALPHA = 0.01
 """Chance that noise alone is taken for an improvement of a teacher-forced metric."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import fsum, inf, sqrt
 
-from pytest_smoke.judge.direction import lower_is_better
-from pytest_smoke.judge.words import number
+from pytest_smoke.judge.curve.messages import number
+from pytest_smoke.judge.metrics.direction import lower_is_better
 from pytest_smoke.recipe.metric import Metric
 
 LARGEST = 1e50

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_smoke.judge.criteria import parse
-from pytest_smoke.judge.criteria.nodes import Binary, Call, Condition, Metric, Negate, Node
-from pytest_smoke.judge.direction import lower_is_better
+from pytest_smoke.criteria import parse
+from pytest_smoke.criteria.nodes import Binary, Call, Condition, Metric, Negate, Node
+from pytest_smoke.judge.metrics.direction import lower_is_better
 
 Better = Literal["higher", "lower"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
-from pytest_smoke.judge.criteria import parse
-from pytest_smoke.judge.finding import Finding
+from pytest_smoke.criteria import parse
+from pytest_smoke.outcome import Finding
 
 
 def unrecorded(full_accept: Sequence[str], recorded: Collection[str]) -> list[Finding]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.readings.history import History
-from pytest_smoke.judge.readings.tails import best_of_survival
+from pytest_smoke.judge.metrics.distributions import best_of_survival
+from pytest_smoke.judge.metrics.history import History
+from pytest_smoke.outcome import Finding
 
 ALPHA = 0.01
 """Share of runs with a flat or rising metric that are told of a fall, at most; measured in docs/readings.md."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import exp, fsum, inf, log, sqrt
 
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.readings.history import MIN_EVALUATIONS, History
-from pytest_smoke.judge.readings.tails import t_quantile
+from pytest_smoke.judge.metrics.distributions import t_quantile
+from pytest_smoke.judge.metrics.history import MIN_EVALUATIONS, History
+from pytest_smoke.outcome import Finding
 
 TAIL = 0.05
 """Outside each end of the 90 % intervals."""

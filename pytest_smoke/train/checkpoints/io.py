@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_model
 from torch import nn
 
-from pytest_smoke.run.digest import file_sum
-from pytest_smoke.run.saving import ABOUT, TRAINING, WEIGHTS
-from pytest_smoke.run.task import TaskError
+from pytest_smoke.train.checkpoints.layout import ABOUT, TRAINING, WEIGHTS
+from pytest_smoke.train.digest import file_sum
+from pytest_smoke.train.task import TaskError
 
 
 class CheckpointError(TaskError):

@@ -9,8 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from pytest_smoke.run.channel import Channel
-from pytest_smoke.run.records import (
+from pytest_smoke.events import (
     Go,
     Gradients,
     Record,
@@ -21,7 +20,8 @@ from pytest_smoke.run.records import (
     Updates,
     Word,
 )
-from pytest_smoke.run.saving import CHECKED
+from pytest_smoke.train.channel import Channel
+from pytest_smoke.train.checkpoints.layout import CHECKED
 
 KINDS = {kind.__name__: kind for kind in get_args(Record)}
 

@@ -14,18 +14,18 @@ from typing import Any
 
 import torch
 
-from pytest_smoke.run.channel import Channel
-from pytest_smoke.run.digest import digest, leaves
-from pytest_smoke.run.feed import Feed
-from pytest_smoke.run.journal import Journal
-from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import BatchDigest, BegunAnew, Record, Resumed, Saved, Word
-from pytest_smoke.run.restore import changed, fingerprints, load_state
-from pytest_smoke.run.rng import generators
-from pytest_smoke.run.saving import CHECKED, JOURNAL, LAST_GOOD, ROLLING, TRAINED
-from pytest_smoke.run.statefile import CheckpointError, StateFile, read_state, write_state
-from pytest_smoke.run.step import Stepper
-from pytest_smoke.run.task import Task
+from pytest_smoke.events import BatchDigest, BegunAnew, Record, Resumed, Saved, Word
+from pytest_smoke.train.batch_stream import Feed
+from pytest_smoke.train.channel import Channel
+from pytest_smoke.train.checkpoints.io import CheckpointError, StateFile, read_state, write_state
+from pytest_smoke.train.checkpoints.journal import Journal
+from pytest_smoke.train.checkpoints.layout import CHECKED, JOURNAL, LAST_GOOD, ROLLING, TRAINED
+from pytest_smoke.train.checkpoints.restore import changed, fingerprints, load_state
+from pytest_smoke.train.digest import digest, leaves
+from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.rng import generators
+from pytest_smoke.train.step import Stepper
+from pytest_smoke.train.task import Task
 
 NOT_SETTINGS = ("root", "device", "saving", "pipeline", "predictions")
 """Fields of a plan that do not shape its dynamics."""

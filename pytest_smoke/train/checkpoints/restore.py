@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from pytest_smoke.run.digest import digest, leaves
-from pytest_smoke.run.statefile import CheckpointError, StateFile
-from pytest_smoke.run.step import Stepper
-from pytest_smoke.run.weights import load_weights, read_weights
+from pytest_smoke.train.checkpoints.io import CheckpointError, StateFile
+from pytest_smoke.train.checkpoints.weights import load_weights, read_weights
+from pytest_smoke.train.digest import digest, leaves
+from pytest_smoke.train.step import Stepper
 
 
 def load_state(state: StateFile, training: Mapping[str, Any], stepper: Stepper) -> None:

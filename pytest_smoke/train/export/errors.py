@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from pytest_smoke.run.task import TaskError
+from pytest_smoke.train.task import TaskError
 
 EXPORT_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from pytest_smoke.run.pipeline.broken import Broken
+from pytest_smoke.train.export.errors import Broken
 
 SILENT = "it said nothing"
 

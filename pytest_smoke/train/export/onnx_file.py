@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.run.pipeline.inputs import Shape, varies
+from pytest_smoke.train.export.inputs import Shape, varies
 
 ONE_FILE_BYTES = 1_800_000_000
 """protobuf holds 2 GiB; the exporter writes weights beside larger models, and so must the quantizer."""

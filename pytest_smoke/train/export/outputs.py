@@ -10,7 +10,7 @@ import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
 
-from pytest_smoke.run.pipeline.broken import Broken
+from pytest_smoke.train.export.errors import Broken
 
 
 def flat_outputs(model: nn.Module, inputs: Sequence[Tensor]) -> tuple[list[Any], pytree.TreeSpec]:

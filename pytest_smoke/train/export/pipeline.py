@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec
 
-from pytest_smoke.run.crash import crash_of
-from pytest_smoke.run.device import quiet
-from pytest_smoke.run.pipeline import package
-from pytest_smoke.run.pipeline.broken import Broken, missing_libraries
-from pytest_smoke.run.pipeline.fresh import fresh_check
-from pytest_smoke.run.pipeline.inputs import LENGTH, dynamic_shapes_of, example_inputs_of, variants
-from pytest_smoke.run.pipeline.onnx_file import Session, export, size_of, write_int8, write_onnx
-from pytest_smoke.run.pipeline.outputs import difference, flat_outputs, on_cpu, tensors
-from pytest_smoke.run.pipeline.served import served
-from pytest_smoke.run.plan import RunPlan
-from pytest_smoke.run.records import PIPELINE_STAGES, PipelineDoing, PipelineStage, Record
-from pytest_smoke.run.task import Task, TaskError, metrics_of
+from pytest_smoke.events import PIPELINE_STAGES, PipelineDoing, PipelineStage, Record
+from pytest_smoke.train.crash import crash_of
+from pytest_smoke.train.device import quiet
+from pytest_smoke.train.export import package
+from pytest_smoke.train.export.errors import Broken, missing_libraries
+from pytest_smoke.train.export.fresh_process import fresh_check
+from pytest_smoke.train.export.inputs import LENGTH, dynamic_shapes_of, example_inputs_of, variants
+from pytest_smoke.train.export.onnx_file import Session, export, size_of, write_int8, write_onnx
+from pytest_smoke.train.export.onnx_forward import served
+from pytest_smoke.train.export.outputs import difference, flat_outputs, on_cpu, tensors
+from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.task import Task, TaskError, metrics_of
 
 NEEDS = {
     "evaluate": (),

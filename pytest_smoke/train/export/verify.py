@@ -14,11 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model
 from torch import Tensor
 
-from pytest_smoke.run.crash import crash_of
-from pytest_smoke.run.pipeline import package
-from pytest_smoke.run.pipeline.onnx_file import Session
-from pytest_smoke.run.pipeline.outputs import difference, flat_outputs, tensors, unwrapped
-from pytest_smoke.run.task import load_task
+from pytest_smoke.train.crash import crash_of
+from pytest_smoke.train.export import package
+from pytest_smoke.train.export.onnx_file import Session
+from pytest_smoke.train.export.outputs import difference, flat_outputs, tensors, unwrapped
+from pytest_smoke.train.task import load_task
 
 
 class PackageError(ValueError):

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.judge.accumulation import accumulation
-from pytest_smoke.judge.finding import Finding
+from pytest_smoke.judge.checks.accumulation import accumulation
 from pytest_smoke.judge.verdict import decide
+from pytest_smoke.outcome import Finding
 
 STABLE = Finding(id="loss-trend", status="pass", text="no rise")
 

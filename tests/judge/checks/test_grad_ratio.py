@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.ratio import TermNorms, autopsy, grad_ratio, read
+from pytest_smoke.judge.checks.grad_ratio import TermNorms, autopsy, grad_ratio, read
 
 TERMS = ("ce", "crf")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.judge.mix import audit_mix
+from pytest_smoke.judge.checks.mix import audit_mix
 from pytest_smoke.recipe.model import Mix
 
 

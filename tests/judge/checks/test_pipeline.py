@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.pipeline import pipeline
+from pytest_smoke.events import PIPELINE_STAGES, PipelineStage
+from pytest_smoke.judge.checks.pipeline import pipeline
 from pytest_smoke.judge.verdict import decide
-from pytest_smoke.run.records import PIPELINE_STAGES, PipelineStage
+from pytest_smoke.outcome import Finding
 
 FIGURES: dict[str, dict[str, Any]] = {
     "evaluate": {"metrics": {"val_f1": 0.8}},

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from pytest_smoke.diagnose import diagnose
-from pytest_smoke.judge.errors import errors, unreadable
-from pytest_smoke.judge.finding import Finding
+from pytest_smoke.judge.checks.prediction_errors import errors, unreadable
 from pytest_smoke.judge.verdict import decide
+from pytest_smoke.outcome import Finding
 
 ROWS = [
     {"raw": "12 Rue Foch, 76470", "gold": {"postcode": "76470"}, "pred": {"postcode": ", 7647"}},

@@ -10,8 +10,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_smoke import schedules
-from pytest_smoke.judge.curve import CurveJudge
-from pytest_smoke.judge.preflight import batch_geometry, evidence_needed, evidence_steps, preflight, rehearsal, schedule
+from pytest_smoke.judge.checks.preflight import (
+    batch_geometry,
+    evidence_needed,
+    evidence_steps,
+    preflight,
+    rehearsal,
+    schedule,
+)
+from pytest_smoke.judge.curve.curve_judge import CurveJudge
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Mode, Recipe
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.resume import TOLERANCE, resume
-from pytest_smoke.run.records import Step
+from pytest_smoke.events import Step
+from pytest_smoke.judge.checks.resume import TOLERANCE, resume
 
 LOSSES = st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=1, max_size=40)
 

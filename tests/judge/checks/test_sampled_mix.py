@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_smoke.judge.drawn import mix_drawn
-from pytest_smoke.judge.finding import Finding
+from pytest_smoke.judge.checks.sampled_mix import mix_drawn
 from pytest_smoke.judge.verdict import decide
+from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.model import Mix
 
 MIX = Mix.model_validate({"sources": {"nad": {"rows": 350}, "osm": {"rows": 330}, "gn": {"rows": 320}}})

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from pytest_smoke.judge.curve import CurveJudge, Judgement
-from pytest_smoke.judge.divergence import FALSE_DIVERGENCES, places
-from pytest_smoke.judge.spike import FALSE_SPIKES, streak_needed
+from pytest_smoke.judge.curve.curve_judge import CurveJudge, Judgement
+from pytest_smoke.judge.curve.divergence import FALSE_DIVERGENCES, places
+from pytest_smoke.judge.curve.spike import FALSE_SPIKES, streak_needed
 
 POINTS = 1000
 
@@ -438,7 +438,8 @@ def test_a_window_of_no_points_is_refused_and_no_point_is_too_short() -> None:
 
 def test_the_judge_imports_the_standard_library_only() -> None:
     heavy = ("torch", "numpy", "pytest", "yaml", "pydantic")
-    code = f"import sys; import pytest_smoke.judge.curve; print([name for name in {heavy} if name in sys.modules])"
+    module = "pytest_smoke.judge.curve.curve_judge"
+    code = f"import sys; import {module}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.blocks import Blocks
-from pytest_smoke.judge.curve import CurveJudge, Judgement
+from pytest_smoke.judge.curve.blocks import Blocks
+from pytest_smoke.judge.curve.curve_judge import CurveJudge, Judgement
 
 ONE_RUN = settings(max_examples=60, deadline=None, derandomize=True)
 

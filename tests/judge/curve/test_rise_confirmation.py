@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.curve import CurveJudge, Judgement
-from pytest_smoke.judge.witness import MOST_SCORES, PLAIN, Alarm, Suspicion, Witness
+from pytest_smoke.judge.curve.curve_judge import CurveJudge, Judgement
+from pytest_smoke.judge.curve.rise_confirmation import MOST_SCORES, PLAIN, Alarm, Suspicion, Witness
 
 POINTS, EVERY, ONSET = 1000, 25, 610
 

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from pytest_smoke.judge.blocks import CHUNK_POINTS, Blocks, middle, spread
-from pytest_smoke.judge.trend import LOSS_GATE, SPANS, Rise, Trend
+from pytest_smoke.judge.curve.blocks import CHUNK_POINTS, Blocks, middle, spread
+from pytest_smoke.judge.curve.trend import LOSS_GATE, SPANS, Rise, Trend
 
 
 def first_rise(values: list[float], planned: int | None = None) -> Rise | None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.readings.tails import (
+from pytest_smoke.judge.metrics.distributions import (
     best_of_survival,
     binomial_survival,
     hits_of,

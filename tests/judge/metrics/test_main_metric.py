@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.drift import EVALUATIONS, drift
-from pytest_smoke.judge.main_metric import MainMetric, main_metric
+from pytest_smoke.judge.metrics.final_slope import EVALUATIONS, drift
+from pytest_smoke.judge.metrics.main_metric import MainMetric, main_metric
 
 METRICS = ["val_loss", "val_f1"]
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.direction import lower_is_better
-from pytest_smoke.judge.finding import Finding
-from pytest_smoke.judge.readings import readings
-from pytest_smoke.judge.readings.history import History
-from pytest_smoke.judge.readings.peaked import OUTLIERS_FROM, peaked
-from pytest_smoke.judge.readings.unrecorded import unrecorded
+from pytest_smoke.judge.metrics import readings
+from pytest_smoke.judge.metrics.direction import lower_is_better
+from pytest_smoke.judge.metrics.history import History
+from pytest_smoke.judge.metrics.missing_metrics import unrecorded
+from pytest_smoke.judge.metrics.peak_regression import OUTLIERS_FROM, peaked
+from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.metric import Metric
 
 FULL_STEPS = 2000

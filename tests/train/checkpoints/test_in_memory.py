@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from pytest_smoke.run.checkpoints import SLOTS, Checkpoints
+from pytest_smoke.train.checkpoints.in_memory import SLOTS, Checkpoints
 
 
 class Counter(nn.Module):

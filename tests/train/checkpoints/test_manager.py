@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.run import keeper
-from pytest_smoke.run.records import BegunAnew, Ended, Record, Resumed, Saved, Started, Updates
-from pytest_smoke.run.saving import NOTHING, Saving
-from tests.run.conftest import Pair, make_plan
-from tests.run.test_loop import Line
-from tests.run.test_resume_run import StatefulPair, go
+from pytest_smoke.events import BegunAnew, Ended, Record, Resumed, Saved, Started, Updates
+from pytest_smoke.train.checkpoints import manager as keeper
+from pytest_smoke.train.checkpoints.layout import NOTHING, Saving
+from tests.train.checkpoints.test_resume import StatefulPair, go
+from tests.train.conftest import Pair, make_plan
+from tests.train.test_loop import Line
 
 STEPS = {"run_steps": 80, "max_steps": 80, "evaluate_every_steps": 20}
 

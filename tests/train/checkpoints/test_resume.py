@@ -13,11 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from pytest_smoke.run.device import seed_all
-from pytest_smoke.run.digest import digest
-from pytest_smoke.run.journal import Journal, read
-from pytest_smoke.run.loop import Loop
-from pytest_smoke.run.records import (
+from pytest_smoke.events import (
     BatchDigest,
     Geometries,
     Gradients,
@@ -29,9 +25,13 @@ from pytest_smoke.run.records import (
     Started,
     Step,
 )
-from pytest_smoke.run.saving import Check, Saving
-from tests.run.conftest import Pair, make_plan
-from tests.run.test_loop import Line
+from pytest_smoke.train.checkpoints.journal import Journal, read
+from pytest_smoke.train.checkpoints.layout import Check, Saving
+from pytest_smoke.train.device import seed_all
+from pytest_smoke.train.digest import digest
+from pytest_smoke.train.loop import Loop
+from tests.train.conftest import Pair, make_plan
+from tests.train.test_loop import Line
 
 FIGURES = st.floats(allow_nan=False)
 

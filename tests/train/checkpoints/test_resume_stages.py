@@ -10,11 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.run import keeper
-from pytest_smoke.run.loop import Loop
-from pytest_smoke.run.plan import RunPlan, StagePlan
-from pytest_smoke.run.probe import probe
-from pytest_smoke.run.records import (
+from pytest_smoke.events import (
     BatchDigest,
     Drawn,
     Ended,
@@ -29,11 +25,15 @@ from pytest_smoke.run.records import (
     Updates,
     Word,
 )
-from pytest_smoke.run.saving import Check, Saving
-from tests.run.conftest import make_plan
-from tests.run.test_resume_run import Stateful
-from tests.run.test_stages import Encoded
-from tests.run.test_stages import Line as StageLine
+from pytest_smoke.train.checkpoints import manager as keeper
+from pytest_smoke.train.checkpoints.layout import Check, Saving
+from pytest_smoke.train.gradient_probe import probe
+from pytest_smoke.train.loop import Loop
+from pytest_smoke.train.plan import RunPlan, StagePlan
+from tests.train.checkpoints.test_resume import Stateful
+from tests.train.conftest import make_plan
+from tests.train.test_stages import Encoded
+from tests.train.test_stages import Line as StageLine
 
 
 class Cut(Exception):
@@ -132,7 +132,7 @@ def test_a_second_process_makes_the_same_steps_of_a_stage(tmp_path: Path, task: 
 @pytest.fixture
 def _at_every_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "ROLLING_SHARE", 1e9)
-    monkeypatch.setattr("pytest_smoke.run.loop.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("pytest_smoke.train.loop.CHUNK_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("_at_every_chance")
@@ -198,7 +198,7 @@ def test_a_probe_enters_the_stage_of_its_checkpoint(
     """Stage A has one term, which cannot be probed; stage B has two, and an adapter."""
     plan = plan_of(saving=Saving(folder=str(tmp_path)))
     go(plan, Phased(), *(words or (Halt(),)))
-    monkeypatch.setattr("pytest_smoke.run.probe.seeded_task", lambda plan: Phased())
+    monkeypatch.setattr("pytest_smoke.train.gradient_probe.seeded_task", lambda plan: Phased())
     if stages == {"fit"}:
         with pytest.raises(Exception, match="has one loss term, 'fit'"):
             probe(plan, tmp_path / "trained", batches=1)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pytest_smoke.run.pipeline.broken import Broken
-from pytest_smoke.run.pipeline.outputs import difference, flat_outputs, on_cpu
+from pytest_smoke.train.export.errors import Broken
+from pytest_smoke.train.export.outputs import difference, flat_outputs, on_cpu
 
 numbers = st.floats(-1e6, 1e6, width=32) | st.sampled_from([math.inf, -math.inf, math.nan])
 pairs = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=6)

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.run.pipeline.stages import check_needs, run_pipeline
-from pytest_smoke.run.plan import PipelinePlan
-from pytest_smoke.run.records import PipelineDoing, PipelineStage, Record
-from pytest_smoke.run.task import TaskError
-from tests.run.conftest import make_plan
+from pytest_smoke.events import PipelineDoing, PipelineStage, Record
+from pytest_smoke.train.export.pipeline import check_needs, run_pipeline
+from pytest_smoke.train.plan import PipelinePlan
+from pytest_smoke.train.task import TaskError
+from tests.train.conftest import make_plan
 
 
 class Points:

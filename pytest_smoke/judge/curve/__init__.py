@@ -1,0 +1,1 @@
+"""The streaming engine that judges one loss curve."""

@@ -1,0 +1,1 @@
+"""Checkpoints of a run: recent weights in memory, states on disk."""
