@@ -20,13 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import families as known
 
-from pytest_smoke.judge.curve.curve_judge import CurveJudge, Judgement
+from pytest_smoke.judge.curve.curve_judge import CurveJudge, CurveVerdict
 
 LENGTHS = (60, 150, 400, 1000, 3000)
 Z95 = 1.96
 
 
-def judged(curve: known.Curve) -> Judgement:
+def judged(curve: known.Curve) -> CurveVerdict:
     """The verdict on one curve."""
     judge = CurveJudge(planned_points=len(curve.losses), edges=curve.edges)
     for step, loss in enumerate(curve.losses):

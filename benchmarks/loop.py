@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pytest_smoke.events import Record, Stop
-from pytest_smoke.monitor.run_monitor import Stand
+from pytest_smoke.events import Abort, Event
+from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Recipe
 from pytest_smoke.train.loop import Loop
@@ -69,13 +69,13 @@ def bare(task: Task, steps: int) -> float:
 class Judged:
     """A channel straight into the judge."""
 
-    def __init__(self, stand: Stand) -> None:
-        self.stand = stand
+    def __init__(self, monitor: RunMonitor) -> None:
+        self.monitor = monitor
 
-    def send(self, records: list[Record]) -> None:
-        self.stand.receive(records)
+    def send(self, records: list[Event]) -> None:
+        self.monitor.receive(records)
 
-    def poll(self, *, wait: bool = False) -> Stop | None:
+    def poll(self, *, wait: bool = False) -> Abort | None:
         return None
 
 
@@ -85,7 +85,7 @@ def ours(task: Task, steps: int) -> float:
     recipe = Recipe.model_validate({"task": "a:B", "full": settings, "smoke": {"max_steps": steps}})
     case = Case(path="a", recipe=recipe, mode="constant")
     plan = RunPlan.of(case, root=".", device="cpu")
-    loop = Loop(plan, task, torch.device("cpu"), Judged(Stand(case, early_stop=False)))
+    loop = Loop(plan, task, torch.device("cpu"), Judged(RunMonitor(case, early_stop=False)))
     began = time.perf_counter()
     loop.run()
     return (time.perf_counter() - began) / steps

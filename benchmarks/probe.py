@@ -22,7 +22,7 @@ from pytest_smoke.criteria import parse
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.recipe.model import Recipe
-from pytest_smoke.train.batch_stream import Feed
+from pytest_smoke.train.batch_stream import BatchStream
 from pytest_smoke.train.data import seeded_task
 from pytest_smoke.train.plan import RunPlan, StagePlan
 from pytest_smoke.train.step import Stepper
@@ -58,7 +58,7 @@ def case_of(steps: int) -> Case:
     return Case(path="a", recipe=recipe, mode="constant")
 
 
-def measured(stepper: Stepper, feed: Feed, rounds: int) -> tuple[float, list[float]]:
+def measured(stepper: Stepper, feed: BatchStream, rounds: int) -> tuple[float, list[float]]:
     """Seconds of an ordinary step (median), and the ratio of a probed one to the ordinary one beside it, by round."""
     plain, ratios = [], []
     for number in range(rounds + 3):
@@ -95,14 +95,14 @@ def main() -> None:
     for terms in (2, 4, 8):
         task = Heads(terms)
         plan = RunPlan.of(case_of(1000), root=".", device="cpu")
-        stepper, feed = Stepper(plan, task, device), Feed(task, plan, seed=0)
+        stepper, feed = Stepper(plan, task, device), BatchStream(task, plan, seed=0)
         stepper.learn_terms(task.batch)
         print(line("transformer, 0.8 million weights", terms, plan.windows[0], *measured(stepper, feed, rounds)))
     case, *_ = load_cases(ROOT / "recipes" / "latent_prefix.smoke.yaml", root=ROOT, parse_criterion=parse)
     plan = RunPlan.of(case, root=str(ROOT), device="cpu")
     task = seeded_task(plan)
     for stage in plan.windows:
-        feed = Feed(task, plan, seed=0)
+        feed = BatchStream(task, plan, seed=0)
         stepper = stepper if stage.first_step else Stepper(plan, task, device)
         if stage.first_step:
             stepper.begin(stage)

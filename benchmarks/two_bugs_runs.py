@@ -11,7 +11,7 @@ from typing import Any
 from pytest_smoke import schedules
 from pytest_smoke.judge.checks.preflight import preflight
 from pytest_smoke.monitor.child import run_in_child
-from pytest_smoke.monitor.run_monitor import Stand
+from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.train.plan import RunPlan
@@ -108,15 +108,15 @@ def changed(case: Case, **smoke: Any) -> Case:
 
 def train(case: Case, *, early_stop: bool = False) -> Run:
     """Run `case` in a process of its own and judge it as it runs, whether or not preflight would have let it."""
-    stand = Stand(case, early_stop=early_stop)
-    ran = run_in_child(RunPlan.of(case, root=str(ROOT), device="cpu"), stand, timeout_seconds=None, watch=None)
+    monitor = RunMonitor(case, early_stop=early_stop)
+    ran = run_in_child(RunPlan.of(case, root=str(ROOT), device="cpu"), monitor, timeout_seconds=None, watch=None)
     if ran.finding.status == "fail":
         raise SystemExit(f"{ran.finding.text}\n{ran.output}")
-    findings, _ = stand.judge_loss()
+    findings, _ = monitor.judge_loss()
     return Run(
         case=case,
         refused=next((finding for finding in preflight(case) if finding.status == "fail"), None),
         loss_trend=findings[-1],
-        losses=tuple((row.step, row.loss) for row in stand.trace.steps),
-        f1=tuple(stand.trace.metrics[METRIC]),
+        losses=tuple((row.step, row.loss) for row in monitor.trace.steps),
+        f1=tuple(monitor.trace.metrics[METRIC]),
     )

@@ -60,7 +60,7 @@ class Gradients:
     """2-norm by term, times the size of the term's weight: what really pulls."""
     cosines: dict[str, float]
     """Cosine by `term/term` pair; NaN where one of them is zero."""
-    autopsy: bool = False
+    postmortem: bool = False
     """Taken on the last good checkpoint after the run was stopped, not during it."""
 
 
@@ -76,7 +76,7 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class SourceCounts:
     """What the sampler drew from the first step to step `step`, as the task's `sources` says."""
 
     step: int
@@ -88,7 +88,7 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Geometries:
+class BatchEquivalence:
     """One batch in micro-batches of the smoke's size and of the full run's, before step `step`."""
 
     step: int
@@ -120,7 +120,7 @@ class Geometries:
 
 
 @dataclass(frozen=True, slots=True)
-class Unpredicted:
+class PredictionsFailed:
     """The task's `predictions` raised, or gave what are no rows."""
 
     text: str
@@ -199,7 +199,7 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
-class BegunAnew:
+class Restarted:
     """There was a checkpoint to go on from, and it could not be used."""
 
     why: str
@@ -215,7 +215,7 @@ class BatchDigest:
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineDoing:
+class ExportProgress:
     """A part of a pipeline stage begins; sent at once, so that a stage of many seconds is no silence."""
 
     stage: str
@@ -223,7 +223,7 @@ class PipelineDoing:
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineStage:
+class ExportStage:
     """A stage of the pipeline ended."""
 
     name: str
@@ -244,31 +244,31 @@ class PipelineStage:
 PIPELINE_STAGES = ("evaluate", "export", "quantize", "package", "load")
 """In the order in which they run."""
 
-Record = (
+Event = (
     Started
     | Step
     | ProbeLoss
     | ParameterNorm
     | Gradients
     | Metrics
-    | Drawn
-    | Geometries
-    | Unpredicted
+    | SourceCounts
+    | BatchEquivalence
+    | PredictionsFailed
     | Updates
     | StageEnded
-    | PipelineDoing
-    | PipelineStage
+    | ExportProgress
+    | ExportStage
     | Ended
     | Crashed
     | Saved
     | Resumed
-    | BegunAnew
+    | Restarted
     | BatchDigest
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class Abort:
     """Parent to child: the run is doomed; differentiate the terms on the newest checkpoint at or before a step."""
 
     last_good_step: int | None
@@ -276,13 +276,13 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Go:
+class Continue:
     """Parent to child, at the end of a stage: start the next one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Halt:
+class EndAfterStage:
     """Parent to child, at the end of a stage: its criteria failed, so the next one does not start."""
 
 
-Word = Stop | Go | Halt
+Command = Abort | Continue | EndAfterStage

@@ -18,7 +18,7 @@ SCHEMA = 1
 def verdicts_json(outcomes: Iterable[Outcome]) -> str:
     """Strict JSON: `{"schema": 1, "outcomes": [...]}`, in the order of the items' ids."""
     ordered = sorted(outcomes, key=lambda outcome: outcome.id)
-    tree = {"schema": SCHEMA, "outcomes": [strict(outcome.to_wire()) for outcome in ordered]}
+    tree = {"schema": SCHEMA, "outcomes": [strict(outcome.to_dict()) for outcome in ordered]}
     return json.dumps(tree, indent=1, allow_nan=False) + "\n"
 
 

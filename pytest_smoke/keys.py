@@ -8,10 +8,10 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_smoke.outcome import Outcome
-    from pytest_smoke.report.bisect import Bisected
+    from pytest_smoke.report.bisect import BisectResult
 
 OUTCOMES: pytest.StashKey[list[Outcome]] = pytest.StashKey()
 """On an item: the smokes it conducted, in order."""
 
-BISECTED: pytest.StashKey[Bisected] = pytest.StashKey()
+BISECT_RESULT: pytest.StashKey[BisectResult] = pytest.StashKey()
 """On a bisect's item: what it found."""

@@ -33,12 +33,12 @@ class Finding:
     data: dict[str, Any] = field(default_factory=dict)
     """Figures for plots and tables (builtins only)."""
 
-    def to_wire(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """A tree of builtins."""
         return asdict(self)
 
     @classmethod
-    def from_wire(cls, wire: dict[str, Any]) -> Self:
+    def from_dict(cls, wire: dict[str, Any]) -> Self:
         """The inverse of `to_wire`."""
         return cls(**wire)
 
@@ -81,14 +81,14 @@ class Outcome:
         """The finding of a check; None if it was not made."""
         return next((finding for finding in self.findings if finding.id == id), None)
 
-    def to_wire(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """A tree of builtins; NaN and infinities stay floats (JSON reports rename them)."""
         return asdict(self)
 
     @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> Self:
+    def from_dict(cls, wire: Mapping[str, Any]) -> Self:
         """The inverse of `to_wire`."""
-        return cls(**{**wire, "findings": tuple(Finding.from_wire(finding) for finding in wire["findings"])})
+        return cls(**{**wire, "findings": tuple(Finding.from_dict(finding) for finding in wire["findings"])})
 
 
 def strict(value: Any) -> Any:

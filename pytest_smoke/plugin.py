@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_smoke import options
-from pytest_smoke.keys import BISECTED, OUTCOMES
+from pytest_smoke.keys import BISECT_RESULT, OUTCOMES
 
 if TYPE_CHECKING:
     from pytest_smoke.collect.fixture import Smokes
@@ -64,10 +64,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         from pytest_smoke.collect.summary import attach
 
         attach(item, report)
-    if BISECTED in item.stash:
-        from pytest_smoke.collect.bisect import attach_bisected
+    if BISECT_RESULT in item.stash:
+        from pytest_smoke.collect.bisect import attach_bisect_result
 
-        attach_bisected(item, report)
+        attach_bisect_result(item, report)
     return report
 
 

@@ -15,7 +15,7 @@ from pytest_smoke.outcome import Outcome, strict
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.diff import UNSEEN
 from pytest_smoke.recipe.task_ref import task_source
-from pytest_smoke.report.bisect import Bisected
+from pytest_smoke.report.bisect import BisectResult
 
 SCHEMA = 1
 """Version of `bisect.json`; raised when a key changes its meaning or goes away."""
@@ -26,7 +26,7 @@ DECIDING = ("pytest-verdict-smoke", "torch")
 """Distributions whose next version may decide in another way."""
 
 
-class StateError(ValueError):
+class BisectStateError(ValueError):
     """A file in the place of the state that is none."""
 
 
@@ -53,7 +53,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-class Decided:
+class VerdictCache:
     """Verdicts by fingerprint, in memory and, with a `path`, on disk."""
 
     def __init__(self, path: Path | None) -> None:
@@ -72,7 +72,7 @@ class Decided:
         """`verdict`, `reason`, `step` and `text` of a smoke that was decided."""
         return self._verdicts.get(smoke)
 
-    def is_earlier(self, smoke: str) -> bool:
+    def from_earlier_session(self, smoke: str) -> bool:
         """Whether it was decided in an earlier session."""
         return smoke in self._earlier
 
@@ -81,10 +81,10 @@ class Decided:
         self._verdicts[smoke] = {key: getattr(outcome, key) for key in KEPT}
         return self._verdicts[smoke]
 
-    def write(self, bisected: Bisected) -> None:
+    def write(self, bisected: BisectResult) -> None:
         """Write what is known so far, whole. Raises OSError."""
         if self.path is not None:
-            tree = {"schema": SCHEMA, **bisected.to_wire(), "decided": self._lasting()}
+            tree = {"schema": SCHEMA, **bisected.to_dict(), "decided": self._lasting()}
             write_whole(self.path, json.dumps(strict(tree), indent=1, allow_nan=False) + "\n")
 
     def _lasting(self) -> dict[str, dict[str, Any]]:
@@ -99,9 +99,9 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         if tree["schema"] != SCHEMA:
-            raise StateError(f"{path} has schema {tree['schema']!r}; this version reads {SCHEMA}: move it away")
+            raise BisectStateError(f"{path} has schema {tree['schema']!r}; this version reads {SCHEMA}: move it away")
         return {str(smoke): {key: found[key] for key in KEPT} for smoke, found in tree["decided"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, StateError):
+        if isinstance(error, BisectStateError):
             raise
-        raise StateError(f"{path} is no state of a bisect ({error}): move it away") from None
+        raise BisectStateError(f"{path} is no state of a bisect ({error}): move it away") from None

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_smoke.bisect.cache import Decided, fingerprint
+from pytest_smoke.bisect.cache import VerdictCache, fingerprint
 from pytest_smoke.bisect.ddmin import Answer, ddmin
 from pytest_smoke.judge.checks.preflight import preflight
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.diff import Difference, between, differences, unseen
-from pytest_smoke.report.bisect import Bisected, Tried
+from pytest_smoke.report.bisect import BisectResult, BisectTrial
 
 BISECTABLE = ("unstable", "hold")
 """Verdicts that a run leads to and that settings explain."""
@@ -36,19 +36,19 @@ class Bisection:
         names: tuple[str, str],
         root: Path,
         device: str,
-        conduct: Conduct,
-        decided: Decided,
-        said: Callable[[Tried, int, int], None],
+        run_smoke: Conduct,
+        decided: VerdictCache,
+        said: Callable[[BisectTrial, int, int], None],
     ) -> None:
         """`names`: of the two recipes, as the user wrote them. `said` hears each verdict, its number, and how many
         settings differ.
         """
         self._good, self._bad = good, bad
-        self._conduct, self._decided, self._said = conduct, decided, said
+        self._conduct, self._decided, self._said = run_smoke, decided, said
         self._root, self._device = root, device
         self._differences = differences(good, bad)
         self._word = "unstable"
-        self._state = Bisected(
+        self._state = BisectResult(
             good=names[0],
             bad=names[1],
             differences=tuple(map(str, self._differences)),
@@ -58,7 +58,7 @@ class Bisection:
             text="not finished: the same command goes on from here",
         )
 
-    def run(self) -> Bisected:
+    def run(self) -> BisectResult:
         """Search. What was decided is written after each smoke, so an interrupt loses only the one that ran."""
         try:
             self._both_ends()
@@ -93,13 +93,13 @@ class Bisection:
                 f"the verdict on {good} is {_is(first)}, and a bisect starts from a stable recipe: {first.text}"
             )
 
-    def _try(self, part: Sequence[Difference]) -> Tried:
+    def _try(self, part: Sequence[Difference]) -> BisectTrial:
         """The verdict with these differences applied, from memory if it was decided before."""
         settings = tuple(difference.key for difference in part)
         try:
             case = between(self._good, self._bad, part)
         except ValueError as error:
-            tried = Tried(
+            tried = BisectTrial(
                 settings=settings,
                 verdict="invalid",
                 reason="recipe",
@@ -116,7 +116,7 @@ class Bisection:
         self._said(tried, len(self._state.tried), len(self._differences))
         return tried
 
-    def _tried(self, settings: tuple[str, ...], case: Case) -> Tried:
+    def _tried(self, settings: tuple[str, ...], case: Case) -> BisectTrial:
         smoke = fingerprint(case, root=self._root, device=self._device)
         known = self._decided.get(smoke)
         kept = known is not None
@@ -125,7 +125,7 @@ class Bisection:
         # The end that is known to fail gives the word to look for; until then it is `unstable`.
         whole = len(settings) == len(self._differences) and known["verdict"] in BISECTABLE
         word = known["verdict"] if whole else self._word
-        return Tried(**known, settings=settings, answer=_answer(known["verdict"], word), smoke=smoke, kept=kept)
+        return BisectTrial(**known, settings=settings, answer=_answer(known["verdict"], word), smoke=smoke, kept=kept)
 
     def _sentence(self, minimal: Sequence[Difference]) -> str:
         good, (first, *rest) = self._state.good, minimal
@@ -154,5 +154,5 @@ def _answer(verdict: str, word: str) -> Answer:
     return "pass" if verdict == "promote" or (verdict == "hold" and word == "unstable") else "unresolved"
 
 
-def _is(tried: Tried) -> str:
+def _is(tried: BisectTrial) -> str:
     return f"{tried.verdict} ({tried.reason})" if tried.reason else tried.verdict

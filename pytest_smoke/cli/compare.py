@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _rendered(found: list[Comparison], form: str) -> str:
     if form == "json":
-        tree = {"schema": SCHEMA, "comparisons": [strict(one.to_wire()) for one in found]}
+        tree = {"schema": SCHEMA, "comparisons": [strict(one.to_dict()) for one in found]}
         return json.dumps(tree, indent=1, allow_nan=False) + "\n"
     return "\n".join(map(markdown if form == "markdown" else text, found))
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 from pytest_smoke.cli.judged_log import EXIT_ERROR, Line, Window, add, line_of, line_of_error, show
-from pytest_smoke.judge.curve.curve_judge import Judgement
+from pytest_smoke.judge.curve.curve_judge import CurveVerdict
 from pytest_smoke.logs import read as logs
 from pytest_smoke.logs.log import Log, LogError, Names, Point
 from pytest_smoke.logs.tensorboard import MARK
@@ -32,7 +32,7 @@ class Follower:
         self._judge = self._window.engine(self._planned)
         self._fed: list[Point] = []
 
-    def feed(self, log: Log) -> Judgement | None:
+    def feed(self, log: Log) -> CurveVerdict | None:
         """The verdict, once there is one: doomed, or as many points as were planned."""
         # The newest point is compared too: a sparse log completes it a row later.
         if list(log.points[: len(self._fed)]) != self._fed:
@@ -43,7 +43,7 @@ class Follower:
                 return doomed
         return self._judge.finish() if len(self._fed) == self._planned else None
 
-    def cut(self) -> Judgement:
+    def cut(self) -> CurveVerdict:
         """The verdict on a log that stopped growing."""
         return self._judge.finish(cut=True)
 

@@ -6,12 +6,12 @@ import argparse
 import sys
 
 from pytest_smoke.cli.judged_log import EXIT_ERROR, EXIT_PROMOTE, Line, Window, add, line_of, line_of_error, show
-from pytest_smoke.judge.curve.curve_judge import Judgement
+from pytest_smoke.judge.curve.curve_judge import CurveVerdict
 from pytest_smoke.logs import read as logs
 from pytest_smoke.logs.log import Log, LogError, Names
 
 
-def judge_log(log: Log, window: Window) -> Judgement:
+def judge_log(log: Log, window: Window) -> CurveVerdict:
     """The verdict on a whole log; with fewer points than were planned it is judged as one that was cut short."""
     judge = window.engine(len(log.points))
     for point in log.points:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TextIO
 
-from pytest_smoke.judge.curve.curve_judge import CurveJudge, Judgement
+from pytest_smoke.judge.curve.curve_judge import CurveJudge, CurveVerdict
 from pytest_smoke.logs.log import Log, LogError, Point
 
 EXIT_PROMOTE, EXIT_NOT_PROMOTE, EXIT_ERROR = 0, 1, 2
@@ -33,7 +33,7 @@ class Line:
         return EXIT_ERROR if self.verdict == "error" else EXIT_NOT_PROMOTE
 
 
-def line_of(log: Log, judgement: Judgement) -> Line:
+def line_of(log: Log, judgement: CurveVerdict) -> Line:
     """A judged log's line."""
     return Line(
         log=log.path,
@@ -51,7 +51,7 @@ def line_of_error(path: str, error: LogError) -> Line:
     return Line(log=path, verdict="error", reason=error.reason, step=None, text=str(error), points=0)
 
 
-def add(judge: CurveJudge, point: Point) -> Judgement | None:
+def add(judge: CurveJudge, point: Point) -> CurveVerdict | None:
     """Feed a point of a log to the engine."""
     return judge.add(
         point.step,

@@ -40,7 +40,7 @@ def _checked(folder: Path, args: argparse.Namespace) -> int:
             sound = sound and part.ok
             if args.format == "json":
                 wire = {"package": str(folder)} if several else {}
-                print(json.dumps(wire | part.to_wire(), allow_nan=False), flush=True)
+                print(json.dumps(wire | part.to_dict(), allow_nan=False), flush=True)
             else:
                 where = f"{folder.name}: " if several else ""
                 print(f"{'ok  ' if part.ok else 'FAIL'}  {where}{part.part}: {part.text}", flush=True)

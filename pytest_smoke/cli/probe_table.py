@@ -34,7 +34,7 @@ def lines(found: ProbeReading) -> Iterator[str]:
         ("ratio", "raw", "range", "weighted", "range", "cosine", "range"),
         [
             (
-                f"{pair.loud}/{pair.quiet}",
+                f"{pair.stronger}/{pair.weaker}",
                 _g(pair.raw.median),
                 _range(pair.raw),
                 _g(pair.weighted.median),
@@ -61,7 +61,7 @@ def json_tree(found: ProbeReading) -> dict[str, Any]:
 
 
 def _cosines(found: ProbeReading) -> Iterator[str]:
-    by_pair = {frozenset((pair.loud, pair.quiet)): pair.cosine.median for pair in found.pairs}
+    by_pair = {frozenset((pair.stronger, pair.weaker)): pair.cosine.median for pair in found.pairs}
     names = [term.name for term in found.terms]
     rows = [
         (

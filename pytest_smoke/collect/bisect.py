@@ -8,24 +8,24 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.bisect.cache import Decided, StateError
+from pytest_smoke.bisect.cache import BisectStateError, VerdictCache
 from pytest_smoke.bisect.search import Bisection
 from pytest_smoke.collect.devices import need_device
-from pytest_smoke.collect.item import conduct_under
+from pytest_smoke.collect.item import run_with_options
 from pytest_smoke.collect.progress import say
 from pytest_smoke.criteria import parse
 from pytest_smoke.errors import RecipeError
-from pytest_smoke.keys import BISECTED
+from pytest_smoke.keys import BISECT_RESULT
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases
-from pytest_smoke.report.bisect import Bisected, Tried, line, summary
+from pytest_smoke.report.bisect import BisectResult, BisectTrial, line, summary
 
 STATE = "bisect.json"
 COLOURS = {"promote": "green", "": "bold"}
 """Markup of a line by the verdict it speaks of; red where not named."""
 
 
-class NothingFound(Exception):
+class BisectFailedError(Exception):
     """A bisect without an answer; its text is the sentence that says why."""
 
 
@@ -54,9 +54,9 @@ class BisectItem(pytest.Item):
         option = self.config.option
         path = option.smoke_report / STATE if option.smoke_report else None
         try:
-            decided = Decided(path)
-        except (StateError, OSError) as error:
-            raise NothingFound(str(error)) from None
+            decided = VerdictCache(path)
+        except (BisectStateError, OSError) as error:
+            raise BisectFailedError(str(error)) from None
         device = need_device(self.bad.recipe.requires, self.config)
         bisection = Bisection(
             self.good,
@@ -64,8 +64,8 @@ class BisectItem(pytest.Item):
             names=tuple(option.smoke_bisect),
             root=self.config.rootpath,
             device=device,
-            conduct=lambda case, name: (
-                conduct_under(self.config, case, device=device, id=f"{self.nodeid}#{name}").outcome
+            run_smoke=lambda case, name: (
+                run_with_options(self.config, case, device=device, id=f"{self.nodeid}#{name}").outcome
             ),
             decided=decided,
             said=self._say,
@@ -75,20 +75,20 @@ class BisectItem(pytest.Item):
         except KeyboardInterrupt:
             say(self.config, self._how_to_go_on(len(decided), path))
             raise
-        self.stash[BISECTED] = bisected
+        self.stash[BISECT_RESULT] = bisected
         self.user_properties.append(("smoke_bisect", bisected.text))
         if not bisected.found:
-            raise NothingFound(bisected.text)
+            raise BisectFailedError(bisected.text)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
         """The sentence alone, where that is all there is to say."""
-        return str(excinfo.value) if isinstance(excinfo.value, NothingFound) else super().repr_failure(excinfo)
+        return str(excinfo.value) if isinstance(excinfo.value, BisectFailedError) else super().repr_failure(excinfo)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where the item comes from."""
         return self.path, None, "bisect {}..{}".format(*self.config.option.smoke_bisect)
 
-    def _say(self, tried: Tried, number: int, of: int) -> None:
+    def _say(self, tried: BisectTrial, number: int, of: int) -> None:
         say(self.config, f"  {line(tried, number=number, of=of)}")
 
     def _how_to_go_on(self, count: int, path: Path | None) -> str:
@@ -103,12 +103,12 @@ class BisectSummary:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._bisected: Bisected | None = None
+        self._bisected: BisectResult | None = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep it."""
         if wire := getattr(report, "smoke_bisected", None):
-            self._bisected = Bisected.from_wire(wire)
+            self._bisected = BisectResult.from_dict(wire)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The smokes it rests on, and the answer."""
@@ -121,10 +121,10 @@ class BisectSummary:
             terminalreporter.write_line(f"written to {self._config.option.smoke_report / STATE}")
 
 
-def attach_bisected(item: pytest.Item, report: pytest.TestReport) -> None:
+def attach_bisect_result(item: pytest.Item, report: pytest.TestReport) -> None:
     """Put what was found on the item's report, as builtins: it crosses to xdist's controller with it."""
     if report.when == "call":
-        report.smoke_bisected = item.stash[BISECTED].to_wire()  # type: ignore[attr-defined]  # our own
+        report.smoke_bisected = item.stash[BISECT_RESULT].to_dict()  # type: ignore[attr-defined]  # our own
 
 
 def _case(named: str, config: pytest.Config) -> Case:

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_smoke.options import skip_or_fail
 from pytest_smoke.recipe.model import Requires
-from pytest_smoke.train.launch import Gone, accelerators
+from pytest_smoke.train.launch import ChildDiedError, accelerators
 
 
 def need_device(requires: Requires, config: pytest.Config) -> str:
@@ -42,7 +42,7 @@ def need_accelerators(
     """
     try:
         found = accelerators()
-    except Gone as error:
+    except ChildDiedError as error:
         pytest.fail(f"could not ask torch for its devices: {error}", pytrace=False)
     usable = [
         device["id"]

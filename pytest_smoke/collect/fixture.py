@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoke.collect.item import conduct_for, device_for, failure_text
+from pytest_smoke.collect.item import device_for, failure_text, run_for_item
 from pytest_smoke.criteria import parse
 from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.options import MODES
@@ -42,7 +42,7 @@ class Smokes:
             names = ", ".join(case.name for case in cases)
             raise ValueError(f"{recipe}: mode={mode!r}, cell={cell!r} names {len(meant)} of its cases: {names}")
         id = f"{self._item.nodeid}#{len(self._item.stash.get(OUTCOMES, []))}"
-        outcome = conduct_for(self._item, meant[0], device=device_for(self._item, meant[0], id=id), id=id).outcome
+        outcome = run_for_item(self._item, meant[0], device=device_for(self._item, meant[0], id=id), id=id).outcome
         if not outcome.promoted:
             self._item.add_report_section("call", f"smoke {recipe}", failure_text(outcome, meant[0], self._item))
         return outcome

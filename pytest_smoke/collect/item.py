@@ -13,13 +13,13 @@ from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.progress import progress_of
 from pytest_smoke.collect.source_location import place_of
 from pytest_smoke.keys import OUTCOMES
-from pytest_smoke.monitor.smoke import Conditions, Conducted, conduct, not_conducted
+from pytest_smoke.monitor.smoke import RunOptions, SmokeResult, run_smoke, skipped_outcome
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.report.terminal import failure, headline, properties
 
 
-class NotPromoted(Exception):
+class NotPromotedError(Exception):
     """A smoke whose verdict is not `promote`."""
 
     def __init__(self, outcome: Outcome) -> None:
@@ -38,14 +38,14 @@ class SmokeItem(pytest.Item):
     def runtest(self) -> None:
         """Conduct the smoke; only a promotion passes."""
         device = device_for(self, self.case, id=self.nodeid)
-        conducted = conduct_for(self, self.case, device=device, id=self.nodeid)
+        conducted = run_for_item(self, self.case, device=device, id=self.nodeid)
         outcome = conducted.outcome
         if conducted.error is not None and outcome.verdict == "error":
             raise conducted.error
         if outcome.verdict == "inconclusive" and outcome.reason in ("preflight", "wiring"):
             pytest.skip(outcome.text)
         if not outcome.promoted:
-            raise NotPromoted(outcome)
+            raise NotPromotedError(outcome)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
         """The reason first; the traceback only where it is the user's."""
@@ -66,22 +66,22 @@ def device_for(item: pytest.Item, case: Case, *, id: str) -> str:
     try:
         return need_device(case.recipe.requires, item.config)
     except (pytest.skip.Exception, pytest.fail.Exception) as lacking:
-        item.stash.setdefault(OUTCOMES, []).append(not_conducted(case, str(lacking), id=id))
+        item.stash.setdefault(OUTCOMES, []).append(skipped_outcome(case, str(lacking), id=id))
         raise
 
 
-def conduct_for(item: pytest.Item, case: Case, *, device: str, id: str) -> Conducted:
+def run_for_item(item: pytest.Item, case: Case, *, device: str, id: str) -> SmokeResult:
     """Conduct `case` under the session's options and leave its outcome on `item`."""
-    conducted = conduct_under(item.config, case, device=device, id=id)
+    conducted = run_with_options(item.config, case, device=device, id=id)
     item.stash.setdefault(OUTCOMES, []).append(conducted.outcome)
     item.user_properties.extend(properties(conducted.outcome))
     return conducted
 
 
-def conduct_under(config: pytest.Config, case: Case, *, device: str, id: str) -> Conducted:
+def run_with_options(config: pytest.Config, case: Case, *, device: str, id: str) -> SmokeResult:
     """Conduct `case` under the session's options."""
     option = config.option
-    conditions = Conditions(
+    conditions = RunOptions(
         root=str(config.rootpath),
         device=device,
         isolation=option.smoke_isolation,
@@ -92,7 +92,7 @@ def conduct_under(config: pytest.Config, case: Case, *, device: str, id: str) ->
         resume=option.smoke_resume,
     )
     with progress_of(config, case) as watch:
-        return conduct(case, conditions, id=id, watch=watch)
+        return run_smoke(case, conditions, id=id, watch=watch)
 
 
 def failure_text(outcome: Outcome, case: Case, item: pytest.Item) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_smoke.monitor.child import Watch
-from pytest_smoke.monitor.run_monitor import Stand
+from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.report.full_run_estimate import clock
 
@@ -57,15 +57,15 @@ class _Line:
         """When the first steps came in, and how many: building the task is no measure of the rest."""
         self._visible = False
 
-    def draw(self, stand: Stand) -> None:
+    def draw(self, monitor: RunMonitor) -> None:
         now = time.monotonic()
-        if now - self._drawn < REFRESH_SECONDS or not stand.steps:
+        if now - self._drawn < REFRESH_SECONDS or not monitor.steps:
             return
         self._drawn = now
-        self._first = self._first or (now, stand.steps)
-        row, planned = stand.trace.steps[-1], self._case.run_steps
-        began, done = now - self._first[0], stand.steps - self._first[1]
-        left = f"  {clock(began / done * (planned - stand.steps))} left" if done else ""
+        self._first = self._first or (now, monitor.steps)
+        row, planned = monitor.trace.steps[-1], self._case.run_steps
+        began, done = now - self._first[0], monitor.steps - self._first[1]
+        left = f"  {clock(began / done * (planned - monitor.steps))} left" if done else ""
         stage = f"  stage {row.stage}" if row.stage else ""
         text = f"{stage}  step {row.step}/{planned}  loss {row.loss:.4g}  lr {row.lr:.3g}{left}"
         with _uncaptured(self._capture):

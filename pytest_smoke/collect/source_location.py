@@ -36,7 +36,7 @@ def _keys(finding: Finding, case: Case) -> Iterator[str]:
     for number, declared in enumerate(case.recipe.stages):
         if declared.name == stage and check != "accept":
             yield f"stages[{number}]"
-    if finding.id == "rehearsal":
+    if finding.id == "settings":
         for key in finding.observed:
             yield f"smoke.{key.partition('.')[0]}"
     if finding.id == RUN:

@@ -26,12 +26,12 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     """Put the item's outcomes on its report, as builtins: they cross to xdist's controller with it."""
     outcomes = item.stash.get(OUTCOMES, [])
     if outcomes and (report.when == "call" or (report.when == "setup" and report.failed)):
-        report.smoke_outcomes = [outcome.to_wire() for outcome in outcomes]  # type: ignore[attr-defined]  # our own
+        report.smoke_outcomes = [outcome.to_dict() for outcome in outcomes]  # type: ignore[attr-defined]  # our own
 
 
 def outcomes_on(report: pytest.TestReport) -> list[Outcome]:
     """The inverse of `attach`; empty for any other report."""
-    return [Outcome.from_wire(wire) for wire in getattr(report, "smoke_outcomes", [])]
+    return [Outcome.from_dict(wire) for wire in getattr(report, "smoke_outcomes", [])]
 
 
 def status_of(report: pytest.TestReport) -> tuple[str, str, Any] | None:

@@ -37,8 +37,8 @@ class TermReading:
 class PairReading:
     """Two terms, the louder first."""
 
-    loud: str
-    quiet: str
+    stronger: str
+    weaker: str
     raw: Spread
     """Ratio of raw norms."""
     weighted: Spread
@@ -107,12 +107,12 @@ def _pair(probes: Sequence[TermNorms], a: str, b: str) -> PairReading:
     # By the median of the ratio and not of the norms, so that the louder one's ratio is 1 or more.
     whole = [probe for probe in probes if isfinite(probe.weighted[a]) and isfinite(probe.weighted[b])]
     middle = _spread(_over(probe.weighted, a, b) for probe in whole).median
-    loud, quiet = (b, a) if middle < 1 else (a, b)
+    stronger, weaker = (b, a) if middle < 1 else (a, b)
     return PairReading(
-        loud=loud,
-        quiet=quiet,
-        raw=_spread(_over(probe.raw, loud, quiet) for probe in whole),
-        weighted=_spread(_over(probe.weighted, loud, quiet) for probe in whole),
+        stronger=stronger,
+        weaker=weaker,
+        raw=_spread(_over(probe.raw, stronger, weaker) for probe in whole),
+        weighted=_spread(_over(probe.weighted, stronger, weaker) for probe in whole),
         cosine=_spread(probe.cosines[f"{a}/{b}"] for probe in whole),
     )
 
@@ -133,20 +133,20 @@ def _standing(terms: Sequence[TermReading], pairs: Sequence[PairReading], *, dec
     `declared`: the sentence on the declared bounds has it already.
     """
     norms = {term.name: term.weighted.median for term in terms if isfinite(term.weighted.median)}
-    cosines = {f"{pair.loud}/{pair.quiet}": pair.cosine.median for pair in pairs if isfinite(pair.cosine.median)}
-    loud = max(norms, key=norms.__getitem__)
+    cosines = {f"{pair.stronger}/{pair.weaker}": pair.cosine.median for pair in pairs if isfinite(pair.cosine.median)}
+    stronger = max(norms, key=norms.__getitem__)
     if len(norms) >= FEWEST:
         said = [] if declared else sentence(norms, cosines).split("; ")
     else:
-        said = [f"loudest: {loud}, weighted gradient norm {_g(norms[loud])}", *map(_apart, pairs)]
-    return [*said, *_silent(terms, norms[loud])]
+        said = [f"loudest: {stronger}, weighted gradient norm {_g(norms[stronger])}", *map(_apart, pairs)]
+    return [*said, *_silent(terms, norms[stronger])]
 
 
 def _apart(pair: PairReading) -> str:
     span = f"cosine {pair.cosine.median:.2f} (range {pair.cosine.low:.2f} to {pair.cosine.high:.2f})"
     if pair.cosine.median <= OPPOSED:
-        return f"{pair.loud} and {pair.quiet} are opposed, {span}: a step for one is a step against the other"
-    return f"{pair.loud} and {pair.quiet} are not opposed, {span}"
+        return f"{pair.stronger} and {pair.weaker} are opposed, {span}: a step for one is a step against the other"
+    return f"{pair.stronger} and {pair.weaker} are not opposed, {span}"
 
 
 def _silent(terms: Sequence[TermReading], most: float) -> list[str]:
@@ -173,25 +173,26 @@ def _bounds(
     declared = grad_ratio(probes, bounds, terms=names) if bounds else None
     if declared is not None:
         return [declared.text, *([declared.hint] if declared.hint else [])], declared.status == "pass"
-    pulling = [pair for pair in pairs if weights[pair.loud] and weights[pair.quiet]]
+    pulling = [pair for pair in pairs if weights[pair.stronger] and weights[pair.weaker]]
     if not pulling:
         return ["one term has a weight: nothing pulls against it"], True
     widest = pulling[0]
     ratio = widest.weighted.median
     collapsed = ratio > 1 / COLLAPSED
-    said = read(widest.quiet, widest.loud, 1 / ratio) if collapsed else read(widest.loud, widest.quiet, ratio)
+    said = read(widest.weaker, widest.stronger, 1 / ratio) if collapsed else read(widest.stronger, widest.weaker, ratio)
     return [f"widest ratio, of weighted norms: {said}"], ratio <= DOMINATED
 
 
 def _repair(pairs: Sequence[PairReading], weights: Mapping[str, float]) -> list[str]:
     """Norms go with the weights, so the weight at which two are equal is known without another run."""
-    pulling = [pair for pair in pairs if weights[pair.loud] and weights[pair.quiet]]
+    pulling = [pair for pair in pairs if weights[pair.stronger] and weights[pair.weaker]]
     if not pulling or pulling[0].weighted.median <= DOMINATED:
         return []
-    loud, quiet, ratio = pulling[0].loud, pulling[0].quiet, pulling[0].weighted.median
+    stronger, weaker, ratio = pulling[0].stronger, pulling[0].weaker, pulling[0].weighted.median
     return [
-        f"repair: {loud} pulls as hard as {quiet} at weight {_g(weights[loud] / ratio)} (now {weights[loud]:g}); "
-        f"or, if {loud} is not what the model is for, train on {quiet} alone and use {loud} at inference only"
+        f"repair: {stronger} pulls as hard as {weaker} at weight {_g(weights[stronger] / ratio)} "
+        f"(now {weights[stronger]:g}); "
+        f"or, if {stronger} is not what the model is for, train on {weaker} alone and use {stronger} at inference only"
     ]
 
 

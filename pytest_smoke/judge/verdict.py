@@ -10,9 +10,9 @@ from pytest_smoke.judge.checks.pipeline import PREFIX as PIPELINE
 from pytest_smoke.judge.checks.pipeline import UPSTREAM
 from pytest_smoke.outcome import Finding
 
-Word = Literal["promote", "unstable", "hold", "invalid", "inconclusive", "error"]
+VerdictWord = Literal["promote", "unstable", "hold", "invalid", "inconclusive", "error"]
 
-PREFLIGHT = ("batch-geometry", "schedule", "rehearsal", "mix", "mix-drawn", "accumulation", "baseline")
+PREFLIGHT = ("batch-geometry", "schedule", "settings", "mix", "mix-drawn", "accumulation", "baseline")
 """Checks of the rehearsal's fairness; `mix-drawn` and `accumulation` need the run's first steps."""
 STABILITY = ("finite", "loss-trend")
 """Checks of the loss."""
@@ -22,7 +22,7 @@ STAGE = "stage"
 """A stage's own criteria."""
 CRITERION = "accept"
 """One of the smoke's own."""
-READINGS = ("peaked", "began", "pace", "exposure", "metrics", "full_accept")
+READINGS = ("peaked", "began", "pace", "exposure", "metrics", "full-accept")
 """What the metrics say, and what decides nothing."""
 HELD = "held"
 """Reason of what was not checked because an earlier stage failed its criteria: that is why, and no gap."""
@@ -37,7 +37,7 @@ def check_of(id: str) -> str:
 class Verdict:
     """What the smoke says, with the finding that decided."""
 
-    word: Word
+    word: VerdictWord
     reason: str
     """One word for scripts: `rise`, `effective-batch`, `crash`, ...; empty for a clean promotion."""
     step: int | None
@@ -82,7 +82,7 @@ def decide(findings: Sequence[Finding]) -> Verdict:
     return replace(_verdict("promote", decisive), text=text)
 
 
-def _verdict(word: Word, finding: Finding) -> Verdict:
+def _verdict(word: VerdictWord, finding: Finding) -> Verdict:
     return Verdict(
         word=word,
         reason=finding.reason or ("" if word == "promote" else finding.id),

@@ -15,7 +15,7 @@ from pytest_smoke.recipe.case import Case
 REPORT = "verdicts.json"
 
 
-class NoBaseline(Exception):
+class BaselineError(Exception):
     """The baseline cannot be read; the message says what is missing."""
 
 
@@ -32,13 +32,13 @@ def read_baseline(case: Case, *, root: Path, id: str) -> dict[str, float]:
         tree = json.loads(path.read_text(encoding="utf-8"))
         outcomes = {str(outcome["id"]): outcome for outcome in tree["outcomes"]}
     except OSError as error:
-        raise NoBaseline(f"checks.baseline {checks.baseline} cannot be read: {error.strerror or error}") from None
+        raise BaselineError(f"checks.baseline {checks.baseline} cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError):
-        raise NoBaseline(f"checks.baseline {checks.baseline} is no {REPORT}: it has no list of outcomes") from None
+        raise BaselineError(f"checks.baseline {checks.baseline} is no {REPORT}: it has no list of outcomes") from None
     wanted = checks.baseline_id or (next(iter(outcomes)) if len(outcomes) == 1 else id)
     if wanted not in outcomes:
         found = ", ".join(outcomes) or "none"
-        raise NoBaseline(f"checks.baseline {checks.baseline} has no outcome {wanted}; it has: {found}")
+        raise BaselineError(f"checks.baseline {checks.baseline} has no outcome {wanted}; it has: {found}")
     return _last_values(outcomes[wanted])
 
 
@@ -56,7 +56,7 @@ def baseline_finding(case: Case, values: Mapping[str, float]) -> Finding:
     return Finding(id="baseline", status="pass", text=text, data={name: values[name] for name in asked})
 
 
-def no_baseline(error: NoBaseline) -> Finding:
+def no_baseline(error: BaselineError) -> Finding:
     """The finding of a baseline that cannot be read."""
     return Finding(id="baseline", status="fail", reason="missing-baseline", text=str(error))
 

@@ -7,7 +7,7 @@ from typing import Any
 from pytest_smoke.judge.checks.preflight import evidence_needed, evidence_steps
 from pytest_smoke.judge.metrics.main_metric import main_metric
 from pytest_smoke.monitor.costs import costs, stages, tenths
-from pytest_smoke.monitor.run_monitor import Stand
+from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.windows import windows_of
 from pytest_smoke.train.checkpoints.layout import LAST_GOOD, TRAINED
@@ -35,31 +35,31 @@ def planned(case: Case) -> dict[str, Any]:
     return facts | ({"full_accept": list(full_accept)} if full_accept else {})
 
 
-def seen(stand: Stand, case: Case) -> dict[str, Any]:
+def seen(monitor: RunMonitor, case: Case) -> dict[str, Any]:
     """What the run showed. `loss_first` and `loss_last` are means over its first and last tenth."""
-    steps, started, ended = stand.trace.steps, stand.started, stand.ended
-    facts: dict[str, Any] = {"steps": stand.steps}
+    steps, started, ended = monitor.trace.steps, monitor.started, monitor.ended
+    facts: dict[str, Any] = {"steps": monitor.steps}
     if started is not None:
         facts |= {"device": started.device, "device_name": started.device_name, "torch": started.torch}
         facts |= {"parameters": started.parameters, "trainable_parameters": started.trainable}
     if steps:
-        facts["evidence_steps"] = sum(bench.evidence_steps for bench in stand.benches)
+        facts["evidence_steps"] = sum(stage_monitor.evidence_steps for stage_monitor in monitor.stage_monitors)
         facts |= tenths([row.loss for row in steps])
-        facts["last_values"] = stand.trace.last_values()
-    if stand.trace.cuts:
-        facts["resumed_at_steps"] = sorted(stand.trace.cuts)
+        facts["last_values"] = monitor.trace.last_values()
+    if monitor.trace.cuts:
+        facts["resumed_at_steps"] = sorted(monitor.trace.cuts)
     declared = {name: spec.better for name, spec in case.recipe.metrics.items()}
-    main = main_metric(case.recipe.checks.accept, stand.trace.metrics, declared)
+    main = main_metric(case.recipe.checks.accept, monitor.trace.metrics, declared)
     if main is not None:
         facts |= {"main_metric": main.name, "main_metric_better": main.better}
     if ended is not None:
         facts |= {"train_seconds": round(ended.train_seconds, 3), "peak_memory_gib": ended.peak_memory_gib}
         if ended.utilization_percent is not None:
             facts["utilization_percent"] = ended.utilization_percent
-    facts |= costs(stand, case)
+    facts |= costs(monitor, case)
     if case.recipe.stages:
-        facts["stages"] = stages(stand)
-    probe = stand.trace.autopsy or (stand.trace.gradients[-1] if stand.trace.gradients else None)
+        facts["stages"] = stages(monitor)
+    probe = monitor.trace.postmortem or (monitor.trace.gradients[-1] if monitor.trace.gradients else None)
     if probe is not None:
         facts["gradient_norms"] = {
             "step": probe.step,
@@ -70,12 +70,12 @@ def seen(stand: Stand, case: Case) -> dict[str, Any]:
     return facts
 
 
-def saved(stand: Stand, folder: str) -> dict[str, Any]:
+def saved(monitor: RunMonitor, folder: str) -> dict[str, Any]:
     """The checkpoints that were written, and those that could not be. `folder`: theirs, from the report's."""
     kept = [
         {"kind": one.kind, "step": one.step, "folder": f"{folder}/{one.folder}"}
-        for one in stand.saved
+        for one in monitor.saved
         if one.folder and one.kind in (TRAINED, LAST_GOOD)
     ]
-    lost = [f"{one.kind} checkpoint: {one.problem}" for one in stand.saved if one.problem]
+    lost = [f"{one.kind} checkpoint: {one.problem}" for one in monitor.saved if one.problem]
     return ({"checkpoints": kept} if kept else {}) | ({"checkpoint_problems": lost} if lost else {})

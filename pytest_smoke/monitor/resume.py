@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_smoke.events import BatchDigest, Crashed, Ended, Record, Resumed, Saved, Step, Word
+from pytest_smoke.events import BatchDigest, Command, Crashed, Ended, Event, Resumed, Saved, Step
 from pytest_smoke.judge.checks.resume import TOLERANCE, resume
 from pytest_smoke.monitor.child import run_in_child
-from pytest_smoke.monitor.run_monitor import Stand
+from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.train.checkpoints.layout import CHECKED, NOTHING, Check
@@ -39,7 +39,7 @@ class Second:
         """Whether it made every step."""
         return len(self.rows) == self._check.steps
 
-    def receive(self, records: list[Record]) -> None:
+    def receive(self, records: list[Event]) -> None:
         """Take records in."""
         for record in records:
             match record:
@@ -54,33 +54,33 @@ class Second:
                 case Crashed():
                     self.crashed = record
 
-    def word(self) -> tuple[Word | None] | None:
+    def command(self) -> tuple[Command | None] | None:
         """Nothing: nobody judges its loss, and it leaves by itself."""
         return None
 
 
-def begun(stand: Stand) -> list[Finding]:
+def begun(monitor: RunMonitor) -> list[Finding]:
     """What is said of a smoke that an earlier session had begun."""
-    if stand.begun_anew:
-        text = f"begun anew, at step 0: {stand.begun_anew}"
+    if monitor.restart_reason:
+        text = f"begun anew, at step 0: {monitor.restart_reason}"
         return [Finding(id="resumed", status="warn", reason="anew", text=text)]
-    cuts = sorted(stand.trace.cuts)
+    cuts = sorted(monitor.trace.cuts)
     if not cuts:
         return []
     text = f"cut off and resumed at step{'s' if len(cuts) > 1 else ''} {', '.join(map(str, cuts))}"
     return [Finding(id="resumed", status="pass", text=text, step=cuts[-1], observed=cuts)]
 
 
-def check_resume(case: Case, plan: RunPlan, stand: Stand, timeout_seconds: float | None) -> list[Finding]:
+def check_resume(case: Case, plan: RunPlan, monitor: RunMonitor, timeout_seconds: float | None) -> list[Finding]:
     """The finding of a smoke whose recipe asks for it, else none. `plan` and `stand` are the first run's."""
     if not case.recipe.checks.resume:
         return []
     check = plan.saving.check
     if check is None:
         return [_not_checked(f"{case.run_steps} steps are too few to cut the run between two of them")]
-    if not stand.complete:
+    if not monitor.complete:
         return [_not_checked("the run did not reach its end")]
-    saved = next((one for one in stand.saved if one.kind == CHECKED and one.step == check.step), None)
+    saved = next((one for one in monitor.saved if one.kind == CHECKED and one.step == check.step), None)
     if saved is None:
         return [
             _not_checked(f"the run was resumed after step {check.step}, whose state an earlier session did not save")
@@ -94,12 +94,12 @@ def check_resume(case: Case, plan: RunPlan, stand: Stand, timeout_seconds: float
     if ran.finding.status == "fail":
         text = f"the resumed run broke off: {ran.finding.text}"
         return [Finding(id="resume", status="fail", reason="crash", text=text, step=check.step, hint=ran.output)]
-    on_cpu = stand.started is not None and stand.started.device == "cpu"
+    on_cpu = monitor.started is not None and monitor.started.device == "cpu"
     found = resume(
-        stand.trace.steps,
+        monitor.trace.steps,
         second.rows,
         planned=check.steps,
-        drawn=(stand.digests, second.digests),
+        drawn=(monitor.digests, second.digests),
         changed=second.changed,
         tolerance=0.0 if on_cpu else TOLERANCE[plan.precision],
     )

@@ -5,36 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pytest_smoke.events import (
+    Abort,
     BatchDigest,
-    BegunAnew,
+    BatchEquivalence,
+    Command,
+    Continue,
     Crashed,
-    Drawn,
+    EndAfterStage,
     Ended,
-    Geometries,
-    Go,
+    Event,
+    ExportProgress,
+    ExportStage,
     Gradients,
-    Halt,
     Metrics,
     ParameterNorm,
-    PipelineDoing,
-    PipelineStage,
+    PredictionsFailed,
     ProbeLoss,
-    Record,
+    Restarted,
     Resumed,
     Saved,
+    SourceCounts,
     StageEnded,
     Started,
     Step,
-    Stop,
-    Unpredicted,
     Updates,
-    Word,
 )
 from pytest_smoke.judge.checks.accumulation import accumulation
 from pytest_smoke.judge.checks.sampled_mix import mix_drawn
-from pytest_smoke.judge.curve.curve_judge import Judgement
+from pytest_smoke.judge.curve.curve_judge import CurveVerdict
 from pytest_smoke.judge.verdict import check_of
-from pytest_smoke.monitor.stage_monitor import Bench
+from pytest_smoke.monitor.stage_monitor import StageMonitor
 from pytest_smoke.monitor.trace import Trace
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
@@ -44,7 +44,7 @@ DECIDES = {"mix-drawn": "the drawn mix", "accumulation": "the size of its micro-
 """What had decided, where one of these checks ended a run."""
 
 
-class Stand:
+class RunMonitor:
     """Judges one smoke as its records arrive."""
 
     def __init__(
@@ -59,28 +59,28 @@ class Stand:
         self.started: Started | None = None
         self.ended: Ended | None = None
         self.crashed: Crashed | None = None
-        self.benches = [Bench(window, self.trace) for window in windows_of(case)]
+        self.stage_monitors = [StageMonitor(window, self.trace) for window in windows_of(case)]
         """One a stage, or one."""
         self.saved: list[Saved] = []
         self.digests: dict[int, str] = {}
         """Of a step's batches, where the `resume` check compares them."""
         self.seconds_before = 0.0
         """Wall time of earlier sessions that this run goes on from."""
-        self.begun_anew = ""
+        self.restart_reason = ""
         """Why the run could not go on from the checkpoint that there was."""
-        self.unpredicted = ""
+        self.predictions_error = ""
         """What the task's predictions raised."""
         self.case = case
         self.baseline = baseline
         self.fairness: dict[str, Finding] = {}
         """What only a run can show of its fairness, by id: `mix-drawn`, where the task says which sources its samples
         are from, and `accumulation`, where its micro-batches have another size than the full run's."""
-        self.pipeline: list[PipelineStage] = []
+        self.pipeline: list[ExportStage] = []
         self._early_stop = early_stop
         self._mix_shares = mix_shares
-        self._cuts: list[Geometries] = []
-        self._doing: PipelineDoing | None = None
-        self._alarm: Judgement | None = None
+        self._cuts: list[BatchEquivalence] = []
+        self._doing: ExportProgress | None = None
+        self._alarm: CurveVerdict | None = None
         self._answered = False
         self._at = 0
         self._waiting = False
@@ -96,9 +96,9 @@ class Stand:
         """Whether the child ran every planned step."""
         return self.ended is not None and self.ended.steps == self.case.run_steps and not self._called_off
 
-    def whole(self, bench: Bench) -> bool:
+    def whole(self, stage_monitor: StageMonitor) -> bool:
         """Whether the window ran to its end."""
-        return self.complete or bench.train_seconds is not None
+        return self.complete or stage_monitor.train_seconds is not None
 
     @property
     def doing(self) -> str:
@@ -108,7 +108,9 @@ class Stand:
     @property
     def held_by(self) -> str | None:
         """The stage whose criteria failed, so that no later one started; None where all went on."""
-        return next((bench.window.name for bench in self.benches[:-1] if bench.holds_back), None)
+        return next(
+            (stage_monitor.window.name for stage_monitor in self.stage_monitors[:-1] if stage_monitor.holds_back), None
+        )
 
     @property
     def _called_off(self) -> bool:
@@ -123,10 +125,10 @@ class Stand:
         return next((DECIDES[check_of(id)] for id, finding in self.fairness.items() if finding.status == "fail"), "")
 
     @property
-    def _bench(self) -> Bench:
-        return self.benches[self._at]
+    def _stage_monitor(self) -> StageMonitor:
+        return self.stage_monitors[self._at]
 
-    def receive(self, records: list[Record]) -> None:
+    def receive(self, records: list[Event]) -> None:
         """Take records in, in order."""
         for record in records:
             late = self._called_off
@@ -140,40 +142,40 @@ class Stand:
                 case Resumed():
                     self.trace.cuts.add(record.step)
                     self.seconds_before = record.seconds
-                case BegunAnew():
-                    self.begun_anew = record.why
+                case Restarted():
+                    self.restart_reason = record.why
                 case BatchDigest():
                     self.digests[record.step] = record.digest
-                case Gradients() if record.autopsy or not late:
+                case Gradients() if record.postmortem or not late:
                     self.trace.add(record)
                 case _ if late:
                     pass  # what it did before it heard: how much is a matter of timing, not of the recipe
                 case Step():
-                    self._weigh(record)
+                    self._on_step(record)
                 case ProbeLoss() | Metrics():
                     self.trace.add(record)
                 case ParameterNorm():
-                    self._bench.parameters(record.norm)
+                    self._stage_monitor.parameters(record.norm)
                 case Started():
                     self.started = record
                 case Updates():
-                    self._bench.updates = record
+                    self._stage_monitor.updates = record
                 case StageEnded():
                     self._end_stage(record)
-                case Drawn():
+                case SourceCounts():
                     mix = self.case.recipe.mix
                     self.fairness["mix-drawn"] = mix_drawn(record, self._mix_shares, mix, step=record.step)
-                case Geometries():
+                case BatchEquivalence():
                     self._cuts.append(record)
                     self.fairness |= {finding.id: finding for finding in accumulation(self._cuts)}
-                case Unpredicted():
-                    self.unpredicted = record.text
-                case PipelineDoing():
+                case PredictionsFailed():
+                    self.predictions_error = record.text
+                case ExportProgress():
                     self._doing = record
-                case PipelineStage():
+                case ExportStage():
                     self.pipeline.append(record)
 
-    def word(self) -> tuple[Word | None] | None:
+    def command(self) -> tuple[Command | None] | None:
         """What the child must be told now, once: `(Stop,)`, `(None,)` after its last step, `(Go,)` or `(Halt,)` after
         another stage; None for nothing."""
         if self._answered:
@@ -181,28 +183,28 @@ class Stand:
         if self._called_off or self.ended:
             self._answered = True
             if self._alarm is None:
-                return (Stop(last_good_step=None) if self._called_off else None,)
+                return (Abort(last_good_step=None) if self._called_off else None,)
             good = self._alarm.data["last_good_step"]
             if good is None and self._alarm.reason == "non-finite":
                 good = 0  # from the first step on: the initial weights show which term it is
-            return (Stop(last_good_step=good),)
+            return (Abort(last_good_step=good),)
         if not self._waiting:
             return None
         self._waiting = False
-        self._answered = self._bench.holds_back
-        return (Halt() if self._answered else Go(),)
+        self._answered = self._stage_monitor.holds_back
+        return (EndAfterStage() if self._answered else Continue(),)
 
-    def _weigh(self, row: Step) -> None:
+    def _on_step(self, row: Step) -> None:
         self.trace.add(row)
-        while row.step >= self._bench.window.end:
+        while row.step >= self._stage_monitor.window.end:
             self._at += 1
-        alarm = self._bench.weigh(row)
+        alarm = self._stage_monitor.on_step(row)
         self._alarm = self._alarm or alarm
 
     def _end_stage(self, record: StageEnded) -> None:
-        bench, following = self._bench, self.benches[self._at + 1 :]
-        bench.train_seconds = record.train_seconds
+        stage_monitor, following = self._stage_monitor, self.stage_monitors[self._at + 1 :]
+        stage_monitor.train_seconds = record.train_seconds
         if self.case.mode != "wiring":
             next_name = following[0].window.name if following else None
-            bench.judge_stage(next_name=next_name, baseline=self.baseline)
+            stage_monitor.judge_stage(next_name=next_name, baseline=self.baseline)
         self._waiting = bool(following)

@@ -13,21 +13,21 @@ from pytest_smoke.judge.checks.prediction_errors import unreadable
 from pytest_smoke.judge.checks.preflight import preflight
 from pytest_smoke.judge.verdict import decide
 from pytest_smoke.monitor import facts
-from pytest_smoke.monitor.baseline import NoBaseline, baseline_finding, no_baseline, read_baseline
+from pytest_smoke.monitor.baseline import BaselineError, baseline_finding, no_baseline, read_baseline
 from pytest_smoke.monitor.checkpoints import checkpoints_of, saving_of
 from pytest_smoke.monitor.child import Watch, run_here, run_in_child
 from pytest_smoke.monitor.final_findings import judge_loss, judge_pipeline, judge_rest
 from pytest_smoke.monitor.package import pipeline_plan
 from pytest_smoke.monitor.predictions import errors_in, predictions_of
 from pytest_smoke.monitor.resume import begun, check_resume
-from pytest_smoke.monitor.run_monitor import Stand
+from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.outcome import Finding, Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.train.plan import RunPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conditions:
+class RunOptions:
     """How smokes are conducted in this session."""
 
     root: str
@@ -45,7 +45,7 @@ class Conditions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conducted:
+class SmokeResult:
     """A smoke that was conducted."""
 
     outcome: Outcome
@@ -53,7 +53,7 @@ class Conducted:
     """What the task raised, where it ran in this process."""
 
 
-def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None = None) -> Conducted:
+def run_smoke(case: Case, conditions: RunOptions, *, id: str, watch: Watch | None = None) -> SmokeResult:
     """Run the smoke `case`, the item `id`, and judge it."""
     began = time.perf_counter()
     findings = preflight(case)
@@ -66,10 +66,10 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
         text = "preflight passed; nothing was run"
         findings.append(Finding(id="loss-trend", status="not-checked", reason="preflight", text=text))
     if conditions.preflight_only or any(finding.status == "fail" for finding in findings):
-        return Conducted(outcome=_outcome(case, id, findings, figures))
+        return SmokeResult(outcome=_outcome(case, id, findings, figures))
 
     shares = next((finding.data["shares"] for finding in findings if finding.id == "mix"), None)
-    stand = Stand(case, early_stop=conditions.early_stop, mix_shares=shares, baseline=baseline)
+    monitor = RunMonitor(case, early_stop=conditions.early_stop, mix_shares=shares, baseline=baseline)
     kept = conditions.report_folder / "packages" / file_name(id) if conditions.report_folder else None
     saved = saving_of(case, conditions.report_folder, id=id, resume=conditions.resume)
     predicted = predictions_of(case, conditions.report_folder, id)
@@ -77,33 +77,33 @@ def conduct(case: Case, conditions: Conditions, *, id: str, watch: Watch | None 
         plan = RunPlan.of(case, root=conditions.root, device=conditions.device, saving=saving)
         plan = replace(plan, pipeline=pipeline, predictions=str(predictions) if predictions else None)
         if conditions.isolation == "none":
-            ran = run_here(plan, stand, watch)
+            ran = run_here(plan, monitor, watch)
         else:
-            ran = run_in_child(plan, stand, conditions.timeout_seconds, watch)
-        resumed = check_resume(case, plan, stand, conditions.timeout_seconds)
-        mistakes = [unreadable(stand.unpredicted)] if stand.unpredicted else errors_in(predictions)
-    loss, smallest_rise = judge_loss(stand)
-    findings += [*begun(stand), ran.finding, *stand.fairness.values(), *loss, *judge_rest(stand)]
-    findings += [*judge_pipeline(stand), *resumed, *mistakes]
-    figures |= facts.seen(stand, case) | facts.saved(stand, checkpoints_of(id)) | {"smallest_rise": smallest_rise}
-    figures["seconds"] = round(stand.seconds_before + time.perf_counter() - began, 3)
-    if conditions.report_folder is not None and stand.steps:
-        write_whole(conditions.report_folder / "traces" / f"{file_name(id)}.csv", stand.trace.to_csv())
+            ran = run_in_child(plan, monitor, conditions.timeout_seconds, watch)
+        resumed = check_resume(case, plan, monitor, conditions.timeout_seconds)
+        mistakes = [unreadable(monitor.predictions_error)] if monitor.predictions_error else errors_in(predictions)
+    loss, smallest_rise = judge_loss(monitor)
+    findings += [*begun(monitor), ran.finding, *monitor.fairness.values(), *loss, *judge_rest(monitor)]
+    findings += [*judge_pipeline(monitor), *resumed, *mistakes]
+    figures |= facts.seen(monitor, case) | facts.saved(monitor, checkpoints_of(id)) | {"smallest_rise": smallest_rise}
+    figures["seconds"] = round(monitor.seconds_before + time.perf_counter() - began, 3)
+    if conditions.report_folder is not None and monitor.steps:
+        write_whole(conditions.report_folder / "traces" / f"{file_name(id)}.csv", monitor.trace.to_csv())
     if kept is not None and kept.exists():
         figures["package"] = str(kept)
-    outcome = _outcome(case, id, findings, figures, stand=stand, output=ran.output)
-    return Conducted(outcome=outcome, error=ran.error)
+    outcome = _outcome(case, id, findings, figures, monitor=monitor, output=ran.output)
+    return SmokeResult(outcome=outcome, error=ran.error)
 
 
-def _baseline(case: Case, conditions: Conditions, id: str) -> tuple[Mapping[str, float] | None, Finding]:
+def _baseline(case: Case, conditions: RunOptions, id: str) -> tuple[Mapping[str, float] | None, Finding]:
     try:
         values = read_baseline(case, root=Path(conditions.root), id=id)
-    except NoBaseline as error:
+    except BaselineError as error:
         return None, no_baseline(error)
     return values, baseline_finding(case, values)
 
 
-def not_conducted(case: Case, why: str, *, id: str) -> Outcome:
+def skipped_outcome(case: Case, why: str, *, id: str) -> Outcome:
     """The outcome of a smoke that this machine cannot run."""
     finding = Finding(id="run", status="not-checked", reason="requires", text=why)
     return _outcome(case, id, [finding], facts.planned(case))
@@ -115,11 +115,11 @@ def _outcome(
     findings: Sequence[Finding],
     figures: Mapping[str, Any],
     *,
-    stand: Stand | None = None,
+    monitor: RunMonitor | None = None,
     output: str = "",
 ) -> Outcome:
     verdict = decide(findings)
-    metrics = stand.trace.metrics if stand else {}
+    metrics = monitor.trace.metrics if monitor else {}
     return Outcome(
         id=id,
         recipe=case.path,
@@ -131,7 +131,7 @@ def _outcome(
         text=verdict.text,
         findings=tuple(findings),
         facts=figures,
-        curve=stand.trace.curve() if stand else {},
+        curve=monitor.trace.curve() if monitor else {},
         metrics={name: [list(point) for point in points] for name, points in metrics.items()},
         output=output,
     )

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pytest_smoke import schedules
 from pytest_smoke.criteria import parse
 from pytest_smoke.events import Step, Updates
-from pytest_smoke.judge.checks.grad_ratio import autopsy, grad_ratio
+from pytest_smoke.judge.checks.grad_ratio import grad_ratio, postmortem
 from pytest_smoke.judge.checks.preflight import evidence_needed
 from pytest_smoke.judge.checks.stage import stage_finding
 from pytest_smoke.judge.checks.updates import updates
-from pytest_smoke.judge.curve.curve_judge import CurveJudge, Judgement
+from pytest_smoke.judge.curve.curve_judge import CurveJudge, CurveVerdict
 from pytest_smoke.judge.verdict import HELD
 from pytest_smoke.monitor.trace import Trace
 from pytest_smoke.outcome import Finding, Status
@@ -26,7 +26,7 @@ STATUS: dict[str, Status] = {
 }
 
 
-class Bench:
+class StageMonitor:
     """Judges the steps of one window as they come."""
 
     def __init__(self, window: Window, trace: Trace) -> None:
@@ -36,7 +36,7 @@ class Bench:
         """Wall time of its steps; None where it did not reach its end."""
         self.stage: Finding | None = None
         """What its own criteria said; None until its end, and where it has none."""
-        self.judgement: Judgement | None = None
+        self.judgement: CurveVerdict | None = None
         """What its curve said at the end."""
         self._trace = trace
         self._parameter_norm = 0.0
@@ -65,11 +65,11 @@ class Bench:
         """The loss terms of its steps: phases may have different ones."""
         return list(dict.fromkeys(term for row in self.steps for term in row.terms))
 
-    def is_wired(self, judgement: Judgement) -> bool:
+    def is_wired(self, judgement: CurveVerdict) -> bool:
         """Whether all that can be said is that the steps ran: a wiring run, and nothing wrong in it."""
         return self.window.case.mode == "wiring" and judgement.verdict != "unstable"
 
-    def weigh(self, row: Step) -> Judgement | None:
+    def on_step(self, row: Step) -> CurveVerdict | None:
         """One step; the judgement as soon as the window is doomed."""
         return self._judge.add(
             row.step,
@@ -120,7 +120,7 @@ class Bench:
         failed = self.stage is not None and self.stage.status == "fail"
         return failed and self.window.span is not None and not self.window.span.stage.continue_on_fail
 
-    def judge_loss(self, *, complete: bool) -> tuple[list[Finding], float | None, Judgement]:
+    def judge_loss(self, *, complete: bool) -> tuple[list[Finding], float | None, CurveVerdict]:
         """The findings `finite` and `loss-trend`, the smallest lasting rise they would have seen, the judgement."""
         judgement = self._judge.finish(cut=not complete)
         return list(self._loss_findings(judgement)), judgement.data.get("smallest_rise_loss"), judgement
@@ -141,7 +141,7 @@ class Bench:
         checks += [*(["grad-ratio"] if pairs else []), *(["stage"] if own else [])]
         reason = HELD if held else "cut"
         texts = self.window.span.stage.accept if self.window.span else []
-        criteria = [parse(text).not_judged(reason, why).to_wire() for text in texts]
+        criteria = [parse(text).not_judged(reason, why).to_dict() for text in texts]
         return [
             Finding(
                 id=self.window.id(check),
@@ -156,7 +156,7 @@ class Bench:
     def _said(self, text: str) -> str:
         return f"stage {self.window.name}: {text}" if self.window.span else text
 
-    def _loss_findings(self, judgement: Judgement) -> Iterator[Finding]:
+    def _loss_findings(self, judgement: CurveVerdict) -> Iterator[Finding]:
         window, steps = self.window, len(self.steps)
         text, step, data = self._said(judgement.text), judgement.step, judgement.data
         phase = window.phase_at(step) if step is not None else ""
@@ -168,8 +168,8 @@ class Bench:
             hint = f"reduce {rate}, or revisit what is new in the recipe"
         if judgement.reason == "no-progress" and not window.first_step:  # a later stage begins where learning was done
             hint = f"try a lower {rate}, and look at labels and loss: what learns nothing is stable too"
-        if self._trace.autopsy and judgement.verdict == "unstable":
-            hint = f"{autopsy(self._trace.autopsy)}; or else reduce {rate}"
+        if self._trace.postmortem and judgement.verdict == "unstable":
+            hint = f"{postmortem(self._trace.postmortem)}; or else reduce {rate}"
         finite, trend = window.id("finite"), window.id("loss-trend")
         if judgement.reason == "non-finite":
             yield Finding(id=finite, status="fail", reason="non-finite", text=text, step=step, hint=hint, data=data)

@@ -25,7 +25,7 @@ class Trace:
         self.probe_loss: dict[int, float] = {}
         self.metrics: dict[str, Series] = defaultdict(list)
         self.gradients: list[TermNorms] = []
-        self.autopsy: TermNorms | None = None
+        self.postmortem: TermNorms | None = None
         self.cuts: set[int] = set()
         """Steps before which the run was cut off and later resumed."""
 
@@ -41,8 +41,8 @@ class Trace:
                     self.metrics[name].append((record.step, value))
             case Gradients():
                 norms = TermNorms(step=record.step, raw=record.raw, weighted=record.weighted, cosines=record.cosines)
-                if record.autopsy:
-                    self.autopsy = norms
+                if record.postmortem:
+                    self.postmortem = norms
                 else:
                     self.gradients.append(norms)
 

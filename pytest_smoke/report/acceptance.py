@@ -42,7 +42,7 @@ def _of_stages(outcome: Outcome) -> Iterator[tuple[str, ...]]:
         if check_of(finding.id) == STAGE:
             name = finding.id[len("stage[") : -1]
             for wire in finding.data.get("criteria", []):
-                yield _row(Finding.from_wire(wire), f"stage {name}: ")
+                yield _row(Finding.from_dict(wire), f"stage {name}: ")
 
 
 def _of_smoke(outcome: Outcome) -> Iterator[tuple[str, ...]]:

@@ -13,7 +13,7 @@ HEADER = ("smoke", "verdict", "step", "as in the unstable recipe")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
+class BisectTrial:
     """One smoke between the stable and the unstable recipe."""
 
     settings: tuple[str, ...]
@@ -30,13 +30,13 @@ class Tried:
     """Whether it was decided in an earlier session."""
 
     @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> Self:
+    def from_dict(cls, wire: Mapping[str, Any]) -> Self:
         """The inverse of `asdict`."""
         return cls(**{**wire, "settings": tuple(wire["settings"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bisected:
+class BisectResult:
     """A bisect, in plain data."""
 
     good: str
@@ -46,7 +46,7 @@ class Bisected:
     """`key: value -> value`, the likeliest to matter first."""
     unseen: tuple[str, ...]
     """Settings that differ too and that no smoke sees."""
-    tried: tuple[Tried, ...]
+    tried: tuple[BisectTrial, ...]
     """In the order in which they were asked for."""
     minimal: tuple[str, ...]
     """The differences that were found; empty if none was."""
@@ -58,25 +58,25 @@ class Bisected:
         """Whether there is an answer."""
         return bool(self.minimal)
 
-    def to_wire(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """A tree of builtins."""
         return asdict(self)
 
     @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> Self:
+    def from_dict(cls, wire: Mapping[str, Any]) -> Self:
         """The inverse of `to_wire`."""
         lists = {key: tuple(wire[key]) for key in ("differences", "unseen", "minimal")}
-        return cls(**{**wire, **lists, "tried": tuple(map(Tried.from_wire, wire["tried"]))})
+        return cls(**{**wire, **lists, "tried": tuple(map(BisectTrial.from_dict, wire["tried"]))})
 
 
-def line(tried: Tried, *, number: int, of: int) -> str:
+def line(tried: BisectTrial, *, number: int, of: int) -> str:
     """`smoke 4: unstable (rise) at step 214 with full.learning_rate`, said as soon as it is decided."""
     at = f" at step {tried.step}" if tried.step is not None else ""
     kept = ", decided earlier" if tried.kept else ""
     return f"smoke {number}: {_word(tried)}{at} with {_settings(tried, of)}{kept}"
 
 
-def summary(bisected: Bisected) -> list[tuple[str, str]]:
+def summary(bisected: BisectResult) -> list[tuple[str, str]]:
     """Lines of the closing section, each with the verdict it speaks of (empty: of none)."""
     count = len(bisected.differences)
     numbered = enumerate(bisected.tried, start=1)
@@ -91,15 +91,15 @@ def summary(bisected: Bisected) -> list[tuple[str, str]]:
     return [*((text, "") for text in head), *table, (bisected.text, "promote" if bisected.found else "error")]
 
 
-def _word(tried: Tried) -> str:
+def _word(tried: BisectTrial) -> str:
     return f"{tried.verdict} ({tried.reason})" if tried.reason else tried.verdict
 
 
-def _step(tried: Tried) -> str:
+def _step(tried: BisectTrial) -> str:
     return "-" if tried.step is None else str(tried.step)
 
 
-def _settings(tried: Tried, count: int) -> str:
+def _settings(tried: BisectTrial, count: int) -> str:
     if len(tried.settings) == count:
         return f"all {count}"
     return ", ".join(tried.settings) or "none"

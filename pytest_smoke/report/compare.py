@@ -34,11 +34,11 @@ class Comparison:
     """Settings that differ."""
     notes: tuple[str, ...]
 
-    def to_wire(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """A tree of builtins; NaN and infinities stay floats."""
         return {
             **asdict(self),
-            "rows": [row.to_wire() for row in self.rows],
+            "rows": [row.to_dict() for row in self.rows],
             "settings": [{"name": row.name, "old": row.old, "new": row.new} for row in self.settings],
         }
 

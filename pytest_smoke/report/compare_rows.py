@@ -74,7 +74,7 @@ class Row:
             return size
         return f"{size}, {'better' if (self.new > self.old) == (self.better == 'higher') else 'worse'}"
 
-    def to_wire(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """A tree of builtins."""
         return {**asdict(self), "change": self.change}
 

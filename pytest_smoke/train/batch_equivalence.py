@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.events import Geometries
-from pytest_smoke.train.batch_splitter import Cutter, NoCut
+from pytest_smoke.events import BatchEquivalence
+from pytest_smoke.train.batch_splitter import BatchSplitter, UnsplittableBatchError
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.data import one_step
-from pytest_smoke.train.device import quiet, seed_all
+from pytest_smoke.train.device import isolated_eval, seed_all
 from pytest_smoke.train.plan import RunPlan, StagePlan
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.task import Task
@@ -27,7 +27,7 @@ Look = tuple[list[Tensor | None], list[Tensor]]
 """Gradient by parameter, and the terms' means."""
 
 
-def compare_geometries(plan: RunPlan, task: Task, stepper: Stepper, stage: StagePlan, step: int) -> Geometries:
+def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Stepper, stage: StagePlan, step: int) -> BatchEquivalence:
     """The gradient of one batch in both sizes of micro-batches, before `step`.
 
     In evaluation mode, for dropout draws other masks in other geometries, and without autocast, for rounding and a
@@ -35,7 +35,7 @@ def compare_geometries(plan: RunPlan, task: Task, stepper: Stepper, stage: Stage
     told and not raised: nothing of this trains.
     """
     smoke, full, model = plan.batch_size, plan.full_batch_size or plan.batch_size, stepper.model
-    found = Geometries(
+    found = BatchEquivalence(
         step=step,
         stage=stage.name,
         phase=stage.phase_at(step),
@@ -47,14 +47,14 @@ def compare_geometries(plan: RunPlan, task: Task, stepper: Stepper, stage: Stage
     )
     try:
         with (
-            quiet(model, stepper.device),
+            isolated_eval(model, stepper.device),
             torch.enable_grad(),
             torch.compiler.set_stance("force_eager"),  # or the run's own code would be compiled for these sizes, too
             _without_cudnn(),
             _unchanged(model, task),
         ):
             return _compared(found, plan, task, stepper)
-    except NoCut as no:
+    except UnsplittableBatchError as no:
         return found.but(problem=f"{no}")
     except torch.OutOfMemoryError:
         return found.but(problem=f"{max(smoke, full)} samples do not fit into the device's memory in fp32")
@@ -67,14 +67,14 @@ def compare_geometries(plan: RunPlan, task: Task, stepper: Stepper, stage: Stage
         stepper.forget_gradients()
 
 
-def _compared(found: Geometries, plan: RunPlan, task: Task, stepper: Stepper) -> Geometries:
+def _compared(found: BatchEquivalence, plan: RunPlan, task: Task, stepper: Stepper) -> BatchEquivalence:
     seed, few = plan.seed + GEOMETRY_SEED_OFFSET, min(found.smoke, found.full)
     batch, like = (one_step([iter(task.batches(size, seed=seed))], 1)[0] for size in (found.samples, few))
-    cutter = Cutter(batch, like, samples=found.samples, few=few)
+    cutter = BatchSplitter(batch, like, samples=found.samples, few=few)
     if not cutter.grows:
         if cutter.lengths and found.smoke not in cutter.lengths:
             return found.but(ignored=True)
-        raise NoCut(f"batches({found.samples}) gives as many samples as batches({few})")
+        raise UnsplittableBatchError(f"batches({found.samples}) gives as many samples as batches({few})")
     ours, theirs = cutter.pieces(found.smoke), cutter.pieces(found.full)
 
     def look(pieces: Sequence[Any], seed: int) -> Look:

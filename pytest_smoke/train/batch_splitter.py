@@ -12,11 +12,11 @@ Cut = Callable[[slice], Any]
 """The samples of a span, as a batch of their own."""
 
 
-class NoCut(Exception):
+class UnsplittableBatchError(Exception):
     """A batch cannot be cut into smaller ones; the message says what of it cannot, and why."""
 
 
-class Cutter:
+class BatchSplitter:
     """Cuts `batch` of `samples` samples; `like`, one of only `few`, shows what of it grows with their number.
 
     Tensors, arrays and sequences that are as long as either batch are cut along their first dimension. Text, flags and
@@ -33,7 +33,7 @@ class Cutter:
         self._other = ""
         self._cut = self._any(batch, like, "batch")
         if self.grows and self._other:
-            raise NoCut(self._other)
+            raise UnsplittableBatchError(self._other)
 
     def pieces(self, size: int) -> list[Any]:
         """Batches of `size` samples, which divides the whole."""
@@ -45,7 +45,9 @@ class Cutter:
             return _shared(part)
         if type(part) is not type(like):
             kinds = type(part).__name__, type(like).__name__
-            raise NoCut(f"{place} is {kinds[0]} for {self._samples} samples and {kinds[1]} for {self._few}")
+            raise UnsplittableBatchError(
+                f"{place} is {kinds[0]} for {self._samples} samples and {kinds[1]} for {self._few}"
+            )
         if part is None or isinstance(part, str | bytes | bool):
             return _shared(part)
         if hasattr(part, "shape"):
@@ -56,11 +58,11 @@ class Cutter:
             return self._sequence(part, like, place)
         if is_dataclass(part) and not isinstance(part, type):
             return self._dataclass(part, like, place)
-        raise NoCut(f"{place} is {type(part).__name__}, which only the task can cut")
+        raise UnsplittableBatchError(f"{place} is {type(part).__name__}, which only the task can cut")
 
     def _same_number(self, part: float, like: Any, place: str) -> None:
         if part != like:
-            raise NoCut(
+            raise UnsplittableBatchError(
                 f"{place} is {part} for {self._samples} samples and {like} for {self._few}: a figure of the whole "
                 "batch, which losses() could compute from the batch instead"
             )
@@ -75,7 +77,7 @@ class Cutter:
             self.grows = True
             return part.__getitem__  # type: ignore[no-any-return]  # of whatever array it is
         if shape != small:
-            raise NoCut(
+            raise UnsplittableBatchError(
                 f"{place} has shape {shape} from batches({self._samples}) and {small} from batches({self._few}): "
                 "samples are cut along the first dimension"
             )
@@ -88,7 +90,9 @@ class Cutter:
 
     def _mapping(self, part: Mapping[Any, Any], like: Mapping[Any, Any], place: str) -> Cut:
         if part.keys() != like.keys():
-            raise NoCut(f"{place} has other keys in a batch of {self._samples} than in one of {self._few}")
+            raise UnsplittableBatchError(
+                f"{place} has other keys in a batch of {self._samples} than in one of {self._few}"
+            )
         cuts = {key: self._any(value, like[key], f"{place}[{key!r}]") for key, value in part.items()}
 
         def cut(span: slice) -> Any:
@@ -107,7 +111,9 @@ class Cutter:
             self.grows = True
             return part.__getitem__  # type: ignore[no-any-return]  # a list's or a tuple's
         if len(part) != len(like):
-            raise NoCut(f"{place} has {len(part)} parts for {self._samples} samples and {len(like)} for {self._few}")
+            raise UnsplittableBatchError(
+                f"{place} has {len(part)} parts for {self._samples} samples and {len(like)} for {self._few}"
+            )
         pairs = enumerate(zip(part, like, strict=True))
         cuts = [self._any(one, other, f"{place}[{at}]") for at, (one, other) in pairs]
         make = type(part)._make if named else type(part)

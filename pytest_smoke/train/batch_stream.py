@@ -10,7 +10,7 @@ from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.task import Task
 
 
-class Feed:
+class BatchStream:
     """The ranks' micro-batches, folded into steps."""
 
     def __init__(self, task: Task, plan: RunPlan, *, seed: int) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pytest_smoke.events import Record, Word
+from pytest_smoke.events import Command, Event
 
 
 class Channel(Protocol):
     """The child's end of the line to its parent."""
 
-    def send(self, records: list[Record]) -> None:
+    def send(self, records: list[Event]) -> None:
         """Hand over records, in order."""
 
-    def poll(self, *, wait: bool = False) -> Word | None:
+    def poll(self, *, wait: bool = False) -> Command | None:
         """What the parent says: None to go on, or Stop.
 
         With `wait`: after a stage Go, Halt or Stop; after the last step None to finish, or Stop.

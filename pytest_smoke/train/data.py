@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pytest_smoke.events import Drawn
+from pytest_smoke.events import SourceCounts
 from pytest_smoke.mix.draws import Draws, resolution
 from pytest_smoke.train.device import seed_all
 from pytest_smoke.train.plan import RunPlan
@@ -47,7 +47,7 @@ def one_step(ranks: list[Iterator[Any]], micro_batches: int) -> list[Any]:
         raise TaskError("batches() ended: it must return an iterator without end") from None
 
 
-class Tally:
+class SourceCounter:
     """Counts what a run draws in its first steps, on the host.
 
     It reports once chance could hide no difference of the tolerance between independent samples, and where they are not
@@ -70,7 +70,7 @@ class Tally:
         self._draws.load_state_dict(state["draws"])
         self._due_samples, self._counting = state["due_samples"], state["counting"]
 
-    def add(self, step: int, batches: list[Any]) -> Drawn | None:
+    def add(self, step: int, batches: list[Any]) -> SourceCounts | None:
         """Count one step's micro-batches; a record where there is something to judge. Raises TaskError."""
         if not self._counting:
             return None
@@ -82,7 +82,7 @@ class Tally:
             return None
         self._due_samples = 2 * draws.samples
         self._counting = not last and resolution(draws) > self._plan.mix_tolerance
-        return Drawn(step, draws.samples, dict(draws.counts), draws.design_effect)
+        return SourceCounts(step, draws.samples, dict(draws.counts), draws.design_effect)
 
     def _due(self) -> bool:
         draws = self._draws

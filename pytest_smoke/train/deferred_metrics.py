@@ -8,12 +8,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pytest_smoke.events import Record
+from pytest_smoke.events import Event
 
-Maker = Callable[[list[float]], Record]
+Maker = Callable[[list[float]], Event]
 
 
-class Readback:
+class DeferredMetrics:
     """Collects small 1-d float tensors and turns them into records, in order.
 
     On CUDA a flush starts one copy to pinned memory and returns what earlier flushes have finished; at most one copy
@@ -29,9 +29,9 @@ class Readback:
         """Keep `values` (1-d); `make` gets them as floats at some later flush."""
         self._waiting.append((make, values))
 
-    def flush(self, *, wait: bool = False) -> list[Record]:
+    def flush(self, *, wait: bool = False) -> list[Event]:
         """Read back what was put. `wait`: all of it now, else all but the newest chunk on CUDA."""
-        records: list[Record] = []
+        records: list[Event] = []
         if self._waiting:
             flat = torch.cat([values.float() for _, values in self._waiting])
             makers = [(make, values.numel()) for make, values in self._waiting]
@@ -50,7 +50,7 @@ class Readback:
         return records
 
 
-def _records(makers: list[tuple[Maker, int]], values: list[float]) -> list[Record]:
+def _records(makers: list[tuple[Maker, int]], values: list[float]) -> list[Event]:
     records, at = [], 0
     for make, count in makers:
         records.append(make(values[at : at + count]))

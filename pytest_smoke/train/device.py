@@ -66,7 +66,7 @@ def seed_all(seed: int) -> None:
 
 
 @contextmanager
-def quiet(model: nn.Module, device: torch.device) -> Iterator[None]:
+def isolated_eval(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Evaluation mode without gradients; every module's mode, and Python's, NumPy's, the CPU's and CUDA's generators,
     are put back after it."""
     root, modes = model.training, [(module, module.training) for module in model.modules()]

@@ -14,7 +14,7 @@ NAMED = 8
 """Parameters that a message lists where no name is near."""
 
 
-class Trainable:
+class ParameterFreezer:
     """Which parameters of a model train, stage by stage; what the model says itself is never forgotten."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -48,12 +48,12 @@ class Trainable:
             raise TaskError("the model has no parameter that requires a gradient: there is nothing to train")
 
 
-def enter(task: Task, model: nn.Module, stage: str, phase: str | None, *, anew: bool) -> None:
-    """Call the task's `enter`, if it has one. `anew`: a stage begins, and with it an optimizer.
+def call_on_stage_start(task: Task, model: nn.Module, stage: str, phase: str | None, *, anew: bool) -> None:
+    """Call the task's `on_stage_start`, if it has one. `anew`: a stage begins, and with it an optimizer.
 
     Raises TaskError where a later phase adds parameters, which no optimizer would hold.
     """
-    hook = getattr(task, "enter", None)
+    hook = getattr(task, "on_stage_start", None)
     if hook is None:
         return
     before = set(dict(model.named_parameters()))
@@ -61,8 +61,8 @@ def enter(task: Task, model: nn.Module, stage: str, phase: str | None, *, anew: 
     added = [name for name, p in model.named_parameters() if name not in before and p.requires_grad]
     if added and not anew:
         raise TaskError(
-            f"enter(model, {stage!r}, {phase!r}) added {', '.join(added[:NAMED])}: parameters are added where a stage "
-            "begins, since its optimizer is made there; make this phase a stage"
+            f"on_stage_start(model, {stage!r}, {phase!r}) added {', '.join(added[:NAMED])}: parameters are added "
+            "where a stage begins, since its optimizer is made there; make this phase a stage"
         )
 
 

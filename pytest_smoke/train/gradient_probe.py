@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_smoke.events import Gradients
-from pytest_smoke.train.batch_stream import Feed
+from pytest_smoke.train.batch_stream import BatchStream
 from pytest_smoke.train.checkpoints.io import StateFile
 from pytest_smoke.train.checkpoints.layout import TRAINING
 from pytest_smoke.train.checkpoints.weights import load_weights, read_weights, state_at
 from pytest_smoke.train.data import seeded_task
 from pytest_smoke.train.gradients import reading
-from pytest_smoke.train.instrumentation import AUTOPSY_SEED_OFFSET
+from pytest_smoke.train.instrumentation import POSTMORTEM_SEED_OFFSET
 from pytest_smoke.train.plan import RunPlan, StagePlan
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.task import Task, TaskError
@@ -68,13 +68,13 @@ def probe(plan: RunPlan, checkpoint: Path | None, *, batches: int) -> Probed:
     )
 
 
-def _entered(plan: RunPlan, task: Task, stepper: Stepper, stage: StagePlan, step: int) -> Feed:
+def _entered(plan: RunPlan, task: Task, stepper: Stepper, stage: StagePlan, step: int) -> BatchStream:
     """Enter the stages up to `stage` and its phases up to `step`, as a run does; what is drawn from there on.
 
     Drawn apart from the training order: a checkpoint has seen that.
     """
-    seed = plan.seed + AUTOPSY_SEED_OFFSET
-    feed = Feed(task, plan, seed=seed)
+    seed = plan.seed + POSTMORTEM_SEED_OFFSET
+    feed = BatchStream(task, plan, seed=seed)
     for entered in plan.windows:
         if entered.first_step:
             stepper.begin(entered)

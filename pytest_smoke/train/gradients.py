@@ -73,7 +73,7 @@ class TermGradients:
 
 
 def reading(
-    step: int, terms: tuple[str, ...], weights: Sequence[float], gram: Sequence[float], *, autopsy: bool = False
+    step: int, terms: tuple[str, ...], weights: Sequence[float], gram: Sequence[float], *, postmortem: bool = False
 ) -> Gradients:
     """Raw norms, weighted norms and cosines from the inner products `gram` [N * N] of the weighted gradients."""
     size, factors = len(terms), [factor_of(weight) for weight in weights]
@@ -88,5 +88,5 @@ def reading(
         raw=dict(zip(terms, norms, strict=True)),
         weighted={term: norm * abs(weight) for term, norm, weight in zip(terms, norms, weights, strict=True)},
         cosines=cosines,
-        autopsy=autopsy,
+        postmortem=postmortem,
     )

@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from pytest_smoke.events import Record, Word
+from pytest_smoke.events import Command, Event
 from pytest_smoke.train.plan import RunPlan
 
 OUTPUT_LINES = 30
@@ -30,11 +30,11 @@ STACK_SECONDS = 3.0
 PRELOAD = "pytest_smoke.train.preload"
 
 
-class Gone(Exception):
+class ChildDiedError(Exception):
     """The child ended without saying why; the message names its signal or exit status."""
 
 
-class Silent(Exception):
+class ChildTimeoutError(Exception):
     """The child has said nothing for longer than it may."""
 
 
@@ -44,23 +44,23 @@ class Child:
     def __init__(self, process: BaseProcess, connection: Connection, output: Path) -> None:
         self._process, self._connection, self._output = process, connection, output
 
-    def receive(self, timeout_seconds: float | None) -> list[Record] | None:
+    def receive(self, timeout_seconds: float | None) -> list[Event] | None:
         """The next records; None when the child has left in peace. Raises Silent after the timeout, and Gone."""
         if not wait([self._connection], timeout_seconds):
-            raise Silent
+            raise ChildTimeoutError
         try:
-            records: list[Record] = self._connection.recv()
+            records: list[Event] = self._connection.recv()
         except (EOFError, ConnectionResetError):
             self._process.join(GRACE_SECONDS)
             if self._process.exitcode == 0:
                 return None
-            raise Gone(_ending(self._process.exitcode)) from None
+            raise ChildDiedError(_ending(self._process.exitcode)) from None
         return records
 
-    def answer(self, word: Word | None) -> None:
+    def answer(self, command: Command | None) -> None:
         """Say it to the child; one that has left already does not hear it, and its records tell."""
         with contextlib.suppress(BrokenPipeError):
-            self._connection.send(word)
+            self._connection.send(command)
 
     def last_lines(self) -> str:
         """The newest lines the child wrote to its standard streams."""
@@ -95,8 +95,8 @@ def accelerators() -> list[dict[str, Any]]:
     with _child(_describe_in_child, None) as child:
         try:
             found: list[Any] = child.receive(None) or []
-        except Gone as error:
-            raise Gone(f"{error}\n{child.last_lines()}") from None
+        except ChildDiedError as error:
+            raise ChildDiedError(f"{error}\n{child.last_lines()}") from None
     return found
 
 

@@ -13,21 +13,21 @@ import torch
 
 from pytest_smoke import schedules
 from pytest_smoke.events import (
+    Abort,
+    Continue,
     Ended,
-    Go,
     ParameterNorm,
     StageEnded,
     Step,
-    Stop,
 )
-from pytest_smoke.train.batch_stream import Feed
+from pytest_smoke.train.batch_stream import BatchStream
 from pytest_smoke.train.channel import Channel
-from pytest_smoke.train.checkpoints.manager import Keeper
-from pytest_smoke.train.data import Tally
-from pytest_smoke.train.deferred_metrics import Readback
+from pytest_smoke.train.checkpoints.manager import CheckpointManager
+from pytest_smoke.train.data import SourceCounter
+from pytest_smoke.train.deferred_metrics import DeferredMetrics
 from pytest_smoke.train.export.pipeline import check_needs, run_pipeline
 from pytest_smoke.train.gradients import reading
-from pytest_smoke.train.instrumentation import Sights
+from pytest_smoke.train.instrumentation import Instrumentation
 from pytest_smoke.train.machine import PeakMemory, ended, started
 from pytest_smoke.train.plan import RunPlan, StagePlan
 from pytest_smoke.train.rng import set_generators
@@ -50,13 +50,13 @@ class Loop:
         self._stepper = Stepper(plan, task, device)
         if plan.pipeline is not None:
             check_needs(task, self._stepper.model, device)
-        self._keeper = Keeper(plan, task, self._stepper, device, channel)
-        self._channel = self._keeper.channel
-        self._feed = Feed(task, plan, seed=plan.seed)
-        self._tally = Tally(task, plan)
-        self._readback = Readback(device)
+        self._checkpoints = CheckpointManager(plan, task, self._stepper, device, channel)
+        self._channel = self._checkpoints.channel
+        self._feed = BatchStream(task, plan, seed=plan.seed)
+        self._source_counter = SourceCounter(task, plan)
+        self._deferred = DeferredMetrics(device)
         self._memory = PeakMemory(device)
-        self._sights = Sights(plan, task, self._stepper, self._memory, self._channel, self._readback)
+        self._instrumentation = Instrumentation(plan, task, self._stepper, self._memory, self._channel, self._deferred)
         self._utilization = Utilization(reader_of(device))
         self._train_seconds = 0.0
         self._began = time.perf_counter()
@@ -69,7 +69,7 @@ class Loop:
                 self._run()
         except Exception:
             with contextlib.suppress(Exception):  # after a device error nothing can be read back
-                self._channel.send(self._readback.flush(wait=True))
+                self._channel.send(self._deferred.flush(wait=True))
             raise
 
     def _run(self) -> None:
@@ -84,8 +84,8 @@ class Loop:
                 self._begin(stage)
             if not self._train():
                 return
-            if self._keeper.again:
-                self._channel.send([*self._readback.flush(wait=True), self._ended(self._keeper.until)])
+            if self._checkpoints.again:
+                self._channel.send([*self._deferred.flush(wait=True), self._ended(self._checkpoints.until)])
                 return
             if stage.end < self._plan.run_steps and not self._next_stage():
                 return
@@ -93,20 +93,20 @@ class Loop:
 
     def _go_on(self) -> int | None:
         """The step to begin at: 0, or that of a checkpoint, with everything as it was then; None: it has ended."""
-        state = self._keeper.found()
+        state = self._checkpoints.found()
         if state is None:
             return 0
         training = state.training()
         self._come_to(state.step, training["loaders"])
-        word = self._keeper.load(state, training)
-        if word is not None:  # the criteria of an earlier stage are other ones now
-            self._keeper.forget()
+        command = self._checkpoints.load(state, training)
+        if command is not None:  # the criteria of an earlier stage are other ones now
+            self._checkpoints.forget()
             self._channel.send([self._ended(state.step)])
             return None
         self._train_seconds, self._seconds_before = training["train_seconds"], training["seconds_before"]
         self._began -= training["wall_seconds"]
         self._before = Snapshot(**training["before"])
-        self._tally.load_state_dict(training["tally"])
+        self._source_counter.load_state_dict(training["tally"])
         set_generators(training["generators"], self._device)
         return state.step
 
@@ -139,7 +139,7 @@ class Loop:
             "seconds_before": self._seconds_before,
             "wall_seconds": time.perf_counter() - self._began,
             "before": {"trains": self._before.trains, "frozen": self._before.frozen},
-            "tally": self._tally.state_dict(),
+            "tally": self._source_counter.state_dict(),
         }
 
     def _begin(self, stage: StagePlan) -> None:
@@ -155,12 +155,12 @@ class Loop:
         """The stage's steps; False where the parent called the rehearsal off."""
         stage, flushed = self._stage, time.perf_counter()
         assert self._first is not None
-        for step in range(max(stage.first_step, self._first), min(stage.end, self._keeper.until)):
-            if self._keeper.due(step):
-                self._channel.send(self._readback.flush(wait=True))
-                self._keeper.keep(step, self._feed, self._progress())
+        for step in range(max(stage.first_step, self._first), min(stage.end, self._checkpoints.until)):
+            if self._checkpoints.due(step):
+                self._channel.send(self._deferred.flush(wait=True))
+                self._checkpoints.keep(step, self._feed, self._progress())
             batches = self._begin_phase(step) if stage.begins_at(step) else None
-            self._sights.look(self._stage, step)
+            self._instrumentation.look(self._stage, step)
             began = time.perf_counter()
             self._step(step, batches or self._feed.draw())
             now = time.perf_counter()
@@ -175,9 +175,9 @@ class Loop:
         """The first batches of a stage or phase, after its terms and its probe batch are known."""
         stepper = self._stepper
         if step > self._stage.first_step:
-            self._channel.send(self._readback.flush(wait=True))  # figures waiting there are of the terms so far
+            self._channel.send(self._deferred.flush(wait=True))  # figures waiting there are of the terms so far
             stepper.enter_phase(step)
-        self._sights.renew()
+        self._instrumentation.renew()
         batches = self._feed.draw()
         stepper.learn_terms(batches[0])
         return batches
@@ -185,29 +185,29 @@ class Loop:
     def _step(self, step: int, batches: list[Any]) -> None:
         stepper, stage, terms = self._stepper, self._stage, self._stepper.terms
         offset = step - stage.first_step
-        if digests := self._keeper.digests(step, batches):
+        if digests := self._checkpoints.digests(step, batches):
             self._channel.send(digests)
         multiplier = self._schedule(offset)
         probe = len(terms) > 1 and offset % stage.ratio_every_steps(len(terms)) == 0
         row, gram = stepper.update(batches, multiplier, probe=probe)
-        self._readback.put(partial(self._step_record, step, stage.learning_rate * multiplier), row)
+        self._deferred.put(partial(self._step_record, step, stage.learning_rate * multiplier), row)
         if (step + 1) % CHUNK_STEPS == 0 or step == stage.end - 1:
             norm = self._stepper.parameter_norm()
-            self._readback.put(lambda values: ParameterNorm(step, values[0]), norm)
+            self._deferred.put(lambda values: ParameterNorm(step, values[0]), norm)
         if gram is not None:
-            self._readback.put(partial(reading, step, terms, stepper.weights), gram)
-        drawn = self._tally.add(step, batches)
+            self._deferred.put(partial(reading, step, terms, stepper.weights), gram)
+        drawn = self._source_counter.add(step, batches)
         if drawn is not None:  # nothing to read back, but its place is behind the steps it speaks of
-            self._readback.put(lambda _: drawn, torch.empty(0, device=self._device))
+            self._deferred.put(lambda _: drawn, torch.empty(0, device=self._device))
 
     def _stopped(self, step: int) -> bool:
         """Report; if the parent calls it off, look where the gradients pulled and stop."""
-        self._channel.send(self._readback.flush())
+        self._channel.send(self._deferred.flush())
         stop = self._channel.poll()
-        if not isinstance(stop, Stop):
+        if not isinstance(stop, Abort):
             return False
-        self._channel.send(self._readback.flush(wait=True))
-        self._sights.autopsy(stop, self._feed, self._keeper)
+        self._channel.send(self._deferred.flush(wait=True))
+        self._instrumentation.postmortem(stop, self._feed, self._checkpoints)
         self._channel.send([self._ended(step + 1)])
         return True
 
@@ -215,11 +215,11 @@ class Loop:
         """Report the end of a stage, and wait for leave to start the next one."""
         last = self._stage.end - 1
         self._end_stage(last)
-        word = self._channel.poll(wait=True)
-        if isinstance(word, Go):
+        command = self._channel.poll(wait=True)
+        if isinstance(command, Continue):
             return True
-        if isinstance(word, Stop):
-            self._sights.autopsy(word, self._feed, self._keeper)
+        if isinstance(command, Abort):
+            self._instrumentation.postmortem(command, self._feed, self._checkpoints)
         else:
             self._keep_trained(last + 1)
         self._channel.send([self._ended(last + 1)])
@@ -228,8 +228,8 @@ class Loop:
     def _end_stage(self, evaluated_at: int, *, evaluate: bool = True) -> dict[str, float] | None:
         """What is reported after the last step of a stage, or of a rehearsal without any; the metrics."""
         stage = self._stage
-        self._channel.send(self._readback.flush(wait=True))
-        values = self._sights.evaluate(evaluated_at) if evaluate else None
+        self._channel.send(self._deferred.flush(wait=True))
+        values = self._instrumentation.evaluate(evaluated_at) if evaluate else None
         self._channel.send([compare(self._before, self._stepper.model, self._stepper.optimizer)])
         if stage.name is not None:
             self._channel.send([StageEnded(stage.name, self._train_seconds - self._seconds_before)])
@@ -241,19 +241,19 @@ class Loop:
         evaluates = plan.pipeline is not None and not staged  # a stage's criteria are asked before the pipeline
         values = self._end_stage(steps - 1 if staged else steps, evaluate=not evaluates)
         if plan.pipeline is not None and (stop := self._channel.poll()) is None:
-            again = partial(self._sights.evaluate, steps) if evaluates else lambda: values
+            again = partial(self._instrumentation.evaluate, steps) if evaluates else lambda: values
             run_pipeline(plan, self._task, self._stepper.model, self._channel.send, again)
         if plan.predictions is not None and stop is None:
-            self._sights.predict(Path(plan.predictions))
+            self._instrumentation.predict(Path(plan.predictions))
         self._channel.send([self._ended(steps)])
         stop = stop or self._channel.poll(wait=True)
-        if isinstance(stop, Stop) and stop.last_good_step is not None:
-            self._sights.autopsy(stop, self._feed, self._keeper)
+        if isinstance(stop, Abort) and stop.last_good_step is not None:
+            self._instrumentation.postmortem(stop, self._feed, self._checkpoints)
         else:
             self._keep_trained(steps)
 
     def _keep_trained(self, steps: int) -> None:
-        self._channel.send(self._keeper.trained(steps, self._feed, {"train_seconds": self._train_seconds}))
+        self._channel.send(self._checkpoints.trained(steps, self._feed, {"train_seconds": self._train_seconds}))
 
     def _ended(self, steps: int) -> Ended:
         return ended(steps, self._train_seconds, self._memory, self._utilization)
@@ -264,7 +264,7 @@ class Loop:
         stage = self._stage
         return Step(
             step=step,
-            loss=self._stepper.weigh(means),
+            loss=self._stepper.weighted_sum(means),
             terms=terms,
             grad_norm=norm,
             lr=lr,

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.train.device import quiet, to_device
-from pytest_smoke.train.freezing import Trainable, enter
+from pytest_smoke.train.device import isolated_eval, to_device
+from pytest_smoke.train.freezing import ParameterFreezer, call_on_stage_start
 from pytest_smoke.train.gradients import TermGradients
 from pytest_smoke.train.plan import RunPlan, StagePlan
 from pytest_smoke.train.task import Task, TaskError, counts_of, optimizer_of
@@ -28,7 +28,7 @@ class Stepper:
             raise TaskError(f"model() returned {type(model).__name__}, not a torch.nn.Module")
         self.model = model.to(device)
         self.model.train()
-        self._trainable = Trainable(self.model)
+        self._trainable = ParameterFreezer(self.model)
         self.terms: tuple[str, ...] = ()
         """Names of the loss terms, in the order of every figure by term; known after `learn_terms`."""
         self.weights: tuple[float, ...] = ()
@@ -57,7 +57,7 @@ class Stepper:
         self._enter(self.stage.name, self.stage.phase_at(step), anew=False)
 
     def _enter(self, stage: str, phase: str | None, *, anew: bool) -> None:
-        enter(self.task, self.model, stage, phase, anew=anew)
+        call_on_stage_start(self.task, self.model, stage, phase, anew=anew)
         self.model.to(self.device)  # what the task has added
         self.model.train()
 
@@ -67,7 +67,7 @@ class Stepper:
 
     def learn_terms(self, batch: Any) -> None:
         """Names, order and weights of the terms, from one micro-batch; leaves model and random numbers as they were."""
-        with quiet(self.model, self.device), self._autocast():
+        with isolated_eval(self.model, self.device), self._autocast():
             losses = self.task.losses(self.model, to_device(batch, self.device))
         if not isinstance(losses, Mapping) or not losses:
             what = "no term" if isinstance(losses, Mapping) else type(losses).__name__
@@ -153,7 +153,7 @@ class Stepper:
             values = _summed(values, losses)
         return _row(values)
 
-    def weigh(self, means: Sequence[float]) -> float:
+    def weighted_sum(self, means: Sequence[float]) -> float:
         """The loss: the weighted sum of the terms' means, on the host, where it costs the device nothing."""
         return sum(weight * mean for weight, mean in zip(self.weights, means, strict=True))
 

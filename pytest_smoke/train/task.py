@@ -22,7 +22,7 @@ PROBE_SEED_OFFSET = 1_000_003
 
 REQUIRED = ("model", "batches", "losses")
 OPTIONAL = (
-    *("loss_weights", "optimizer", "counts", "evaluate", "probe_batch", "sources", "enter", "predictions"),
+    *("loss_weights", "optimizer", "counts", "evaluate", "probe_batch", "sources", "on_stage_start", "predictions"),
     *("example_inputs", "dynamic_shapes", "labels"),
 )
 """Names of a task that are looked for and need not be there."""
@@ -63,7 +63,7 @@ class Task(Protocol):
     `probe_batch() -> Batch`
         The fixed batch scored about 40 times a smoke; default micro-batches of 64
         samples or more in all, drawn apart from the training order. Asked for anew in every stage and phase.
-    `enter(model, stage, phase) -> None`
+    `on_stage_start(model, stage, phase) -> None`
         Called where a stage begins, and each of its phases (`phase` is None in a stage without). It may change the
         model in place and what `batches` and `losses` do from there on; parameters are added where a stage begins.
         `optimizer` is called after it, once a stage, and must hold what requires a gradient then.

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 import torch
 import torch._functorch.config as functorch_config
 
-from pytest_smoke.events import Record, Word
+from pytest_smoke.events import Command, Event
 from pytest_smoke.train.channel import Channel
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.data import seeded_task
@@ -23,7 +23,7 @@ from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan
 
 
-class ParentGone(Exception):
+class ParentDiedError(Exception):
     """Nobody is left to hear."""
 
 
@@ -33,21 +33,21 @@ class PipeChannel:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def send(self, records: list[Record]) -> None:
+    def send(self, records: list[Event]) -> None:
         """Hand over records; a parent that is gone ends the child."""
         try:
             self._connection.send(records)
         except BrokenPipeError:
-            raise ParentGone from None
+            raise ParentDiedError from None
 
-    def poll(self, *, wait: bool = False) -> Word | None:
+    def poll(self, *, wait: bool = False) -> Command | None:
         """The parent's word, if there is one (with `wait`: when it comes)."""
         if not wait and not self._connection.poll():
             return None
         try:
-            said: Word | None = self._connection.recv()
+            said: Command | None = self._connection.recv()
         except EOFError:
-            raise ParentGone from None
+            raise ParentDiedError from None
         return said
 
 
@@ -74,12 +74,12 @@ def child_main(plan: RunPlan, connection: Connection, output: str, environment: 
     channel = PipeChannel(connection)
     try:
         rehearse(plan, channel)
-    except ParentGone:
+    except ParentDiedError:
         return
     except (Exception, SystemExit) as error:
         crash = crash_of(error, plan.root)
         print(crash.traceback, file=sys.stderr)
-        with contextlib.suppress(ParentGone):
+        with contextlib.suppress(ParentDiedError):
             channel.send([crash])
 
 

@@ -50,7 +50,7 @@ class LatentPrefix:
         """The frozen language model twice, and a new encoder."""
         return Compressor(self._pretrained, latents=self._latents, heads=self._heads)
 
-    def enter(self, model: nn.Module, stage: str, phase: str | None) -> None:
+    def on_stage_start(self, model: nn.Module, stage: str, phase: str | None) -> None:
         """Stage B begins with adapters."""
         assert isinstance(model, Compressor)
         if stage == "B" and not model.adapted:

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.bisect.cache import KEPT, Decided, StateError, fingerprint
+from pytest_smoke.bisect.cache import KEPT, BisectStateError, VerdictCache, fingerprint
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Mode, Recipe
-from pytest_smoke.report.bisect import Bisected, Tried
+from pytest_smoke.report.bisect import BisectResult, BisectTrial
 
 TRIED = st.builds(
-    Tried,
+    BisectTrial,
     settings=st.lists(st.text(max_size=4), max_size=3).map(tuple),
     verdict=st.text(max_size=4),
     reason=st.text(max_size=4),
@@ -28,8 +28,8 @@ TRIED = st.builds(
     kept=st.booleans(),
 )
 NAMES = st.lists(st.text(max_size=4), max_size=3).map(tuple)
-BISECTED = st.builds(
-    Bisected,
+BISECT_RESULT = st.builds(
+    BisectResult,
     good=st.text(max_size=4),
     bad=st.text(max_size=4),
     differences=NAMES,
@@ -40,10 +40,10 @@ BISECTED = st.builds(
 )
 
 
-@given(BISECTED)
-def test_a_bisect_survives_its_wire_form_and_json(bisected: Bisected) -> None:
+@given(BISECT_RESULT)
+def test_a_bisect_survives_its_wire_form_and_json(bisected: BisectResult) -> None:
     """It crosses to xdist's controller, and is written to disk."""
-    assert Bisected.from_wire(json.loads(json.dumps(bisected.to_wire()))) == bisected
+    assert BisectResult.from_dict(json.loads(json.dumps(bisected.to_dict()))) == bisected
 
 
 def outcome(verdict: str, reason: str = "") -> Outcome:
@@ -52,48 +52,48 @@ def outcome(verdict: str, reason: str = "") -> Outcome:
     )
 
 
-EMPTY = Bisected(good="g", bad="b", differences=(), unseen=(), tried=(), minimal=(), text="")
+EMPTY = BisectResult(good="g", bad="b", differences=(), unseen=(), tried=(), minimal=(), text="")
 
 
 def test_what_was_decided_is_read_again_and_what_only_the_machine_did_is_not(tmp_path: Path) -> None:
     """A process that was killed may live tomorrow; a task that raises will raise."""
-    state = Decided(tmp_path / "bisect.json")
+    state = VerdictCache(tmp_path / "bisect.json")
     state.put("a", outcome("promote"))
     state.put("b", outcome("error", "crash"))
     state.put("c", outcome("error", "exception"))
     assert state.get("b") is not None, "in one session it is asked for once"
     state.write(EMPTY)
-    again = Decided(tmp_path / "bisect.json")
+    again = VerdictCache(tmp_path / "bisect.json")
     assert again.get("a") == {"verdict": "promote", "reason": "", "step": 7, "text": "t"}
-    assert again.is_earlier("a")
-    assert not state.is_earlier("a")
+    assert again.from_earlier_session("a")
+    assert not state.from_earlier_session("a")
     assert again.get("b") is None
     assert len(again) == 2
 
 
 def test_verdicts_of_another_bisect_are_kept_beside(tmp_path: Path) -> None:
     """One folder may hold the searches of a day."""
-    first = Decided(tmp_path / "bisect.json")
+    first = VerdictCache(tmp_path / "bisect.json")
     first.put("a", outcome("promote"))
     first.write(EMPTY)
-    second = Decided(tmp_path / "bisect.json")
+    second = VerdictCache(tmp_path / "bisect.json")
     second.put("b", outcome("promote"))
     second.write(EMPTY)
-    assert len(Decided(tmp_path / "bisect.json")) == 2
+    assert len(VerdictCache(tmp_path / "bisect.json")) == 2
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"schema": 2}', '{"schema": 1}', '{"schema": 1, "decided": [1]}'])
 def test_a_file_that_is_no_state_is_refused_with_its_name(tmp_path: Path, text: str) -> None:
     """And what to do about it."""
     (tmp_path / "bisect.json").write_text(text)
-    with pytest.raises(StateError, match=r"bisect\.json (is no state of a bisect|has schema 2).*: move it away$"):
-        Decided(tmp_path / "bisect.json")
+    with pytest.raises(BisectStateError, match=r"bisect\.json (is no state of a bisect|has schema 2).*: move it away$"):
+        VerdictCache(tmp_path / "bisect.json")
 
 
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search works all the same."""
     monkeypatch.chdir(tmp_path)
-    state = Decided(None)
+    state = VerdictCache(None)
     state.put("a", outcome("promote"))
     state.write(EMPTY)
     assert set(state.get("a") or {}) == set(KEPT)

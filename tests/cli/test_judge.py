@@ -17,7 +17,7 @@ import pytest
 from pytest_smoke.__main__ import main
 from pytest_smoke.cli import follow
 from pytest_smoke.cli import judged_log as lines
-from pytest_smoke.judge.curve.curve_judge import CurveJudge, Judgement
+from pytest_smoke.judge.curve.curve_judge import CurveJudge, CurveVerdict
 from pytest_smoke.logs.log import Names
 from pytest_smoke.logs.read import read_text
 
@@ -204,11 +204,11 @@ class Engine(CurveJudge):
         self.planned, self.fed, self.cut = planned_points, list[tuple[int, float]](), False
         Engine.made.append(self)
 
-    def add(self, step: int, loss: float, **more: Any) -> Judgement | None:
+    def add(self, step: int, loss: float, **more: Any) -> CurveVerdict | None:
         self.fed.append((step, loss))
         return super().add(step, loss, **more)
 
-    def finish(self, *, cut: bool = False) -> Judgement:
+    def finish(self, *, cut: bool = False) -> CurveVerdict:
         self.cut = cut
         return super().finish(cut=cut)
 

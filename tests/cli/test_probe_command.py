@@ -71,13 +71,13 @@ def test_a_balanced_task_leaves_with_0_and_strict_json() -> None:
     assert (tree["checkpoint"], tree["batches"], tree["effective_batch_samples"]) == (None, 3, 128)
     assert [term["name"] for term in tree["terms"]] == ["ce", "size"]
     assert tree["within"] is True
-    from pytest_smoke.train.instrumentation import AUTOPSY_SEED_OFFSET
+    from pytest_smoke.train.instrumentation import POSTMORTEM_SEED_OFFSET
     from tests.controls.tasks import TwoTerms
 
     task = TwoTerms(loudness=0.1)
     torch.manual_seed(0)
     model = task.model()
-    drawn = task.batches(64, seed=AUTOPSY_SEED_OFFSET)
+    drawn = task.batches(64, seed=POSTMORTEM_SEED_OFFSET)
     one, two = next(drawn), next(drawn)
     whole = {key: torch.cat([one[key], two[key]]) for key in one}
     gradient = torch.autograd.grad(task.losses(model, whole)["ce"], list(model.parameters()))

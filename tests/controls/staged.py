@@ -43,7 +43,7 @@ class TwoStages(Teacher):
     def model(self) -> nn.Module:
         return nn.ModuleDict({"encoder": nn.Linear(FEATURES, WIDTH), "head": nn.Linear(WIDTH, CLASSES)})
 
-    def enter(self, model: nn.Module, stage: str, phase: str | None) -> None:
+    def on_stage_start(self, model: nn.Module, stage: str, phase: str | None) -> None:
         self.stage, self.phase = stage, phase or ""
         if stage == "B":
             model["adapter"] = Adapter()

@@ -142,7 +142,7 @@ def test_a_step_recorded_twice_counts_once() -> None:
 def test_a_finding_is_plain_data() -> None:
     """A finding crosses JSON unchanged."""
     finding = judged("latent_nll < 1.1 * text_nll")
-    assert Finding.from_wire(json.loads(json.dumps(finding.to_wire()))) == finding
+    assert Finding.from_dict(json.loads(json.dumps(finding.to_dict()))) == finding
 
 
 # The oracle: Python's own arithmetic on Python's own text of the same random tree.

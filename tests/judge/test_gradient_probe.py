@@ -67,7 +67,7 @@ def test_pairs_and_names_are_those_of_the_vectors(seed: int, weights: list[float
     assert all(name in said for name in least)
     assert ("are not opposed" in said or "no two are opposed" in said) == (cosine[least] > -0.1)
     for pair in found.pairs:
-        assert isclose(pair.cosine.median, cosine[frozenset((pair.loud, pair.quiet))], abs_tol=1e-9)
+        assert isclose(pair.cosine.median, cosine[frozenset((pair.stronger, pair.weaker))], abs_tol=1e-9)
         assert pair.weighted.median >= 1 or batches % 2 == 0
         assert pair.weighted.low <= pair.weighted.median <= pair.weighted.high
 

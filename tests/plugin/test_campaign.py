@@ -38,7 +38,7 @@ def test_cells_are_compared_wherever_they_ran(project: Project, workers: list[st
             "hot       unstable (*) * full.learning_rate: 5",
         ]
     )
-    outcomes = map(Outcome.from_wire, json.loads((project.path / "out" / "verdicts.json").read_text())["outcomes"])
+    outcomes = map(Outcome.from_dict, json.loads((project.path / "out" / "verdicts.json").read_text())["outcomes"])
     (campaign,) = campaigns(outcomes)
     result.stdout.fnmatch_lines([line.replace("[", "[[]") for line, _ in campaign_table(campaign)], consecutive=True)
 

@@ -87,7 +87,7 @@ def test_what_lies_between_is_a_fair_rehearsal_with_just_the_chosen_settings(
     middle = between(good, bad, chosen)
     assert {f.id: f.status for f in preflight(middle) if f.id != "schedule"} == {
         "batch-geometry": "pass",
-        "rehearsal": "pass",
+        "settings": "pass",
     }
     assert {one.key for one in differences(middle, bad)} == {one.key for one in found} - {one.key for one in chosen}
     assert {one.key for one in differences(good, middle)} == {one.key for one in chosen}

@@ -66,7 +66,7 @@ def test_terms_over_answers_are_means_over_their_tokens(seed: int) -> None:
 def test_in_the_text_phase_a_new_encoder_changes_nothing(latent_task: LatentPrefix) -> None:
     """Its states begin as the embedded tokens, so the reader says what the frozen model says."""
     model = latent_task.model()
-    latent_task.enter(model, "A", "text")
+    latent_task.on_stage_start(model, "A", "text")
     losses = latent_task.losses(model, next(latent_task.batches(8, seed=0)))
     assert set(losses) == {"tf", "first", "kCE", "KD", "state", "align"}
     for name in ("KD", "state", "align"):
@@ -77,10 +77,10 @@ def test_new_adapters_change_nothing_and_touch_no_frozen_weight(latent_task: Lat
     """LoRA's product begins at 0; a step on what stage B trains moves neither teacher nor the reader's own weights."""
     model = latent_task.model()
     assert isinstance(model, Compressor)
-    latent_task.enter(model, "A", "latent")
+    latent_task.on_stage_start(model, "A", "latent")
     batch = next(latent_task.batches(8, seed=0))
     before = latent_task.losses(model, batch)
-    latent_task.enter(model, "B", "latent")
+    latent_task.on_stage_start(model, "B", "latent")
     after = latent_task.losses(model, batch)
     assert {name: value.item() for name, value in after.items()} == {name: v.item() for name, v in before.items()}
     parameters = dict(model.named_parameters())
@@ -100,7 +100,7 @@ def test_counts_make_accumulated_terms_those_of_one_big_batch(
 ) -> None:
     """Micro-batches of unlike lengths; padding changes nothing."""
     model = perturbed(latent_task)
-    latent_task.enter(model, "B", phase)
+    latent_task.on_stage_start(model, "B", phase)
     random = Random(1)
     questions = [passages.question(random) for _ in range(12)]
     parts = [passages.batch(questions[at : at + 3]) for at in range(0, 12, 3)]
@@ -126,7 +126,7 @@ def test_latents_know_the_passage_alone(latent_task: LatentPrefix, passages: Pas
 def test_alignment_terms_are_squared_differences_over_real_tokens(latent_task: LatentPrefix) -> None:
     """Question by question, in loops."""
     model = perturbed(latent_task)
-    latent_task.enter(model, "B", "latent")
+    latent_task.on_stage_start(model, "B", "latent")
     batch = next(latent_task.batches(5, seed=2))
     losses, taught = latent_task.losses(model, batch), model.teach(batch)
     encoding, embedded = model.encode(batch, taught.prefix), model.teacher.embed(batch["context"])
@@ -189,9 +189,9 @@ def test_scheduled_sampling_is_for_latent_phases_and_changes_their_losses(
     """At once with `annealed_over: 1`; the text phase has none of it."""
     task = LatentPrefix(**{**latent_args, "gold_share": 0.0, "annealed_over": 1})  # type: ignore[arg-type]
     model = perturbed(task)
-    task.enter(model, "B", "text")
+    task.on_stage_start(model, "B", "text")
     assert "gold" not in next(task.batches(8, seed=0))
-    task.enter(model, "B", "latent")
+    task.on_stage_start(model, "B", "latent")
     first, second = islice(task.batches(24, seed=0), 2)
     assert first["gold"].all()
     assert not second["gold"].any()

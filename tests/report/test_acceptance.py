@@ -36,7 +36,7 @@ def finding(id: str, status: str = "pass", observed: float | None = None, bound:
 def test_the_table_of_a_smoke_in_stages() -> None:
     """Infrastructure, stages, the smoke's own criteria, the full run's."""
     own = finding("accept[first_acc > 0.1 by step 80]", "pass", 0.25, 0.1)
-    stage = Finding(id="stage[A]", status="pass", text="", data={"criteria": [own.to_wire()]})
+    stage = Finding(id="stage[A]", status="pass", text="", data={"criteria": [own.to_dict()]})
     findings = [
         finding("finite[A]"),
         finding("grad-ratio[A]", "warn"),

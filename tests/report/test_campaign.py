@@ -84,7 +84,7 @@ def test_a_campaign_is_rebuilt_from_verdicts_json() -> None:
         facts={**outcome("z").facts, "loss_last": float("inf")},
     )
     ran = [odd, outcome("b"), outcome(None)]
-    read = [Outcome.from_wire(wire) for wire in json.loads(verdicts_json(ran))["outcomes"]]
+    read = [Outcome.from_dict(wire) for wire in json.loads(verdicts_json(ran))["outcomes"]]
     assert lines(*read) == lines(*ran) == lines(*reversed(ran))
     assert "0.5 at 200" in lines(*ran)[-1]
 

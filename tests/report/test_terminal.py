@@ -52,7 +52,7 @@ def outcome(**changes: Any) -> Outcome:
 def test_the_wire_form_gives_the_outcome_back(findings: list[Finding], facts: dict[str, Any]) -> None:
     """NaN included: repr is compared, because NaN equals nothing."""
     one = outcome(findings=tuple(findings), facts=facts)
-    assert repr(Outcome.from_wire(one.to_wire())) == repr(one)
+    assert repr(Outcome.from_dict(one.to_dict())) == repr(one)
 
 
 @given(st.dictionaries(st.text(max_size=5), PLAIN, max_size=3))

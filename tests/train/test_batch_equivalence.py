@@ -11,20 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pytest_smoke.events import Geometries
-from pytest_smoke.train.batch_equivalence import compare_geometries
+from pytest_smoke.events import BatchEquivalence
+from pytest_smoke.train.batch_equivalence import compare_batch_sizes
 from pytest_smoke.train.step import Stepper
 from tests.train.conftest import Pair, Tokens, make_plan
 
 CPU = torch.device("cpu")
 
 
-def compared(task: Any, smoke: int, full: int, **changes: Any) -> tuple[Geometries, Stepper]:
+def compared(task: Any, smoke: int, full: int, **changes: Any) -> tuple[BatchEquivalence, Stepper]:
     """What is seen of `task` where the smoke's micro-batch has `smoke` samples and the full run's `full`."""
     plan = make_plan(batch_size=smoke, full_batch_size=full, **changes)
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(next(task.batches(smoke, seed=0)))
-    return compare_geometries(plan, task, stepper, stepper.stage, 0), stepper
+    return compare_batch_sizes(plan, task, stepper, stepper.stage, 0), stepper
 
 
 class Masked(Pair):
@@ -53,7 +53,7 @@ def test_means_over_samples_have_one_gradient_in_every_geometry(smoke: int, full
     plan, task = make_plan(batch_size=smoke, full_batch_size=full), Pair()
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(next(task.batches(smoke, seed=0)))
-    found = compare_geometries(plan, task, stepper, stepper.stage, 7)
+    found = compare_batch_sizes(plan, task, stepper, stepper.stage, 7)
     assert plan.folds_otherwise == (smoke != full)
     assert not found.problem
     assert (found.step, found.samples % smoke, found.samples % full) == (7, 0, 0)
@@ -228,6 +228,6 @@ def test_the_geometries_of_a_recurrent_model_are_compared_on_cuda() -> None:
     plan, task = make_plan(batch_size=4, full_batch_size=8, device="cuda"), Recurrent(torch.float32)
     stepper = Stepper(plan, task, torch.device("cuda"))
     stepper.learn_terms(next(task.batches(4, seed=0)))
-    found = compare_geometries(plan, task, stepper, stepper.stage, 0)
+    found = compare_batch_sizes(plan, task, stepper, stepper.stage, 0)
     assert not found.problem
     assert found.difference < 1e-4

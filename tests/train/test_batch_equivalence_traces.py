@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.train.batch_equivalence import compare_geometries
+from pytest_smoke.train.batch_equivalence import compare_batch_sizes
 from pytest_smoke.train.step import Stepper
 from tests.train.conftest import Pair, make_plan
 from tests.train.test_batch_equivalence import CPU, Masked, compared
@@ -64,7 +64,7 @@ def test_nothing_of_the_comparison_is_left() -> None:
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(next(task.batches(5, seed=0)))
     state, python = torch.get_rng_state(), random.getstate()
-    compare_geometries(plan, task, stepper, stepper.stage, 0)
+    compare_batch_sizes(plan, task, stepper, stepper.stage, 0)
     assert all(parameter.grad is None for parameter in stepper.model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
     assert random.getstate() == python
@@ -109,7 +109,7 @@ def test_modules_that_the_task_holds_are_in_evaluation_mode_and_put_back() -> No
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(next(task.batches(5, seed=0)))
     before = {name: value.clone() for name, value in task.head.state_dict().items()}
-    found = compare_geometries(plan, task, stepper, stepper.stage, 0)
+    found = compare_batch_sizes(plan, task, stepper, stepper.stage, 0)
     after = task.head.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert found.difference < 1e-12
@@ -170,7 +170,7 @@ def test_the_code_of_the_run_is_compiled_for_the_run_alone() -> None:
     batch = next(task.batches(4, seed=0))
     stepper.learn_terms(batch)
     known = len(task.compiled)
-    found = compare_geometries(plan, task, stepper, stepper.stage, 0)
+    found = compare_batch_sizes(plan, task, stepper, stepper.stage, 0)
     assert not found.problem
     assert len(task.compiled) == known
     stepper.update([batch], 1.0)

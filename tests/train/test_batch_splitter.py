@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pytest_smoke.train.batch_splitter import Cutter, NoCut
+from pytest_smoke.train.batch_splitter import BatchSplitter, UnsplittableBatchError
 
 Point = namedtuple("Point", "x y")
 
@@ -51,7 +51,7 @@ def test_the_pieces_of_a_batch_are_the_batch(count: int, size: int) -> None:
     """Put together again nothing is missing and nothing is in another order; what is the same in all is shared."""
     samples = count * size
     batch = batch_of(samples)
-    cutter = Cutter(batch, batch_of(size), samples=samples, few=size)
+    cutter = BatchSplitter(batch, batch_of(size), samples=samples, few=size)
     found = cutter.pieces(size)
     at = list(range(samples))
     assert cutter.grows
@@ -94,13 +94,13 @@ class Own:
 )
 def test_what_cannot_be_cut_is_named_with_its_place(batch: Any, like: Any, what: str) -> None:
     """Time first is not cut along time, though the times be as many as the samples."""
-    with pytest.raises(NoCut, match=what):
-        Cutter(batch, like, samples=8, few=4).pieces(4)
+    with pytest.raises(UnsplittableBatchError, match=what):
+        BatchSplitter(batch, like, samples=8, few=4).pieces(4)
 
 
 def test_a_batch_that_does_not_grow_shows_its_lengths() -> None:
     """What is then wrong is for others to say."""
-    cutter = Cutter({"x": torch.ones(64, 3), "y": "a"}, {"x": torch.zeros(64, 3), "y": "b"}, samples=8, few=4)
+    cutter = BatchSplitter({"x": torch.ones(64, 3), "y": "a"}, {"x": torch.zeros(64, 3), "y": "b"}, samples=8, few=4)
     cutter.pieces(4)
     assert cutter.lengths == {64}
     assert not cutter.grows

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.events import Drawn
+from pytest_smoke.events import SourceCounts
 from pytest_smoke.mix.draws import resolution
-from pytest_smoke.train.data import Tally, draw
+from pytest_smoke.train.data import SourceCounter, draw
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.task import TaskError
 
@@ -25,8 +25,8 @@ class Answers:
         return batch
 
 
-def told(plan: RunPlan, batches: Iterator[Any], per_step: int = 1) -> list[Drawn]:
-    tally = Tally(Answers(), plan)  # type: ignore[arg-type]  # a tally asks a task for nothing else
+def told(plan: RunPlan, batches: Iterator[Any], per_step: int = 1) -> list[SourceCounts]:
+    tally = SourceCounter(Answers(), plan)  # type: ignore[arg-type]  # a tally asks a task for nothing else
     records = (tally.add(step, [next(batches) for _ in range(per_step)]) for step in range(plan.run_steps))
     return [record for record in records if record is not None]
 
@@ -39,7 +39,7 @@ def test_samples_drawn_one_by_one_are_told_once_there_are_enough(plan: Planner) 
     """Enough: chance cannot hide a difference of the tolerance."""
     (record,) = told(plan(run_steps=1000, mix_tolerance=0.02), cycle([MIXED]), per_step=2)
     assert record.counts == {"nad": record.samples * 22 // 64, "osm": record.samples * 42 // 64}
-    assert resolution(record) <= 0.02 < resolution(Drawn(0, record.samples - 128, record.counts, 1.0))
+    assert resolution(record) <= 0.02 < resolution(SourceCounts(0, record.samples - 128, record.counts, 1.0))
 
 
 def test_a_source_at_a_time_is_told_early_and_then_at_every_doubling(plan: Planner) -> None:

@@ -7,15 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.events import ProbeLoss, Record
-from pytest_smoke.train.deferred_metrics import Readback
+from pytest_smoke.events import Event, ProbeLoss
+from pytest_smoke.train.deferred_metrics import DeferredMetrics
 
 SIZES = st.lists(st.integers(min_value=1, max_value=4), max_size=30)
 
 
-def play(sizes: list[int], flush_after: set[int], device: str) -> tuple[list[Record], list[Record]]:
-    readback = Readback(torch.device(device))
-    got: list[Record] = []
+def play(sizes: list[int], flush_after: set[int], device: str) -> tuple[list[Event], list[Event]]:
+    readback = DeferredMetrics(torch.device(device))
+    got: list[Event] = []
     for number, size in enumerate(sizes):
         values = torch.arange(size, dtype=torch.float32, device=device) + 10 * number
         readback.put(lambda found, number=number: ProbeLoss(number, sum(found)), values)  # type: ignore[misc]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_smoke.train.device import quiet, resolve, seed_all, to_device
+from pytest_smoke.train.device import isolated_eval, resolve, seed_all, to_device
 from pytest_smoke.train.task import TaskError
 
 Sample = namedtuple("Sample", "x y")
@@ -29,7 +29,7 @@ def test_quiet_puts_back_modes_and_every_random_generator() -> None:
     seed_all(3)
     expected = draws()
     seed_all(3)
-    with quiet(model, torch.device("cpu")):
+    with isolated_eval(model, torch.device("cpu")):
         assert not model[1].training
         assert not torch.is_grad_enabled()
         draws()
@@ -49,7 +49,7 @@ def test_quiet_goes_through_train_of_modules_that_work_there() -> None:
 
     model = nn.Sequential(Merging())
     model.train()
-    with quiet(model, torch.device("cpu")):
+    with isolated_eval(model, torch.device("cpu")):
         assert model[0].merged
     assert not model[0].merged
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_smoke.events import Crashed, Ended, Record, Started, Step
-from pytest_smoke.train.launch import Child, Gone, Silent, accelerators, child_of
+from pytest_smoke.events import Crashed, Ended, Event, Started, Step
+from pytest_smoke.train.launch import Child, ChildDiedError, ChildTimeoutError, accelerators, child_of
 from pytest_smoke.train.plan import RunPlan
 
 ROOT = str(Path(__file__).parents[2])
@@ -30,8 +30,8 @@ def teacher(plan: Planner) -> Planner:
     )
 
 
-def heard(plan: RunPlan, timeout: float | None = 60) -> list[Record]:
-    records: list[Record] = []
+def heard(plan: RunPlan, timeout: float | None = 60) -> list[Event]:
+    records: list[Event] = []
     with child_of(plan) as child:
         while (more := child.receive(timeout)) is not None:
             records += more
@@ -79,10 +79,13 @@ def test_an_exception_comes_back_with_the_users_place_and_the_steps_before_it(te
 
 def test_a_child_that_is_killed_is_named_by_its_signal(teacher: Planner) -> None:
     """The words say which signal, and its last output is there to read."""
-    with child_of(teacher("Breaks", args={"how": "die", "at_batch": 5})) as child, pytest.raises(Gone, match="SIGKILL"):
+    with (
+        child_of(teacher("Breaks", args={"how": "die", "at_batch": 5})) as child,
+        pytest.raises(ChildDiedError, match="SIGKILL"),
+    ):
         listen(child, 60)
     with child_of(teacher("Breaks", args={"how": "exit", "at_batch": 5})) as child:
-        with pytest.raises(Gone, match="exit status 3"):
+        with pytest.raises(ChildDiedError, match="exit status 3"):
             listen(child, 60)
         assert "about to exit" in child.last_lines()
 
@@ -97,7 +100,7 @@ def test_a_silent_child_and_all_it_started_are_killed(teacher: Planner, tmp_path
         "    time.sleep(600)\n"
     )
     with child_of(_at(teacher(), tmp_path)) as child:
-        with pytest.raises(Silent):
+        with pytest.raises(ChildTimeoutError):
             listen(child, 3)
         helper = psutil.Process(int((tmp_path / "pid").read_text()))
     assert _gone(helper)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pytest_smoke import schedules
-from pytest_smoke.events import Drawn, Ended, Gradients, Metrics, ProbeLoss, Record, Started, Step, Stop, Updates
+from pytest_smoke.events import Abort, Ended, Event, Gradients, Metrics, ProbeLoss, SourceCounts, Started, Step, Updates
 from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.task import TaskError
@@ -22,15 +22,15 @@ class Line:
     """A channel that remembers, and says Stop once a chosen step has come in."""
 
     def __init__(self, stop_after: int | None = None, last_good_step: int | None = 0) -> None:
-        self.records: list[Record] = []
+        self.records: list[Event] = []
         self.stop_after, self.last_good_step = stop_after, last_good_step
 
-    def send(self, records: list[Record]) -> None:
+    def send(self, records: list[Event]) -> None:
         self.records += records
 
-    def poll(self, *, wait: bool = False) -> Stop | None:
+    def poll(self, *, wait: bool = False) -> Abort | None:
         if self.stop_after is not None and any(s.step >= self.stop_after for s in self.of(Step)):
-            return Stop(self.last_good_step)
+            return Abort(self.last_good_step)
         return None
 
     def of(self, kind: type[Any]) -> list[Any]:
@@ -98,8 +98,8 @@ def test_a_run_that_is_called_off_looks_at_its_last_good_checkpoint(plan: Planne
         line = run(plan(run_steps=400, max_steps=400), pair, Line(stop_after, last_good_step=105))
         assert line.of(Ended)[0].steps < 400
         assert not line.of(Updates)
-        (autopsy,) = [g for g in line.of(Gradients) if g.autopsy]
-        found.append(autopsy)
+        (postmortem,) = [g for g in line.of(Gradients) if g.postmortem]
+        found.append(postmortem)
     assert found[0].step == 100
     assert found[0].raw.keys() == {"first", "second"}
     assert found[0] == found[1]
@@ -115,7 +115,7 @@ def test_a_run_with_a_wrong_mix_stops_without_a_look_at_its_gradients(plan: Plan
     """Nothing is wrong with them."""
     line = run(plan(run_steps=400, max_steps=400), pair, Line(64, last_good_step=None))
     assert line.of(Ended)[0].steps < 400
-    assert not [g for g in line.of(Gradients) if g.autopsy]
+    assert not [g for g in line.of(Gradients) if g.postmortem]
 
 
 def test_what_was_drawn_is_told_behind_the_steps_it_speaks_of(plan: Planner, pair: Any) -> None:
@@ -130,8 +130,10 @@ def test_what_was_drawn_is_told_behind_the_steps_it_speaks_of(plan: Planner, pai
     pair.sources = sources
     line = run(plan(run_steps=100, max_steps=100, micro_batches=2, mix_tolerance=0.1), pair)
     # z(1e-4 / 4)^2 x 1/4 / 0.1^2 = 411.2 samples, in steps of 16
-    assert line.of(Drawn) == [Drawn(step=25, samples=416, counts={"nad": 156, "osm": 260}, design_effect=1.0)]
-    before = line.records[: line.records.index(line.of(Drawn)[0])]
+    assert line.of(SourceCounts) == [
+        SourceCounts(step=25, samples=416, counts={"nad": 156, "osm": 260}, design_effect=1.0)
+    ]
+    before = line.records[: line.records.index(line.of(SourceCounts)[0])]
     assert [record.step for record in before if isinstance(record, Step)] == list(range(26))
     assert asked == 52
 

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from pytest_smoke.events import (
+    Abort,
+    BatchEquivalence,
+    Command,
+    Continue,
+    EndAfterStage,
     Ended,
-    Geometries,
-    Go,
+    Event,
     Gradients,
-    Halt,
     Metrics,
     ProbeLoss,
-    Record,
     StageEnded,
     Step,
-    Stop,
     Updates,
-    Word,
 )
 from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan, StagePlan
@@ -43,7 +43,7 @@ class Encoded:
     def model(self) -> nn.Module:
         return nn.ModuleDict({"encoder": nn.Linear(3, 4), "head": nn.Linear(4, 2)})
 
-    def enter(self, model: nn.Module, stage: str, phase: str | None) -> None:
+    def on_stage_start(self, model: nn.Module, stage: str, phase: str | None) -> None:
         self.entered.append((stage, phase))
         self.weights.append({name: p.detach().clone() for name, p in model.named_parameters()})
         if stage == "B":
@@ -72,14 +72,14 @@ class Encoded:
 class Line:
     """A channel that gives the words of a list at the ends of stages."""
 
-    def __init__(self, *words: Word) -> None:
-        self.records: list[Record] = []
+    def __init__(self, *words: Command) -> None:
+        self.records: list[Event] = []
         self.words = list(words)
 
-    def send(self, records: list[Record]) -> None:
+    def send(self, records: list[Event]) -> None:
         self.records += records
 
-    def poll(self, *, wait: bool = False) -> Word | None:
+    def poll(self, *, wait: bool = False) -> Command | None:
         return self.words.pop(0) if wait and self.words else None
 
     def of(self, kind: type[Any]) -> list[Any]:
@@ -104,7 +104,7 @@ def stages(**b: Any) -> dict[str, Any]:
     return {"run_steps": 50, "max_steps": 50, "stages": (StagePlan(**a_stage), StagePlan(**b_stage))}
 
 
-def run(plan: RunPlan, task: Any, *words: Word) -> Line:
+def run(plan: RunPlan, task: Any, *words: Command) -> Line:
     torch.manual_seed(plan.seed)
     line = Line(*words)
     Loop(plan, task, torch.device("cpu"), line).run()
@@ -114,7 +114,7 @@ def run(plan: RunPlan, task: Any, *words: Word) -> Line:
 def test_each_stage_has_its_own_schedule_and_its_own_names(plan: Planner) -> None:
     """Warm-up from 0 to its own peak; every step says where it lies; the task hears of each beginning, once."""
     task = Encoded()
-    line = run(plan(evaluate_every_steps=10, **stages()), task, Go())
+    line = run(plan(evaluate_every_steps=10, **stages()), task, Continue())
     steps = line.of(Step)
     rates = [0.1 * min(1, n / 5) for n in range(30)] + [0.02 * min(1, n / 5) for n in range(20)]
     assert [s.lr for s in steps] == pytest.approx(rates)
@@ -130,9 +130,9 @@ def test_each_stage_has_its_own_schedule_and_its_own_names(plan: Planner) -> Non
 def test_two_geometries_are_compared_where_a_stage_or_a_phase_begins(plan: Planner) -> None:
     """Before its first step, once; and the steps are bit for bit those of a run in which nothing was compared."""
     changes = {"precision": "bf16", **stages()}
-    plain = run(plan(**changes), Encoded(), Go())
-    looked = run(plan(full_batch_size=16, **changes), Encoded(), Go())
-    found = looked.of(Geometries)
+    plain = run(plan(**changes), Encoded(), Continue())
+    looked = run(plan(full_batch_size=16, **changes), Encoded(), Continue())
+    found = looked.of(BatchEquivalence)
     assert [(one.step, one.stage, one.phase, one.problem) for one in found] == [
         (0, "A", "text", ""),
         (12, "A", "latent", ""),
@@ -142,13 +142,13 @@ def test_two_geometries_are_compared_where_a_stage_or_a_phase_begins(plan: Plann
     assert [sorted(one.smoke_terms) for one in found] == [["fit"], ["fit"], ["fit", "size"]]
     assert looked.of(Step) == plain.of(Step)
     assert looked.of(Updates) == plain.of(Updates)
-    assert not plain.of(Geometries)
+    assert not plain.of(BatchEquivalence)
 
 
 def test_what_a_stage_freezes_is_bit_for_bit_what_it_was(plan: Planner) -> None:
     """Under an optimizer that holds it and decays weights; what it trains has changed."""
     task = Encoded()
-    line = run(plan(**stages()), task, Go())
+    line = run(plan(**stages()), task, Continue())
     first, _, after_a = task.weights
     assert all(torch.equal(first[name], after_a[name]) for name in ("head.weight", "head.bias"))
     assert not any(torch.equal(first[name], after_a[name]) for name in ("encoder.weight", "encoder.bias"))
@@ -166,14 +166,14 @@ def test_a_stage_without_globs_trains_what_the_model_says(plan: Planner) -> None
             model["head"].bias.requires_grad_(False)
             return model
 
-    line = run(plan(**stages(train=None)), HalfFrozen(), Go())
+    line = run(plan(**stages(train=None)), HalfFrozen(), Continue())
     assert line.of(Updates)[1].checked == 5  # encoder 2, head.weight, adapter 2
 
 
 def test_optimizer_state_is_made_anew(plan: Planner) -> None:
     """Moments of one stage do not push in the next."""
     task = Encoded()
-    run(plan(**stages()), task, Go())
+    run(plan(**stages()), task, Continue())
     a, b = task.optimizers
     assert {int(state["step"]) for state in a.state.values()} == {30}
     assert {int(state["step"]) for state in b.state.values()} == {20}
@@ -182,7 +182,7 @@ def test_optimizer_state_is_made_anew(plan: Planner) -> None:
 
 def test_gradient_probes_know_the_terms_of_their_stage(plan: Planner) -> None:
     """One term is never probed; the two of B are, and a step's loss is its own weighted sum."""
-    line = run(plan(**stages(loss_weights={"size": 0.25})), Encoded(), Go())
+    line = run(plan(**stages(loss_weights={"size": 0.25})), Encoded(), Continue())
     probes = line.of(Gradients)
     assert [p.step for p in probes] == list(range(30, 50, 4))
     assert {frozenset(p.raw) for p in probes} == {frozenset({"fit", "size"})}
@@ -190,11 +190,11 @@ def test_gradient_probes_know_the_terms_of_their_stage(plan: Planner) -> None:
         assert step.loss == pytest.approx(step.terms["fit"] + 0.25 * step.terms.get("size", 0.0), rel=1e-5)
 
 
-@pytest.mark.parametrize("word", [Halt(), Stop(last_good_step=20)])
-def test_the_next_stage_waits_for_leave(plan: Planner, word: Word) -> None:
+@pytest.mark.parametrize("command", [EndAfterStage(), Abort(last_good_step=20)])
+def test_the_next_stage_waits_for_leave(plan: Planner, command: Command) -> None:
     """Halt and Stop end the run where it stands; B is not entered."""
     task = Encoded()
-    line = run(plan(**stages()), task, word)
+    line = run(plan(**stages()), task, command)
     assert len(line.of(Step)) == line.of(Ended)[0].steps == 30
     assert task.entered == [("A", "text"), ("A", "latent")]
 
@@ -209,7 +209,7 @@ def test_the_next_stage_waits_for_leave(plan: Planner, word: Word) -> None:
 def test_a_glob_that_matches_nothing_names_what_is_near(plan: Planner, glob: str, said: str) -> None:
     """A stage that trains nothing of what was meant must not run."""
     with pytest.raises(TaskError) as raised:
-        run(plan(**stages(train=("adapter.*", glob))), Encoded(), Go())
+        run(plan(**stages(train=("adapter.*", glob))), Encoded(), Continue())
     assert said in str(raised.value)
 
 
@@ -217,13 +217,13 @@ def test_a_phase_adds_no_parameters(plan: Planner) -> None:
     """No optimizer would hold them."""
 
     class Late(Encoded):
-        def enter(self, model: nn.Module, stage: str, phase: str | None) -> None:
-            super().enter(model, stage, phase)
+        def on_stage_start(self, model: nn.Module, stage: str, phase: str | None) -> None:
+            super().on_stage_start(model, stage, phase)
             if phase == "latent":
                 model["late"] = nn.Linear(2, 2)
 
     with pytest.raises(TaskError, match=r"enter\(model, 'A', 'latent'\) added late.weight, late.bias"):
-        run(plan(**stages()), Late(), Go())
+        run(plan(**stages()), Late(), Continue())
 
 
 @pytest.mark.parametrize("where", ["stage", "full"])
@@ -233,4 +233,4 @@ def test_a_weight_of_a_term_that_never_comes_is_refused(plan: Planner, where: st
     if where == "full":
         changes = stages(loss_weights={"sise": 1.0}) | {"loss_weights": {"sise": 1.0}}
     with pytest.raises(TaskError, match="loss_weights names sise, but the loss terms are fit, size"):
-        run(plan(**changes), Encoded(), Go())
+        run(plan(**changes), Encoded(), Continue())

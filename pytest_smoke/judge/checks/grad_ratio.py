@@ -102,7 +102,7 @@ def read(above: str, below: str, ratio: float) -> str:
     return f"{above} pulls {_g(ratio)}x as hard as {below}: neither balanced (0.5 to 2) nor dominated (over 8)"
 
 
-def autopsy(probe: TermNorms) -> str:
+def postmortem(probe: TermNorms) -> str:
     """Which term pulled on the last good checkpoint, in one sentence; empty for a single term."""
     if len(probe.weighted) < 2:
         return ""
@@ -116,8 +116,8 @@ def autopsy(probe: TermNorms) -> str:
     if len(pulling) < 2:
         said = f"{next(iter(pulling))} alone pulls" if pulling else "none pulls"
     else:
-        loud, quiet = max(pulling, key=pulling.__getitem__), min(pulling, key=pulling.__getitem__)
-        said = read(loud, quiet, pulling[loud] / max(pulling[quiet], TINY))
+        stronger, weaker = max(pulling, key=pulling.__getitem__), min(pulling, key=pulling.__getitem__)
+        said = read(stronger, weaker, pulling[stronger] / max(pulling[weaker], TINY))
     return f"on the last good checkpoint (step {probe.step}) the weighted gradient norms are {norms}: {said}"
 
 
@@ -145,8 +145,8 @@ def _undeclared(probes: Sequence[TermNorms], terms: Sequence[str], id: str) -> F
                 worst, pair = ratio, names
     if not compared:
         return None
-    loud, quiet = pair
-    text = f"widest ratio of weighted gradient norms: {loud}/{quiet}, median {_g(worst)}; no bounds declared"
+    stronger, weaker = pair
+    text = f"widest ratio of weighted gradient norms: {stronger}/{weaker}, median {_g(worst)}; no bounds declared"
     if worst <= DOMINATED:
         return Finding(id=id, status="pass", text=text, observed=worst)
     return Finding(
@@ -155,7 +155,7 @@ def _undeclared(probes: Sequence[TermNorms], terms: Sequence[str], id: str) -> F
         reason="ratio",
         text=text,
         observed=worst,
-        hint=f"{read(loud, quiet, worst)}; declare checks.grad_ratio to make this decide",
+        hint=f"{read(stronger, weaker, worst)}; declare checks.grad_ratio to make this decide",
     )
 
 

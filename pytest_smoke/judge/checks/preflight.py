@@ -179,9 +179,9 @@ def rehearsal(case: Case) -> Finding:
     """Nothing else that shapes the dynamics differs from the full run."""
     differences = list(_differences(case))
     if not differences:
-        return Finding(id="rehearsal", status="pass", text="every other setting is the full run's")
+        return Finding(id="settings", status="pass", text="every other setting is the full run's")
     return Finding(
-        id="rehearsal",
+        id="settings",
         status="fail",
         reason="setting",
         text="; ".join(

@@ -15,7 +15,7 @@ def stage_finding(
     `first_step` and `last_step` are the stage's in the whole smoke; `goes_on`: the next one starts all the same.
     """
     failed = [finding for finding in judged if finding.status != "pass"]
-    data = {"criteria": [finding.to_wire() for finding in judged], "first_step": first_step}
+    data = {"criteria": [finding.to_dict() for finding in judged], "first_step": first_step}
     counted = f"{len(judged)} {'criterion' if len(judged) == 1 else 'criteria'}"
     local = f" (its step 0 is step {first_step})" if first_step else ""
     shown = "; ".join(finding.text for finding in failed or judged)

@@ -1,4 +1,4 @@
-"""Which of many loss terms is loud, which is silent, and which two pull apart."""
+"""Which of many loss terms is stronger, which is silent, and which two pull apart."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def sentence(norms: Mapping[str, float], cosines: Mapping[str, float]) -> str:
     """`of 8 terms kce pulls hardest ...`; empty for fewer than three terms."""
     if len(norms) < FEWEST:
         return ""
-    loud = max(norms, key=norms.__getitem__)
-    top, total = norms[loud], sum(norms.values())
+    stronger = max(norms, key=norms.__getitem__)
+    top, total = norms[stronger], sum(norms.values())
     if not top:
         return f"none of {len(norms)} terms pulls at all"
-    said = f"of {len(norms)} terms {loud} pulls hardest ({100 * top / total:.2g} % of the sum of weighted norms), "
+    said = f"of {len(norms)} terms {stronger} pulls hardest ({100 * top / total:.2g} % of the sum of weighted norms), "
     silent = [term for term, norm in norms.items() if norm < SILENT * top]
-    quiet = min(norms, key=norms.__getitem__)
-    said += f"silent: {', '.join(silent)}" if silent else f"{quiet} least ({norms[quiet] / top:.2g}x of that)"
+    weaker = min(norms, key=norms.__getitem__)
+    said += f"silent: {', '.join(silent)}" if silent else f"{weaker} least ({norms[weaker] / top:.2g}x of that)"
     if not cosines:
         return said
     pair = min(cosines, key=cosines.__getitem__)

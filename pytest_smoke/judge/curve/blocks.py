@@ -39,7 +39,7 @@ class Contrast:
     """Length of both, in blocks."""
     at: int
     """Index of the trough's first block."""
-    trough: float
+    low_span: float
     newest: float
     sigma: float
     """Standard deviation of the difference of two such means."""
@@ -146,17 +146,17 @@ class Blocks:
                 continue
             # Variance of one block of a span: its own within-block error, where that exceeds the noise of late.
             at = places[place]
-            newest, trough = (squares[-1] - squares[count - span]) / span, (squares[at + span] - squares[at]) / span
+            newest, low_span = (squares[-1] - squares[count - span]) / span, (squares[at + span] - squares[at]) / span
             least = (rise / sigmas) ** 2 * span
-            if newest + trough >= least:
+            if newest + low_span >= least:
                 continue
             if noise < 0:
                 noise = self.noise() ** 2
-            variance = max(newest, noise) + max(trough, noise)
+            variance = max(newest, noise) + max(low_span, noise)
             if variance < least:
                 low = lows[place] + self._origin
                 sigma = sqrt(variance / span)
-                yield Contrast(span=span, at=at + self.start, trough=low, newest=low + rise, sigma=sigma)
+                yield Contrast(span=span, at=at + self.start, low_span=low, newest=low + rise, sigma=sigma)
 
     def lowest(self, span: int) -> float:
         """Lowest mean of `span` consecutive blocks of the segment."""

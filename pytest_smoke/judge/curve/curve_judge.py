@@ -7,19 +7,19 @@ from math import inf
 from typing import Any
 
 from pytest_smoke.judge.curve import messages as words
-from pytest_smoke.judge.curve.curve_verdict import Judgement
+from pytest_smoke.judge.curve.curve_verdict import CurveVerdict
 from pytest_smoke.judge.curve.divergence import Divergence
-from pytest_smoke.judge.curve.early_divergence import Onset
+from pytest_smoke.judge.curve.early_divergence import EarlyDivergence
 from pytest_smoke.judge.curve.evidence import Evidence
-from pytest_smoke.judge.curve.final_verdict import Closing, Window
+from pytest_smoke.judge.curve.final_verdict import FinalVerdict, Window
 from pytest_smoke.judge.curve.finite import Finite
 from pytest_smoke.judge.curve.probe_batch import ProbeTrend
-from pytest_smoke.judge.curve.rise_confirmation import Alarm, Suspicion, Witness
+from pytest_smoke.judge.curve.rise_confirmation import Alarm, CandidateRise, RiseConfirmation
 from pytest_smoke.judge.curve.spike import Spike
-from pytest_smoke.judge.curve.step_spacing import Pace
+from pytest_smoke.judge.curve.step_spacing import StepSpacing
 from pytest_smoke.judge.curve.trend import Rise, Trend
 
-__all__ = ["CurveJudge", "Judgement"]
+__all__ = ["CurveJudge", "CurveVerdict"]
 
 EARLY_SHARE = 10
 """A second instance judges the first tenth as a window of its own, in blocks a tenth as long; a third the hundredth."""
@@ -50,15 +50,15 @@ class CurveJudge:
         self._from_scratch = from_scratch
         self._edges = sorted(edges, reverse=True)
         self._edges_met = 0
-        self._latched: Judgement | None = None
+        self._latched: CurveVerdict | None = None
         self._points = 0
         self._step = 0
         self._finite = Finite()
-        self._pace = Pace()
+        self._spacing = StepSpacing()
         self._evidence = Evidence(peak_lr, evidence_needed)
         self._spike = Spike(planned_points)
         self._divergence = Divergence(planned_points)
-        self._onset = Onset()
+        self._early_divergence = EarlyDivergence()
         self._trend = Trend(planned_points)
         self._early: list[tuple[int, Trend]] = []
         points = planned_points // EARLY_SHARE
@@ -66,7 +66,7 @@ class CurveJudge:
             self._early.append((points, Trend(points)))
             points //= EARLY_SHARE
         self._probe = ProbeTrend(planned_points)
-        self._witness = Witness()
+        self._confirmation = RiseConfirmation()
 
     def add(
         self,
@@ -77,7 +77,7 @@ class CurveJudge:
         lr: float | None = None,
         grad_norm: float | None = None,
         terms: Mapping[str, float] | None = None,
-    ) -> Judgement | None:
+    ) -> CurveVerdict | None:
         """One point, in order: the `unstable` judgement as soon as the run is doomed, and from then on the same one.
 
         `terms` are other numeric series, checked for finiteness only.
@@ -96,31 +96,33 @@ class CurveJudge:
             )
         if self._edges and step >= self._edges[-1] and self._cross(step):
             return self._latched
-        if self._points > 1 and step - self._step != self._pace.stride:
-            self._pace.add(self._step, step)
+        if self._points > 1 and step - self._step != self._spacing.stride:
+            self._spacing.add(self._step, step)
         self._step = step
         if lr is not None or self._evidence.seen:
             self._evidence.add(step, lr)
         if probe_loss is not None:
-            self._witness.add(step, probe_loss)
+            self._confirmation.add(step, probe_loss)
         found = self._judge_loss(step, loss)
         return found if found or probe_loss is None else self._judge_probe(step, probe_loss)
 
-    def _judge_loss(self, step: int, loss: float) -> Judgement | None:
+    def _judge_loss(self, step: int, loss: float) -> CurveVerdict | None:
         if self._divergence.add(step, loss):
             text = words.divergence("loss", self._divergence, step, loss)
             good = self._divergence.last_head_step
             return self._latch(
                 step, Alarm(reason="divergence", text=text, series="loss", data={"last_good_step": good})
             )
-        if self._onset.add(step, loss):
-            trained = self._edges_met or self._witness.denials  # else the first loss is that of the initial weights
-            data = {"last_good_step": self._onset.first_step if trained else None}
-            text = words.onset("loss", self._onset, step)
+        if self._early_divergence.add(step, loss):
+            trained = (
+                self._edges_met or self._confirmation.rejected_rises
+            )  # else the first loss is that of the initial weights
+            data = {"last_good_step": self._early_divergence.first_step if trained else None}
+            text = words.onset("loss", self._early_divergence, step)
             return self._latch(step, Alarm(reason="divergence", text=text, series="loss", data=data))
-        if self._witness.suspicion:
-            self._witness.follow(loss)
-            return self._hear(step)
+        if self._confirmation.candidate:
+            self._confirmation.follow(loss)
+            return self._await_probe(step)
         spike = self._spike
         if spike.add(step, loss, self._trend.progress):
             return self._spiked(step, spike)
@@ -129,26 +131,26 @@ class CurveJudge:
             rise = self._judge_early(step, loss) or rise
         return self._risen(step, rise, "loss") if rise else None
 
-    def _accuse(self, suspicion: Suspicion) -> Judgement | None:
+    def _check_rise(self, candidate: CandidateRise) -> CurveVerdict | None:
         """A rise of the minibatch loss: an alarm, unless the probe batch is there to be asked first."""
-        if not self._witness.needed(suspicion):
-            return self._latch(suspicion.step, suspicion.alarm)
-        self._witness.accuse(suspicion)
-        return self._hear(suspicion.step)
+        if not self._confirmation.needed(candidate):
+            return self._latch(candidate.step, candidate.alarm)
+        self._confirmation.check(candidate)
+        return self._await_probe(candidate.step)
 
-    def _hear(self, step: int) -> Judgement | None:
-        suspicion = self._witness.suspicion
-        assert suspicion is not None
-        verdict = self._witness.verdict(step)
+    def _await_probe(self, step: int) -> CurveVerdict | None:
+        candidate = self._confirmation.candidate
+        assert candidate is not None
+        verdict = self._confirmation.verdict(step)
         if verdict == "denied":
-            self._start_anew(step)
-        return self._latch(step, suspicion.alarm) if verdict == "guilty" else None
+            self._restart_levels(step)
+        return self._latch(step, candidate.alarm) if verdict == "guilty" else None
 
-    def _start_anew(self, step: int) -> list[Rise | None]:
+    def _restart_levels(self, step: int) -> list[Rise | None]:
         """`step` is the last one before levels change; what the segment that ends here still shows."""
         self._spike = Spike(self._planned)
         self._divergence = Divergence(self._planned)
-        self._onset = Onset()
+        self._early_divergence = EarlyDivergence()
         return [trend.edge(step) for trend in (self._trend, *(early for _, early in self._early))]
 
     def _judge_early(self, step: int, loss: float) -> Rise | None:
@@ -157,7 +159,7 @@ class CurveJudge:
             self._early = []
         return next((rise for rise in found if rise), None)
 
-    def _judge_probe(self, step: int, probe_loss: float) -> Judgement | None:
+    def _judge_probe(self, step: int, probe_loss: float) -> CurveVerdict | None:
         rise = self._probe.add(self._points, step, probe_loss)
         return self._risen(step, rise, "probe_loss") if rise else None
 
@@ -168,46 +170,50 @@ class CurveJudge:
         if self._points == 1:
             return False
         self._edges_met += 1
-        if self._witness.suspicion:
-            return self._latch(self._step, self._witness.suspicion.alarm) is not None
-        found = [(rise, "loss") for rise in self._start_anew(self._step)]
-        self._witness.forget()
+        if self._confirmation.candidate:
+            return self._latch(self._step, self._confirmation.candidate.alarm) is not None
+        found = [(rise, "loss") for rise in self._restart_levels(self._step)]
+        self._confirmation.forget()
         for rise, series in [*found, (self._probe.edge(self._step), "probe_loss")]:
             if rise and self._latched is None:
                 self._latch(self._step, _rise(rise, series))
         return self._latched is not None
 
-    def _spiked(self, step: int, spike: Spike) -> Judgement | None:
+    def _spiked(self, step: int, spike: Spike) -> CurveVerdict | None:
         lowest, level = min(spike.streak), spike.level()
         data = {"last_good_step": spike.before, "offence": [spike.first, step, lowest]}
         alarm = Alarm(reason="spike", text=words.spike("loss", spike), series="loss", data=data)
-        return self._accuse(
-            Suspicion(alarm=alarm, step=step, good=spike.before, first=spike.first, level=level, rise=lowest - level)
+        return self._check_rise(
+            CandidateRise(
+                alarm=alarm, step=step, good=spike.before, first=spike.first, level=level, rise=lowest - level
+            )
         )
 
-    def _risen(self, step: int, rise: Rise, series: str) -> Judgement | None:
-        alarm, trough, offence = _rise(rise, series), rise.trough, rise.offence
+    def _risen(self, step: int, rise: Rise, series: str) -> CurveVerdict | None:
+        alarm, low_span, high_span = _rise(rise, series), rise.low_span, rise.high_span
         if series != "loss":
             return self._latch(step, alarm)
-        change = offence.value - trough.value
-        return self._accuse(
-            Suspicion(alarm=alarm, step=step, good=trough.last, first=offence.first, level=trough.value, rise=change)
+        change = high_span.value - low_span.value
+        return self._check_rise(
+            CandidateRise(
+                alarm=alarm, step=step, good=low_span.last, first=high_span.first, level=low_span.value, rise=change
+            )
         )
 
-    def _latch(self, step: int, alarm: Alarm) -> Judgement:
-        closing = Closing(verdict="unstable", reason=alarm.reason, text=alarm.text, data=alarm.data)
+    def _latch(self, step: int, alarm: Alarm) -> CurveVerdict:
+        closing = FinalVerdict(verdict="unstable", reason=alarm.reason, text=alarm.text, data=alarm.data)
         self._latched = self._judgement(closing, step=step, series=alarm.series)
         return self._latched
 
-    def finish(self, *, cut: bool = False) -> Judgement:
+    def finish(self, *, cut: bool = False) -> CurveVerdict:
         """The verdict. `cut`: the run ended before its planned points, and nothing can promote it."""
         if self._latched is not None:
             return self._latched
-        if self._witness.suspicion:  # nothing denied it
-            return self._latch(self._step, self._witness.suspicion.alarm)
+        if self._confirmation.candidate:  # nothing denied it
+            return self._latch(self._step, self._confirmation.candidate.alarm)
         if cut:
             text = words.cut(self._step, self._points, self._planned)
-            return self._judgement(Closing(verdict="inconclusive", reason="cut", text=text))
+            return self._judgement(FinalVerdict(verdict="inconclusive", reason="cut", text=text))
         return self._judgement(self._window().close())
 
     def _window(self) -> Window:
@@ -218,10 +224,10 @@ class CurveJudge:
             probe=self._probe.trend,
             from_scratch=self._from_scratch,
             edges=self._edges_met,
-            denials=self._witness.denials,
+            rejected_rises=self._confirmation.rejected_rises,
         )
 
-    def _judgement(self, closing: Closing, *, step: int | None = None, series: str = "loss") -> Judgement:
+    def _judgement(self, closing: FinalVerdict, *, step: int | None = None, series: str = "loss") -> CurveVerdict:
         evidence = self._evidence
         figures: dict[str, Any] = {"planned_points": self._planned, "last_step": self._step}
         if evidence.seen:
@@ -231,7 +237,7 @@ class CurveJudge:
             bound = self._window().bound()
             figures["smallest_rise"] = bound.of_level if bound else None
             figures["smallest_rise_loss"] = bound.rise if bound else None
-        return Judgement(
+        return CurveVerdict(
             verdict=closing.verdict,
             reason=closing.reason,
             step=step,
@@ -244,7 +250,7 @@ class CurveJudge:
 
     def _notes(self) -> list[str]:
         notes = [] if self._evidence.seen else ["no learning rate column: judged on its loss alone"]
-        notes += self._finite.notes() + self._pace.notes()
+        notes += self._finite.notes() + self._spacing.notes()
         if self._edges_met:
             edges = f"{self._edges_met} declared edge{'s' * (self._edges_met > 1)}"
             notes.append(f"{edges}: levels are not compared across them")
@@ -252,11 +258,11 @@ class CurveJudge:
 
 
 def _rise(rise: Rise, series: str) -> Alarm:
-    trough, offence = rise.trough, rise.offence
+    low_span, high_span = rise.low_span, rise.high_span
     data = {
-        "last_good_step": trough.last,
-        "trough": [trough.first, trough.last, trough.value],
-        "offence": [offence.first, offence.last, offence.value],
+        "last_good_step": low_span.last,
+        "trough": [low_span.first, low_span.last, low_span.value],
+        "offence": [high_span.first, high_span.last, high_span.value],
         "sigmas": rise.sigmas if rise.sigmas < inf else None,
     }
     return Alarm(reason="rise", text=words.rise(series, rise), series=series, data=data)

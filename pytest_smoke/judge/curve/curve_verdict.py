@@ -9,7 +9,7 @@ Verdict = Literal["promote", "unstable", "invalid", "inconclusive"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class CurveVerdict:
     """The verdict on one curve and what it rests on."""
 
     verdict: Verdict

@@ -10,7 +10,7 @@ LATEST_START = 8
 """Points after the first by which the streak has begun; `Divergence` compares with a median of as many."""
 
 
-class Onset:
+class EarlyDivergence:
     """The first loss, and whether all that follow stay far above it."""
 
     def __init__(self) -> None:

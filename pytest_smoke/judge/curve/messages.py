@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from math import inf, log
 
 from pytest_smoke.judge.curve.divergence import Divergence
-from pytest_smoke.judge.curve.early_divergence import Onset
+from pytest_smoke.judge.curve.early_divergence import EarlyDivergence
 from pytest_smoke.judge.curve.evidence import Evidence
-from pytest_smoke.judge.curve.rise_confirmation import Denial
+from pytest_smoke.judge.curve.rise_confirmation import RejectedRise
 from pytest_smoke.judge.curve.spike import Spike
 from pytest_smoke.judge.curve.trend import Bound, Rise
 
@@ -36,7 +36,7 @@ def steps(first: int, last: int) -> str:
 
 def rise(series: str, seen: Rise) -> str:
     """`loss rose from its trough 2.608 (steps 756-818) to 2.804 (steps 945-1007): +0.196 (+8 %), 6.3 sigma ...`."""
-    low, high = seen.trough, seen.offence
+    low, high = seen.low_span, seen.high_span
     change = high.value - low.value
     sigmas = f"{seen.sigmas:.1f} sigma of block noise" if seen.sigmas < inf else "on a series without noise"
     return (
@@ -64,7 +64,7 @@ def divergence(series: str, seen: Divergence, step: int, value: float) -> str:
     )
 
 
-def onset(series: str, seen: Onset, step: int) -> str:
+def onset(series: str, seen: EarlyDivergence, step: int) -> str:
     """All of the newest losses against the very first."""
     change = relative(seen.lowest - seen.level, seen.level)
     return (
@@ -127,9 +127,9 @@ def promoted(points: int, first: float, low: float, bound: Bound) -> str:
     return f"{text}; a lasting rise {smallest(bound)} would have been seen"
 
 
-def denied(points: int, denials: Sequence[Denial], bound: Bound) -> str:
+def rejected(points: int, rejected_rises: Sequence[RejectedRise], bound: Bound) -> str:
     """Promoted although the minibatch loss rose."""
-    first, more = denials[0], len(denials) - 1
+    first, more = rejected_rises[0], len(rejected_rises) - 1
     others = f", and {more} more time{'s' * (more > 1)}" if more else ""
     return (
         f"no rise that the fixed probe batch shares in {points} points: the loss itself rose at step {first.step} "

@@ -34,7 +34,7 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suspicion:
+class CandidateRise:
     """A rise of the minibatch loss by `rise` from `level`."""
 
     alarm: Alarm
@@ -49,7 +49,7 @@ class Suspicion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Denial:
+class RejectedRise:
     """A rise that the probe batch did not share: its loss before and since."""
 
     step: int
@@ -57,13 +57,13 @@ class Denial:
     after: float
 
 
-class Witness:
+class RiseConfirmation:
     """Remembers the scores of the probe batch, and is asked about one rise of the minibatch loss at a time."""
 
     def __init__(self) -> None:
-        self.suspicion: Suspicion | None = None
+        self.candidate: CandidateRise | None = None
         """What waits for the next score."""
-        self.denials: list[Denial] = []
+        self.rejected_rises: list[RejectedRise] = []
         """The rises that were denied, in order."""
         self._scores: list[tuple[int, float]] = []
         self._gap = 0
@@ -81,13 +81,13 @@ class Witness:
         """The probe batch may be another one from here on."""
         self._scores = []
 
-    def needed(self, suspicion: Suspicion) -> bool:
+    def needed(self, candidate: CandidateRise) -> bool:
         """Whether the batch is to be asked at all."""
-        return len(self._scores) >= FEWEST_SCORES and suspicion.rise < PLAIN * abs(suspicion.level)
+        return len(self._scores) >= FEWEST_SCORES and candidate.rise < PLAIN * abs(candidate.level)
 
-    def accuse(self, suspicion: Suspicion) -> None:
+    def check(self, candidate: CandidateRise) -> None:
         """Put `suspicion` before the witness; `verdict` says what becomes of it."""
-        self.suspicion = suspicion
+        self.candidate = candidate
         self._points, self._sum = 0, 0.0
 
     def follow(self, loss: float) -> None:
@@ -97,16 +97,16 @@ class Witness:
 
     def verdict(self, step: int) -> Literal["guilty", "denied", "open"]:
         """What is known at `step`. A rise that was over before the batch was scored again is not denied by it."""
-        suspicion = self.suspicion
-        assert suspicion is not None
-        since = sorted(loss for at, loss in self._scores if at > suspicion.first)
+        candidate = self.candidate
+        assert candidate is not None
+        since = sorted(loss for at, loss in self._scores if at > candidate.first)
         if not since:
             return "guilty" if step - self._scores[-1][0] > LONGEST_GAPS * self._gap else "open"
-        good = [loss for at, loss in self._scores if at <= suspicion.good] or [self._scores[0][1]]
+        good = [loss for at, loss in self._scores if at <= candidate.good] or [self._scores[0][1]]
         before, after = good[-1], since[len(since) // 2]
-        over = self._points > 0 and self._sum / self._points <= suspicion.level + suspicion.rise / 2
-        if over or after - before >= SHARED * suspicion.rise:
+        over = self._points > 0 and self._sum / self._points <= candidate.level + candidate.rise / 2
+        if over or after - before >= SHARED * candidate.rise:
             return "guilty"
-        self.denials.append(Denial(step=suspicion.step, before=before, after=after))
-        self.suspicion = None
+        self.rejected_rises.append(RejectedRise(step=candidate.step, before=before, after=after))
+        self.candidate = None
         return "denied"

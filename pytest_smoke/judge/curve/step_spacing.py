@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Pace:
+class StepSpacing:
     """Strides between points. Call `add` only where the stride is not the usual one: it then costs a point nothing."""
 
     def __init__(self) -> None:

@@ -47,10 +47,10 @@ class Gate:
     doubled: float
     """Share of that fall from which a doubling of the trough matters too: a loss that fell by decades may yet rise."""
 
-    def above(self, trough: float, progress: float) -> float:
+    def above(self, low_span: float, progress: float) -> float:
         """Smallest rise above `trough` that matters, in units of the loss."""
-        fallen = min(self.progress * progress, max(abs(trough), self.doubled * progress))
-        return max(self.level * abs(trough), fallen)
+        fallen = min(self.progress * progress, max(abs(low_span), self.doubled * progress))
+        return max(self.level * abs(low_span), fallen)
 
 
 LOSS_GATE = Gate(level=0.02, progress=0.01, doubled=0.001)
@@ -70,8 +70,8 @@ class Span:
 class Rise:
     """The newest span lies significantly above the trough."""
 
-    trough: Span
-    offence: Span
+    low_span: Span
+    high_span: Span
     sigmas: float
     """The rise over the standard deviation of a difference of two such means; infinite without noise."""
 
@@ -201,26 +201,26 @@ class Trend:
         needed = self._sigmas * (1 + 2 / count)
         least = gate.above(self._low, self.progress) if self._low > 0 else 0.0
         for seen in self._linear.contrasts(least, needed):
-            if self._matters(seen.trough, seen.newest):
-                yield self._rise(seen, seen.trough, seen.newest)
+            if self._matters(seen.low_span, seen.newest):
+                yield self._rise(seen, seen.low_span, seen.newest)
         if self._log:
             for seen in self._log.contrasts(log1p(gate.level), needed):
-                trough, newest = exp(seen.trough), exp(seen.newest)
-                if self._matters(trough, newest):
-                    yield self._rise(seen, trough, newest)
+                low_span, newest = exp(seen.low_span), exp(seen.newest)
+                if self._matters(low_span, newest):
+                    yield self._rise(seen, low_span, newest)
 
-    def _matters(self, trough: float, newest: float) -> bool:
-        gate = self._gate.above(trough, self.progress)
-        if newest - trough <= gate:
+    def _matters(self, low_span: float, newest: float) -> bool:
+        gate = self._gate.above(low_span, self.progress)
+        if newest - low_span <= gate:
             return False
-        return not self._lasting or min(self._linear.means[-self._lasting :]) > trough + gate / 2
+        return not self._lasting or min(self._linear.means[-self._lasting :]) > low_span + gate / 2
 
-    def _rise(self, seen: Contrast, trough: float, newest: float) -> Rise:
-        edges, doubt = self._edges, DOUBT * abs(seen.trough)
+    def _rise(self, seen: Contrast, low_span: float, newest: float) -> Rise:
+        edges, doubt = self._edges, DOUBT * abs(seen.low_span)
         return Rise(
-            trough=Span(first=edges[seen.at][0], last=edges[seen.at + seen.span - 1][1], value=trough),
-            offence=Span(first=edges[-seen.span][0], last=edges[-1][1], value=newest),
-            sigmas=(seen.newest - seen.trough) / seen.sigma if seen.sigma > doubt else inf,
+            low_span=Span(first=edges[seen.at][0], last=edges[seen.at + seen.span - 1][1], value=low_span),
+            high_span=Span(first=edges[-seen.span][0], last=edges[-1][1], value=newest),
+            sigmas=(seen.newest - seen.low_span) / seen.sigma if seen.sigma > doubt else inf,
         )
 
     def bound(self) -> Bound | None:

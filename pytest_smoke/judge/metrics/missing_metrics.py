@@ -19,7 +19,7 @@ def unrecorded(full_accept: Sequence[str], recorded: Collection[str]) -> list[Fi
         f"checks.full_accept names {', '.join(unknown)}, which this smoke never recorded; it has {', '.join(recorded)}"
     )
     hint = nearest(unknown, recorded)
-    return [Finding(id="full_accept", status="warn", reason="unknown-metric", text=text, hint=hint)]
+    return [Finding(id="full-accept", status="warn", reason="unknown-metric", text=text, hint=hint)]
 
 
 def nearest(unknown: Sequence[str], known: Collection[str]) -> str:

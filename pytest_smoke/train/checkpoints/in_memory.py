@@ -20,7 +20,7 @@ def kept_numbers(newest: int) -> set[int]:
     return {0, newest} | {max(0, ((newest >> level) - 1) << level) for level in range(LEVELS)}
 
 
-class Checkpoints:
+class WeightHistory:
     """Copies of a model's parameters and buffers at a few past steps, the newer the denser.
 
     On CUDA the copies go to pinned memory on the current stream: they are ordered before the update that follows and

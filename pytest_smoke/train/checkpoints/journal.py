@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pytest_smoke.events import (
-    Go,
+    Command,
+    Continue,
+    Event,
     Gradients,
-    Record,
     Resumed,
     Saved,
     StageEnded,
     Step,
     Updates,
-    Word,
 )
 from pytest_smoke.train.channel import Channel
 from pytest_smoke.train.checkpoints.layout import CHECKED
 
-KINDS = {kind.__name__: kind for kind in get_args(Record)}
+KINDS = {kind.__name__: kind for kind in get_args(Event)}
 
 
 class Journal:
@@ -31,14 +31,14 @@ class Journal:
 
     def __init__(self, channel: Channel, path: Path) -> None:
         self._channel, self._path = channel, path
-        self._unwritten: list[Record] = []
+        self._unwritten: list[Event] = []
 
-    def send(self, records: list[Record]) -> None:
+    def send(self, records: list[Event]) -> None:
         """Hand over records; they are on disk after the next `commit`."""
         self._unwritten += records
         self._channel.send(records)
 
-    def poll(self, *, wait: bool = False) -> Word | None:
+    def poll(self, *, wait: bool = False) -> Command | None:
         """The listener's word."""
         return self._channel.poll(wait=wait)
 
@@ -47,7 +47,7 @@ class Journal:
         _write(self._path, self._unwritten, mode="a")
         self._unwritten = []
 
-    def rewind(self, step: int) -> Word | None:
+    def rewind(self, step: int) -> Command | None:
         """Cut the file back to what was before `step`, and tell the listener that. Raises OSError.
 
         It is asked at the end of each stage, as it was then; its word where that is not to go on, else None.
@@ -62,16 +62,16 @@ class Journal:
             if isinstance(record, StageEnded):
                 self._channel.send(kept[told:number])
                 told = number
-                word = self._channel.poll(wait=True)
-                if not isinstance(word, Go):
-                    return word
+                command = self._channel.poll(wait=True)
+                if not isinstance(command, Continue):
+                    return command
         self._channel.send(kept[told:])
         return None
 
 
-def read(path: Path) -> list[Record]:
+def read(path: Path) -> list[Event]:
     """The records of a journal; a last line that was cut off in writing is dropped."""
-    found: list[Record] = []
+    found: list[Event] = []
     for line in path.read_text("utf-8").splitlines() if path.exists() else ():
         try:
             fields: dict[str, Any] = json.loads(line)
@@ -82,7 +82,7 @@ def read(path: Path) -> list[Record]:
     return found
 
 
-def _write(path: Path, records: Iterable[Record], *, mode: str) -> None:
+def _write(path: Path, records: Iterable[Event], *, mode: str) -> None:
     with path.open(mode, encoding="utf-8") as file:
         for record in records:
             # JSON has no NaN, but Python's reads its own, and nobody else reads this.
@@ -91,7 +91,7 @@ def _write(path: Path, records: Iterable[Record], *, mode: str) -> None:
         os.fsync(file.fileno())
 
 
-def _before(records: Iterable[Record], step: int) -> Iterator[Record]:
+def _before(records: Iterable[Event], step: int) -> Iterator[Event]:
     """Those that a run which begins at `step` will not make again."""
     newest = -1
     for record in records:
@@ -100,14 +100,14 @@ def _before(records: Iterable[Record], step: int) -> Iterator[Record]:
             yield record
 
 
-def _is_before(record: Record, step: int, newest: int) -> bool:
+def _is_before(record: Event, step: int, newest: int) -> bool:
     """`newest`: the step told last when the record was made."""
     match record:
         case Resumed():
             return record.step <= step
         case StageEnded() | Updates():
             return newest < step
-        case Gradients() if record.autopsy:
+        case Gradients() if record.postmortem:
             return False
         case Saved() if record.kind != CHECKED:
             return False

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from pytest_smoke.events import BatchDigest, BegunAnew, Record, Resumed, Saved, Word
-from pytest_smoke.train.batch_stream import Feed
+from pytest_smoke.events import BatchDigest, Command, Event, Restarted, Resumed, Saved
+from pytest_smoke.train.batch_stream import BatchStream
 from pytest_smoke.train.channel import Channel
 from pytest_smoke.train.checkpoints.io import CheckpointError, StateFile, read_state, write_state
 from pytest_smoke.train.checkpoints.journal import Journal
@@ -33,7 +33,7 @@ ROLLING_SHARE = 0.05
 """Share of the run's time that rolling checkpoints may take; a fortieth of the run lies between two at least."""
 
 
-class Keeper:
+class CheckpointManager:
     """Writes the checkpoints of one run, and finds the one that it goes on from."""
 
     def __init__(self, plan: RunPlan, task: Task, stepper: Stepper, device: torch.device, channel: Channel) -> None:
@@ -68,7 +68,7 @@ class Keeper:
         """Whether `keep` has something to do before `step`."""
         return self._checked(step) or self._rolls(step)
 
-    def keep(self, step: int, feed: Feed, progress: Mapping[str, Any]) -> None:
+    def keep(self, step: int, feed: BatchStream, progress: Mapping[str, Any]) -> None:
         """Write what is due, all records up to here having been sent. `progress`: what the loop itself must know."""
         began = time.monotonic()
         training = self._training(step, feed, progress)
@@ -85,19 +85,19 @@ class Keeper:
             now = time.monotonic()
             self._next = now + (now - began) / ROLLING_SHARE
 
-    def digests(self, step: int, batches: Sequence[Any]) -> list[Record]:
+    def digests(self, step: int, batches: Sequence[Any]) -> list[Event]:
         """The digest of a step's batches, where the `resume` check compares them."""
         if self._check is None or not self._check.covers(step):
             return []
         return [BatchDigest(step, digest(list(batches)))]
 
-    def trained(self, step: int, feed: Feed, progress: Mapping[str, Any]) -> list[Record]:
+    def trained(self, step: int, feed: BatchStream, progress: Mapping[str, Any]) -> list[Event]:
         """The state after the last step that was made, whole; nothing is left to go on from."""
         if self._folder is None:
             return []
         return [*self._last(TRAINED, step, self._training(step, feed, progress))]
 
-    def last_good(self, step: int) -> list[Record]:
+    def last_good(self, step: int) -> list[Event]:
         """The weights as they are, which are those before `step`; what the optimizer held then is gone."""
         return [*self._last(LAST_GOOD, step, None)]
 
@@ -116,25 +116,25 @@ class Keeper:
         if state is None:
             _remove(self._rolling())
             self._journal.rewind(0)
-            self.channel.send([BegunAnew(why)] if why else [])
+            self.channel.send([Restarted(why)] if why else [])
         return state
 
-    def load(self, state: StateFile, training: Mapping[str, Any]) -> Word | None:
+    def load(self, state: StateFile, training: Mapping[str, Any]) -> Command | None:
         """Load weights, optimizer and loss scaler into the stage that they are of, and tell earlier records again.
 
         What the listener says to them, where that is not to go on. Raises CheckpointError.
         """
         load_state(state, training, self._stepper)
-        word: Word | None = None
+        command: Command | None = None
         different: tuple[str, ...] = ()
         if self._journal is not None:
-            word = self._journal.rewind(state.step)
+            command = self._journal.rewind(state.step)
         else:
             different = changed(training["fingerprints"], self._stepper)
         self.channel.send([Resumed(state.step, different, training["wall_seconds"])])
-        return word
+        return command
 
-    def _training(self, step: int, feed: Feed, progress: Mapping[str, Any]) -> dict[str, Any]:
+    def _training(self, step: int, feed: BatchStream, progress: Mapping[str, Any]) -> dict[str, Any]:
         """All that the run before `step` is, beside its weights. The copies wait for the device."""
         return {
             "step": step,  # the schedule is a function of it, and has no other state

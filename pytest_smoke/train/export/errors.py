@@ -11,7 +11,7 @@ from pytest_smoke.train.task import TaskError
 EXPORT_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 
 
-class Broken(TaskError):
+class ExportError(TaskError):
     """The stage cannot pass; the message says why, `figures` hold what was measured before."""
 
     def __init__(self, reason: str, text: str, figures: Mapping[str, Any] | None = None) -> None:

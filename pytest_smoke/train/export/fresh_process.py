@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from pytest_smoke.train.export.errors import Broken
+from pytest_smoke.train.export.errors import ExportError
 
 SILENT = "it said nothing"
 
@@ -30,10 +30,10 @@ def fresh_check(folder: str, root: str, wanted: Sequence[str], on_line: Callable
             continue  # what the task prints as it is imported
     wrong = [f"{part['part']} {part['text']}" for part in parts if not part["ok"]]
     if wrong:
-        raise Broken("differs", "; ".join(wrong), {"parts": parts})
+        raise ExportError("differs", "; ".join(wrong), {"parts": parts})
     missing = sorted(set(wanted) - {part["part"] for part in parts})
     if missing:  # Python's own exit status for an exception is 1, as is the command's for a part that is not sound
-        raise Broken("crash", f"the fresh process did not get to {', '.join(missing)}; its last line: {line}")
+        raise ExportError("crash", f"the fresh process did not get to {', '.join(missing)}; its last line: {line}")
     return parts
 
 
@@ -50,4 +50,4 @@ def _lines(folder: str, root: str) -> Iterator[str]:
             last = line.strip()
             yield last
     if process.returncode not in (0, 1):
-        raise Broken("crash", f"the fresh process ended with exit status {process.returncode}: {last}")
+        raise ExportError("crash", f"the fresh process ended with exit status {process.returncode}: {last}")

@@ -10,7 +10,7 @@ import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
 
-from pytest_smoke.train.export.errors import Broken
+from pytest_smoke.train.export.errors import ExportError
 
 
 def flat_outputs(model: nn.Module, inputs: Sequence[Tensor]) -> tuple[list[Any], pytree.TreeSpec]:
@@ -22,7 +22,7 @@ def flat_outputs(model: nn.Module, inputs: Sequence[Tensor]) -> tuple[list[Any],
         leaves, spec = pytree.tree_flatten(model(*inputs))
     strange = [type(leaf).__name__ for leaf in leaves if not isinstance(leaf, Tensor) and leaf is not None]
     if strange:
-        raise Broken(
+        raise ExportError(
             "outputs", f"the model returns {', '.join(strange)}: only tensors, and nests of them, are exported"
         )
     # A model may return an input, or a buffer that its next call overwrites.

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec
 
-from pytest_smoke.events import PIPELINE_STAGES, PipelineDoing, PipelineStage, Record
+from pytest_smoke.events import PIPELINE_STAGES, Event, ExportProgress, ExportStage
 from pytest_smoke.train.crash import crash_of
-from pytest_smoke.train.device import quiet
+from pytest_smoke.train.device import isolated_eval
 from pytest_smoke.train.export import package
-from pytest_smoke.train.export.errors import Broken, missing_libraries
+from pytest_smoke.train.export.errors import ExportError, missing_libraries
 from pytest_smoke.train.export.fresh_process import fresh_check
 from pytest_smoke.train.export.inputs import LENGTH, dynamic_shapes_of, example_inputs_of, variants
 from pytest_smoke.train.export.onnx_file import Session, export, size_of, write_int8, write_onnx
@@ -45,7 +45,7 @@ def check_needs(task: Task, model: nn.Module, device: torch.device) -> None:
     if missing:
         command = ': pip install "pytest-verdict-smoke[export]"' if libraries else ""
         raise TaskError(f"smoke.pipeline needs {', '.join(missing)}{command}", key="smoke.pipeline")
-    with quiet(model, device):
+    with isolated_eval(model, device):
         example_inputs_of(task)
 
 
@@ -53,7 +53,7 @@ def run_pipeline(
     plan: RunPlan,
     task: Task,
     model: nn.Module,
-    send: Callable[[list[Record]], None],
+    send: Callable[[list[Event]], None],
     evaluate: Callable[[], dict[str, float] | None],
 ) -> None:
     """Run every stage whose needs are met, and report each as it ends. What breaks a stage is reported, not raised."""
@@ -77,7 +77,7 @@ class Stages:
         plan: RunPlan,
         task: Task,
         model: nn.Module,
-        send: Callable[[list[Record]], None],
+        send: Callable[[list[Event]], None],
         evaluate: Callable[[], dict[str, float] | None],
     ) -> None:
         assert plan.pipeline is not None
@@ -93,21 +93,21 @@ class Stages:
         """Whether a quantized model is asked for."""
         return self._pipeline.quantize
 
-    def run(self, name: str) -> PipelineStage:
+    def run(self, name: str) -> ExportStage:
         """Run one stage. Random generators are put back after it, so that both evaluations draw the same samples."""
         stage: Callable[[], dict[str, Any]] = getattr(self, name)
         began = time.perf_counter()
         try:
-            with quiet(self._model, next(self._model.parameters()).device):
+            with isolated_eval(self._model, next(self._model.parameters()).device):
                 figures = stage()
-        except Broken as broken:
+        except ExportError as broken:
             seconds = round(time.perf_counter() - began, 3)
-            return PipelineStage(name, False, seconds, broken.figures, reason=broken.reason, text=str(broken))
+            return ExportStage(name, False, seconds, broken.figures, reason=broken.reason, text=str(broken))
         except Exception as error:
             crash, seconds = crash_of(error, self._plan.root), round(time.perf_counter() - began, 3)
             text = next(line for line in crash.text.splitlines() if line.strip())
-            return PipelineStage(name, False, seconds, {}, crash.reason, text, crash.place, crash.traceback)
-        return PipelineStage(name, True, round(time.perf_counter() - began, 3), figures)
+            return ExportStage(name, False, seconds, {}, crash.reason, text, crash.place, crash.traceback)
+        return ExportStage(name, True, round(time.perf_counter() - began, 3), figures)
 
     def evaluate(self) -> dict[str, Any]:
         """The trained model's metrics. Figures: `metrics`."""
@@ -125,7 +125,7 @@ class Stages:
         again = difference(tensors(leaves), tensors(flat_outputs(model, inputs)[0]))
         if again > self._pipeline.tolerance:
             text = f"the model gives other outputs for the same inputs in evaluation mode (difference {again:.2g})"
-            raise Broken("nondeterministic", f"{text}: it draws random numbers or keeps state between calls")
+            raise ExportError("nondeterministic", f"{text}: it draws random numbers or keeps state between calls")
         program = export(model, inputs, dynamic_shapes_of(self._task, inputs))
         self._doing("export", "torch.onnx.export")
         self._folder.mkdir()
@@ -157,7 +157,7 @@ class Stages:
         worst = max(differences, key=differences.__getitem__)
         if differences[worst] > self._pipeline.tolerance:
             apart = f"by {differences[worst]:.2g} times the largest one, at most {self._pipeline.tolerance:g}"
-            raise Broken("differs", f"on {worst} onnxruntime's outputs differ from the model's {apart}", figures)
+            raise ExportError("differs", f"on {worst} onnxruntime's outputs differ from the model's {apart}", figures)
         return figures
 
     def quantize(self) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class Stages:
         self._doing("quantize", "quantize_dynamic")
         weights = write_int8(self._folder / package.ONNX, self._folder / package.INT8)
         if not weights:
-            raise Broken(
+            raise ExportError(
                 "nothing", "no weight was quantized: the model has no matrix product, lookup or LSTM to quantize"
             )
         session = self._session(package.INT8)
@@ -177,7 +177,7 @@ class Stages:
         with served(model, session, leaves, spec), torch.no_grad():
             metrics = metrics_of(self._task.evaluate(model))  # type: ignore[attr-defined]  # optional; `evaluate` passed
         if not session.calls:
-            raise Broken("task", "evaluate(model) never calls model(...): what quantizing costs cannot be seen")
+            raise ExportError("task", "evaluate(model) never calls model(...): what quantizing costs cannot be seen")
         self._metrics["int8"] = _finite(metrics)
         return {
             "bytes": size_of(self._folder / package.INT8),
@@ -215,13 +215,13 @@ class Stages:
         return Session(self._folder / name, threads=self._plan.cpu_threads)
 
     def _doing(self, stage: str, doing: str) -> None:
-        self._send([PipelineDoing(stage, doing)])
+        self._send([ExportProgress(stage, doing)])
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float]:
     wrong = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
     if wrong or not metrics:
-        raise Broken(
+        raise ExportError(
             "non-finite" if wrong else "task", "evaluate(model): " + (", ".join(wrong) or "it names no metric")
         )
     return metrics
@@ -230,6 +230,6 @@ def _finite(metrics: dict[str, float]) -> dict[str, float]:
 def _same_count(session: Session, inputs: tuple[Any, ...]) -> None:
     if len(session.names) != len(inputs):
         names = ", ".join(session.names) or "none"
-        raise Broken(
+        raise ExportError(
             "inputs", f"the ONNX file takes {len(session.names)} inputs ({names}), example_inputs() gives {len(inputs)}"
         )

@@ -36,7 +36,7 @@ class Part:
     difference: float | None = None
     """From the outputs that were packaged, as a share of the largest; None where nothing was run."""
 
-    def to_wire(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Builtins; an infinite difference has no number in JSON, and is left to the sentence."""
         wire = asdict(self)
         return {**wire, "difference": None} if self.difference == float("inf") else wire

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.checks.grad_ratio import TermNorms, autopsy, grad_ratio, read
+from pytest_smoke.judge.checks.grad_ratio import TermNorms, grad_ratio, postmortem, read
 
 TERMS = ("ce", "crf")
 
@@ -86,18 +86,18 @@ def test_a_pair_nobody_reported_fails_and_names_what_there_is() -> None:
 
 
 def test_undeclared_ratios_warn_about_what_pulls() -> None:
-    """A loud term of little weight is no warning; one that really pulls is."""
-    quiet = grad_ratio([probe(0, crf=50, weight=0.02)], {}, terms=TERMS)
-    assert quiet is not None
-    assert quiet.status == "pass"
-    loud = grad_ratio([probe(0, crf=50)], {}, terms=TERMS)
-    assert loud is not None
-    assert loud.status == "warn"
-    assert "crf dominates" in loud.hint
+    """A stronger term of little weight is no warning; one that really pulls is."""
+    weaker = grad_ratio([probe(0, crf=50, weight=0.02)], {}, terms=TERMS)
+    assert weaker is not None
+    assert weaker.status == "pass"
+    stronger = grad_ratio([probe(0, crf=50)], {}, terms=TERMS)
+    assert stronger is not None
+    assert stronger.status == "warn"
+    assert "crf dominates" in stronger.hint
 
 
 STORY = {"tf": 3.0, "first": 40.0, "kce": 9.0, "kd": 5.0, "state": 0.2, "align": 0.1, "latent": 2.0, "prefix": 2.0}
-"""Eight terms, as loud as their weights make them."""
+"""Eight terms, as stronger as their weights make them."""
 
 
 def eight(step: int, *, opposed: float = -0.62) -> TermNorms:
@@ -139,18 +139,18 @@ def test_the_sentence_names_the_largest_norm_whatever_the_terms(norms: dict[str,
 def test_one_term_has_no_ratio() -> None:
     """Nothing to compare is no finding."""
     assert grad_ratio([TermNorms(step=0, raw={"ce": 1}, weighted={"ce": 1}, cosines={})], {}, terms=["ce"]) is None
-    assert autopsy(TermNorms(step=0, raw={"ce": 1}, weighted={"ce": 1}, cosines={})) == ""
+    assert postmortem(TermNorms(step=0, raw={"ce": 1}, weighted={"ce": 1}, cosines={})) == ""
 
 
 def test_the_autopsy_names_the_step_the_norms_and_who_pulls() -> None:
     """In one sentence; a norm that is not finite is said to be so."""
-    assert autopsy(probe(700, ce=0.5, crf=7)).startswith(
+    assert postmortem(probe(700, ce=0.5, crf=7)).startswith(
         "on the last good checkpoint (step 700) the weighted gradient norms are ce 0.5, crf 7: crf dominates"
     )
-    silent = autopsy(probe(7, ce=0.5, crf=0.0))
+    silent = postmortem(probe(7, ce=0.5, crf=0.0))
     assert silent.endswith("ce 0.5, crf 0: ce alone pulls")  # not "reduce the weight of ce"
-    assert autopsy(probe(7, ce=0.0, crf=0.0)).endswith(": none pulls")
-    assert autopsy(probe(7, crf=math.nan)) == (
+    assert postmortem(probe(7, ce=0.0, crf=0.0)).endswith(": none pulls")
+    assert postmortem(probe(7, crf=math.nan)) == (
         "already on the last good checkpoint (step 7) the gradient of crf is not finite"
     )
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.events import PIPELINE_STAGES, PipelineStage
+from pytest_smoke.events import PIPELINE_STAGES, ExportStage
 from pytest_smoke.judge.checks.pipeline import pipeline
 from pytest_smoke.judge.verdict import decide
 from pytest_smoke.outcome import Finding
@@ -30,12 +30,12 @@ FIGURES: dict[str, dict[str, Any]] = {
 TREND = Finding(id="loss-trend", status="pass", text="no rise")
 
 
-def seen(name: str, *, ok: bool = True, **changes: Any) -> PipelineStage:
+def seen(name: str, *, ok: bool = True, **changes: Any) -> ExportStage:
     figures = {**FIGURES[name], **changes} if ok else {}
-    return PipelineStage(name, ok, 1.5, figures, *(() if ok else ("exception", f"{name} broke", "task.py:3")))
+    return ExportStage(name, ok, 1.5, figures, *(() if ok else ("exception", f"{name} broke", "task.py:3")))
 
 
-def judged(stages: list[PipelineStage], **bounds: dict[str, float]) -> list[Finding]:
+def judged(stages: list[ExportStage], **bounds: dict[str, float]) -> list[Finding]:
     return pipeline(
         PIPELINE_STAGES, stages, max_drop=bounds.get("drop", {}), max_rise=bounds.get("rise", {}), cut="cut short"
     )

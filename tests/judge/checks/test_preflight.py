@@ -131,7 +131,7 @@ def test_a_schedule_that_is_not_the_full_runs_fails(key: str, value: Any, words:
 def test_a_warm_up_that_does_not_fit_into_a_long_tail_is_said_and_nothing_breaks() -> None:
     """Other checks still speak."""
     found = preflight(case(mode="long-tail", max_steps=800))
-    assert [f.id for f in found] == ["batch-geometry", "schedule", "rehearsal"]
+    assert [f.id for f in found] == ["batch-geometry", "schedule", "settings"]
     assert found[1].text == "warm-up of 1000 steps does not fit into the 800 steps of the schedule"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from pytest_smoke.judge.curve.curve_judge import CurveJudge, Judgement
+from pytest_smoke.judge.curve.curve_judge import CurveJudge, CurveVerdict
 from pytest_smoke.judge.curve.divergence import FALSE_DIVERGENCES, places
 from pytest_smoke.judge.curve.spike import FALSE_SPIKES, streak_needed
 
@@ -27,7 +27,7 @@ def decay(points: int = POINTS, sigma: float = 0.08, seed: int = 0) -> list[floa
 
 def judge(
     losses: Sequence[float], *, cut: bool = False, lr: Callable[[int], float] | None = None, **options
-) -> Judgement:
+) -> CurveVerdict:
     options = {"planned_points": len(losses)} | options
     judge = CurveJudge(**options)
     for step, loss in enumerate(losses):
@@ -64,12 +64,12 @@ def test_a_lasting_rise_is_unstable_wherever_it_begins(onset: int) -> None:
 def test_the_sentence_of_a_rise_names_trough_offence_and_certainty() -> None:
     found = judge(with_rise(decay(), 600, 0.15))
     assert found.reason == "rise"
-    trough, offence = found.data["trough"], found.data["offence"]
-    assert trough[1] < offence[0] <= found.step == offence[1]
-    assert offence[1] >= 600
+    low_span, high_span = found.data["trough"], found.data["offence"]
+    assert low_span[1] < high_span[0] <= found.step == high_span[1]
+    assert high_span[1] >= 600
     for part in (
-        f"loss rose from its trough {trough[2]:.4g} (steps {trough[0]}-{trough[1]})",
-        f"to {offence[2]:.4g} (steps {offence[0]}-{offence[1]}): +0.",
+        f"loss rose from its trough {low_span[2]:.4g} (steps {low_span[0]}-{low_span[1]})",
+        f"to {high_span[2]:.4g} (steps {high_span[0]}-{high_span[1]}): +0.",
         "sigma of block noise",
     ):
         assert part in found.text
@@ -183,7 +183,7 @@ def test_the_term_that_is_not_finite_is_named_even_where_the_loss_is_not_either(
 def test_skipped_fp16_steps_are_counted_and_fail_only_where_no_scaler_skips_so_many() -> None:
     losses = decay()
 
-    def run(bad: set[int]) -> Judgement:
+    def run(bad: set[int]) -> CurveVerdict:
         judge = CurveJudge(planned_points=POINTS)
         for step, loss in enumerate(losses):
             judge.add(step, loss, grad_norm=math.inf if step in bad else 1.0)
@@ -248,7 +248,7 @@ def test_a_bump_of_the_slice_must_last_two_probes(length: int, step: int | None)
 
 
 def test_a_slice_that_rises_before_an_edge_is_seen_and_one_that_rises_across_is_not() -> None:
-    def run(onset: int) -> Judgement:
+    def run(onset: int) -> CurveVerdict:
         judge = CurveJudge(planned_points=10_000, edges=(5010,))
         for step, loss in enumerate(decay(10_000)):
             judge.add(step, loss, probe_loss=2.0 + 0.001 * (step % 7) + 0.5 * (step >= onset))
@@ -262,7 +262,7 @@ def test_a_slice_that_rises_before_an_edge_is_seen_and_one_that_rises_across_is_
 
 
 def test_a_quiet_slice_promotes_a_run_whose_own_loss_is_too_noisy() -> None:
-    def run(slice_too: bool) -> Judgement:
+    def run(slice_too: bool) -> CurveVerdict:
         draw = random.Random(2)
         judge = CurveJudge(planned_points=POINTS)
         for step in range(POINTS):
@@ -426,7 +426,7 @@ def test_a_judgement_is_plain_data_and_latched() -> None:
         json.dumps(dataclasses.asdict(found), allow_nan=False)
 
 
-def judge_of(losses: list[float]) -> Judgement:
+def judge_of(losses: list[float]) -> CurveVerdict:
     return judge(losses)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_smoke.judge.curve.blocks import Blocks
-from pytest_smoke.judge.curve.curve_judge import CurveJudge, Judgement
+from pytest_smoke.judge.curve.curve_judge import CurveJudge, CurveVerdict
 
 ONE_RUN = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -35,7 +35,7 @@ def curves(draw: st.DrawFn) -> list[float]:
     ]
 
 
-def run(losses: list[float], planned: int | None = None) -> Judgement:
+def run(losses: list[float], planned: int | None = None) -> CurveVerdict:
     judge = CurveJudge(planned_points=planned or len(losses))
     for step, loss in enumerate(losses):
         if judge.add(step, loss):
@@ -111,10 +111,10 @@ def test_a_non_finite_value_anywhere_is_unstable_no_later_than_there(losses: lis
 def test_an_alarm_names_steps_in_order(losses: list[float]) -> None:
     found = run(losses)
     if found.reason == "rise":
-        trough, offence = found.data["trough"], found.data["offence"]
-        assert 0 <= trough[0] <= trough[1] < offence[0] <= offence[1] == found.step
-        assert offence[2] > trough[2]
-        assert found.data["last_good_step"] == trough[1]
+        low_span, high_span = found.data["trough"], found.data["offence"]
+        assert 0 <= low_span[0] <= low_span[1] < high_span[0] <= high_span[1] == found.step
+        assert high_span[2] > low_span[2]
+        assert found.data["last_good_step"] == low_span[1]
     elif found.verdict == "unstable":
         assert found.step is not None
         assert 0 <= found.data["last_good_step"] < found.step

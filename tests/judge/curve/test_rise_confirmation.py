@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.curve.curve_judge import CurveJudge, Judgement
-from pytest_smoke.judge.curve.rise_confirmation import MOST_SCORES, PLAIN, Alarm, Suspicion, Witness
+from pytest_smoke.judge.curve.curve_judge import CurveJudge, CurveVerdict
+from pytest_smoke.judge.curve.rise_confirmation import MOST_SCORES, PLAIN, Alarm, CandidateRise, RiseConfirmation
 
 POINTS, EVERY, ONSET = 1000, 25, 610
 
@@ -22,7 +22,7 @@ def curve(step: int) -> float:
 
 def judge(
     rise: Callable[[int], float], shared: Callable[[int], float], *, every: int = EVERY, points: int = POINTS
-) -> Judgement:
+) -> CurveVerdict:
     """A run whose minibatch loss rises by `rise(step)` and whose probe batch by `shared(step)`."""
     draw = random.Random(1)
     judge = CurveJudge(planned_points=points)
@@ -125,16 +125,16 @@ def test_a_nan_while_the_answer_is_awaited_is_its_own_reason() -> None:
 def test_the_witness_denies_exactly_what_it_does_not_share(
     before: float, change: float, rise: float, gaps: list[int]
 ) -> None:
-    witness, step = Witness(), 0
+    witness, step = RiseConfirmation(), 0
     for gap in gaps:
         step += gap
         witness.add(step, before)
     step += 1  # of a score that is long overdue nothing is awaited
-    suspicion = Suspicion(
+    candidate = CandidateRise(
         alarm=Alarm(reason="rise", text="", series="loss"), step=step, good=step - 1, first=step, level=1.0, rise=rise
     )
-    assert witness.needed(suspicion)
-    witness.accuse(suspicion)
+    assert witness.needed(candidate)
+    witness.check(candidate)
     assert witness.verdict(step) == "open"
     witness.add(step + 1, before + change)
     shared = (before + change) - before >= 0.25 * rise
@@ -142,7 +142,7 @@ def test_the_witness_denies_exactly_what_it_does_not_share(
 
 
 def test_its_memory_is_bounded() -> None:
-    witness = Witness()
+    witness = RiseConfirmation()
     for step in range(100_000):
         witness.add(step, 1.0)
     assert len(witness._scores) <= MOST_SCORES

@@ -25,10 +25,10 @@ def test_a_lasting_step_is_seen_soon_after_its_onset_and_named_from_trough_to_of
     values = noisy(2.0, 0.1, 600) + noisy(2.3, 0.1, 400, seed=1)
     rise = first_rise(values)
     assert rise is not None
-    assert 600 <= rise.offence.last < 640
-    assert rise.trough.last < 600 <= rise.offence.last
-    assert rise.trough.value == pytest.approx(2.0, abs=0.1)
-    assert rise.offence.value > 2.1
+    assert 600 <= rise.high_span.last < 640
+    assert rise.low_span.last < 600 <= rise.high_span.last
+    assert rise.low_span.value == pytest.approx(2.0, abs=0.1)
+    assert rise.high_span.value > 2.1
     assert rise.sigmas > 4.5
 
 
@@ -97,8 +97,8 @@ def test_an_edge_hides_no_rise_inside_a_segment_and_makes_none_across() -> None:
     assert judged(higher) is None
     risen = judged(higher[:250] + [value + 0.5 for value in higher[250:]])
     assert risen is not None
-    assert risen.trough.first >= 500
-    assert 750 <= risen.offence.last < 800
+    assert risen.low_span.first >= 500
+    assert 750 <= risen.high_span.last < 800
 
 
 def test_the_last_blocks_before_an_edge_still_show_their_rise() -> None:
@@ -111,7 +111,7 @@ def test_the_last_blocks_before_an_edge_still_show_their_rise() -> None:
         assert trend.add(step, 9.0 + 0.01 * (step % 3)) is None
     rise = trend.edge(211)
     assert rise is not None
-    assert (rise.offence.first, rise.offence.last) == (200, 211)
+    assert (rise.high_span.first, rise.high_span.last) == (200, 211)
 
 
 def test_the_bound_shrinks_with_the_points_and_is_never_below_the_gate() -> None:
@@ -124,10 +124,10 @@ def test_the_bound_shrinks_with_the_points_and_is_never_below_the_gate() -> None
         assert bound is not None
         bounds.append(bound.rise)
     assert bounds[0] > bounds[1] > bounds[2] > 0.3 * bounds[0] / 2
-    quiet = Trend(200)
+    weaker = Trend(200)
     for step in range(200):
-        quiet.add(step, 2.0)
-    bound = quiet.bound()
+        weaker.add(step, 2.0)
+    bound = weaker.bound()
     assert bound is not None
     assert bound.rise == pytest.approx(0.04)
 

@@ -339,5 +339,5 @@ def test_a_full_run_asked_for_what_nothing_records_is_said() -> None:
     """The smoke never judges it, so nobody else would notice."""
     assert unrecorded(["f1 > 0.5", "max(loss) < 3"], ["loss", "f1"]) == []
     (found,) = unrecorded(["goal: val_ac > 0.9"], ["loss", "val_acc"])
-    assert (found.id, found.status, found.hint) == ("full_accept", "warn", "did you mean val_acc?")
+    assert (found.id, found.status, found.hint) == ("full-accept", "warn", "did you mean val_acc?")
     assert "checks.full_accept names val_ac, which this smoke never recorded; it has loss, val_acc" in found.text

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from pytest_smoke.train.checkpoints.in_memory import SLOTS, Checkpoints
+from pytest_smoke.train.checkpoints.in_memory import SLOTS, WeightHistory
 
 
 class Counter(nn.Module):
@@ -24,9 +24,9 @@ class Counter(nn.Module):
             self.seen.fill_(step)
 
 
-def saved(every: int, count: int) -> tuple[Counter, Checkpoints]:
+def saved(every: int, count: int) -> tuple[Counter, WeightHistory]:
     model = Counter()
-    checkpoints = Checkpoints(model)
+    checkpoints = WeightHistory(model)
     for number in range(count):
         model.at(number * every)
         checkpoints.save(number * every)
@@ -49,7 +49,7 @@ def test_restoring_loads_the_newest_kept_state_at_or_before_a_step(every: int, c
 def test_a_buffer_that_is_replaced_as_it_trains_is_kept_and_put_back() -> None:
     """By its name; another tensor holds it by then."""
     model = Counter()
-    checkpoints = Checkpoints(model)
+    checkpoints = WeightHistory(model)
     for step in range(3):
         model.at(step)
         model.seen = model.seen * 1.0

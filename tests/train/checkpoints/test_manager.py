@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.events import BegunAnew, Ended, Record, Resumed, Saved, Started, Updates
+from pytest_smoke.events import Ended, Event, Restarted, Resumed, Saved, Started, Updates
 from pytest_smoke.train.checkpoints import manager as keeper
 from pytest_smoke.train.checkpoints.layout import NOTHING, Saving
 from tests.train.checkpoints.test_resume import StatefulPair, go
@@ -51,7 +51,7 @@ def rolling(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def lasting(line: Line) -> list[Record]:
+def lasting(line: Line) -> list[Event]:
     return [r for r in line.records if not isinstance(r, Started | Ended | Saved | Resumed | Updates)]
 
 
@@ -85,7 +85,7 @@ def test_a_checkpoint_that_is_not_whole_is_not_used(tmp_path: Path, spoil: Any, 
     broken(plan, 400)
     spoil(rolling(tmp_path)[0], plan)
     line = go(plan, Breaks())
-    (anew,) = line.of(BegunAnew)
+    (anew,) = line.of(Restarted)
     assert words in anew.why
     assert lasting(line)[1:] == lasting(go(make_plan(**STEPS), Breaks()))
 
@@ -103,7 +103,7 @@ def test_other_settings_are_named(tmp_path: Path, key: str, value: Any, said: st
     plan = make_plan(**STEPS, saving=Saving(folder=str(tmp_path), rolling=True))
     broken(plan, 400)
     line = go(replace(plan, **{key: value}), Breaks())
-    assert said in line.of(BegunAnew)[0].why
+    assert said in line.of(Restarted)[0].why
     assert line.of(Resumed) == []
 
 
@@ -113,7 +113,7 @@ def test_where_files_lie_is_no_setting(tmp_path: Path, key: str, value: Any) -> 
     plan = make_plan(**STEPS, saving=Saving(folder=str(tmp_path), rolling=True))
     broken(plan, 400)
     line = go(replace(plan, **{key: value}), Breaks())
-    assert line.of(BegunAnew) == []
+    assert line.of(Restarted) == []
     assert len(line.of(Resumed)) == 1
 
 

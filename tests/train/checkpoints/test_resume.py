@@ -15,11 +15,11 @@ from torch import nn
 
 from pytest_smoke.events import (
     BatchDigest,
-    Geometries,
+    BatchEquivalence,
+    Event,
     Gradients,
     Metrics,
     ProbeLoss,
-    Record,
     Resumed,
     Saved,
     Started,
@@ -134,7 +134,7 @@ records = st.one_of(
     st.builds(ProbeLoss, st.integers(0, 50), FIGURES),
     st.builds(Metrics, st.integers(0, 50), st.dictionaries(st.text(max_size=5), FIGURES)),
     st.builds(
-        Geometries,
+        BatchEquivalence,
         step=st.integers(0, 50),
         samples=st.just(8),
         smoke=st.just(4),
@@ -151,7 +151,7 @@ records = st.one_of(
 
 @given(chunks=st.lists(st.lists(records, max_size=4), max_size=5), torn=st.text(max_size=20), step=st.integers(0, 50))
 def test_a_journal_tells_again_what_was_before_a_step(
-    tmp_path_factory: pytest.TempPathFactory, chunks: list[list[Record]], torn: str, step: int
+    tmp_path_factory: pytest.TempPathFactory, chunks: list[list[Event]], torn: str, step: int
 ) -> None:
     """What was committed, in order, bit for bit; a torn last line and what was not committed are gone."""
     path = tmp_path_factory.mktemp("journal") / "records.jsonl"
@@ -172,8 +172,8 @@ def test_a_journal_tells_again_what_was_before_a_step(
     wanted = [
         record
         for record in sent
-        if (isinstance(record, Step | ProbeLoss | Metrics | Geometries) and record.step < step)
-        or (isinstance(record, Gradients) and record.step < step and not record.autopsy)
+        if (isinstance(record, Step | ProbeLoss | Metrics | BatchEquivalence) and record.step < step)
+        or (isinstance(record, Gradients) and record.step < step and not record.postmortem)
         or (isinstance(record, Resumed) and record.step <= step)
     ]
     assert again.records == wanted

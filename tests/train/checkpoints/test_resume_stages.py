@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from pytest_smoke.events import (
     BatchDigest,
-    Drawn,
+    Command,
+    Continue,
+    EndAfterStage,
     Ended,
-    Go,
-    Halt,
-    Record,
+    Event,
     Resumed,
     Saved,
+    SourceCounts,
     StageEnded,
     Started,
     Step,
     Updates,
-    Word,
 )
 from pytest_smoke.train.checkpoints import manager as keeper
 from pytest_smoke.train.checkpoints.layout import Check, Saving
@@ -43,11 +43,11 @@ class Cut(Exception):
 class Line(StageLine):
     """A channel that breaks when a step comes in."""
 
-    def __init__(self, *words: Word, cut_at: int | None = None) -> None:
+    def __init__(self, *words: Command, cut_at: int | None = None) -> None:
         super().__init__(*words)
         self.cut_at = cut_at
 
-    def send(self, records: list[Record]) -> None:
+    def send(self, records: list[Event]) -> None:
         super().send(records)
         if any(isinstance(record, Step) and record.step == self.cut_at for record in records):
             raise Cut
@@ -59,9 +59,9 @@ class Line(StageLine):
 class Phased(Encoded):
     """The order of what is drawn, and its scale, hang on what was entered; the data are drawn by one stream."""
 
-    def enter(self, model: nn.Module, stage: str, phase: str | None) -> None:
+    def on_stage_start(self, model: nn.Module, stage: str, phase: str | None) -> None:
         adapter = dict(model.named_children()).get("adapter")
-        super().enter(model, stage, phase)
+        super().on_stage_start(model, stage, phase)
         if adapter is not None:  # the second phase goes on with that of the first
             model["adapter"] = adapter
 
@@ -104,14 +104,14 @@ def plan_of(**changes: Any) -> RunPlan:
     return make_plan(stages=STAGES, run_steps=50, max_steps=50, evaluate_every_steps=7, **changes)
 
 
-def go(plan: RunPlan, task: Any, *words: Word, cut_at: int | None = None) -> Line:
+def go(plan: RunPlan, task: Any, *words: Command, cut_at: int | None = None) -> Line:
     torch.manual_seed(plan.seed)
     line = Line(*words, cut_at=cut_at)
     Loop(plan, task, torch.device("cpu"), line).run()
     return line
 
 
-def lasting(line: Line) -> list[Record]:
+def lasting(line: Line) -> list[Event]:
     timed = Started | Ended | Saved | Resumed | StageEnded
     return [record for record in line.records if not isinstance(record, timed)]
 
@@ -121,7 +121,7 @@ def lasting(line: Line) -> list[Record]:
 def test_a_second_process_makes_the_same_steps_of_a_stage(tmp_path: Path, task: Any, step: int) -> None:
     """Within a stage or phase and where one begins, with dropout, warm-up and momentum: bit for bit."""
     check = Check(folder=str(tmp_path), step=step, steps=6)
-    first = go(plan_of(saving=Saving(check=check)), task(), Go())
+    first = go(plan_of(saving=Saving(check=check)), task(), Continue())
     second = go(plan_of(saving=Saving(check=replace(check, again=True))), task())
     assert second.of(Step) == first.of(Step)[step : step + 6]
     assert second.of(BatchDigest) == first.of(BatchDigest)
@@ -142,14 +142,14 @@ def test_however_often_it_is_cut_the_stages_are_told_as_those_of_one_run(
     tmp_path: Path, task: Any, cuts: list[int]
 ) -> None:
     """Steps, probes, metrics, the drawn mix, what moved and what stayed frozen; and each end of a stage once."""
-    whole = go(plan_of(), task(), Go())
+    whole = go(plan_of(), task(), Continue())
     plan = plan_of(saving=Saving(folder=str(tmp_path), rolling=True))
     for cut in cuts:
         with pytest.raises(Cut):
-            go(plan, task(), Go(), cut_at=cut)
-    line = go(plan, task(), Go())
+            go(plan, task(), Continue(), cut_at=cut)
+    line = go(plan, task(), Continue())
     assert lasting(line) == lasting(whole)
-    assert line.of(Drawn)[-1].samples == 50 * 8
+    assert line.of(SourceCounts)[-1].samples == 50 * 8
     assert [one.stage for one in line.of(StageEnded)] == ["A", "B"]
     assert [updates.moved for updates in line.of(Updates)] == [(), ()]
     assert len(line.of(Resumed)) == len(cuts)
@@ -162,8 +162,8 @@ def test_a_run_cut_after_the_step_of_the_check_can_still_be_checked(tmp_path: Pa
     check = Check(folder=str(tmp_path), step=23, steps=6)
     plan = plan_of(saving=Saving(folder=str(tmp_path), rolling=True, check=check))
     with pytest.raises(Cut):
-        go(plan, Phased(), Go(), cut_at=40)
-    first = go(plan, Phased(), Go())
+        go(plan, Phased(), Continue(), cut_at=40)
+    first = go(plan, Phased(), Continue())
     assert [(one.kind, one.step) for one in first.of(Saved)] == [("checked", 23), ("trained", 50)]
     assert [one.step for one in first.of(BatchDigest)] == list(range(23, 29))
     second = go(plan_of(saving=Saving(check=replace(check, again=True))), Phased())
@@ -176,8 +176,8 @@ def test_a_stage_whose_criteria_are_other_ones_now_ends_the_resumed_run(tmp_path
     """The judge is asked again at the end of each stage, and obeyed; nothing is left to go on from."""
     plan = plan_of(saving=Saving(folder=str(tmp_path), rolling=True))
     with pytest.raises(Cut):
-        go(plan, Phased(), Go(), cut_at=30)
-    line = go(plan, Phased(), Halt())
+        go(plan, Phased(), Continue(), cut_at=30)
+    line = go(plan, Phased(), EndAfterStage())
     assert [record.step for record in line.of(Step)] == list(range(20))
     assert [one.stage for one in line.of(StageEnded)] == ["A"]
     assert isinstance(line.records[-1], Ended)
@@ -186,18 +186,18 @@ def test_a_stage_whose_criteria_are_other_ones_now_ends_the_resumed_run(tmp_path
 
 def test_a_halted_run_leaves_the_weights_of_the_stage_that_held_it_back(tmp_path: Path) -> None:
     """In the structure of that stage, which the checkpoint names."""
-    line = go(plan_of(saving=Saving(folder=str(tmp_path))), Phased(), Halt())
+    line = go(plan_of(saving=Saving(folder=str(tmp_path))), Phased(), EndAfterStage())
     assert [(one.kind, one.step) for one in line.of(Saved)] == [("trained", 20)]
     assert '"stage": "A"' in (tmp_path / "trained" / "checkpoint.json").read_text()
 
 
-@pytest.mark.parametrize(("words", "stages"), [((Go(),), {"fit", "size"}), ((), {"fit"})])
+@pytest.mark.parametrize(("words", "stages"), [((Continue(),), {"fit", "size"}), ((), {"fit"})])
 def test_a_probe_enters_the_stage_of_its_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[Word, ...], stages: set[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[Command, ...], stages: set[str]
 ) -> None:
     """Stage A has one term, which cannot be probed; stage B has two, and an adapter."""
     plan = plan_of(saving=Saving(folder=str(tmp_path)))
-    go(plan, Phased(), *(words or (Halt(),)))
+    go(plan, Phased(), *(words or (EndAfterStage(),)))
     monkeypatch.setattr("pytest_smoke.train.gradient_probe.seeded_task", lambda plan: Phased())
     if stages == {"fit"}:
         with pytest.raises(Exception, match="has one loss term, 'fit'"):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pytest_smoke.train.export.errors import Broken
+from pytest_smoke.train.export.errors import ExportError
 from pytest_smoke.train.export.outputs import difference, flat_outputs, on_cpu
 
 numbers = st.floats(-1e6, 1e6, width=32) | st.sampled_from([math.inf, -math.inf, math.nan])
@@ -88,5 +88,5 @@ def test_what_no_file_can_return_is_named() -> None:
         def forward(self, x: Tensor) -> dict[str, object]:
             return {"logits": x, "none": None, "kind": "softmax"}
 
-    with pytest.raises(Broken, match="the model returns str: only tensors"):
+    with pytest.raises(ExportError, match="the model returns str: only tensors"):
         flat_outputs(Says(), [torch.ones(2)])

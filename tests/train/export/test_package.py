@@ -138,7 +138,7 @@ def test_what_is_no_package_is_an_error(tmp_path: Path, root: Path, text: str | 
 
 def test_an_infinite_difference_is_left_to_the_sentence() -> None:
     """JSON has no number for it."""
-    assert Part(part="model.onnx", ok=False, text="", difference=math.inf).to_wire()["difference"] is None
+    assert Part(part="model.onnx", ok=False, text="", difference=math.inf).to_dict()["difference"] is None
 
 
 class Labelled:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.events import PipelineDoing, PipelineStage, Record
+from pytest_smoke.events import Event, ExportProgress, ExportStage
 from pytest_smoke.train.export.pipeline import check_needs, run_pipeline
 from pytest_smoke.train.plan import PipelinePlan
 from pytest_smoke.train.task import TaskError
@@ -35,12 +35,12 @@ class Points:
 
 def run(
     task: Any, folder: Path, *, quantize: bool = True, recipe: dict[str, Any] | None = None
-) -> tuple[dict[str, PipelineStage], list[Record]]:
+) -> tuple[dict[str, ExportStage], list[Event]]:
     """The stages that ran, by name, and all records."""
-    records: list[Record] = []
+    records: list[Event] = []
     pipeline = PipelinePlan(folder=str(folder / "package"), recipe=recipe or {}, quantize=quantize, tolerance=1e-4)
     run_pipeline(make_plan(pipeline=pipeline), task, task.model(), records.extend, lambda: task.evaluate(task.model()))
-    return {record.name: record for record in records if isinstance(record, PipelineStage)}, records
+    return {record.name: record for record in records if isinstance(record, ExportStage)}, records
 
 
 def mean(model: nn.Module) -> dict[str, float]:
@@ -53,9 +53,9 @@ def test_each_stage_says_what_it_does_before_it_does_it(tmp_path: Path) -> None:
     _, records = run(Points(mean), tmp_path)
     begun: set[str] = set()
     for record in records:
-        if isinstance(record, PipelineDoing):
+        if isinstance(record, ExportProgress):
             begun.add(record.stage)
-        assert not isinstance(record, PipelineStage) or record.name in begun
+        assert not isinstance(record, ExportStage) or record.name in begun
 
 
 def test_both_evaluations_draw_the_same_random_numbers(tmp_path: Path) -> None:
@@ -142,4 +142,4 @@ def test_a_broken_stage_says_why_and_stops_only_what_builds_on_it(
     assert list(stages) == ["evaluate", "export", *(["quantize"] if stage == "quantize" else [])]
     assert [name for name, record in stages.items() if not record.ok] == [stage]
     assert fragment in stages[stage].text
-    assert ("test_stages.py:" in stages[stage].place) == ("KeyError" in fragment)
+    assert ("test_pipeline.py:" in stages[stage].place) == ("KeyError" in fragment)
