@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from pytest_smoke.errors import CorpusError
 from pytest_smoke.mix.audit import Audit, Fault, Mix, Source, audit
 from pytest_smoke.mix.corpus import Corpus, count
 from pytest_smoke.mix.draws import DrawnAudit, Draws, audit_draws
-from pytest_smoke.mix.rows import CorpusError
 
 __all__ = [
     "Audit",

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pytest_smoke.errors import ExamplesError
 from pytest_smoke.ner.buckets import BUCKETS, classify_error, matching_buckets
 from pytest_smoke.ner.comparison import Change, Comparison, compare
-from pytest_smoke.ner.examples import ExamplesError, read_rows, trim_predictions
+from pytest_smoke.ner.examples import read_rows, trim_predictions
 from pytest_smoke.ner.report_text import comparison_text, report_text
 from pytest_smoke.ner.tally import Errors, Report, Sample, TagReport, report_of
 

@@ -1,45 +1,76 @@
-"""`verdicts.json`, and the one way a report reaches the disk."""
+"""Files: written whole or not at all, named after ids, summed; and JSON that every parser accepts."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
-from collections.abc import Iterable
-from hashlib import sha256
+from collections.abc import Mapping
+from hashlib import file_digest, sha256
 from pathlib import Path
+from typing import Any
 
-from pytest_smoke.outcome import Outcome, strict
-
-SCHEMA = 1
-"""Version of `verdicts.json`; raised when a key changes its meaning or goes away."""
+VERDICTS = "verdicts.json"
+"""The file of a report folder that holds the outcomes."""
 
 
-def verdicts_json(outcomes: Iterable[Outcome]) -> str:
-    """Strict JSON: `{"schema": 1, "outcomes": [...]}`, in the order of the items' ids."""
-    ordered = sorted(outcomes, key=lambda outcome: outcome.id)
-    tree = {"schema": SCHEMA, "outcomes": [strict(outcome.to_dict()) for outcome in ordered]}
-    return json.dumps(tree, indent=1, allow_nan=False) + "\n"
+def write_atomic(path: Path, text: str) -> None:
+    """Write to a temporary file in the same folder, then rename, so that a reader sees the old file or the new one.
+
+    Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.chmod(temporary, 0o666 & ~current_umask())  # mkstemp makes files that only their owner may read
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def current_umask() -> int:
+    """Return the process's umask."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def sync_to_disk(path: Path) -> None:
+    """Flush a file or folder to the disk. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def file_name(id: str) -> str:
-    """What an item's files are called: readable, short enough for any file system, and another one for every id."""
+    """Return the base name for an item's files: readable, at most 129 characters, and different for every id."""
     readable = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-._") else "_" for letter in id)
     return f"{readable[-120:]}-{sha256(id.encode()).hexdigest()[:8]}"
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write beside `path` and rename, so that a reader sees the old file or the new one. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        # mkstemp makes it private; a report is as readable as any file its folder's owner makes.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(beside, 0o666 & ~umask)
-        os.replace(beside, path)
-    except BaseException:
-        os.unlink(beside)
-        raise
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def strict_json(tree: Any, *, indent: int | None = None) -> str:
+    """Serialize a tree of builtins. JSON has no number for NaN and infinities: they are the texts of `json_value`."""
+    return json.dumps(json_value(tree), indent=indent, allow_nan=False)
+
+
+def json_value(value: Any) -> Any:
+    """Replace non-finite floats by the texts `NaN`, `Infinity` and `-Infinity`, which Python's `float` reads back."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {str(key): json_value(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(part) for part in value]
+    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
@@ -89,14 +88,3 @@ class Outcome:
     def from_dict(cls, wire: Mapping[str, Any]) -> Self:
         """The inverse of `to_wire`."""
         return cls(**{**wire, "findings": tuple(Finding.from_dict(finding) for finding in wire["findings"])})
-
-
-def strict(value: Any) -> Any:
-    """`value` with every float that JSON has no number for as the text `NaN`, `Infinity` or `-Infinity`."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, Mapping):
-        return {str(key): strict(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(part) for part in value]
-    return value

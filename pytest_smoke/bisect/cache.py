@@ -10,8 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pytest_smoke.files import write_whole
-from pytest_smoke.outcome import Outcome, strict
+from pytest_smoke.errors import BisectStateError
+from pytest_smoke.files import strict_json, write_atomic
+from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.diff import UNSEEN
 from pytest_smoke.recipe.task_ref import task_source
@@ -24,10 +25,6 @@ OF_THE_MACHINE = ("crash", "hang", "out-of-memory", "device")
 KEPT = ("verdict", "reason", "step", "text")
 DECIDING = ("pytest-verdict-smoke", "torch")
 """Distributions whose next version may decide in another way."""
-
-
-class BisectStateError(ValueError):
-    """A file in the place of the state that is none."""
 
 
 def fingerprint(case: Case, *, root: Path, device: str) -> str:
@@ -85,7 +82,7 @@ class VerdictCache:
         """Write what is known so far, whole. Raises OSError."""
         if self.path is not None:
             tree = {"schema": SCHEMA, **bisected.to_dict(), "decided": self._lasting()}
-            write_whole(self.path, json.dumps(strict(tree), indent=1, allow_nan=False) + "\n")
+            write_atomic(self.path, strict_json(tree, indent=1) + "\n")
 
     def _lasting(self) -> dict[str, dict[str, Any]]:
         return {

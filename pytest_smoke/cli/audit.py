@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_smoke.cli.audit_table import Audited, show, show_error
+from pytest_smoke.errors import AuditError, CorpusError
 from pytest_smoke.mix.audit import Intent, Mix, Source, audit
 from pytest_smoke.mix.corpus import Corpus, count
 from pytest_smoke.mix.draws import Draws, audit_draws
-from pytest_smoke.mix.rows import CorpusError
 
 if TYPE_CHECKING:
     from pytest_smoke.recipe.case import Case
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 EXIT_INTENDED, EXIT_NOT_INTENDED, EXIT_ERROR = 0, 1, 2
 ROOT_FILES = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 """What makes a folder pytest's root."""
-
-
-class AuditError(Exception):
-    """There is nothing to audit, or the task could not be asked; the message says why."""
 
 
 def add_parser(subparsers: Any) -> None:

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from pytest_smoke.cli.runs import SEPARATOR, CompareError, runs_of
-from pytest_smoke.outcome import strict
+from pytest_smoke.cli.runs import SEPARATOR, runs_of
+from pytest_smoke.errors import ReportError
+from pytest_smoke.files import json_value
 from pytest_smoke.report.compare import Comparison, compare
 from pytest_smoke.report.compare_rows import Run
 from pytest_smoke.report.compare_text import markdown, text
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         pairs, notes = _pairs(args.old, args.new)
         found = [compare(_with_batch(old, args.old_batch), _with_batch(new, args.new_batch)) for old, new in pairs]
-    except CompareError as error:
+    except ReportError as error:
         print(f"compare: {error}", file=sys.stderr)
         return EXIT_ERROR
     for note in notes:
@@ -58,13 +59,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _rendered(found: list[Comparison], form: str) -> str:
     if form == "json":
-        tree = {"schema": SCHEMA, "comparisons": [strict(one.to_dict()) for one in found]}
+        tree = {"schema": SCHEMA, "comparisons": [json_value(one.to_dict()) for one in found]}
         return json.dumps(tree, indent=1, allow_nan=False) + "\n"
     return "\n".join(map(markdown if form == "markdown" else text, found))
 
 
 def _pairs(old: str, new: str) -> tuple[list[tuple[Run, Run]], list[str]]:
-    """The runs to be held against each other, and which were left out. Raises `CompareError`."""
+    """The runs to be held against each other, and which were left out. Raises `ReportError`."""
     one, other = runs_of(old), runs_of(new)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         common = [run_id for run_id in one if run_id in other]
@@ -78,7 +79,7 @@ def _only(argument: str, found: dict[str, Run] | Run) -> Run:
         return found
     if len(found) != 1:
         names = ", ".join(found) or "none"
-        raise CompareError(
+        raise ReportError(
             f"{argument} has {len(found)} outcomes to choose from ({names}); write {argument}{SEPARATOR}ID"
         )
     (run,) = found.values()
@@ -95,5 +96,5 @@ def _with_batch(run: Run, batch: int | None) -> Run:
     if batch is None:
         return run
     if run.batch not in (None, batch):
-        raise CompareError(f"{run.name} has an effective batch of {run.batch}, not {batch}")
+        raise ReportError(f"{run.name} has an effective batch of {run.batch}, not {batch}")
     return replace(run, batch=batch)

@@ -7,8 +7,9 @@ import json
 import sys
 from typing import Any
 
+from pytest_smoke.errors import ExamplesError
 from pytest_smoke.ner.comparison import Comparison, compare
-from pytest_smoke.ner.examples import Example, ExamplesError, read_lines, trim_predictions
+from pytest_smoke.ner.examples import Example, read_lines, trim_predictions
 from pytest_smoke.ner.report_text import comparison_text, report_text
 from pytest_smoke.ner.tally import Report, report_of
 

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator
 
 from pytest_smoke.cli.judged_log import EXIT_ERROR, Line, Window, add, line_of, line_of_error, show
+from pytest_smoke.errors import LogError
 from pytest_smoke.judge.curve.curve_judge import CurveVerdict
 from pytest_smoke.logs import read as logs
-from pytest_smoke.logs.log import Log, LogError, Names, Point
+from pytest_smoke.logs.log import Log, Names, Point
 from pytest_smoke.logs.tensorboard import MARK
 
 _PARSE_SHARE = 10

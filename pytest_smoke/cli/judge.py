@@ -6,9 +6,10 @@ import argparse
 import sys
 
 from pytest_smoke.cli.judged_log import EXIT_ERROR, EXIT_PROMOTE, Line, Window, add, line_of, line_of_error, show
+from pytest_smoke.errors import LogError
 from pytest_smoke.judge.curve.curve_judge import CurveVerdict
 from pytest_smoke.logs import read as logs
-from pytest_smoke.logs.log import Log, LogError, Names
+from pytest_smoke.logs.log import Log, Names
 
 
 def judge_log(log: Log, window: Window) -> CurveVerdict:

@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TextIO
 
+from pytest_smoke.errors import LogError
 from pytest_smoke.judge.curve.curve_judge import CurveJudge, CurveVerdict
-from pytest_smoke.logs.log import Log, LogError, Point
+from pytest_smoke.logs.log import Log, Point
 
 EXIT_PROMOTE, EXIT_NOT_PROMOTE, EXIT_ERROR = 0, 1, 2
 

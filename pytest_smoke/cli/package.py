@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checked(folder: Path, args: argparse.Namespace) -> int:
-    from pytest_smoke.train.export.verify import PackageError, check_package  # torch
+    from pytest_smoke.errors import PackageError
+    from pytest_smoke.train.export.verify import check_package
 
     sound, several = True, len(args.folders) > 1
     try:

@@ -9,10 +9,11 @@ from typing import Any
 
 from pytest_smoke.cli.judge import judge_log
 from pytest_smoke.cli.judged_log import Window
-from pytest_smoke.files import SCHEMA, file_name
+from pytest_smoke.errors import LogError, ReportError
+from pytest_smoke.files import file_name
 from pytest_smoke.logs import read as logs
-from pytest_smoke.logs.log import LogError
 from pytest_smoke.report.compare_rows import Run
+from pytest_smoke.report.verdicts_json import SCHEMA
 
 VERDICTS = "verdicts.json"
 SEPARATOR = "::"
@@ -20,25 +21,21 @@ SECONDS = ("seconds", "train_seconds", "elapsed", "elapsed_seconds", "wall_time"
 """Columns of a log that hold the time since its start, in seconds."""
 
 
-class CompareError(ValueError):
-    """What was given cannot be compared; the message is one sentence."""
-
-
 def runs_of(argument: str) -> dict[str, Run] | Run:
-    """The runs of a report by id, or the one run of a log or of `PATH::id`. Raises `CompareError`."""
+    """The runs of a report by id, or the one run of a log or of `PATH::id`. Raises `ReportError`."""
     path, chosen = _split(argument)
     report = path / VERDICTS if path.is_dir() and (path / VERDICTS).is_file() else path
     if report.name == VERDICTS or (chosen and report.suffix == ".json"):
         try:
             found = {wire["id"]: _run_of(wire, report.parent) for wire in _outcomes(report)}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, CompareError):
+            if isinstance(error, ReportError):
                 raise
-            raise CompareError(f"{report} is no report of smokes: {type(error).__name__}: {error}") from None
+            raise ReportError(f"{report} is no report of smokes: {type(error).__name__}: {error}") from None
         if not chosen:
             return found
         if chosen not in found:
-            raise CompareError(f"{report} has no outcome {chosen!r}; it has {_listed(found)}")
+            raise ReportError(f"{report} has no outcome {chosen!r}; it has {_listed(found)}")
         return found[chosen]
     return _run_of_log(str(path))
 
@@ -55,13 +52,13 @@ def _outcomes(report: Path) -> list[Mapping[str, Any]]:
     try:
         tree = json.loads(report.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CompareError(f"{report} cannot be read: {error.strerror}") from None
+        raise ReportError(f"{report} cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise CompareError(f"{report} is no JSON: {error}") from None
+        raise ReportError(f"{report} is no JSON: {error}") from None
     if not isinstance(tree, dict) or "outcomes" not in tree:
-        raise CompareError(f"{report} is no report of smokes: it has no outcomes")
+        raise ReportError(f"{report} is no report of smokes: it has no outcomes")
     if tree.get("schema") != SCHEMA:
-        raise CompareError(f"{report} has schema {tree.get('schema')!r}; this version reads {SCHEMA}")
+        raise ReportError(f"{report} has schema {tree.get('schema')!r}; this version reads {SCHEMA}")
     return list(tree["outcomes"])
 
 
@@ -98,10 +95,10 @@ def _run_of_log(path: str) -> Run:
     try:
         found = logs.find(path)
         if len(found) != 1:
-            raise CompareError(f"{path} holds {len(found)} logs and no {VERDICTS}; name one of them")
+            raise ReportError(f"{path} holds {len(found)} logs and no {VERDICTS}; name one of them")
         log = logs.read(found[0])
     except LogError as error:
-        raise CompareError(f"{path}: {error}") from None
+        raise ReportError(f"{path}: {error}") from None
     judgement = judge_log(log, Window())
     others = log.other_columns()
     clock = next((name for name in SECONDS if name in others), None)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.bisect.cache import BisectStateError, VerdictCache
+from pytest_smoke.bisect.cache import VerdictCache
 from pytest_smoke.bisect.search import Bisection
 from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.item import run_with_options
 from pytest_smoke.collect.progress import say
 from pytest_smoke.criteria import parse
-from pytest_smoke.errors import RecipeError
+from pytest_smoke.errors import BisectStateError, RecipeError
 from pytest_smoke.keys import BISECT_RESULT
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_smoke.errors import ChildDiedError
 from pytest_smoke.options import skip_or_fail
 from pytest_smoke.recipe.model import Requires
-from pytest_smoke.train.launch import ChildDiedError, accelerators
+from pytest_smoke.train.launch import accelerators
 
 
 def need_device(requires: Requires, config: pytest.Config) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.files import verdicts_json, write_whole
+from pytest_smoke.files import write_atomic
 from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.options import RECIPE_GLOB
 from pytest_smoke.outcome import Outcome
@@ -14,7 +14,8 @@ from pytest_smoke.report.acceptance import acceptance
 from pytest_smoke.report.campaign import campaign_table, campaigns
 from pytest_smoke.report.full_run_estimate import ahead
 from pytest_smoke.report.prediction_errors import error_lines
-from pytest_smoke.report.terminal import table, warnings
+from pytest_smoke.report.terminal import verdict_table, warnings
+from pytest_smoke.report.verdicts_json import verdicts_json
 
 COLOURS = {"promote": "green", "": "bold"}
 """Markup of a table row by verdict; red where not named."""
@@ -73,7 +74,7 @@ class Summary:
         if not self._outcomes:
             return
         terminalreporter.section("smokes")
-        for line, verdict in table(self._outcomes.values()):
+        for line, verdict in verdict_table(self._outcomes.values()):
             terminalreporter.write_line(line, **{COLOURS.get(verdict, "red"): True})
         for line in ahead(self._outcomes.values()):
             terminalreporter.write_line(line)
@@ -99,7 +100,7 @@ class Summary:
     def _write(self) -> None:
         folder = self._config.option.smoke_report
         if folder is not None:
-            write_whole(folder / "verdicts.json", verdicts_json(self._outcomes.values()))
+            write_atomic(folder / "verdicts.json", verdicts_json(self._outcomes.values()))
 
 
 def _lost(report: pytest.TestReport) -> list[Outcome]:

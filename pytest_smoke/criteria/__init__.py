@@ -27,6 +27,6 @@ so.
 """
 
 from pytest_smoke.criteria.criterion import Criterion, parse
-from pytest_smoke.criteria.tokens import CriterionError
+from pytest_smoke.errors import CriterionError
 
 __all__ = ["Criterion", "CriterionError", "parse"]

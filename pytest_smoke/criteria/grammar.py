@@ -26,7 +26,8 @@ from pytest_smoke.criteria.nodes import (
     Stage,
     Steps,
 )
-from pytest_smoke.criteria.tokens import OPERAND, QUALIFIERS, CriterionError, Token, tokens_of
+from pytest_smoke.criteria.tokens import OPERAND, QUALIFIERS, Token, tokens_of
+from pytest_smoke.errors import CriterionError
 
 MAX_DEPTH = 30
 """Parentheses, functions and minus signs inside each other."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_smoke.criteria.nodes import BASELINE, FUNCTIONS, NAME, ORDERS, Span
+from pytest_smoke.errors import CriterionError
 
 MAX_TOKENS = 200
 """A sum this long still nests less than half of it, so no walk over the tree comes near Python's stack limit."""
@@ -41,26 +42,6 @@ _MISTAKEN = {
     "&": "one comparison a criterion: give two criteria",
     "|": "one comparison a criterion: give two criteria",
 }
-
-
-class CriterionError(ValueError):
-    """The text is no criterion."""
-
-    column: int
-    """Where, in characters from 1."""
-    problem: str
-    """What is wrong and what is allowed, on one line, without the position."""
-
-    def __init__(self, text: str, span: Span, problem: str) -> None:
-        self.column = span[0] + 1
-        self.problem = problem
-        # One printable character for each of the text's, or the caret points elsewhere.
-        line = "".join(char if char.isprintable() else " " for char in text)
-        if len(line) > _SHOWN:
-            cut = max(0, span[0] - _SHOWN // 2)
-            line, span = line[cut : cut + _SHOWN], (span[0] - cut, min(span[1] - cut, _SHOWN))
-        caret = " " * span[0] + "^" * max(1, span[1] - span[0])
-        super().__init__(f"column {self.column}: {problem}\n  {line}\n  {caret}")
 
 
 Kind = Literal["number", "quoted", "name", "sign", "end"]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 
-from pytest_smoke.logs.log import LogError
+from pytest_smoke.errors import LogError
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _GLUED = re.compile(r"(train|training|total|batch|avg|mean|val|valid|eval|test|grad|global)(loss|norm|step|iter)s?")

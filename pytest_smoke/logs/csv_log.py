@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 
-from pytest_smoke.logs.log import LogError, Row, Table
+from pytest_smoke.errors import LogError
+from pytest_smoke.logs.log import Row, Table
 
 _DELIMITERS = ",\t;|"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pytest_smoke.errors import LogError
 from pytest_smoke.logs.line_log import flat
-from pytest_smoke.logs.log import LogError, Row, Table
+from pytest_smoke.logs.log import Row, Table
 
 _SHAPES = "a log_history (Hugging Face's trainer_state.json), a list of records, or columns of equal length"
 

@@ -11,7 +11,8 @@ import json
 import re
 from typing import Any
 
-from pytest_smoke.logs.log import Cell, LogError, Row, Table
+from pytest_smoke.errors import LogError
+from pytest_smoke.logs.log import Cell, Row, Table
 
 _NUMBER = r"[-+]?(?:nan|inf(?:inity)?|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?)"
 _QUOTED_PAIR = re.compile(rf"""['"]([^'"]+)['"]\s*:\s*['"]?({_NUMBER}|none|null)(?![\w.])""", re.IGNORECASE)

@@ -7,14 +7,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
-class LogError(ValueError):
-    """The log cannot be judged; `reason` is one word for scripts, the message one sentence for people."""
-
-    def __init__(self, reason: str, text: str) -> None:
-        super().__init__(text)
-        self.reason = reason
-
-
 class Point(NamedTuple):
     """What a log says of one step."""
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
+from pytest_smoke.errors import LogError
 from pytest_smoke.logs import columns
-from pytest_smoke.logs.log import Cell, LogError, Names, Table
+from pytest_smoke.logs.log import Cell, Names, Table
 
 _TENSOR = re.compile(r"tensor\(\s*([^,()\s]+)\s*[,)]")
 _BLANK = {"", "none", "null", "n/a", "na", "-", "--"}

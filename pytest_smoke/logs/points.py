@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from pytest_smoke.logs.log import Log, LogError, Names, Point, Table
+from pytest_smoke.errors import LogError
+from pytest_smoke.logs.log import Log, Names, Point, Table
 from pytest_smoke.logs.numbers import Columns, Numbers, choose, complain_of_texts, read_numbers, settle_blanks
 
 _MIXED = 0.05

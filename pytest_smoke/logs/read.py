@@ -8,11 +8,12 @@ import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
+from pytest_smoke.errors import LogError
 from pytest_smoke.logs import columns, tensorboard
 from pytest_smoke.logs.csv_log import delimiter_of, read_csv
 from pytest_smoke.logs.json_log import read_json
 from pytest_smoke.logs.line_log import is_json_lines, read_lines
-from pytest_smoke.logs.log import Log, LogError, Names, Table
+from pytest_smoke.logs.log import Log, Names, Table
 from pytest_smoke.logs.points import points_of
 
 STDIN = "-"

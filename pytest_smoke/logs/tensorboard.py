@@ -7,7 +7,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from pytest_smoke.logs.log import LogError, Row, Table
+from pytest_smoke.errors import LogError
+from pytest_smoke.logs.log import Row, Table
 
 MARK = "tfevents"
 """Part of every event file's name."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
+from pytest_smoke.errors import CorpusError
 from pytest_smoke.mix import manifest as audit_manifest
-from pytest_smoke.mix.rows import FORMATS, CorpusError, format_of, rows_of
+from pytest_smoke.mix.rows import FORMATS, format_of, rows_of
 
 By = Literal["manifest", "rows", "shards"]
 

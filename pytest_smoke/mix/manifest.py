@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_smoke.mix.rows import CorpusError
+from pytest_smoke.errors import CorpusError
 
 NAMES = ("manifest.json", "manifest.csv")
 """Files of a corpus that are taken for its manifest."""

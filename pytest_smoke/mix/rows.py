@@ -13,12 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from pytest_smoke.errors import CorpusError
+
 FORMATS = (".parquet", ".jsonl", ".jsonl.gz", ".csv", ".csv.gz")
 """Endings of the files that are understood."""
-
-
-class CorpusError(Exception):
-    """A corpus that cannot be counted; the message names the file, the line if any, and what is allowed."""
 
 
 def format_of(name: str) -> str | None:

@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_smoke.criteria import parse
+from pytest_smoke.errors import BaselineError
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 
 REPORT = "verdicts.json"
-
-
-class BaselineError(Exception):
-    """The baseline cannot be read; the message says what is missing."""
 
 
 def read_baseline(case: Case, *, root: Path, id: str) -> dict[str, float]:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
 from pytest_smoke.events import Command, Crashed, Ended, Event, Saved
 from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.outcome import Finding
 from pytest_smoke.train.checkpoints.layout import LAST_GOOD, TRAINED
-from pytest_smoke.train.launch import GRACE_SECONDS, Child, ChildDiedError, ChildTimeoutError, child_of
+from pytest_smoke.train.launch import GRACE_SECONDS, Child, child_of
 from pytest_smoke.train.plan import RunPlan
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pytest_smoke.errors import ExamplesError
 from pytest_smoke.files import file_name
 from pytest_smoke.judge.checks.prediction_errors import errors, unreadable
-from pytest_smoke.ner.examples import ExamplesError, read_lines
+from pytest_smoke.ner.examples import read_lines
 from pytest_smoke.ner.tally import report_of
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case

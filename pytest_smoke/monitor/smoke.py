@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_smoke.files import file_name, write_whole
+from pytest_smoke.errors import BaselineError
+from pytest_smoke.files import file_name, write_atomic
 from pytest_smoke.judge.checks.prediction_errors import unreadable
 from pytest_smoke.judge.checks.preflight import preflight
 from pytest_smoke.judge.verdict import decide
 from pytest_smoke.monitor import facts
-from pytest_smoke.monitor.baseline import BaselineError, baseline_finding, no_baseline, read_baseline
+from pytest_smoke.monitor.baseline import baseline_finding, no_baseline, read_baseline
 from pytest_smoke.monitor.checkpoints import checkpoints_of, saving_of
 from pytest_smoke.monitor.child import Watch, run_here, run_in_child
 from pytest_smoke.monitor.final_findings import judge_loss, judge_pipeline, judge_rest
@@ -88,7 +89,7 @@ def run_smoke(case: Case, conditions: RunOptions, *, id: str, watch: Watch | Non
     figures |= facts.seen(monitor, case) | facts.saved(monitor, checkpoints_of(id)) | {"smallest_rise": smallest_rise}
     figures["seconds"] = round(monitor.seconds_before + time.perf_counter() - began, 3)
     if conditions.report_folder is not None and monitor.steps:
-        write_whole(conditions.report_folder / "traces" / f"{file_name(id)}.csv", monitor.trace.to_csv())
+        write_atomic(conditions.report_folder / "traces" / f"{file_name(id)}.csv", monitor.trace.to_csv())
     if kept is not None and kept.exists():
         figures["package"] = str(kept)
     outcome = _outcome(case, id, findings, figures, monitor=monitor, output=ran.output)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from reprlib import Repr
 from typing import Any, TypeVar
 
+from pytest_smoke.errors import ExamplesError
 from pytest_smoke.ner.trim import check_span, trim_span
 
 _Row = TypeVar("_Row")
@@ -20,15 +21,6 @@ _SHOWN = 10
 """Faults that are told; the rest are counted."""
 _short = Repr()
 _short.maxstring = _short.maxother = 60
-
-
-class ExamplesError(ValueError):
-    """Rows that cannot be read: a line for each, with its place, the offending value, what is allowed."""
-
-    def __init__(self, faults: list[str]) -> None:
-        self.faults = tuple(faults)
-        more = [f"... and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
-        super().__init__("\n".join([*faults[:_SHOWN], *more]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_smoke.judge.verdict import CRITERION, READINGS, STAGE, check_of
 from pytest_smoke.outcome import Finding, Outcome
-from pytest_smoke.text import NOT_CHECKED, WORDS, aligned
+from pytest_smoke.text import NOT_CHECKED, STATUS_WORDS, table
 
 HEADER = ("criterion", "target", "current", "status")
 """`target` is what the right side of a criterion came to, `current` what its left side did."""
@@ -25,7 +25,7 @@ def acceptance(outcome: Outcome) -> list[str]:
         return []
     full = [(text, "", "", "full run") for text in outcome.facts.get("full_accept", [])]
     rows = [HEADER, _infrastructure(outcome), *judged, *full]
-    return aligned(rows)
+    return table(rows)
 
 
 def _infrastructure(outcome: Outcome) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ def _infrastructure(outcome: Outcome) -> tuple[str, ...]:
     statuses = {finding.status for finding in others}
     worst = next((status for status in ("fail", "not-checked", "warn") if status in statuses), "pass")
     seen = "; ".join([f"{len(others) - len(wrong)} of {len(others)} pass", *wrong])
-    return INFRASTRUCTURE, f"{len(others)} checks", seen, WORDS[worst]
+    return INFRASTRUCTURE, f"{len(others)} checks", seen, STATUS_WORDS[worst]
 
 
 def _of_stages(outcome: Outcome) -> Iterator[tuple[str, ...]]:
@@ -55,7 +55,7 @@ def _row(finding: Finding, before: str = "") -> tuple[str, ...]:
     name = finding.data.get("name")
     before += f"{name}: " if name else ""
     text = finding.id[len("accept[") : -1]
-    return before + text, _number(finding.bound), _number(finding.observed), WORDS[finding.status]
+    return before + text, _number(finding.bound), _number(finding.observed), STATUS_WORDS[finding.status]
 
 
 def _number(value: Any) -> str:

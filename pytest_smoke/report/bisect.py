@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from pytest_smoke.bisect.ddmin import Answer
-from pytest_smoke.text import aligned
+from pytest_smoke.text import table
 
 HEADER = ("smoke", "verdict", "step", "as in the unstable recipe")
 
@@ -85,10 +85,10 @@ def summary(bisected: BisectResult) -> list[tuple[str, str]]:
     head += [f"  {difference}" for difference in bisected.differences]
     if bisected.unseen:
         head.append(f"  {', '.join(bisected.unseen)} too, which no smoke sees")
-    table = (
-        list(zip(aligned(rows), ["", *(one.verdict for one in bisected.tried)], strict=True)) if bisected.tried else []
+    lines = (
+        list(zip(table(rows), ["", *(one.verdict for one in bisected.tried)], strict=True)) if bisected.tried else []
     )
-    return [*((text, "") for text in head), *table, (bisected.text, "promote" if bisected.found else "error")]
+    return [*((text, "") for text in head), *lines, (bisected.text, "promote" if bisected.found else "error")]
 
 
 def _word(tried: BisectTrial) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_smoke.judge.metrics.final_slope import drift
 from pytest_smoke.outcome import Outcome
-from pytest_smoke.text import aligned
+from pytest_smoke.text import table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +47,7 @@ def campaign_table(campaign: Campaign) -> list[tuple[str, str]]:
         header += [f"{word} {campaign.metric}", "drift at the end"]
     rows = [[*header, "loss", "changes"], *(_row(outcome, campaign) for outcome in campaign.outcomes)]
     title = f"campaign {campaign.recipe} {campaign.mode}"
-    return list(
-        zip([title, *aligned(rows)], ["", "", *(outcome.verdict for outcome in campaign.outcomes)], strict=True)
-    )
+    return list(zip([title, *table(rows)], ["", "", *(outcome.verdict for outcome in campaign.outcomes)], strict=True))
 
 
 def _campaign(recipe: str, mode: str, outcomes: Sequence[Outcome]) -> Campaign:

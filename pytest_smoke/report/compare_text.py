@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pytest_smoke.report.compare import Comparison
 from pytest_smoke.report.compare_rows import Row
-from pytest_smoke.text import aligned
+from pytest_smoke.text import table
 
 HEADER = ("", "OLD", "NEW", "change")
 
@@ -56,7 +56,7 @@ def _figure(value: str | float | None, step: int | None) -> str:
 
 
 def _columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
-    return "\n".join((indent + line).rstrip() for line in aligned(rows))
+    return "\n".join((indent + line).rstrip() for line in table(rows))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

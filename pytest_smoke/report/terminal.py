@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_smoke.outcome import Finding, Outcome
 from pytest_smoke.report.sparkline import sparkline
-from pytest_smoke.text import NOT_CHECKED, WORDS, aligned
+from pytest_smoke.text import NOT_CHECKED, STATUS_WORDS, table
 
 HINTS = 3
 """Hints a failure text gives at most: the first is the one to try."""
@@ -37,7 +37,7 @@ def failure(outcome: Outcome, *, place: str, rerun: str) -> str:
     return "\n\n".join(parts)
 
 
-def table(outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:
+def verdict_table(outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:
     """Rows of the closing table, header first, each with the verdict it speaks of (empty for the header)."""
     rows: list[tuple[str, ...]] = [HEADER]
     verdicts = [""]
@@ -45,7 +45,7 @@ def table(outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:
         own = [_row(outcome), *(_stage_row(stage) for stage in outcome.facts.get("stages", []))]
         rows += own
         verdicts += [outcome.verdict] * len(own)
-    return list(zip(aligned(rows), verdicts, strict=True))
+    return list(zip(table(rows), verdicts, strict=True))
 
 
 def warnings(outcomes: Iterable[Outcome]) -> list[str]:
@@ -100,7 +100,7 @@ def _stage_row(stage: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _finding_rows(findings: Sequence[Finding]) -> list[str]:
     width = max(len(finding.id) for finding in findings)
-    return [f"  {f.id.ljust(width)}  {WORDS[f.status].ljust(len(NOT_CHECKED))}  {f.text}" for f in findings]
+    return [f"  {f.id.ljust(width)}  {STATUS_WORDS[f.status].ljust(len(NOT_CHECKED))}  {f.text}" for f in findings]
 
 
 def _by_gravity(findings: Sequence[Finding]) -> list[Finding]:

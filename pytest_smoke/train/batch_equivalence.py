@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pytest_smoke.errors import UnsplittableBatchError
 from pytest_smoke.events import BatchEquivalence
-from pytest_smoke.train.batch_splitter import BatchSplitter, UnsplittableBatchError
+from pytest_smoke.train.batch_splitter import BatchSplitter
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.data import one_step
 from pytest_smoke.train.device import isolated_eval, seed_all

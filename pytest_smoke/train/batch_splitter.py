@@ -8,12 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from pytest_smoke.errors import UnsplittableBatchError
+
 Cut = Callable[[slice], Any]
 """The samples of a span, as a batch of their own."""
-
-
-class UnsplittableBatchError(Exception):
-    """A batch cannot be cut into smaller ones; the message says what of it cannot, and why."""
 
 
 class BatchSplitter:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
+from pytest_smoke.errors import DeviceError, TaskError
 from pytest_smoke.events import Crashed
-from pytest_smoke.train.task import DeviceError, TaskError
 
 TRACEBACK_LINES = 30
 """Newest lines of a traceback that are kept."""

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
+from pytest_smoke.errors import TaskError
 from pytest_smoke.events import SourceCounts
 from pytest_smoke.mix.draws import Draws, resolution
 from pytest_smoke.train.device import seed_all
 from pytest_smoke.train.plan import RunPlan
-from pytest_smoke.train.task import Task, TaskError, load_task, sources_of
+from pytest_smoke.train.task import Task, load_task, sources_of
 
 MIN_MICRO_BATCHES = 20
 """Micro-batches from which their variation says how far samples are drawn one by one, or a source at a time."""

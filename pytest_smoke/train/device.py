@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pytest_smoke.train.task import DeviceError
+from pytest_smoke.errors import DeviceError
 
 
 def resolve(name: str) -> torch.device:

@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from pytest_smoke.train.task import Task, TaskError
+from pytest_smoke.errors import TaskError
+from pytest_smoke.train.task import Task
 
 NAMED = 8
 """Parameters that a message lists where no name is near."""

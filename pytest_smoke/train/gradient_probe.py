@@ -7,6 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from pytest_smoke.errors import TaskError
 from pytest_smoke.events import Gradients
 from pytest_smoke.train.batch_stream import BatchStream
 from pytest_smoke.train.checkpoints.io import StateFile
@@ -17,7 +18,7 @@ from pytest_smoke.train.gradients import reading
 from pytest_smoke.train.instrumentation import POSTMORTEM_SEED_OFFSET
 from pytest_smoke.train.plan import RunPlan, StagePlan
 from pytest_smoke.train.step import Stepper
-from pytest_smoke.train.task import Task, TaskError
+from pytest_smoke.train.task import Task
 from pytest_smoke.train.worker import settle
 
 BACKOFF = 16.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from pytest_smoke.errors import TaskError
 from pytest_smoke.events import Abort, Metrics, PredictionsFailed, ProbeLoss
 from pytest_smoke.train.batch_equivalence import compare_batch_sizes
 from pytest_smoke.train.batch_stream import BatchStream
@@ -19,7 +20,7 @@ from pytest_smoke.train.machine import PeakMemory
 from pytest_smoke.train.plan import RunPlan, StagePlan
 from pytest_smoke.train.predictions import write_predictions
 from pytest_smoke.train.step import Stepper
-from pytest_smoke.train.task import Task, TaskError, metrics_of, probe_batches_of
+from pytest_smoke.train.task import Task, metrics_of, probe_batches_of
 
 RESERVED = ("loss", "lr", "grad_norm", "probe_loss")
 """Series of every smoke; a metric may not go by their names, nor by a loss term's."""

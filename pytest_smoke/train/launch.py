@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
 from pytest_smoke.events import Command, Event
 from pytest_smoke.train.plan import RunPlan
 
@@ -28,14 +29,6 @@ STACK_SECONDS = 3.0
 """A hanging child has so long to write its stacks."""
 
 PRELOAD = "pytest_smoke.train.preload"
-
-
-class ChildDiedError(Exception):
-    """The child ended without saying why; the message names its signal or exit status."""
-
-
-class ChildTimeoutError(Exception):
-    """The child has said nothing for longer than it may."""
 
 
 class Child:

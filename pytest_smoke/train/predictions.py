@@ -8,7 +8,8 @@ from pathlib import Path
 
 from torch import nn
 
-from pytest_smoke.train.task import Task, TaskError
+from pytest_smoke.errors import TaskError
+from pytest_smoke.train.task import Task
 
 
 def write_predictions(task: Task, model: nn.Module, path: Path) -> int | None:

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pytest_smoke.errors import TaskError
 from pytest_smoke.train.device import isolated_eval, to_device
 from pytest_smoke.train.freezing import ParameterFreezer, call_on_stage_start
 from pytest_smoke.train.gradients import TermGradients
 from pytest_smoke.train.plan import RunPlan, StagePlan
-from pytest_smoke.train.task import Task, TaskError, counts_of, optimizer_of
+from pytest_smoke.train.task import Task, counts_of, optimizer_of
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

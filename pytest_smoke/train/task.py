@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from pytest_smoke.errors import TaskError
+
 PROBE_SAMPLES = 64
 """Samples of the default probe batch, at least: its standard error is an eighth of one sample's spread."""
 PROBE_SEED_OFFSET = 1_000_003
@@ -26,21 +28,6 @@ OPTIONAL = (
     *("example_inputs", "dynamic_shapes", "labels"),
 )
 """Names of a task that are looked for and need not be there."""
-
-
-class TaskError(Exception):
-    """The task cannot be used as it is; the message says what is missing.
-
-    `key`: the recipe's key that it speaks of, dotted; empty where it is the task itself.
-    """
-
-    def __init__(self, text: str, *, key: str = "") -> None:
-        super().__init__(text)
-        self.key = key
-
-
-class DeviceError(TaskError):
-    """The device that was asked for is not there."""
 
 
 class Task(Protocol):

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 import torch
 import torch._functorch.config as functorch_config
 
+from pytest_smoke.errors import ParentDiedError
 from pytest_smoke.events import Command, Event
 from pytest_smoke.train.channel import Channel
 from pytest_smoke.train.crash import crash_of
@@ -21,10 +22,6 @@ from pytest_smoke.train.data import seeded_task
 from pytest_smoke.train.device import accelerators, resolve
 from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan
-
-
-class ParentDiedError(Exception):
-    """Nobody is left to hear."""
 
 
 class PipeChannel:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.bisect.cache import KEPT, BisectStateError, VerdictCache, fingerprint
+from pytest_smoke.bisect.cache import KEPT, VerdictCache, fingerprint
+from pytest_smoke.errors import BisectStateError
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Mode, Recipe

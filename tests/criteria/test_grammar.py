@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.criteria import CriterionError, parse
+from pytest_smoke.criteria import parse
 from pytest_smoke.criteria.grammar import MAX_DEPTH
 from pytest_smoke.criteria.nodes import (
     FUNCTIONS,
@@ -29,6 +29,7 @@ from pytest_smoke.criteria.nodes import (
     walk,
 )
 from pytest_smoke.criteria.tokens import MAX_TOKENS
+from pytest_smoke.errors import CriterionError
 
 ANY = (0, 0)
 names = st.one_of(

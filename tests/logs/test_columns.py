@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_smoke.errors import LogError
 from pytest_smoke.logs import columns
-from pytest_smoke.logs.log import LogError
 
 LOSSES = """
 loss Loss train_loss train/loss loss/train Train/Loss train.loss trainLoss trainloss training_loss loss_total total_loss

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from pytest_smoke.errors import LogError
 from pytest_smoke.logs import read as logs
-from pytest_smoke.logs.log import LogError, Names
+from pytest_smoke.logs.log import Names
 
 
 def test_the_newest_checkpoint_stands_for_its_run(tmp_path: Path) -> None:

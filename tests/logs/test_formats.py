@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.logs.log import Log, LogError, Names
+from pytest_smoke.errors import LogError
+from pytest_smoke.logs.log import Log, Names
 from pytest_smoke.logs.read import read_text
 
 Run = list[tuple[int, float, float, float]]

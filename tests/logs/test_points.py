@@ -7,7 +7,8 @@ import math
 
 import pytest
 
-from pytest_smoke.logs.log import Log, LogError, Names
+from pytest_smoke.errors import LogError
+from pytest_smoke.logs.log import Log, Names
 from pytest_smoke.logs.read import read_text
 
 

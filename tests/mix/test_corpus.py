@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.audit import CorpusError, count
+from pytest_smoke.audit import count
+from pytest_smoke.errors import CorpusError
 from pytest_smoke.mix.corpus import source_of
 from pytest_smoke.mix.rows import rows_of
 

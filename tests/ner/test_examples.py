@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.diagnose import ExamplesError
+from pytest_smoke.errors import ExamplesError
 from pytest_smoke.ner.examples import Entity, read_lines, read_rows, trim_predictions
 
 RAW = "Le Tréport, 76470"

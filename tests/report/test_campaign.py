@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pytest_smoke.files import verdicts_json
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.report.campaign import campaign_table, campaigns
+from pytest_smoke.report.verdicts_json import verdicts_json
 
 
 def outcome(cell: str | None, **changes: Any) -> Outcome:

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.files import verdicts_json, write_whole
+from pytest_smoke.files import write_atomic
 from pytest_smoke.outcome import Finding, Outcome
 from pytest_smoke.report.sparkline import BARS, BROKEN, sparkline
-from pytest_smoke.report.terminal import failure, properties, table
+from pytest_smoke.report.terminal import failure, properties, verdict_table
+from pytest_smoke.report.verdicts_json import verdicts_json
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 PLAIN = st.recursive(
@@ -76,9 +77,9 @@ def test_outcomes_are_in_the_order_of_their_ids() -> None:
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
     """A lone surrogate cannot be encoded: the write breaks in the middle."""
     path = tmp_path / "deep" / "verdicts.json"
-    write_whole(path, "old")
+    write_atomic(path, "old")
     with pytest.raises(UnicodeEncodeError):
-        write_whole(path, "x" * 10_000 + "\ud800")
+        write_atomic(path, "x" * 10_000 + "\ud800")
     assert path.read_text() == "old"
     assert os.listdir(path.parent) == ["verdicts.json"]
 
@@ -86,7 +87,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: 
 def test_a_report_is_as_readable_as_any_new_file(tmp_path: Path) -> None:
     """Not private to who ran it, as a temporary file is."""
     (tmp_path / "plain").touch()
-    write_whole(tmp_path / "report", "x")
+    write_atomic(tmp_path / "report", "x")
     assert (tmp_path / "report").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
@@ -123,7 +124,7 @@ def test_the_failure_text_gives_three_hints_the_gravest_first() -> None:
 
 def test_the_table_has_a_row_for_an_outcome_without_any_figures() -> None:
     """A worker that died leaves one."""
-    rows = table([outcome(verdict="error", reason="worker-crash")])
+    rows = verdict_table([outcome(verdict="error", reason="worker-crash")])
     assert rows[1][1] == "error"
     assert rows[1][0].split() == ["a.smoke.yaml", "constant", "error", "(worker-crash)", "0", "-", "-", "-", "-"]
 

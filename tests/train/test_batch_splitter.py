@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pytest_smoke.train.batch_splitter import BatchSplitter, UnsplittableBatchError
+from pytest_smoke.errors import UnsplittableBatchError
+from pytest_smoke.train.batch_splitter import BatchSplitter
 
 Point = namedtuple("Point", "x y")
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from pytest_smoke.errors import TaskError
 from pytest_smoke.train.device import isolated_eval, resolve, seed_all, to_device
-from pytest_smoke.train.task import TaskError
 
 Sample = namedtuple("Sample", "x y")
 

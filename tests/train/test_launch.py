@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
 from pytest_smoke.events import Crashed, Ended, Event, Started, Step
-from pytest_smoke.train.launch import Child, ChildDiedError, ChildTimeoutError, accelerators, child_of
+from pytest_smoke.train.launch import Child, accelerators, child_of
 from pytest_smoke.train.plan import RunPlan
 
 ROOT = str(Path(__file__).parents[2])

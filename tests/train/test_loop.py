@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from pytest_smoke import schedules
+from pytest_smoke.errors import TaskError
 from pytest_smoke.events import Abort, Ended, Event, Gradients, Metrics, ProbeLoss, SourceCounts, Started, Step, Updates
 from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan
-from pytest_smoke.train.task import TaskError
 
 Planner = Callable[..., RunPlan]
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pytest_smoke.errors import TaskError
 from pytest_smoke.events import (
     Abort,
     BatchEquivalence,
@@ -26,7 +27,6 @@ from pytest_smoke.events import (
 )
 from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan, StagePlan
-from pytest_smoke.train.task import TaskError
 
 Planner = Callable[..., RunPlan]
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from pytest_smoke.errors import TaskError
 from pytest_smoke.train.gradients import reading
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.step import Stepper
-from pytest_smoke.train.task import TaskError
 from tests.train.conftest import Pair
 
 CPU = torch.device("cpu")

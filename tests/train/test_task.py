@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.train.task import TaskError, load_task
+from pytest_smoke.errors import TaskError
+from pytest_smoke.train.task import load_task
 
 TASKS = """
 class Good:

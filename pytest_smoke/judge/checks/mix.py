@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pytest_smoke.errors import CorpusError
 from pytest_smoke.mix.audit import audit
 from pytest_smoke.mix.corpus import Corpus, count
-from pytest_smoke.mix.rows import CorpusError
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.model import Mix
 

@@ -15,13 +15,9 @@ import torch
 from safetensors.torch import save_model
 from torch import nn
 
+from pytest_smoke.errors import CheckpointError
 from pytest_smoke.train.checkpoints.layout import ABOUT, TRAINING, WEIGHTS
 from pytest_smoke.train.digest import file_sum
-from pytest_smoke.train.task import TaskError
-
-
-class CheckpointError(TaskError):
-    """A checkpoint that cannot be read, or does not fit; the message says which and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

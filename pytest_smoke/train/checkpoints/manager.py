@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
+from pytest_smoke.errors import CheckpointError
 from pytest_smoke.events import BatchDigest, Command, Event, Restarted, Resumed, Saved
 from pytest_smoke.train.batch_stream import BatchStream
 from pytest_smoke.train.channel import Channel
-from pytest_smoke.train.checkpoints.io import CheckpointError, StateFile, read_state, write_state
+from pytest_smoke.train.checkpoints.io import StateFile, read_state, write_state
 from pytest_smoke.train.checkpoints.journal import Journal
 from pytest_smoke.train.checkpoints.layout import CHECKED, JOURNAL, LAST_GOOD, ROLLING, TRAINED
 from pytest_smoke.train.checkpoints.restore import changed, fingerprints, load_state

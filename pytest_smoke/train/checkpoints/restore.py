@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from pytest_smoke.train.checkpoints.io import CheckpointError, StateFile
+from pytest_smoke.errors import CheckpointError
+from pytest_smoke.train.checkpoints.io import StateFile
 from pytest_smoke.train.checkpoints.weights import load_weights, read_weights
 from pytest_smoke.train.digest import digest, leaves
 from pytest_smoke.train.step import Stepper

@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pytest_smoke.train.checkpoints.io import CheckpointError, StateFile, load_torch, read_state
+from pytest_smoke.errors import CheckpointError
+from pytest_smoke.train.checkpoints.io import StateFile, load_torch, read_state
 from pytest_smoke.train.checkpoints.layout import ABOUT
 
 WRAPPERS = ("model", "state_dict", "model_state_dict")

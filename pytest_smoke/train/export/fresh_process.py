@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from pytest_smoke.train.export.errors import ExportError
+from pytest_smoke.errors import ExportError
 
 SILENT = "it said nothing"
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.export import Dim
 
-from pytest_smoke.train.task import Task, TaskError
+from pytest_smoke.errors import TaskError
+from pytest_smoke.train.task import Task
 
 Shape = Sequence[int | str | None]
 """Sizes of an ONNX input; a name where it may vary."""

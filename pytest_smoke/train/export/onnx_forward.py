@@ -10,8 +10,8 @@ from typing import Any
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
 
+from pytest_smoke.errors import TaskError
 from pytest_smoke.train.export.onnx_file import Session
-from pytest_smoke.train.task import TaskError
 
 
 @contextmanager

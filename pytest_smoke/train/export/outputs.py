@@ -10,7 +10,7 @@ import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
 
-from pytest_smoke.train.export.errors import ExportError
+from pytest_smoke.errors import ExportError
 
 
 def flat_outputs(model: nn.Module, inputs: Sequence[Tensor]) -> tuple[list[Any], pytree.TreeSpec]:

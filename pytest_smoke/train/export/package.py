@@ -12,8 +12,9 @@ from typing import Any
 from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
+from pytest_smoke.errors import TaskError
 from pytest_smoke.train.digest import file_sum
-from pytest_smoke.train.task import Task, TaskError
+from pytest_smoke.train.task import Task
 
 SCHEMA = 1
 """Version of the package's layout; raised when a file or key changes its meaning or goes away."""

@@ -12,18 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec
 
+from pytest_smoke.errors import ExportError, TaskError
 from pytest_smoke.events import PIPELINE_STAGES, Event, ExportProgress, ExportStage
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.device import isolated_eval
 from pytest_smoke.train.export import package
-from pytest_smoke.train.export.errors import ExportError, missing_libraries
+from pytest_smoke.train.export.errors import missing_libraries
 from pytest_smoke.train.export.fresh_process import fresh_check
 from pytest_smoke.train.export.inputs import LENGTH, dynamic_shapes_of, example_inputs_of, variants
 from pytest_smoke.train.export.onnx_file import Session, export, size_of, write_int8, write_onnx
 from pytest_smoke.train.export.onnx_forward import served
 from pytest_smoke.train.export.outputs import difference, flat_outputs, on_cpu, tensors
 from pytest_smoke.train.plan import RunPlan
-from pytest_smoke.train.task import Task, TaskError, metrics_of
+from pytest_smoke.train.task import Task, metrics_of
 
 NEEDS = {
     "evaluate": (),

@@ -14,15 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model
 from torch import Tensor
 
+from pytest_smoke.errors import PackageError
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.export import package
 from pytest_smoke.train.export.onnx_file import Session
 from pytest_smoke.train.export.outputs import difference, flat_outputs, tensors, unwrapped
 from pytest_smoke.train.task import load_task
-
-
-class PackageError(ValueError):
-    """There is no package; the message says what is there instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

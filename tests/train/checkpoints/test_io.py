@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pytest_smoke.train.checkpoints.io import CheckpointError, load_torch, read_state, write_state
+from pytest_smoke.errors import CheckpointError
+from pytest_smoke.train.checkpoints.io import load_torch, read_state, write_state
 from pytest_smoke.train.checkpoints.weights import load_weights, read_weights
 from pytest_smoke.train.rng import generators, set_generators
 

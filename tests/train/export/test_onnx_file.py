@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pytest_smoke.errors import TaskError
 from pytest_smoke.train.export.inputs import dynamic_shapes_of, example_inputs_of, variants
 from pytest_smoke.train.export.onnx_file import Session, export, write_int8, write_onnx
 from pytest_smoke.train.export.onnx_forward import served
 from pytest_smoke.train.export.outputs import difference, flat_outputs, tensors
-from pytest_smoke.train.task import TaskError
 
 
 class Tagger(nn.Module):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pytest_smoke.train.export.errors import ExportError
+from pytest_smoke.errors import ExportError
 from pytest_smoke.train.export.outputs import difference, flat_outputs, on_cpu
 
 numbers = st.floats(-1e6, 1e6, width=32) | st.sampled_from([math.inf, -math.inf, math.nan])

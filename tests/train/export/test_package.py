@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
+from pytest_smoke.errors import PackageError, TaskError
 from pytest_smoke.train.export import package
 from pytest_smoke.train.export.inputs import dynamic_shapes_of
 from pytest_smoke.train.export.onnx_file import Session, export, write_int8, write_onnx
 from pytest_smoke.train.export.outputs import flat_outputs, tensors
-from pytest_smoke.train.export.verify import PackageError, Part, check_package
-from pytest_smoke.train.task import TaskError
+from pytest_smoke.train.export.verify import Part, check_package
 
 TASK = """
 import torch

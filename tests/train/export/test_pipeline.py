@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pytest_smoke.errors import TaskError
 from pytest_smoke.events import Event, ExportProgress, ExportStage
 from pytest_smoke.train.export.pipeline import check_needs, run_pipeline
 from pytest_smoke.train.plan import PipelinePlan
-from pytest_smoke.train.task import TaskError
 from tests.train.conftest import make_plan
 
 
