@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ smoke:
 class Project:
     """A folder with `tasks.py`, into which recipes are written, and pytest run."""
 
-    def __init__(self, pytester: pytest.Pytester) -> None:
+    def __init__(self, pytester: pytest.Pytester, run: Callable[..., pytest.RunResult]) -> None:
         self.pytester = pytester
         self.path = pytester.path
+        self.run = run
         (self.path / "tasks.py").write_text(TASKS.read_text())
         pytester.makeini("[pytest]\n")
 
@@ -43,10 +45,6 @@ class Project:
         path.write_text(f"extends: {of}.smoke.yaml\n{text}")
         return path
 
-    def run(self, *args: str) -> pytest.RunResult:
-        """pytest in a process of its own, as a user runs it, on one CPU."""
-        return self.pytester.runpytest_subprocess("--smoke-device", "cpu", "-p", "no:hypothesispytest", *args)
-
     def verdicts(self, folder: str = "out") -> list[dict[str, Any]]:
         """The outcomes in `verdicts.json`, read as strict JSON."""
 
@@ -60,6 +58,6 @@ class Project:
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester) -> Project:
+def project(pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]) -> Project:
     """A user's project."""
-    return Project(pytester)
+    return Project(pytester, run_pytest)
