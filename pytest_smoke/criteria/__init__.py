@@ -1,29 +1,30 @@
-"""The criteria language: what a recipe's `accept:` lines say, parsed by a small grammar and judged on recorded metrics.
+"""The criteria language: the `accept:` lines of a recipe, parsed by a small grammar and judged on recorded metrics.
 
     max(grad_norm) < 500                     f1 > 0.5 * baseline.f1
     val_macro_f1 > 0.1 by step 1000          mean(loss over stage B) < 2
     latent_nll < 1.1 * text_nll              first_acc > 0 by epoch 4
 
-A criterion is one comparison (`< <= > >= == !=`) of two expressions: numbers, metrics, `+ - * /`, unary minus,
-parentheses, and `max min mean median first last` of an expression of metrics.
+A criterion is one comparison (`< <= > >= == !=`) of two expressions. An expression has numbers, metrics, `+ - * /`,
+unary minus, parentheses, and the functions `max min mean median first last` over an expression of metrics. A name may
+come first, as in `quality: f1 > 0.5`.
 
-Names. A plain name has letters, digits, `_` and inner dots. Any other stands in backticks: `` `crf/ce` > 0.01 ``, ``
-`lr-AdamW` > 0 ``; without them `/` divides and `-` subtracts. `baseline.NAME` is the metric's final value in the
-baseline run. No word is reserved: a metric may be called `step` or `max`.
+Metric names. A plain name has letters, digits, `_` and inner dots. Write any other in backticks, as in
+`` `crf/ce` > 0.01 `` or `` `lr-AdamW` > 0 ``: outside of backticks `/` divides and `-` subtracts. `baseline.NAME` is
+the metric's final value in the baseline run. No word is reserved: a metric may be called `step` or `max`.
 
-Values. A metric by itself is its last value; two metrics are each read at their own last step. In a function, metrics
-are combined at the steps that have them all. A window `over stage NAME` or `over steps A-B` (both ends inclusive)
-inside a function is the function's own; after the comparison it is that of everything that has none. Steps the run
-never made are a fail.
+Values. A metric outside a function is its last value; two metrics are each read at their own last step. Inside a
+function, metrics are combined at the steps at which all of them were recorded.
 
-Moments. Without one, and with `at end`, the last values count. With `by step N` (`by epoch N`: N times the steps of
-an epoch) only points at or before that step count, and the comparison must have held at one of them, all its metrics
-read at the same step. There a function is one number, over all those points: `max(grad_norm) < 500 by step 100`
-speaks of every point up to step 100. A run that ended before N fails unless it had reached the mark, and the sentence
-says that it was shorter.
+Ranges of steps. `over stage NAME` or `over steps A-B` (both ends included) inside a function applies to that function;
+after the comparison it applies to everything that has no range of its own. A range that the run did not reach fails.
 
-A metric without points, a value that is not finite on either side, a division by zero: fail, and the sentence says
-so.
+Deadlines. Without one, and with `at end`, the last values count. With `by step N` only values at or before step N
+count, and the comparison must hold at one of those steps, with all metrics read at the same step; `by epoch N` is
+`by step` N times the steps of an epoch. A function is then one number over all values up to the deadline:
+`max(grad_norm) < 500 by step 100` is about every step up to 100. A run that ended before N passes only if the
+comparison held by then, and the message says that the run was shorter.
+
+A metric without values, a value that is not finite on either side, and a division by zero fail; the message says why.
 """
 
 from pytest_smoke.criteria.criterion import Criterion, parse

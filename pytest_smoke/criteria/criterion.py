@@ -1,4 +1,4 @@
-"""A criterion judged on the records of a run."""
+"""A criterion judged on the recorded metrics of a run."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from pytest_smoke.criteria.evaluation import (
-    Records,
-    Seen,
-    Unjudgeable,
-    Window,
+    NotEvaluableError,
+    Operand,
+    RecordedMetrics,
+    StepRange,
     aligned,
     evaluate,
     fold,
-    inside,
-    number,
+    points_in,
 )
 from pytest_smoke.criteria.grammar import condition_of
 from pytest_smoke.criteria.nodes import (
-    Baseline,
-    By,
+    BaselineRef,
     Call,
     Condition,
-    Metric,
+    Deadline,
+    MetricRef,
     Node,
     Number,
     Order,
-    Stage,
-    Steps,
+    OverStage,
+    OverSteps,
     bare_metrics,
     walk,
 )
 from pytest_smoke.criteria.tokens import name_of
 from pytest_smoke.outcome import Finding, Status
+from pytest_smoke.text import number
 
 _HOLDS = {
     "<": operator.lt,
@@ -45,63 +45,66 @@ _HOLDS = {
     "==": operator.eq,
     "!=": operator.ne,
 }
+_MIRRORED: dict[Order, Order] = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+"""The comparison with its sides swapped: `500 > x` is `x < 500`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
-    """A comparison over named metrics. Equal criteria have equal meaning, however they are spaced."""
+    """A comparison over named metrics. Criteria that mean the same are equal, however they are spaced or named."""
 
     text: str = field(compare=False)
-    """As written, without its name."""
+    """The comparison as written, without the name."""
     name: str = field(default="", compare=False)
-    """What it is called in tables; may be empty."""
+    """Its name in tables; may be empty."""
     condition: Condition
-    """As understood."""
+    """The parsed comparison."""
 
     def __str__(self) -> str:
         return str(self.condition)
 
     @property
     def id(self) -> str:
-        """`accept[...]` with the text as written, spaces normalised, without its name."""
+        """Id of its finding: `accept[...]` with the text as written, without its name, whitespace collapsed."""
         return f"accept[{' '.join(self.text.split())}]"
 
     @property
     def metrics(self) -> frozenset[str]:
-        """Names of the run's own metrics it reads; a baseline's are not among them."""
-        sides = (self.condition.left, self.condition.right)
-        return frozenset(node.name for side in sides for node in walk(side) if isinstance(node, Metric))
-
-    @property
-    def stages(self) -> frozenset[str]:
-        """Names of the stages in its windows."""
-        return frozenset(over.name for over in self._windows if isinstance(over, Stage))
-
-    @property
-    def last_step(self) -> int | None:
-        """The last of the steps that it asks for by number, `over steps A-B`; None where it does not."""
-        return max((over.last for over in self._windows if isinstance(over, Steps)), default=None)
-
-    @property
-    def counts_epochs(self) -> bool:
-        """Whether it asks for an epoch, `by epoch N`."""
-        return isinstance(self.condition.moment, By) and self.condition.moment.unit == "epoch"
-
-    @property
-    def _windows(self) -> list[Stage | Steps | None]:
-        sides = (self.condition.left, self.condition.right)
-        return [*(node.over for side in sides for node in walk(side) if isinstance(node, Call)), self.condition.over]
+        """Names of the metrics that it reads from the judged run; those of the baseline are in `baselines`."""
+        return frozenset(node.name for node in self._nodes if isinstance(node, MetricRef))
 
     @property
     def baselines(self) -> frozenset[str]:
-        """Names of the metrics it reads from the baseline run."""
-        sides = (self.condition.left, self.condition.right)
-        return frozenset(node.name for side in sides for node in walk(side) if isinstance(node, Baseline))
+        """Names of the metrics that it reads from the baseline run."""
+        return frozenset(node.name for node in self._nodes if isinstance(node, BaselineRef))
 
     @property
     def reads_baseline(self) -> bool:
-        """Whether it compares with another run."""
+        """Whether it needs a baseline run."""
         return bool(self.baselines)
+
+    @property
+    def stages(self) -> frozenset[str]:
+        """Names of the stages in its ranges of steps."""
+        return frozenset(over.name for over in self._ranges if isinstance(over, OverStage))
+
+    @property
+    def last_step(self) -> int | None:
+        """The largest B of its `over steps A-B`; None if it has none."""
+        return max((over.last for over in self._ranges if isinstance(over, OverSteps)), default=None)
+
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether its deadline is an epoch: `by epoch N`."""
+        return isinstance(self.condition.moment, Deadline) and self.condition.moment.unit == "epoch"
+
+    @property
+    def _nodes(self) -> list[Node]:
+        return [*walk(self.condition.left), *walk(self.condition.right)]
+
+    @property
+    def _ranges(self) -> list[OverStage | OverSteps | None]:
+        return [*(node.over for node in self._nodes if isinstance(node, Call)), self.condition.over]
 
     def judge(
         self,
@@ -112,77 +115,81 @@ class Criterion:
         stages: Mapping[str, tuple[int, int]] | None = None,
         steps_per_epoch: int | None = None,
     ) -> Finding:
-        """`pass` or `fail`, with the numbers that decided. Never raises for what was or was not recorded.
+        """Return a finding that passes or fails, with the values that decided. Never raises for missing records.
 
         `series`: (optimizer step, value) by metric. `baseline`: final values of the run to compare with.
-        `stages`: first and last step by stage, both inclusive. `steps_per_epoch`: optimizer steps.
+        `steps_run`: optimizer steps that the run made. `stages`: first and last step by stage, both inclusive.
+        `steps_per_epoch`: optimizer steps in one epoch.
         """
-        records = Records(series=series, baseline=baseline, stages=stages or {}, steps_run=steps_run)
+        metrics = RecordedMetrics(series=series, baseline=baseline, stages=stages or {}, steps_run=steps_run)
         try:
-            reading = _read(self.condition, records, _deadline(self.condition, steps_per_epoch))
-        except Unjudgeable as problem:
-            return Finding(
-                id=self.id, status="fail", reason=problem.reason, text=f"{self}: {problem}", data=self.called
-            )
-        finding = reading.finding(self.id, self.condition, steps_run)
-        return replace(finding, data={**finding.data, **self.called})
+            comparison = _compare(self.condition, metrics, _deadline(self.condition, steps_per_epoch))
+        except NotEvaluableError as problem:
+            text = f"cannot evaluate {self}: {problem}"
+            return Finding(id=self.id, status="fail", reason=problem.reason, text=text, data=self.name_data)
+        finding = comparison.finding(self.id, self.condition, steps_run)
+        return replace(finding, data={**finding.data, **self.name_data})
 
     def not_judged(self, reason: str, text: str) -> Finding:
-        """`not-checked`, for a run that never came so far."""
-        return Finding(id=self.id, status="not-checked", reason=reason, text=text, data=self.called)
+        """Return a finding `not-checked`, for a run that ended too early to be judged."""
+        return Finding(id=self.id, status="not-checked", reason=reason, text=text, data=self.name_data)
 
     @property
-    def called(self) -> dict[str, str]:
-        """Its name as a finding keeps it."""
+    def name_data(self) -> dict[str, str]:
+        """The entry `name` of its finding's `data`; empty without a name."""
         return {"name": self.name} if self.name else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
-    """Both sides of the comparison where it was decided."""
+class _Comparison:
+    """Both sides of the comparison at the step that decided."""
 
     left: float
     right: float
-    left_seen: list[Seen]
-    right_seen: list[Seen]
+    left_operands: list[Operand]
+    right_operands: list[Operand]
+    step: int | None
+    """The step that decided, of a criterion that must hold by a deadline; else None."""
     deadline: int | None
-
-    def holds(self, order: Order) -> bool:
-        return _holds(order, self.left, self.right)
 
     def finding(self, id_: str, condition: Condition, steps_run: int) -> Finding:
         finite = math.isfinite(self.left) and math.isfinite(self.right)
-        status: Status = "pass" if self.holds(condition.order) else "fail"
-        seen = [*self.left_seen, *self.right_seen]
+        status: Status = "pass" if _holds(condition.order, self.left, self.right) else "fail"
+        operands = [*self.left_operands, *self.right_operands]
         # `500 > max(grad_norm)` observes the gradient norm, and 500 is its bound.
-        observed, bound = (self.left, self.right) if self.left_seen else (self.right, self.left)
+        observed, bound = (self.left, self.right) if self.left_operands else (self.right, self.left)
         return Finding(
             id=id_,
             status=status,
-            reason="" if status == "pass" else "false" if finite else "non-finite",
+            reason="" if status == "pass" else "criterion-failed" if finite else "non-finite",
             text=self.sentence(condition, steps_run, finite=finite),
-            step=next((one.step for one in seen if one.step is not None), None),
+            step=next((operand.step for operand in operands if operand.step is not None), None),
             observed=observed,
             bound=bound,
-            data={"seen": [{"name": one.name, "value": one.value, "step": one.step} for one in seen]},
+            data={"operands": [{"name": one.name, "value": one.value, "step": one.step} for one in operands]},
         )
 
     def sentence(self, condition: Condition, steps_run: int, *, finite: bool) -> str:
         left, right = number(self.left), number(self.right)
         if left == right and self.left != self.right:
             left, right = repr(self.left), repr(self.right)
-        parts = [
-            f"{_side(condition.left, left, self.left_seen)}, must be {condition.order} "
-            f"{_side(condition.right, right, self.right_seen)}"
-        ]
-        parts += [str(part) for part in (condition.over, condition.moment) if part is not None]
-        text = " ".join(parts)
+        if self.left_operands:
+            order = condition.order
+            subject = _subject(condition.left, left, self.left_operands)
+            bound = _bound(condition.right, right, self.right_operands)
+        else:
+            order = _MIRRORED[condition.order]
+            subject = _subject(condition.right, right, self.right_operands)
+            bound = _bound(condition.left, left, [])
+        qualifiers = "".join(f" {part}" for part in (condition.over, condition.moment) if part is not None)
+        text = f"{subject}, the recipe requires {order} {bound}{qualifiers}"
         if not finite:
-            return text + ": a value that is not finite meets no criterion"
-        if self.deadline is not None and bare_metrics(condition.left) + bare_metrics(condition.right):
-            text += ": first reached there" if self.holds(condition.order) else ": the closest it came"
+            return text + "; NaN and infinity meet no criterion"
+        if self.step is not None:
+            holds = _holds(condition.order, self.left, self.right)
+            text += " (first met at this step)" if holds else " (the closest it came)"
         if self.deadline is not None and steps_run < self.deadline:
-            text += f"; the run ended at step {steps_run}, before step {self.deadline}"
+            text += f"; the run ended at step {steps_run}"
         return text
 
 
@@ -191,67 +198,97 @@ def _holds(order: Order, left: float, right: float) -> bool:
 
 
 def _deadline(condition: Condition, steps_per_epoch: int | None) -> int | None:
-    if not isinstance(condition.moment, By):
+    if not isinstance(condition.moment, Deadline):
         return None
     if condition.moment.unit == "step":
         return condition.moment.count
     if steps_per_epoch is None:
-        raise Unjudgeable("no-epochs", f"'{condition.moment}' needs the steps of an epoch, and this run declares none")
+        raise NotEvaluableError(
+            "unknown-epoch-length",
+            f"'{condition.moment}' needs the number of steps in an epoch; add steps_per_epoch to the recipe",
+        )
     return condition.moment.count * steps_per_epoch
 
 
-def _read(condition: Condition, records: Records, deadline: int | None) -> _Reading:
+def _compare(condition: Condition, metrics: RecordedMetrics, deadline: int | None) -> _Comparison:
     for name in dict.fromkeys(
-        node.name for side in (condition.left, condition.right) for node in walk(side) if isinstance(node, Metric)
+        node.name for side in (condition.left, condition.right) for node in walk(side) if isinstance(node, MetricRef)
     ):
-        records.points(name)
-    first, last = records.window(condition.over) if condition.over else (-math.inf, math.inf)
-    window: Window = (first, min(last, deadline if deadline is not None else math.inf))
-    left_seen: list[Seen] = []
-    right_seen: list[Seen] = []
-    left = fold(condition.left, window, records, left_seen)
-    right = fold(condition.right, window, records, right_seen)
+        metrics.points(name)  # a metric that is missing anywhere comes before every other problem
+    first, last = metrics.step_range(condition.over) if condition.over else (-math.inf, math.inf)
+    step_range: StepRange = (first, min(last, deadline if deadline is not None else math.inf))
+    left_operands: list[Operand] = []
+    right_operands: list[Operand] = []
+    left = fold(condition.left, step_range, metrics, left_operands)
+    right = fold(condition.right, step_range, metrics, right_operands)
     names = list(dict.fromkeys(bare_metrics(left) + bare_metrics(right)))
+    step = None
     if deadline is not None and names:
-        step, values = _decisive(condition.order, left, right, aligned(names, window, records))
-        where = dict.fromkeys(names, step)
+        step, values = _deciding_row(condition.order, left, right, aligned(names, step_range, metrics))
+        step_of = dict.fromkeys(names, step)
     else:
-        ends = {name: inside(name, window, records)[-1] for name in names}
+        ends = {name: points_in(name, step_range, metrics)[-1] for name in names}
         values = {name: value for name, (_, value) in ends.items()}
-        where = {name: step for name, (step, _) in ends.items()}
-    return _Reading(
+        step_of = {name: step for name, (step, _) in ends.items()}
+    return _Comparison(
         left=evaluate(left, values),
         right=evaluate(right, values),
-        left_seen=[Seen(name=n, value=values[n], step=where[n]) for n in bare_metrics(left)] + left_seen,
-        right_seen=[Seen(name=n, value=values[n], step=where[n]) for n in bare_metrics(right)] + right_seen,
+        left_operands=[Operand(name=n, value=values[n], step=step_of[n]) for n in bare_metrics(left)] + left_operands,
+        right_operands=[Operand(name=n, value=values[n], step=step_of[n]) for n in bare_metrics(right)]
+        + right_operands,
+        step=step,
         deadline=deadline,
     )
 
 
-def _decisive(
+def _deciding_row(
     order: Order, left: Node, right: Node, rows: list[tuple[int, dict[str, float]]]
 ) -> tuple[int, dict[str, float]]:
-    """The first step at which the comparison holds, else the one at which it came closest, else the first."""
-    best, nearest = rows[0], math.inf
+    """Return the first step at which the comparison holds, else the one at which it came closest, else the first."""
+    best, smallest_gap = rows[0], math.inf
     for row in rows:
-        one, other = evaluate(left, row[1]), evaluate(right, row[1])
-        if _holds(order, one, other):
+        left_value, right_value = evaluate(left, row[1]), evaluate(right, row[1])
+        if _holds(order, left_value, right_value):
             return row
-        if abs(one - other) < nearest:
-            best, nearest = row, abs(one - other)
+        if abs(left_value - right_value) < smallest_gap:
+            best, smallest_gap = row, abs(left_value - right_value)
     return best
 
 
-def _side(node: Node, value: str, seen: list[Seen]) -> str:
+def _subject(node: Node, value: str, operands: list[Operand]) -> str:
+    """`val_f1 was 0.41 at step 800`; `a - b was 0.5 (a was 2.3 at step 400, b was 1.8 at step 400)`."""
+    return f"{node} was {value}{_origin(node, operands)}"
+
+
+def _bound(node: Node, value: str, operands: list[Operand]) -> str:
+    """`0.6`; `text_nll (1.8 at step 400)`; `1.1 * text_nll = 1.98 (text_nll was 1.8 at step 400)`."""
     if isinstance(node, Number):
         return value
-    if len(seen) == 1 and seen[0].name.strip("`") == str(node).strip("`"):
-        return f"{node} = {value}" + (f" at step {seen[0].step}" if seen[0].step is not None else "")
-    return f"{node} = {value}" + (f" ({', '.join(map(str, seen))})" if seen else "")
+    step = _single_step(node, operands)
+    return f"{node} = {value}{_origin(node, operands)}" if step is None else f"{node} ({value} at step {step})"
 
 
-@lru_cache(maxsize=1024)  # a recipe's few criteria are asked for again and again, from its loading to its report
+def _origin(node: Node, operands: list[Operand]) -> str:
+    """The step of a single metric or function, or the values that a longer expression was computed from."""
+    step = _single_step(node, operands)
+    if step is not None:
+        return f" at step {step}"
+    return f" ({', '.join(map(str, operands))})" if operands and not _is_single(node, operands) else ""
+
+
+def _single_step(node: Node, operands: list[Operand]) -> int | None:
+    return operands[0].step if _is_single(node, operands) else None
+
+
+def _is_single(node: Node, operands: list[Operand]) -> bool:
+    return len(operands) == 1 and operands[0].name.strip("`") == str(node).strip("`")
+
+
+@lru_cache(maxsize=1024)  # the few criteria of a recipe are parsed again by every module that reads them
 def parse(text: str) -> Criterion:
-    """The criterion that `text` spells. Raises `CriterionError`, which points at the offending characters."""
+    """Parse a criterion, `comparison` or `name: comparison`.
+
+    Raises `CriterionError`, which points at the offending characters.
+    """
     name, start = name_of(text)
     return Criterion(text=text[start:], name=name, condition=condition_of(text))

@@ -1,4 +1,4 @@
-"""The value of an expression over the records of a run, and where each number in it was seen."""
+"""Evaluate an expression on the metrics of a run, and remember the values that it was made of."""
 
 from __future__ import annotations
 
@@ -6,32 +6,35 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from statistics import median
 
 from pytest_smoke.criteria.nodes import (
-    Baseline,
+    BaselineRef,
     Binary,
     Call,
     Function,
-    Metric,
+    MetricRef,
     Negate,
     Node,
     Number,
-    Stage,
-    Steps,
+    OverStage,
+    OverSteps,
     bare_metrics,
     quoted,
 )
+from pytest_smoke.text import closest, count, listed, number, steps
+
+MAX_NAMES_LISTED = 8
+"""Known metrics that a message lists if none is close to the one that was asked for."""
 
 Points = list[tuple[int, float]]
-"""Step and value, by rising step, one value a step."""
-Window = tuple[float, float]
-"""First and last step, both inclusive."""
+"""Steps and values, sorted by step, one value for each step."""
+StepRange = tuple[float, float]
+"""First and last step, both inclusive; infinite where there is no bound."""
 
 
-class Unjudgeable(Exception):
-    """The records cannot answer; `reason` is one word for scripts."""
+class NotEvaluableError(Exception):
+    """The run did not record what the criterion needs. `reason` is the finding's reason code."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
@@ -39,118 +42,124 @@ class Unjudgeable(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A number that entered the comparison."""
+class Operand:
+    """A value that entered the comparison."""
 
     name: str
-    """What it is, in the criterion's words."""
+    """The expression it is the value of, as the criterion spells it."""
     value: float
     step: int | None
-    """Where it was seen; None for a baseline and for a mean or median of numbers."""
+    """Its optimizer step; None for a baseline's value, and for a mean or median."""
 
     def __str__(self) -> str:
-        return f"{self.name} = {number(self.value)}" + (f" at step {self.step}" if self.step is not None else "")
+        return f"{self.name} was {number(self.value)}" + (f" at step {self.step}" if self.step is not None else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Records:
-    """What the run and its baseline have recorded."""
+class RecordedMetrics:
+    """What the run and its baseline recorded."""
 
     series: Mapping[str, Sequence[tuple[int, float]]]
+    """(optimizer step, value) by metric, in the order of recording."""
     baseline: Mapping[str, float] | None
+    """Final values of the baseline run; None if there is none."""
     stages: Mapping[str, tuple[int, int]]
+    """First and last step by stage, both inclusive."""
     steps_run: int
+    """Optimizer steps that the run made."""
     sorted_points: dict[str, Points] = field(default_factory=dict)
-    """Points by metric, filled on first use."""
+    """Cache of `points`."""
 
     def points(self, name: str) -> Points:
-        """The metric's points; a step recorded twice counts with its newest value."""
+        """Return the metric's values by step; of two values at one step the newest counts."""
         if not self.series.get(name):
-            raise Unjudgeable(
-                "missing-metric", f"metric {quoted(name)} was never recorded; {_nearest(name, self.known)}"
+            recorded = [name for name, points in self.series.items() if points]
+            raise NotEvaluableError(
+                "missing-metric", f"metric {quoted(name)} was never recorded; {_suggestion(name, recorded)}"
             )
         if name not in self.sorted_points:
             self.sorted_points[name] = sorted((step, float(value)) for step, value in dict(self.series[name]).items())
         return self.sorted_points[name]
 
-    @property
-    def known(self) -> list[str]:
-        """Metrics with at least one point."""
-        return [name for name, points in self.series.items() if points]
-
-    def of_baseline(self, name: str) -> float:
-        """The metric's value in the baseline run."""
+    def baseline_value(self, name: str) -> float:
+        """Return the metric's final value in the baseline run."""
         if self.baseline is None:
-            raise Unjudgeable("missing-baseline", f"baseline.{name} is asked for, but no baseline run is given")
+            raise NotEvaluableError("missing-baseline", f"it needs baseline.{name}, but there is no baseline run")
         if name not in self.baseline:
-            raise Unjudgeable(
-                "missing-metric", f"the baseline run has no metric {quoted(name)}; {_nearest(name, self.baseline)}"
+            raise NotEvaluableError(
+                "missing-metric", f"the baseline run has no metric {quoted(name)}; {_suggestion(name, self.baseline)}"
             )
         return float(self.baseline[name])
 
-    def window(self, over: Stage | Steps) -> Window:
-        """The steps that `over` names."""
-        if isinstance(over, Stage):
+    def step_range(self, over: OverStage | OverSteps) -> StepRange:
+        """Return the first and the last step of `over`."""
+        if isinstance(over, OverStage):
             if over.name not in self.stages:
-                raise Unjudgeable(
-                    "unknown-stage", f"the run had no stage {quoted(over.name)}; {_nearest(over.name, self.stages)}"
+                raise NotEvaluableError(
+                    "unknown-stage",
+                    f"the run has no stage {quoted(over.name)}; {_suggestion(over.name, self.stages)}",
                 )
             return self.stages[over.name]
         if over.last > self.steps_run:
-            raise Unjudgeable("too-short", f"'{over}' asks for steps the run never made: it ended at {self.steps_run}")
+            raise NotEvaluableError(
+                "run-too-short", f"'{over}' needs step {over.last}, but the run ended at step {self.steps_run}"
+            )
         return (over.first, over.last)
 
 
-def fold(node: Node, window: Window, records: Records, seen: list[Seen]) -> Node:
-    """`node` with each function and baseline replaced by its number; `seen` takes the outermost ones."""
+def fold(node: Node, step_range: StepRange, metrics: RecordedMetrics, operands: list[Operand]) -> Node:
+    """Replace each function and baseline in `node` by its value, and append the outermost ones to `operands`."""
     match node:
-        case Baseline():
-            value = records.of_baseline(node.name)
-            seen.append(Seen(name=str(node), value=value, step=None))
+        case BaselineRef():
+            value = metrics.baseline_value(node.name)
+            operands.append(Operand(name=str(node), value=value, step=None))
         case Call():
-            inside = records.window(node.over) if node.over else window
-            step, value = _reduce(node.function, _pointwise(node.argument, inside, records))
-            seen.append(Seen(name=str(node), value=value, step=step))
+            own_range = metrics.step_range(node.over) if node.over else step_range
+            step, value = _reduce(node.function, _pointwise(node.argument, own_range, metrics))
+            operands.append(Operand(name=str(node), value=value, step=step))
         case Negate():
-            return Negate(operand=fold(node.operand, window, records, seen), span=node.span)
+            return Negate(operand=fold(node.operand, step_range, metrics, operands), span=node.span)
         case Binary():
-            left, right = (fold(side, window, records, seen) for side in (node.left, node.right))
+            left, right = (fold(side, step_range, metrics, operands) for side in (node.left, node.right))
             return Binary(sign=node.sign, left=left, right=right, span=node.span)
         case _:
             return node
     return Number(value=value, span=node.span)
 
 
-def _pointwise(argument: Node, window: Window, records: Records) -> Points:
-    folded = fold(argument, window, records, [])
-    return [(step, evaluate(folded, values)) for step, values in aligned(bare_metrics(argument), window, records)]
+def _pointwise(argument: Node, step_range: StepRange, metrics: RecordedMetrics) -> Points:
+    folded = fold(argument, step_range, metrics, [])
+    return [(step, evaluate(folded, values)) for step, values in aligned(bare_metrics(argument), step_range, metrics)]
 
 
-def aligned(names: Sequence[str], window: Window, records: Records) -> list[tuple[int, dict[str, float]]]:
-    """The values of all the metrics at each step of the window that has them all; at least one step."""
-    columns = {name: dict(inside(name, window, records)) for name in names}
+def aligned(
+    names: Sequence[str], step_range: StepRange, metrics: RecordedMetrics
+) -> list[tuple[int, dict[str, float]]]:
+    """Return the values of all the metrics at each step that has them all; raise if there is no such step."""
+    columns = {name: dict(points_in(name, step_range, metrics)) for name in names}
     common = sorted(set.intersection(*(set(column) for column in columns.values())))
     if not common:
-        raise Unjudgeable("no-points", f"{_listed(names)} share no step {_within(window)}")
+        together = listed(map(quoted, names), limit=len(names))
+        raise NotEvaluableError("no-values", f"{together} were never recorded at the same step{_within(step_range)}")
     return [(step, {name: column[step] for name, column in columns.items()}) for step in common]
 
 
-def inside(name: str, window: Window, records: Records) -> Points:
-    """The metric's points in the window; at least one."""
-    points = records.points(name)
-    found = [(step, value) for step, value in points if window[0] <= step <= window[1]]
-    if not found:
-        seen = f"its {len(points)} points lie at steps {points[0][0]}-{points[-1][0]}"
-        raise Unjudgeable("no-points", f"metric {quoted(name)} has no point {_within(window)}; {seen}")
-    return found
+def points_in(name: str, step_range: StepRange, metrics: RecordedMetrics) -> Points:
+    """Return the metric's values in the range of steps; raise if there is none."""
+    points = metrics.points(name)
+    inside = [(step, value) for step, value in points if step_range[0] <= step <= step_range[1]]
+    if not inside:
+        recorded = f"it has {count(len(points), 'value')}, at {steps(points[0][0], points[-1][0])}"
+        raise NotEvaluableError("no-values", f"metric {quoted(name)} has no value{_within(step_range)}; {recorded}")
+    return inside
 
 
 def evaluate(node: Node, values: Mapping[str, float]) -> float:
-    """Arithmetic in floats, for a folded node. A division by zero is NaN."""
+    """Compute a folded node in floats. A division by zero is NaN."""
     match node:
         case Number():
             return node.value
-        case Metric():
+        case MetricRef():
             return values[node.name]
         case Negate():
             return -evaluate(node.operand, values)
@@ -174,7 +183,7 @@ def _reduce(function: Function, points: Points) -> tuple[int | None, float]:
         return points[0]
     if function == "last":
         return points[-1]
-    for step, value in points:  # max and min of a list with NaN depend on its order
+    for step, value in points:  # Python's max and min of a list with NaN depend on its order
         if math.isnan(value):
             return step, value
     if function in ("max", "min"):
@@ -193,32 +202,23 @@ def _mean(values: Sequence[float]) -> float:
         return math.fsum(value / len(values) for value in values)
 
 
-def number(value: float) -> str:
-    """Six digits, as people write them."""
-    return "NaN" if math.isnan(value) else f"{value:.6g}"
-
-
-def _within(window: Window) -> str:
-    first, last = window
+def _within(step_range: StepRange) -> str:
+    first, last = step_range
     if math.isinf(last):
-        return "in this run" if math.isinf(first) else f"from step {first:.0f} on"
-    return f"up to step {last:.0f}" if math.isinf(first) else f"in steps {first:.0f}-{last:.0f}"
+        return "" if math.isinf(first) else f" from step {first:.0f} on"
+    return f" up to step {last:.0f}" if math.isinf(first) else f" in {steps(int(first), int(last))}"
 
 
-def _listed(names: Iterable[str]) -> str:
-    return " and ".join(map(quoted, names))
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _suggestion(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     if not known:
-        return "nothing was"
-    part = [other for other in known if name in _WORDS.split(other)]  # `f1` of `val/f1`, `crf` of `crf/ce`
-    close = get_close_matches(name, known, n=1) or part[:1] or get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {quoted(close[0])}?"
-    shown = ", ".join(map(quoted, known[:8])) + (f" and {len(known) - 8} more" if len(known) > 8 else "")
-    return f"known: {shown}"
+        return "known: none"
+    containing = [other for other in known if name in _WORDS.split(other)]  # `f1` in `val/f1`, `crf` in `crf/ce`
+    near = closest(name, known) or next(iter(containing), None) or closest(name, known, cutoff=0.5)
+    if near:
+        return f"did you mean {quoted(near)}?"
+    hidden = len(known) - MAX_NAMES_LISTED
+    return f"known: {', '.join(map(quoted, known[:MAX_NAMES_LISTED]))}" + (f" and {hidden} more" if hidden > 0 else "")
 
 
 _WORDS = re.compile(r"[\W_]+")

@@ -1,9 +1,8 @@
-"""Text to `Condition` by recursive descent. Nothing is ever evaluated as Python."""
+"""Parse a criterion's text by recursive descent. Nothing is ever evaluated as Python."""
 
 from __future__ import annotations
 
 import math
-from difflib import get_close_matches
 from typing import NoReturn
 
 from pytest_smoke.criteria import nodes
@@ -12,29 +11,30 @@ from pytest_smoke.criteria.nodes import (
     FUNCTIONS,
     ORDERS,
     AtEnd,
-    Baseline,
+    BaselineRef,
     Binary,
-    By,
     Call,
     Condition,
-    Metric,
+    Deadline,
+    MetricRef,
     Negate,
     Node,
     Number,
+    OverStage,
+    OverSteps,
     Sign,
-    Span,
-    Stage,
-    Steps,
+    TextRange,
 )
-from pytest_smoke.criteria.tokens import OPERAND, QUALIFIERS, Token, tokens_of
+from pytest_smoke.criteria.tokens import OPERAND, QUALIFIERS, TWO_CRITERIA, Token, tokens_of
 from pytest_smoke.errors import CriterionError
+from pytest_smoke.text import closest
 
 MAX_DEPTH = 30
-"""Parentheses, functions and minus signs inside each other."""
+"""Levels of parentheses, functions and minus signs inside each other."""
 
 
 def condition_of(text: str) -> Condition:
-    """The condition that `text` spells. Raises `CriterionError`."""
+    """Parse the comparison in `text`, without its name. Raises `CriterionError`."""
     return _Parser(text).condition()
 
 
@@ -54,10 +54,10 @@ class _Parser:
         self.at += token.kind != "end"
         return token
 
-    def fail(self, problem: str, span: Span | None = None) -> NoReturn:
+    def fail(self, problem: str, span: TextRange | None = None) -> NoReturn:
         raise CriterionError(self.text, span or self.token.span, problem)
 
-    def spanned(self, start: int) -> Span:
+    def spanned(self, start: int) -> TextRange:
         return (start, self.tokens[self.at - 1].span[1])
 
     def is_sign(self, *signs: str) -> bool:
@@ -71,20 +71,20 @@ class _Parser:
         order = next(known for known in ORDERS if known == self.token.text)
         self.take()
         right = self.sum()
-        over: Stage | Steps | None = None
-        moment: By | AtEnd | None = None
+        over: OverStage | OverSteps | None = None
+        moment: Deadline | AtEnd | None = None
         while self.token.kind == "name" and self.token.text in ("over", "by", "at"):
             start = self.token.span[0]
             if self.token.text == "over":
-                again, over = over is not None, self.over()
+                repeated, over = over is not None, self.over()
             else:
-                again, moment = moment is not None, self.moment()
-            if again:
-                self.fail("a criterion has at most one 'over' and one of 'by', 'at end'", self.spanned(start))
+                repeated, moment = moment is not None, self.moment()
+            if repeated:
+                self.fail("a criterion has at most one 'over' and one 'by' or 'at end'", self.spanned(start))
         self.closed()
         whole = self.spanned(begin)
-        if not any(isinstance(node, Metric) for side in (left, right) for node in nodes.walk(side)):
-            self.fail("a criterion needs a metric of this run", whole)
+        if not any(isinstance(node, MetricRef) for side in (left, right) for node in nodes.walk(side)):
+            self.fail("a criterion needs at least one metric of the smoke run itself", whole)
         return Condition(left=left, order=order, right=right, over=over, moment=moment, span=whole)
 
     def closed(self) -> None:
@@ -92,10 +92,10 @@ class _Parser:
         if token.kind == "end":
             return
         if self.is_sign(*ORDERS) or token.text in ("and", "or"):
-            self.fail(f"found a second comparison at {token}; one comparison a criterion: give two criteria")
-        known = get_close_matches(token.text, ["over", "by", "at"], n=1)
-        nearest = f" (did you mean {known[0]!r}?)" if known else ""
-        self.fail(f"expected an operator or the end, found {token}{nearest}; allowed here: + - * /, {QUALIFIERS}")
+            self.fail(f"a second comparison starts at {token}; {TWO_CRITERIA}")
+        near = closest(token.text, ["over", "by", "at"])
+        suggestion = f" (did you mean {near!r}?)" if near else ""
+        self.fail(f"expected an operator or the end, found {token}{suggestion}; allowed here: + - * /, {QUALIFIERS}")
 
     def sum(self) -> Node:
         start = self.token.span[0]
@@ -118,7 +118,7 @@ class _Parser:
     def deeper(self) -> None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            self.fail(f"nested deeper than {MAX_DEPTH} levels; write it flatter")
+            self.fail(f"more than {MAX_DEPTH} nested levels; simplify the expression")
 
     def unary(self) -> Node:
         if not self.is_sign("-"):
@@ -134,7 +134,7 @@ class _Parser:
         if token.kind == "number":
             value = float(token.text)
             if math.isinf(value):
-                self.fail(f"{token} is beyond the largest float (1.8e308)")
+                self.fail(f"{token} is larger than the largest float, 1.8e308")
             self.take()
             return Number(value=value, span=token.span)
         if token.kind in ("name", "quoted"):
@@ -157,22 +157,26 @@ class _Parser:
     def reference(self, token: Token) -> Node:
         if token.kind == "quoted":
             name = token.text.split("`")[1]
-            return Baseline(name=name, span=token.span) if token.text[0] != "`" else Metric(name=name, span=token.span)
+            return (
+                BaselineRef(name=name, span=token.span)
+                if token.text[0] != "`"
+                else MetricRef(name=name, span=token.span)
+            )
         if token.text.startswith(BASELINE):
-            return Baseline(name=token.text.removeprefix(BASELINE), span=token.span)
-        return Metric(name=token.text, span=token.span)
+            return BaselineRef(name=token.text.removeprefix(BASELINE), span=token.span)
+        return MetricRef(name=token.text, span=token.span)
 
     def call(self, token: Token) -> Call:
         function = next((known for known in FUNCTIONS if known == token.text), None)
         if function is None:
-            near = get_close_matches(token.text, FUNCTIONS, n=1)
-            nearest = f" (did you mean {near[0]!r}?)" if near else ""
-            self.fail(f"{token} is no function{nearest}; functions: {', '.join(FUNCTIONS)}", token.span)
+            near = closest(token.text, FUNCTIONS)
+            suggestion = f" (did you mean {near!r}?)" if near else ""
+            self.fail(f"there is no function {token}{suggestion}; functions: {', '.join(FUNCTIONS)}", token.span)
         self.take()
         self.deeper()
         argument = self.sum()
         if not nodes.bare_metrics(argument):
-            self.fail(f"{function}(...) needs a metric of its own to run over", argument.span)
+            self.fail(f"{function}(...) must contain a metric that is not inside another function", argument.span)
         over = self.over() if self.token.kind == "name" and self.token.text == "over" else None
         self.close("an operator, 'over stage NAME', 'over steps A-B' or ')'")
         return Call(function=function, argument=argument, over=over, span=self.spanned(token.span[0]))
@@ -187,7 +191,7 @@ class _Parser:
             self.fail(f"expected {what}, a whole number, found {self.token}")
         return int(self.take().text)
 
-    def over(self) -> Stage | Steps:
+    def over(self) -> OverStage | OverSteps:
         start = self.take().span[0]
         if self.word("stage", "steps") == "stage":
             if self.token.kind == "quoted" and self.token.text[0] == "`":
@@ -195,22 +199,22 @@ class _Parser:
             elif self.token.kind == "name":
                 name = self.take().text
             else:
-                self.fail(f"expected a stage's name (in backticks if it is not a plain name), found {self.token}")
-            return Stage(name=name, span=self.spanned(start))
+                self.fail(f"expected the name of a stage (in backticks if it is not a plain name), found {self.token}")
+            return OverStage(name=name, span=self.spanned(start))
         first = self.whole("the first step")
         if not self.is_sign("-"):
             self.fail(f"expected '-' between the first and the last step, found {self.token}")
         self.take()
         last = self.whole("the last step")
         if last < first:
-            self.fail(f"the last step {last} lies before the first {first}", self.spanned(start))
-        return Steps(first=first, last=last, span=self.spanned(start))
+            self.fail(f"the last step, {last}, is before the first, {first}", self.spanned(start))
+        return OverSteps(first=first, last=last, span=self.spanned(start))
 
-    def moment(self) -> By | AtEnd:
+    def moment(self) -> Deadline | AtEnd:
         token = self.take()
         if token.text == "at":
             self.word("end")
             return AtEnd(span=self.spanned(token.span[0]))
         unit = self.word("step", "epoch")
         count = self.whole(f"the {unit}")
-        return By(unit="step" if unit == "step" else "epoch", count=count, span=self.spanned(token.span[0]))
+        return Deadline(unit="step" if unit == "step" else "epoch", count=count, span=self.spanned(token.span[0]))

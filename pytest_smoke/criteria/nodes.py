@@ -1,4 +1,4 @@
-"""The parts of a criterion, as values. `str` of a node is its canonical text, which parses back to an equal node."""
+"""The syntax tree of a criterion. `str` of a node is its canonical text, which parses back to an equal node."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ ORDERS: tuple[Order, ...] = ("<=", ">=", "==", "!=", "<", ">")
 BASELINE = "baseline."
 NAME = re.compile(r"[^\W\d]\w*(?:\.\w+)*")
 
-Span = tuple[int, int]
+TextRange = tuple[int, int]
 """Characters of the criterion's text, end exclusive."""
 
 
 def quoted(name: str) -> str:
-    """`name` as a criterion spells it: in backticks unless it is a plain name."""
+    """Spell a name as a criterion does: in backticks unless it is a plain name."""
     return name if NAME.fullmatch(name) else f"`{name}`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class OverStage:
     """`over stage NAME`."""
 
     name: str
-    span: Span = field(compare=False)
+    span: TextRange = field(compare=False)
 
     def __str__(self) -> str:
         return f"over stage {quoted(self.name)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Steps:
+class OverSteps:
     """`over steps FIRST-LAST`, both inclusive."""
 
     first: int
     last: int
-    span: Span = field(compare=False)
+    span: TextRange = field(compare=False)
 
     def __str__(self) -> str:
         return f"over steps {self.first}-{self.last}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class By:
+class Deadline:
     """`by step COUNT` or `by epoch COUNT`."""
 
     unit: Literal["step", "epoch"]
     count: int
-    span: Span = field(compare=False)
+    span: TextRange = field(compare=False)
 
     def __str__(self) -> str:
         return f"by {self.unit} {self.count}"
@@ -64,7 +64,7 @@ class By:
 class AtEnd:
     """`at end`."""
 
-    span: Span = field(compare=False)
+    span: TextRange = field(compare=False)
 
     def __str__(self) -> str:
         return "at end"
@@ -72,33 +72,33 @@ class AtEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """A finite constant, never negative: a minus is a `Negate`."""
+    """A finite constant, never negative: a minus sign is a `Negate`."""
 
     value: float
-    span: Span = field(compare=False)
+    span: TextRange = field(compare=False)
 
     def __str__(self) -> str:
-        # Below 2**53 every whole float has one integer spelling.
+        # Below 2**53 every whole float has exactly one integer spelling.
         return str(int(self.value)) if self.value < 1e15 and self.value.is_integer() else repr(self.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    """A metric of this run."""
+class MetricRef:
+    """A metric of the run that is judged."""
 
     name: str
-    span: Span = field(compare=False)
+    span: TextRange = field(compare=False)
 
     def __str__(self) -> str:
         return f"`{self.name}`" if self.name.startswith(BASELINE) else quoted(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Baseline:
+class BaselineRef:
     """A metric's final value in the baseline run: `baseline.NAME`."""
 
     name: str
-    span: Span = field(compare=False)
+    span: TextRange = field(compare=False)
 
     def __str__(self) -> str:
         return BASELINE + (self.name if NAME.fullmatch(BASELINE + self.name) else f"`{self.name}`")
@@ -106,13 +106,13 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A function over the points of the metrics in `argument`."""
+    """A function over the values of the metrics in `argument`."""
 
     function: Function
     argument: Node
-    over: Stage | Steps | None
-    """Its own window; None: the criterion's."""
-    span: Span = field(compare=False)
+    over: OverStage | OverSteps | None
+    """Its own range of steps; None: the criterion's."""
+    span: TextRange = field(compare=False)
 
     def __str__(self) -> str:
         return f"{self.function}({self.argument}{f' {self.over}' if self.over else ''})"
@@ -123,7 +123,7 @@ class Negate:
     """Unary minus."""
 
     operand: Node
-    span: Span = field(compare=False)
+    span: TextRange = field(compare=False)
 
     def __str__(self) -> str:
         return f"-({self.operand})" if isinstance(self.operand, Binary) else f"-{self.operand}"
@@ -131,12 +131,12 @@ class Negate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binary:
-    """Arithmetic; `*` and `/` bind tighter than `+` and `-`, equals bind to the left."""
+    """Arithmetic; `*` and `/` bind tighter than `+` and `-`, operators of one level group to the left."""
 
     sign: Sign
     left: Node
     right: Node
-    span: Span = field(compare=False)
+    span: TextRange = field(compare=False)
 
     def __str__(self) -> str:
         tight = self.sign in "*/"
@@ -148,21 +148,21 @@ class Binary:
         return f"{left} {self.sign} {right}"
 
 
-Node = Number | Metric | Baseline | Call | Negate | Binary
+Node = Number | MetricRef | BaselineRef | Call | Negate | Binary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """One comparison and what it is asked of."""
+    """One comparison, with the steps it is about."""
 
     left: Node
     order: Order
     right: Node
-    over: Stage | Steps | None
-    """Window of every metric and function without one of its own; None: the whole run."""
-    moment: By | AtEnd | None
+    over: OverStage | OverSteps | None
+    """Range of steps for every metric and function without one of its own; None: the whole run."""
+    moment: Deadline | AtEnd | None
     """When it must hold; None: at the end."""
-    span: Span = field(compare=False)
+    span: TextRange = field(compare=False)
 
     def __str__(self) -> str:
         parts = (f"{self.left} {self.order} {self.right}", self.over, self.moment)
@@ -170,7 +170,7 @@ class Condition:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """The node and all nodes below it, left to right."""
+    """Yield the node and all nodes below it, left to right."""
     yield node
     match node:
         case Call():
@@ -183,9 +183,9 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def bare_metrics(node: Node) -> list[str]:
-    """Names of the metrics outside every function, each once, left to right."""
+    """Return the names of the metrics outside every function, each once, left to right."""
     match node:
-        case Metric():
+        case MetricRef():
             return [node.name]
         case Negate():
             return bare_metrics(node.operand)
