@@ -1,4 +1,4 @@
-"""How often the reading `peaked` warns of a metric that stands still, and of one that fell.
+"""How often the advisory `peak-regression` warns about a constant metric, and about one that fell.
 
     python benchmarks/peaked.py [RUNS]        # default 1000; about five minutes
 
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 
 from pytest_smoke.judge.metrics.history import History
-from pytest_smoke.judge.metrics.peak_regression import peaked
+from pytest_smoke.judge.metrics.peak_regression import peak_regression
 from pytest_smoke.recipe.metric import Metric
 
 COUNTS = (5, 8, 12, 20, 40)
@@ -25,7 +25,7 @@ Make = Callable[[random.Random, int], list[float]]
 
 
 def flat(noise: Callable[[random.Random], float]) -> Make:
-    """A metric that stands still under `noise`."""
+    """A constant metric under `noise`."""
     return lambda draw, count: [noise(draw) for _ in range(count)]
 
 
@@ -67,7 +67,7 @@ def main(runs: int) -> None:
         rates = []
         for count in COUNTS:
             histories = (History.of("f1", list(enumerate(make(draw, count))), spec) for _ in range(runs))
-            warned = sum(peaked(history).status == "warn" for history in histories)
+            warned = sum(peak_regression(history).status == "warn" for history in histories)
             rates.append(f"{100 * warned / runs:.1f} %")
         print(f"| {name} |", " | ".join(rates), "|", flush=True)
 

@@ -94,15 +94,31 @@ EXPECTED = {
 }
 """Control: verdict, reason (None: any), fragments of the sentence."""
 
-READINGS = {
-    ("overfits", "peaked[val_accuracy]"): ("warn", "regressed", ["at the end (step 800)", "beyond the noise"]),
-    ("overfits", "began[val_accuracy]"): ("pass", "", ["left chance (25.00 %) at step 50"]),
-    ("improves", "peaked[val_accuracy]"): ("pass", "", ["val_accuracy"]),
-    ("improves", "pace[val_accuracy]"): ("pass", "too-short", ["still improving", "no promise"]),
-    ("narrow", "pace[val_accuracy]"): ("warn", "too-hard", ["flat below its target", "1200 steps left"]),
-    ("recites", "exposure[latent_em]"): ("warn", "exposure", ["latent_nll is", "of 200 items", "does not generate"]),
-    ("recites", "began[latent_em]"): ("warn", "at-chance", ["has not left chance (0.00 %)"]),
-    ("recites", "metrics"): ("warn", "unknown-metric", ["latent_f1"]),
+ADVISORIES = {
+    ("overfits", "peak-regression[val_accuracy]"): (
+        "warn",
+        "regressed",
+        ["(step 800)", "a fall beyond the noise of 2000 items"],
+    ),
+    ("overfits", "above-chance[val_accuracy]"): ("pass", "", ["better than chance (25.00 %) since step 50"]),
+    ("improves", "peak-regression[val_accuracy]"): ("pass", "", ["val_accuracy"]),
+    ("improves", "time-to-target[val_accuracy]"): (
+        "pass",
+        "target-after-smoke-run",
+        ["It should reach the target", "extrapolated"],
+    ),
+    ("narrow", "time-to-target[val_accuracy]"): (
+        "warn",
+        "flat-below-target",
+        ["Flat: even the steepest slope", "1,200 steps left"],
+    ),
+    ("recites", "exposure-bias[latent_em]"): (
+        "warn",
+        "exposure-bias",
+        ["latent_nll is", "0 of 200 items", "generates none of them"],
+    ),
+    ("recites", "above-chance[latent_em]"): ("warn", "at-chance", ["was never better than chance (0.00 %)"]),
+    ("recites", "metrics"): ("warn", "missing-metric", ["latent_f1"]),
 }
 """Control and finding: status, reason, fragments. None of them changes a verdict: all four controls are promoted."""
 
@@ -145,12 +161,12 @@ def test_a_control_ends_in_its_verdict_for_its_own_reason(outcomes: dict[str, An
     assert not missing, outcome["text"]
 
 
-@pytest.mark.parametrize(("name", "id"), READINGS)
-def test_a_reading_says_what_its_control_shows_and_decides_nothing(
+@pytest.mark.parametrize(("name", "id"), ADVISORIES)
+def test_an_advisory_describes_its_control_and_never_changes_the_verdict(
     outcomes: dict[str, Any], name: str, id: str
 ) -> None:
     """A metric that peaks and falls is promoted with a warning: the full run is the verdict on that."""
-    status, reason, fragments = READINGS[name, id]
+    status, reason, fragments = ADVISORIES[name, id]
     finding = next(f for f in outcomes[name]["findings"] if f["id"] == id)
     assert (finding["status"], finding["reason"]) == (status, reason), finding["text"]
     missing = [fragment for fragment in fragments if fragment not in finding["text"]]

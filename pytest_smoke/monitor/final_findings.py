@@ -5,8 +5,8 @@ from __future__ import annotations
 from pytest_smoke.criteria import parse
 from pytest_smoke.events import PIPELINE_STAGES
 from pytest_smoke.judge.checks.pipeline import pipeline
-from pytest_smoke.judge.metrics import readings
-from pytest_smoke.judge.metrics.missing_metrics import unrecorded
+from pytest_smoke.judge.metrics import advisories
+from pytest_smoke.judge.metrics.missing_metrics import missing_metrics
 from pytest_smoke.judge.verdict import HELD
 from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.monitor.stage_monitor import StageMonitor
@@ -25,19 +25,19 @@ def judge_loss(monitor: RunMonitor) -> tuple[list[Finding], float | None]:
     return findings, max(rises, default=None)
 
 
-def _readings(monitor: RunMonitor) -> list[Finding]:
+def _advisories(monitor: RunMonitor) -> list[Finding]:
     """What the metrics say; nothing of a run that was cut, or of one as short as a wiring run."""
     if monitor.case.mode == "wiring" or not monitor.complete:
         return []
     checks, last = monitor.case.recipe.checks, monitor.stage_monitors[-1].window
-    found = readings(
+    found = advisories(
         monitor.trace.metrics,
         monitor.case.recipe.metrics,
         full_steps=last.case.full.max_steps,
         stage=last.name,
         first_step=last.first_step,
     )
-    return [*found, *unrecorded(checks.full_accept, list(monitor.trace.series()))]
+    return [*found, *missing_metrics(checks.full_accept, list(monitor.trace.series()))]
 
 
 def judge_pipeline(monitor: RunMonitor) -> list[Finding]:
@@ -65,7 +65,7 @@ def judge_rest(monitor: RunMonitor) -> list[Finding]:
             trend = stage_monitor is not monitor.stage_monitors[0] and not stage_monitor.steps
             pairs = bool(monitor.case.recipe.checks.grad_ratio)
             findings += stage_monitor.not_reached(why, held=held, trend=trend, pairs=pairs)
-    return [*findings, *_accept(monitor, why), *_readings(monitor)]
+    return [*findings, *_accept(monitor, why), *_advisories(monitor)]
 
 
 def _accept(monitor: RunMonitor, why: str) -> list[Finding]:

@@ -70,11 +70,11 @@ def test_a_metric_that_peaked_and_fell_is_promoted_with_a_warning(project: Proje
     result.stdout.fnmatch_lines(
         [
             "peaks.smoke.yaml *promote *",
-            "peaks.smoke.yaml::constant: peaked?val_accuracy? warns: val_accuracy ??.?? % at step *, ??.?? % at the "
-            "end (step 800): a fall beyond the noise of 2000 items * promote, and let the full run be the verdict)",
+            "peaks.smoke.yaml::constant: peak-regression?val_accuracy?: val_accuracy was best at step * (??.?? %) and "
+            "ended at ??.?? % (step 800), a fall beyond the noise of 2000 items*",
         ]
     )
-    result.stdout.no_fnmatch_line("rises*warns*")
+    result.stdout.no_fnmatch_line("rises*peak-regression*")
 
 
 def test_all_faults_of_a_recipe_are_one_collection_error(project: Project) -> None:

@@ -1,8 +1,12 @@
-"""What a person looks for in the metrics of a smoke, said in sentences that decide nothing: findings `pass` or `warn`.
+"""Advisories: findings about the metrics of a smoke run that pass or warn, and never decide its verdict.
 
-`peaked[metric]` for every metric that moved between evaluations; `began[metric]` where the recipe's `metrics:` names
-its chance level, `pace[metric]` where it names a target, `exposure[metric]` where it says what is teacher-forced and
-what free-running. All of it is pure, and uses the standard library alone.
+- `peak-regression[metric]`, for every metric with two different values: did it fall from its best by more than noise?
+- `above-chance[metric]`, where the recipe declares its `chance`: was it ever better than chance?
+- `time-to-target[metric]`, where the recipe declares its `target`: will the full run reach the target?
+- `exposure-bias[metric]`, for free-running metrics: does the model score reference answers well but generate none?
+- `metrics` and `full-accept`: does the recipe name a metric that was never recorded?
+
+Pure functions of the recorded values, with the standard library alone.
 """
 
 from __future__ import annotations
@@ -10,19 +14,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pytest_smoke.judge.metrics.above_chance import began
-from pytest_smoke.judge.metrics.exposure_bias import exposure
+from pytest_smoke.judge.metrics.above_chance import above_chance
+from pytest_smoke.judge.metrics.exposure_bias import exposure_bias
 from pytest_smoke.judge.metrics.history import History
-from pytest_smoke.judge.metrics.missing_metrics import nearest
-from pytest_smoke.judge.metrics.peak_regression import peaked
-from pytest_smoke.judge.metrics.time_to_target import pace
+from pytest_smoke.judge.metrics.missing_metrics import missing_declared
+from pytest_smoke.judge.metrics.peak_regression import peak_regression
+from pytest_smoke.judge.metrics.time_to_target import time_to_target
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.metric import Metric
 
-__all__ = ["readings"]
+__all__ = ["advisories"]
 
 
-def readings(
+def advisories(
     metrics: Mapping[str, Sequence[tuple[int, float]]],
     declared: Mapping[str, Metric],
     *,
@@ -30,35 +34,28 @@ def readings(
     stage: str = "",
     first_step: int = 0,
 ) -> list[Finding]:
-    """All readings of what `evaluate` returned, `(step, value)` by metric. `full_steps`: length of the full run.
+    """Return every advisory on the metrics that `evaluate` returned.
 
-    Of a smoke in stages these are the name, the first step and the full length of the last stage: a stage may train
-    something else, so a peak and a pace are looked for in that one alone.
+    `metrics` holds `(step, value)` points by name, `declared` is the recipe's `metrics` section, and `full_steps` the
+    length of the full run. For a smoke run in stages, `stage`, `first_step` and `full_steps` are those of the last
+    stage: `peak-regression` and `time-to-target` look at that stage only, because an earlier one may train something
+    else.
     """
     histories = {name: History.of(name, points, declared.get(name)) for name, points in metrics.items()}
-    lately = {
+    last_stage = {
         name: History.of(name, [point for point in points if point[0] >= first_step], declared.get(name))
         for name, points in metrics.items()
     }
-    found = [peaked(history) for history in lately.values() if len(set(history.values)) > 1]
+    findings = [peak_regression(history) for history in last_stage.values() if len(set(history.values)) > 1]
     for name, history in histories.items():
         spec = declared.get(name)
         if spec is not None and spec.chance is not None:
-            found.append(began(history, spec.chance))
+            findings.append(above_chance(history, spec.chance))
         if spec is not None and spec.target is not None:
-            found.append(pace(lately[name].counted_from(first_step), spec.target, full_steps))
+            finding = time_to_target(last_stage[name].counted_from(first_step), spec.target, full_steps)
             if stage:
-                text = f"stage {stage}, its steps counted from 0: {found[-1].text}"
-                found[-1] = replace(found[-1], text=text, step=None)
-    found += exposure(histories.values(), histories)
-    unknown = [name for name in declared if name not in metrics]
-    against = [spec.against for spec in declared.values() if spec.against and spec.against not in metrics]
-    unknown = list(dict.fromkeys([*unknown, *against]))
-    return [*found, _never_returned(unknown, list(metrics))] if unknown else found
-
-
-def _never_returned(unknown: Sequence[str], known: Sequence[str]) -> Finding:
-    """A misspelt name would silence its readings."""
-    returned = f"it returned {', '.join(known)}" if known else "it returned nothing"
-    text = f"the recipe's metrics: names {', '.join(unknown)}, which evaluate never returned; {returned}"
-    return Finding(id="metrics", status="warn", reason="unknown-metric", text=text, hint=nearest(unknown, known))
+                text = f"stage {stage}, steps counted from its start: {finding.text}"
+                finding = replace(finding, text=text, step=None)
+            findings.append(finding)
+    findings += exposure_bias(histories.values(), histories)
+    return findings + missing_declared(declared, list(metrics))

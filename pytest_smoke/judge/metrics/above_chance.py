@@ -1,65 +1,80 @@
-"""When a metric left the level that a model which has learnt nothing would have."""
+"""`above-chance`: when a metric became better than the level of a model that has learned nothing."""
 
 from __future__ import annotations
+
+from itertools import takewhile
 
 from pytest_smoke.judge.metrics.distributions import binomial_survival, hits_of, t_survival
 from pytest_smoke.judge.metrics.history import History
 from pytest_smoke.outcome import Finding
+from pytest_smoke.text import count
 
 ALPHA = 0.05
-"""Chance, over all evaluations of a run, that luck alone counts one as above the floor."""
-STAY = 2
-"""Evaluations in a row that must lie above the floor: luck alone seldom repeats itself."""
+"""Probability, over all evaluations of a run, that noise alone makes one of them significantly better than chance."""
+IN_A_ROW = 2
+"""Significant evaluations in a row that are needed: noise rarely produces two."""
+HINT = "a longer smoke run, or an evaluation on more items, tells slow learning from none"
 
 
-def began(history: History, chance: float) -> Finding:
-    """`began[metric]`: the first step from which the metric stays above `chance`; `warn` where there is none."""
-    id_ = f"began[{history.name}]"
-    floor = f"chance ({history.show(chance)})"
-    above = above_floor(history, chance)
-    if above is None:
-        return Finding(id=id_, status="pass", reason="too-few", text=history.too_few())
-    runs = [at for at in range(len(above)) if all(above[at : at + STAY]) and at + STAY <= len(above)]
-    data = {"chance": chance, "above": [step for step, one in zip(history.steps, above, strict=True) if one]}
+def above_chance(history: History, chance: float) -> Finding:
+    """`above-chance[metric]`: the first step from which the metric is better than `chance`; `warn` if there is none."""
+    id_ = f"above-chance[{history.name}]"
     name, show, steps, values = history.name, history.show, history.steps, history.values
-    if runs:
-        at = runs[0]
-        text = f"{name} left {floor} at step {steps[at]} ({show(values[at])}) and stayed for {_run(above, at)}"
-        if not above[-1]:
-            text += f", but is back at it by the end ({show(values[-1])} at step {steps[-1]})"
-        return Finding(id=id_, status="pass", text=text + history.remark(), step=steps[at], data=data)
-    if above[-1] and sum(above) == 1:
-        text = (
-            f"{name} is above {floor} for the first time at its last evaluation: {show(values[-1])} at step {steps[-1]}"
-        )
+    above = better_than(history, chance)
+    if above is None:
+        return Finding(id=id_, status="pass", reason="too-few-evaluations", text=history.too_few())
+    level = f"better than chance ({show(chance)})"
+    end = f"{show(values[-1])} at step {steps[-1]}"
+    better = [at for at, significant in enumerate(above) if significant]
+    starts = [at for at in better if len(above[at : at + IN_A_ROW]) == IN_A_ROW and all(above[at : at + IN_A_ROW])]
+    data = {"chance": chance, "above": [steps[at] for at in better]}
+    if starts:
+        first = starts[0]
+        length = sum(1 for _ in takewhile(bool, above[first:]))
+        start = f"step {steps[first]} ({show(values[first])})"
+        if first + length == len(above):
+            text = f"{name} has been {level} since {start}, in all {length} evaluations"
+        else:
+            ending = " and again at the end" if above[-1] else ", but no longer at the end"
+            text = f"{name} was {level} from {start} for {count(length, 'evaluation')}{ending}: {end}"
+        return Finding(id=id_, status="pass", text=text + history.remark(), step=steps[first], data=data)
+    if better == [len(above) - 1]:
+        text = f"{name} was {level} at its last evaluation only: {end}"
         return Finding(
-            id=id_, status="pass", reason="at-the-end", text=text + history.remark(), step=steps[-1], data=data
+            id=id_, status="pass", reason="only-at-the-end", text=text + history.remark(), step=steps[-1], data=data
         )
-    touched = [at for at, one in enumerate(above) if one]
-    best = max(touched, key=history.goods.__getitem__, default=0)
-    text = f"{name} has not left {floor} by the end: {show(values[-1])} at step {steps[-1]}"
-    if touched:
+    text = f"{name} was never {level}: {end}"
+    if better:
+        best = max(better, key=history.goods.__getitem__)
         text = (
-            f"{name} has not left {floor} for good: {len(touched)} of {len(above)} evaluations lie above it, never "
-            f"{STAY} in a row; {show(values[best])} at step {steps[best]}, {show(values[-1])} at the end"
+            f"{name} was {level} in {len(better)} of {count(len(above), 'evaluation')}, but never {IN_A_ROW} in a row: "
+            f"{show(values[best])} at step {steps[best]}, {show(values[-1])} at the end"
         )
-    return Finding(id=id_, status="warn", reason="at-chance", text=text + history.remark(), step=steps[-1], data=data)
+    return Finding(
+        id=id_,
+        status="warn",
+        reason="at-chance",
+        text=text + history.remark(),
+        step=steps[-1],
+        hint=HINT,
+        data=data,
+    )
 
 
-def above_floor(history: History, chance: float) -> list[bool] | None:
-    """Which evaluations lie above `chance` beyond their noise; None where they are too few to tell.
+def better_than(history: History, chance: float) -> list[bool] | None:
+    """Test each evaluation for being better than `chance` beyond noise; None if there are too few to tell.
 
-    With items each is one exact binomial test, else one against the scatter of the evaluations; the error of all of
-    them together is at most `ALPHA` (Bonferroni).
+    With a number of items each is an exact binomial test, otherwise a test against the scatter of the evaluations.
+    The error of all of them together is at most `ALPHA` (Bonferroni).
     """
-    count = len(history.values)
-    if not count:
+    total = len(history.values)
+    if not total:
         return None
-    single = ALPHA / count
+    single = ALPHA / total
     items = history.items
     if items is not None:
-        turned = [(value, chance) if history.sign > 0 else (1 - value, 1 - chance) for value in history.values]
-        return [binomial_survival(hits_of(value, items), items, rate) < single for value, rate in turned]
+        rates = [(value, chance) if history.sign > 0 else (1 - value, 1 - chance) for value in history.values]
+        return [binomial_survival(hits_of(value, items), items, rate) < single for value, rate in rates]
     noise = history.noise()
     if noise is None:
         return None
@@ -67,8 +82,3 @@ def above_floor(history: History, chance: float) -> list[bool] | None:
     if not noise.deviation:
         return [lead > 0 for lead in leads]
     return [lead > 0 and t_survival(lead / noise.deviation, noise.freedom) < single for lead in leads]
-
-
-def _run(above: list[bool], at: int) -> str:
-    length = above[at:].index(False) if False in above[at:] else len(above) - at
-    return f"all {length} evaluations since" if at + length == len(above) else f"{length} evaluations"

@@ -1,4 +1,4 @@
-"""Tail probabilities that the standard library does not have, by quadrature."""
+"""Tail probabilities that the standard library lacks, computed by quadrature."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from functools import lru_cache
 from math import erfc, exp, floor, inf, lgamma, log, log1p, pi, sqrt
 
 _EDGE = 20.0
-"""Quadrature ends where the density is e^-20 of its peak."""
+"""Quadrature stops where the density is e^-20 of its peak."""
 _POINTS = 64
 _STEP, _REACH = 0.1, 8.0
-"""The trapezoid rule on a gaussian converges faster than any power of its step: 0.1 gives twelve digits."""
+"""Step and limit of the trapezoid rule over a Gaussian: a step of 0.1 gives twelve digits."""
 _EXACT_ITEMS = 2_000
-"""Binomial tails of more items are those of a gaussian."""
+"""Binomial tails of more items are approximated by a Gaussian."""
 
 
 def normal_survival(z: float) -> float:
-    """P(Z > z) of a standard normal."""
+    """Return P(Z > z) of a standard normal variable."""
     return 0.5 * erfc(z / sqrt(2))
 
 
 def t_survival(t: float, freedom: float) -> float:
-    """P(T > t) of Student's t; `freedom` (degrees) may be broken or infinite."""
+    """Return P(T > t) of Student's t; `freedom`, its degrees of freedom, may be fractional or infinite."""
     return sum(weight * normal_survival(t * scale) for scale, weight in _scales(freedom))
 
 
 @lru_cache(maxsize=256)
 def t_quantile(tail: float, freedom: float) -> float:
-    """The t that is exceeded with probability `tail`, at most 1/2."""
+    """Return the t that is exceeded with probability `tail`, which must not be above 1/2."""
     low, high = 0.0, 1.0
     while t_survival(high, freedom) > tail:
         high *= 2
@@ -38,18 +38,18 @@ def t_quantile(tail: float, freedom: float) -> float:
 
 
 def best_of_survival(lead: float, others: int, freedom: float) -> float:
-    """P that the best of `others` equal means stands `lead` noise deviations or more above one further mean.
+    """Return P that the best of `others` values exceeds one more by `lead` noise deviations, if all means are equal.
 
-    The one-sided comparison of many treatments with a control of Dunnett (1955, JASA 50, 1096-1121): gaussian noise,
-    its deviation estimated with `freedom` degrees. It answers for the bias of a maximum.
+    Dunnett's one-sided comparison of many treatments with a control (1955, JASA 50, 1096-1121): Gaussian noise whose
+    deviation is estimated with `freedom` degrees of freedom. It corrects for the bias of a maximum.
     """
-    missed = sum(weight * _all_below(lead * scale, others) for scale, weight in _scales(freedom))
-    return min(1.0, max(0.0, 1 - missed))
+    below = sum(weight * _all_below(lead * scale, others) for scale, weight in _scales(freedom))
+    return min(1.0, max(0.0, 1 - below))
 
 
-@lru_cache(maxsize=4096)  # a run evaluated at every step asks thousands of times for few values
+@lru_cache(maxsize=4096)  # a run evaluated at every step repeats few arguments thousands of times
 def binomial_survival(hits: int, items: int, chance: float) -> float:
-    """P(X >= hits) of X successes in `items`; with more than 2,000 items by the gaussian, continuity corrected."""
+    """Return P(X >= hits) of a binomial; above 2,000 items by a Gaussian with continuity correction."""
     if hits <= 0:
         return 1.0
     if chance <= 0 or hits > items:
@@ -67,7 +67,7 @@ def binomial_survival(hits: int, items: int, chance: float) -> float:
 
 
 def hits_of(value: float, items: int) -> int:
-    """Whole successes in a mean over items; a hundredth is left for the rounding of single precision."""
+    """Return the number of successes behind a mean over `items`; 0.01 allows for single-precision rounding."""
     return floor(value * items + 0.01)
 
 
@@ -79,7 +79,7 @@ def _all_below(lead: float, others: int) -> float:
 
 @lru_cache(maxsize=256)
 def _scales(freedom: float) -> tuple[tuple[float, float], ...]:
-    """Nodes and weights of chi / sqrt(freedom), an estimated deviation over the true one, even in its logarithm."""
+    """Nodes and weights of chi / sqrt(freedom), the ratio of estimated and true deviation; even in its logarithm."""
     if freedom == inf:
         return ((1.0, 1.0),)
 

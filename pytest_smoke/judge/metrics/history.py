@@ -1,4 +1,4 @@
-"""The evaluations of one metric, turned so that higher is better, and their noise."""
+"""The evaluations of one metric and their noise."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import fsum, inf, sqrt
 
-from pytest_smoke.judge.curve.messages import number
-from pytest_smoke.judge.metrics.direction import lower_is_better
+from pytest_smoke.judge.metrics.main_metric import lower_is_better
 from pytest_smoke.recipe.metric import Metric
+from pytest_smoke.text import count, number
 
 LARGEST = 1e50
-"""Perplexities of a diverged model are larger; their fourth powers must still be numbers."""
+"""Larger values are left out: their fourth powers would overflow. Perplexities of a diverged model can be larger."""
 MIN_EVALUATIONS = 5
-"""Fewer give no noise: the estimate from five has one and a half degrees of freedom."""
+"""Fewer evaluations give no estimate of noise; five give one with 1.5 degrees of freedom."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,27 +22,27 @@ class Noise:
 
     deviation: float
     freedom: float
-    """Degrees of freedom of its estimate; infinite where it is known."""
+    """Degrees of freedom of the estimate; infinite if the deviation is known."""
     source: str
-    """Where it comes from, in words."""
+    """What it was computed from, for messages: `24 items`, `16 evaluations`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What `evaluate` returned for one metric; only finite values (up to `LARGEST`), by rising step."""
+    """The finite values (up to `LARGEST`) that `evaluate` returned for one metric, by rising step."""
 
     name: str
     spec: Metric
     steps: tuple[int, ...]
     values: tuple[float, ...]
     dropped: int
-    """Values that were not finite, or larger than `LARGEST`."""
+    """Number of values that were not finite or larger than `LARGEST`."""
 
     @classmethod
     def of(cls, name: str, points: Sequence[tuple[int, float]], spec: Metric | None) -> History:
-        """From `(step, value)` points; a step evaluated twice counts with its newest value."""
+        """Build from `(step, value)` points; a step evaluated twice keeps its newest value."""
         newest = sorted(dict(points).items())
-        kept = [(step, float(value)) for step, value in newest if abs(value) <= LARGEST]  # no NaN is
+        kept = [(step, float(value)) for step, value in newest if abs(value) <= LARGEST]  # False for NaN
         return cls(
             name=name,
             spec=spec or Metric(),
@@ -52,79 +52,78 @@ class History:
         )
 
     def counted_from(self, step: int) -> History:
-        """The same with `step` as step 0."""
-        return replace(self, steps=tuple(one - step for one in self.steps))
+        """Return a copy whose steps are counted from `step`."""
+        return replace(self, steps=tuple(absolute - step for absolute in self.steps))
 
     @property
     def sign(self) -> int:
-        """-1 where lower is better."""
+        """1, or -1 if lower is better."""
         lower = self.spec.better == "lower" or (self.spec.better is None and lower_is_better(self.name))
         return -1 if lower else 1
 
     @property
     def goods(self) -> list[float]:
-        """The values, turned so that higher is better."""
+        """The values times `sign`, so that higher is better."""
         return [self.sign * value for value in self.values]
 
     @property
     def items(self) -> int | None:
-        """Items of each mean, where it is declared to be one and every value can be one."""
+        """Declared number of items behind each value; None if undeclared, or if a value is outside 0 to 1."""
         return self.spec.items if self.spec.items and all(0 <= value <= 1 for value in self.values) else None
 
     def noise(self, *rates: float) -> Noise | None:
-        """Noise of one evaluation: the larger of what the evaluations show and what so few items must have.
+        """Return the noise of one evaluation: the larger of the evaluations' scatter and the sampling noise.
 
-        `rates`: the values it is asked about. Their mean is the rate of the binomial, whose variance no mean of items
-        between 0 and 1 exceeds (Bhatia & Davis 2000). None with neither items nor enough evaluations.
+        The sampling noise is that of a binomial at the mean of `rates`, the values to compare: an upper bound for any
+        mean of items between 0 and 1 (Bhatia & Davis 2000). None without items and with too few evaluations.
         """
-        seen = self._scatter()
+        scatter = self._scatter()
         items = self.items
         if items is None:
-            return seen
+            return scatter
         rate = fsum(rates) / len(rates)
         sampled = sqrt(max(0.0, rate * (1 - rate)) / items)
-        if seen is not None and seen.deviation > sampled:
-            return seen
+        if scatter is not None and scatter.deviation > sampled:
+            return scatter
         return Noise(deviation=sampled, freedom=inf, source=f"{items} items")
 
     def _scatter(self) -> Noise | None:
-        """Each evaluation against the line through its two neighbours (Gasser et al. 1986, Biometrika 73, 625-633).
+        """Estimate the noise from each value's distance to the line through its two neighbours.
 
-        A straight trend of any slope leaves it untouched. Its variance on even steps, 35/9 s^4 / (n - 2), is that of
-        18/35 (n - 2) degrees of freedom.
+        Gasser et al. 1986, Biometrika 73, 625-633. A linear trend does not change it. On even steps its variance,
+        35/9 s^4 / (n - 2), is that of an estimate with 18/35 (n - 2) degrees of freedom.
         """
-        count = len(self.values)
-        if count < MIN_EVALUATIONS:
+        total = len(self.values)
+        if total < MIN_EVALUATIONS:
             return None
         squares = []
-        for at in range(1, count - 1):
+        for at in range(1, total - 1):
             before, here, after = self.steps[at - 1 : at + 2]
             left = (after - here) / (after - before)
             low, value, high = self.values[at - 1 : at + 2]
             residual = left * (low - value) + (1 - left) * (high - value)
             squares.append(residual * residual / (left * left + (1 - left) ** 2 + 1))
-        deviation = sqrt(fsum(squares) / (count - 2))
-        return Noise(deviation=deviation, freedom=max(1.0, 18 / 35 * (count - 2)), source=f"{count} evaluations")
+        deviation = sqrt(fsum(squares) / (total - 2))
+        return Noise(deviation=deviation, freedom=max(1.0, 18 / 35 * (total - 2)), source=f"{total} evaluations")
 
     def show(self, value: float) -> str:
-        """`8.33 %` of items, else four digits."""
+        """Format a value: a share of items as `8.33 %` (two values are compared, so `text.percent` is too coarse)."""
         if self.items is None:
             return number(value)
         return f"{100 * value:.2f} %" if value >= 5e-4 or not value else f"{100 * value:.2g} %"
 
     def remark(self) -> str:
-        """What was left out or could not be used; empty where nothing was."""
+        """Name the values or declarations that could not be used; empty if there are none."""
         parts = []
         if self.dropped:
-            parts.append(f"; {self.dropped} value{'s' * (self.dropped > 1)} not finite or over {LARGEST:g}, left out")
+            parts.append(f"; left out {count(self.dropped, 'value')} not finite or above {LARGEST:g}")
         if self.spec.items and self.items is None:
-            parts.append(f"; items: {self.spec.items} unused, not every value lies between 0 and 1")
+            parts.append(f"; `items: {self.spec.items}` was ignored because some values are not between 0 and 1")
         return "".join(parts)
 
     def too_few(self) -> str:
-        """The sentence where nothing can be told."""
-        count = len(self.values)
+        """The message of every advisory that has too few evaluations."""
         return (
-            f"{self.name} was evaluated {count} time{'s' * (count != 1)}, too few to tell from noise: "
+            f"{self.name} was evaluated {count(len(self.values), 'time')}, too few to tell a trend from noise: "
             f"evaluate more often (smoke.evaluate_every_steps){self.remark()}"
         )

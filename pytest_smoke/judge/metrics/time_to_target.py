@@ -1,4 +1,4 @@
-"""Is a metric on its way to its target: too short a smoke, or too hard a task?"""
+"""`time-to-target`: whether a metric will reach its target within the full run."""
 
 from __future__ import annotations
 
@@ -7,70 +7,72 @@ from math import exp, fsum, inf, log, sqrt
 
 from pytest_smoke.judge.metrics.distributions import t_quantile
 from pytest_smoke.judge.metrics.history import MIN_EVALUATIONS, History
-from pytest_smoke.outcome import Finding
+from pytest_smoke.outcome import Finding, Status
+from pytest_smoke.text import count
 
 TAIL = 0.05
-"""Outside each end of the 90 % intervals."""
+"""Probability outside each end of the 90 % intervals."""
 POWERS = (1.0, 0.5, 0.0, -0.5, -1.0)
-"""Shapes of a trend: straight in steps^p / p (Box & Cox 1964), at 0 in log steps. Below 0 it saturates."""
+"""Shapes of a trend: linear in steps^p / p (Box & Cox 1964), or in log steps for p = 0. With p < 0 it saturates."""
 WORSE = 2.0
-"""A shape that fits so many times worse than the best is no candidate: the 5 % point of a ratio of two variances with
-six degrees each is 4.3, twice squared."""
-NO_PROMISE = "an extrapolation, no promise"
+"""Shapes whose residual deviation is more than this many times the smallest are discarded.
+
+The 5 % point of a ratio of two variances with six degrees of freedom each is 4.3, about 2 squared."""
+HINT = "change the model, the loss or the data: longer training alone is unlikely to reach the target"
 
 
-def pace(history: History, target: float, full_steps: int) -> Finding:
-    """`pace[metric]`: how its evaluations stand to `target`, which a run of `full_steps` must reach.
+def time_to_target(history: History, target: float, full_steps: int) -> Finding:
+    """`time-to-target[metric]`: whether the metric will reach `target` in a run of `full_steps` steps.
 
-    The newer half of the evaluations, at least five, is fitted by a straight line in each of `POWERS`; the steps to the
-    target are those of Fieller's interval (1954, JRSS B 16, 175-185), from the earliest of all shapes to the latest.
+    Fits a line to the newer half of the evaluations (at least five) in each shape of `POWERS`. The step that reaches
+    the target has Fieller's interval (1954, JRSS B 16, 175-185), taken from the earliest to the latest of all shapes.
     """
-    id_ = f"pace[{history.name}]"
+    id_ = f"time-to-target[{history.name}]"
     name, show = history.name, history.show
     sign, steps, values = history.sign, history.steps, history.values
     if not values:
-        return Finding(id=id_, status="pass", reason="too-few", text=history.too_few())
+        return Finding(id=id_, status="pass", reason="too-few-evaluations", text=history.too_few())
     if sign * (values[-1] - target) >= 0:
-        text = f"{name} is {show(values[-1])} at step {steps[-1]}: the target {show(target)} is reached already"
+        text = f"{name} is {show(values[-1])} at step {steps[-1]} and has reached its target of {show(target)}"
         return Finding(id=id_, status="pass", text=text + history.remark(), step=steps[-1])
     if len(values) < MIN_EVALUATIONS:
-        return Finding(id=id_, status="pass", reason="too-few", text=history.too_few())
+        return Finding(id=id_, status="pass", reason="too-few-evaluations", text=history.too_few())
     window = max(MIN_EVALUATIONS, len(values) // 2)
     noise = history.noise(values[-1])
     recent = _Points(steps[-window:], history.goods[-window:], _known(noise.deviation, noise.freedom) if noise else 0.0)
     line = recent.line(1.0)
-    moves, error = sign * line.slope / recent.end, line.error / recent.end
-    said = (
-        f"{name} is {show(values[-1])} at step {steps[-1]}, target {show(target)}; "
-        f"over the last {window} evaluations it moves by "
-        f"{1000 * moves:+.2g} per 1000 steps (standard error {1000 * error:.2g})"
-    )
+    slope, error = sign * line.slope / recent.end, line.error / recent.end
     data: dict[str, float | None] = {
         "target": target,
-        "slope_per_step": moves,
+        "slope_per_step": slope,
         "slope_error_per_step": error,
     }
-    verdict, text = _verdict(recent, line, sign * target, full_steps)
-    if verdict == "improving":
+    status: Status
+    status, reason, forecast = _trend(recent, line, sign * target, full_steps)
+    if reason == "improving":
         earliest, latest = recent.reach(sign * target)
         data |= {"earliest_step": earliest, "latest_step": latest if latest < inf else None}
-        verdict, text = _when(earliest, latest, steps[-1], full_steps)
-    status = "warn" if verdict in ("too-hard", "too-slow", "worsening") else "pass"
+        status, reason, forecast = _arrival(earliest, latest, steps[-1], full_steps)
+    text = (
+        f"{name} is {show(values[-1])} at step {steps[-1]}, target {show(target)}; slope {1000 * slope:+.2g} "
+        f"± {1000 * error:.2g} per 1,000 steps over the last {window} evaluations. {forecast}{history.remark()}"
+    )
     return Finding(
         id=id_,
-        status=status,  # type: ignore[arg-type]  # both are values of Status
-        reason=verdict,
-        text=f"{said}: {text}{history.remark()}",
+        status=status,
+        reason=reason,
+        text=text,
         step=steps[-1],
         observed=values[-1],
         bound=target,
+        hint=HINT if reason in ("flat-below-target", "worsening") else "",
         data=data,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A least-squares line in one shape of the steps, which are counted in those of the last evaluation."""
+    """A least-squares line over transformed steps; steps are in units of the last evaluated step."""
 
     level: float
     at: float
@@ -79,20 +81,20 @@ class _Line:
     """Standard error of the slope."""
     deviation: float
     t: float
-    """Quantile for the 90 % interval."""
+    """Quantile of Student's t for the 90 % interval."""
     spread: float
-    """Sum of squares of the shaped steps around their mean."""
+    """Sum of squares of the transformed steps around their mean."""
 
 
 class _Points:
-    """Evaluations, higher better, that a trend is fitted to."""
+    """Evaluations (higher is better) that a trend is fitted to."""
 
     def __init__(self, steps: tuple[int, ...], goods: list[float], least: float) -> None:
         self._steps, self._goods, self._least = steps, goods, least
 
     @property
     def end(self) -> int:
-        """The last step that was evaluated."""
+        """The last evaluated step."""
         return max(self._steps[-1], 1)
 
     def line(self, power: float) -> _Line:
@@ -107,7 +109,7 @@ class _Points:
         return _Line(level, at, slope, deviation / sqrt(spread), deviation, t, spread)
 
     def reach(self, target: float) -> tuple[float, float]:
-        """Earliest and latest step at which a shape that fits meets `target`; the latest may be infinite."""
+        """The earliest and the latest step at which a fitting shape reaches `target`; the latest may be infinite."""
         lines = {power: self.line(power) for power in POWERS}
         closest = min(line.deviation for line in lines.values())
         ends = [
@@ -121,7 +123,7 @@ class _Points:
         half = gap * line.slope
         inner = half**2 - square * (gap**2 - noise / len(self._steps))
         root = sqrt(max(0.0, inner))
-        if square <= 0:  # the slope could be none: no latest step
+        if square <= 0:  # the interval of the slope contains 0: no latest step
             low = (gap**2 - noise / len(self._steps)) / (half + root) if half + root > 0 else inf
             return self.end * _ratio(line.at + max(0.0, low), power), inf
         ends = (line.at + (half + sign * root) / square for sign in (-1, 1))
@@ -129,42 +131,55 @@ class _Points:
         return early, late
 
 
-def _verdict(recent: _Points, line: _Line, target: float, full_steps: int) -> tuple[str, str]:
-    """The word, and what it says; `improving` is worded by `_when`."""
+def _trend(recent: _Points, line: _Line, target: float, full_steps: int) -> tuple[Status, str, str]:
+    """Status, reason and message of the trend; an `improving` one gets its message from `_arrival`."""
     if not line.error and not line.slope:
-        return "unclear", "it has not moved at all, so it has no pace to be read from"
+        return "pass", "unclear-trend", "It did not change at all, so there is no trend to extrapolate"
     if line.slope - line.t * line.error > 0:
-        return "improving", ""
+        return "pass", "improving", ""
     if line.slope + line.t * line.error < 0:
-        return "worsening", "it moves away from its target, beyond its noise; longer alone will not help"
+        return "warn", "worsening", "It moves away from the target by more than its noise"
     steepest = line.slope + line.t * line.error
-    ahead = max(0, full_steps - recent.end)
+    remaining = max(0, full_steps - recent.end)
     if line.level + steepest * (full_steps / recent.end - line.at) < target:
-        return "too-hard", (
-            f"flat below its target. Even the steepest slope that its noise leaves open would not reach it in the "
-            f"{ahead} steps left of the full run: too hard, or another design is needed, rather than too short"
+        return (
+            "warn",
+            "flat-below-target",
+            f"Flat: even the steepest slope within its noise does not reach the target in the "
+            f"{count(remaining, 'step')} left of the full run",
         )
-    return "unclear", "too noisy to tell a slow rise from none; evaluate on more items, or more often"
+    return (
+        "pass",
+        "unclear-trend",
+        "Too noisy to tell a slow improvement from none: evaluate on more items, or more often",
+    )
 
 
-def _when(earliest: float, latest: float, now: int, full_steps: int) -> tuple[str, str]:
+def _arrival(earliest: float, latest: float, now: int, full_steps: int) -> tuple[Status, str, str]:
+    """Status, reason and message of an improving trend that reaches the target between two steps."""
     low = max(float(now), earliest)
     if low > full_steps:
-        return "too-slow", (
-            f"still improving, but at the peak rate not before step {_count(low)}, and the full run has {full_steps} "
-            f"({NO_PROMISE})"
+        return (
+            "warn",
+            "target-after-full-run",
+            f"At this slope it reaches the target at step {_rounded(low)} at the earliest (extrapolated at the peak "
+            f"learning rate), but the full run has {count(full_steps, 'step')}"
+            if low < inf
+            else "It improves, but levels off before the target (extrapolated at the peak learning rate)",
         )
-    span = f"between step {_count(low)} and {_count(latest)}"
+    span = f"between step {_rounded(low)} and {_rounded(latest)}"
     if latest == inf:
-        span = f"at step {_count(low)} or later, or never"
-    return "too-short", (
-        f"still improving: too short a run to reach it, rather than too hard. At this pace {span} "
-        f"(90 % interval over straight and saturating trends; {NO_PROMISE}); the full run has {full_steps} steps"
+        span = f"at step {_rounded(low)} or later, or never"
+    return (
+        "pass",
+        "target-after-smoke-run",
+        f"It should reach the target {span} (90 % interval, extrapolated with linear and saturating trends); "
+        f"the full run has {count(full_steps, 'step')}",
     )
 
 
 def _known(deviation: float, freedom: float) -> float:
-    """A deviation that is known from the items is the least there is; an estimate is made from the fit itself."""
+    """Lower bound of the residual deviation: the sampling noise of the items; an estimated one comes from the fit."""
     return deviation if freedom == inf else 0.0
 
 
@@ -173,7 +188,7 @@ def _shape(ratio: float, power: float) -> float:
 
 
 def _ratio(shaped: float, power: float) -> float:
-    """The inverse of `_shape`; infinite beyond the level that a saturating shape never leaves."""
+    """The inverse of `_shape`; infinite beyond the limit of a saturating shape."""
     if power == 0:
         exponent = shaped
     elif shaped * power > 0:
@@ -183,6 +198,6 @@ def _ratio(shaped: float, power: float) -> float:
     return exp(exponent) if exponent < 700 else inf
 
 
-def _count(steps: float) -> str:
-    """Two digits: more would promise too much."""
+def _rounded(steps: float) -> str:
+    """Format with two significant digits, all that an extrapolation can give."""
     return f"{float(f'{steps:.2g}'):,.0f}" if steps < 1e15 else "infinity"

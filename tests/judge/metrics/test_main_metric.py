@@ -1,4 +1,4 @@
-"""Which metric tells cells apart, and where it is heading."""
+"""The main metric: which one it is, its better direction, its change at the end."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.judge.metrics.final_slope import EVALUATIONS, drift
-from pytest_smoke.judge.metrics.main_metric import MainMetric, main_metric
+from pytest_smoke.judge.metrics.main_metric import EVALUATIONS, MainMetric, final_slope, lower_is_better, main_metric
 
 METRICS = ["val_loss", "val_f1"]
 
@@ -33,13 +32,12 @@ METRICS = ["val_loss", "val_f1"]
         (["loss < 3"], "val_loss", "lower"),
     ],
 )
-def test_the_first_metric_of_a_criterion_or_else_the_first(accept: list[str], name: str, better: str) -> None:
-    """What only the loop records is no metric of `evaluate`; the sense of the comparison says which way is better."""
+def test_the_first_metric_in_a_criterion_is_the_main_one(accept: list[str], name: str, better: str) -> None:
+    """Only metrics of `evaluate` count; the comparison tells which direction is better."""
     assert main_metric(accept, METRICS, {}) == MainMetric(name=name, better=better)  # type: ignore[arg-type]  # a Better
 
 
-def test_without_metrics_there_is_none() -> None:
-    """A task need not evaluate."""
+def test_a_task_without_evaluation_has_no_main_metric() -> None:
     assert main_metric(["val_f1 > 1"], [], {}) is None
 
 
@@ -49,36 +47,46 @@ POINTS = st.lists(st.tuples(st.integers(1, 500), st.floats(-1e3, 1e3)), max_size
 
 
 @given(POINTS)
-def test_the_drift_is_the_slope_that_numpy_fits_with_its_standard_error(points: list[tuple[int, float]]) -> None:
-    """Over the newest five, times their span."""
-    found = drift(points)
+def test_final_slope_and_its_standard_error_match_numpy(points: list[tuple[int, float]]) -> None:
+    slope = final_slope(points)
     newest = points[-EVALUATIONS:]
     if len(newest) < 2:
-        assert found is None
+        assert slope is None
         return
-    assert found is not None
-    assert found.evaluations == len(newest)
+    assert slope is not None
+    assert slope.evaluations == len(newest)
     steps, values = np.array([s for s, _ in newest], dtype=float), np.array([v for _, v in newest])
     steps -= steps.mean()
     span = steps[-1] - steps[0]
     scale = 1e-9 * (1 + abs(values).max())
-    assert found.change == pytest.approx(np.polyfit(steps, values, 1)[0] * span, rel=1e-7, abs=scale)
+    assert slope.change == pytest.approx(np.polyfit(steps, values, 1)[0] * span, rel=1e-7, abs=scale)
     if len(newest) < 4:
-        assert found.noise is None
+        assert slope.standard_error is None
     else:
         _, covariance = np.polyfit(steps, values, 1, cov=True)
-        assert found.noise == pytest.approx(math.sqrt(covariance[0, 0]) * span, rel=1e-6, abs=scale)
+        assert slope.standard_error == pytest.approx(math.sqrt(covariance[0, 0]) * span, rel=1e-6, abs=scale)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_metric_that_is_not_finite_has_no_drift(value: float) -> None:
-    """Until it is finite again for as long as a drift is fitted to."""
-    assert drift([(1, 0.5), (2, value), (3, 0.5)]) is None
-    assert drift([(0, value), *((step, 0.5) for step in range(1, 6))]) is not None
+def test_a_non_finite_value_among_the_last_five_gives_no_slope(value: float) -> None:
+    assert final_slope([(1, 0.5), (2, value), (3, 0.5)]) is None
+    assert final_slope([(0, value), *((step, 0.5) for step in range(1, 6))]) is not None
 
 
-def test_a_declaration_outdoes_the_criterion_and_the_name() -> None:
-    found = main_metric(["latent_nll > 1"], ["latent_nll"], {"latent_nll": "lower"})
-    assert found == MainMetric(name="latent_nll", better="lower")
+def test_a_declared_direction_overrides_criterion_and_name() -> None:
+    main = main_metric(["latent_nll > 1"], ["latent_nll"], {"latent_nll": "lower"})
+    assert main == MainMetric(name="latent_nll", better="lower")
     assert main_metric([], ["regret"], {"regret": "higher"}) == MainMetric(name="regret", better="higher")
     assert main_metric([], ["regret"], {"regret": None}) == MainMetric(name="regret", better="lower")
+
+
+@pytest.mark.parametrize(
+    ("names", "lower"),
+    [
+        (("val_loss", "latentNLL", "errorRate", "wer", "ce", "token.perplexity"), True),
+        (("val_f1", "first_acc", "accuracy", "bleu", "steer"), False),
+    ],
+)
+def test_the_direction_is_guessed_from_whole_words_of_the_name(names: tuple[str, ...], lower: bool) -> None:
+    """`steer` does not contain the word `ter`."""
+    assert [lower_is_better(name) for name in names] == [lower] * len(names)
