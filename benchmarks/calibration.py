@@ -28,7 +28,7 @@ Z95 = 1.96
 
 def judged(curve: known.Curve) -> CurveVerdict:
     """The verdict on one curve."""
-    judge = CurveJudge(planned_points=len(curve.losses), edges=curve.edges)
+    judge = CurveJudge(planned_points=len(curve.losses), expected_jumps=curve.edges)
     for step, loss in enumerate(curve.losses):
         if judge.add(step, loss, lr=curve.lr[step] if curve.lr else None):
             break

@@ -44,7 +44,7 @@ class StageMonitor:
         self._judge = CurveJudge(
             planned_points=window.steps,
             from_scratch=case.full.from_scratch,
-            edges=[*case.recipe.smoke.edges, *(window.span.edges if window.span else ())],
+            expected_jumps=[*case.recipe.smoke.edges, *(window.span.edges if window.span else ())],
             peak_lr=case.full.learning_rate,
             evidence_needed=evidence_needed(case),
         )
@@ -122,7 +122,7 @@ class StageMonitor:
 
     def judge_loss(self, *, complete: bool) -> tuple[list[Finding], float | None, CurveVerdict]:
         """The findings `finite` and `loss-trend`, the smallest lasting rise they would have seen, the judgement."""
-        judgement = self._judge.finish(cut=not complete)
+        judgement = self._judge.finish(ended_early=not complete)
         return list(self._loss_findings(judgement)), judgement.data.get("smallest_rise_loss"), judgement
 
     def judge_rest(self, *, pairs: Mapping[str, Sequence[float]]) -> list[Finding]:

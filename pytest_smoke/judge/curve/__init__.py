@@ -1,1 +1,1 @@
-"""The streaming engine that judges one loss curve."""
+"""Streaming judge of one loss curve."""

@@ -1,4 +1,4 @@
-"""The judge of one short training run: points in, in order; one verdict out."""
+"""Judge one short training run while it runs: points in, one verdict out."""
 
 from __future__ import annotations
 
@@ -6,33 +6,34 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
 
-from pytest_smoke.judge.curve import messages as words
+from pytest_smoke.judge.curve import messages
 from pytest_smoke.judge.curve.curve_verdict import CurveVerdict
-from pytest_smoke.judge.curve.divergence import Divergence
-from pytest_smoke.judge.curve.early_divergence import EarlyDivergence
+from pytest_smoke.judge.curve.detectors import DivergenceDetector, EarlyDivergenceDetector, SpikeDetector
 from pytest_smoke.judge.curve.evidence import Evidence
-from pytest_smoke.judge.curve.final_verdict import FinalVerdict, Window
-from pytest_smoke.judge.curve.finite import Finite
-from pytest_smoke.judge.curve.probe_batch import ProbeTrend
-from pytest_smoke.judge.curve.rise_confirmation import Alarm, CandidateRise, RiseConfirmation
-from pytest_smoke.judge.curve.spike import Spike
+from pytest_smoke.judge.curve.final_verdict import FinalVerdict, StableCurve
+from pytest_smoke.judge.curve.finite import FiniteCheck, NonFinite
+from pytest_smoke.judge.curve.probe_batch import Alarm, CandidateRise, ProbeTrend, RiseConfirmation
 from pytest_smoke.judge.curve.step_spacing import StepSpacing
 from pytest_smoke.judge.curve.trend import Rise, Trend
+from pytest_smoke.text import count
 
 __all__ = ["CurveJudge", "CurveVerdict"]
 
 EARLY_SHARE = 10
-"""A second instance judges the first tenth as a window of its own, in blocks a tenth as long; a third the hundredth."""
-FEWEST_EARLY_POINTS = 100
-"""Shorter early windows are left to the main instance."""
+"""A second trend judges the first tenth as a curve of its own, in blocks a tenth as long; a third the first 1 %, ..."""
+MIN_EARLY_POINTS = 100
+"""... as long as that part has this many points; shorter parts are left to the main trend."""
 
 
 class CurveJudge:
-    """Judges a run as it comes. The verdict depends on the points alone, never on how they were delivered.
+    """Judge a run as it trains. The verdict depends on the points alone, not on how they are delivered.
 
-    `planned_points` sets the length of a block; `edges` are the steps at which the data or the loss changes by design;
-    `peak_lr` defaults to the largest learning rate seen; `evidence_needed` counts steps at 80 % of it or more, and
-    defaults to half of the window, 2,500 at most.
+    `planned_points` is the length of the whole run and sets the length of a block. `expected_jumps` are the steps at
+    which the data or the loss change by design. `peak_lr` is the peak learning rate, by default the largest one so far.
+    `evidence_needed` is the number of steps at 80 % of it or more that a promotion needs, by default half of the run
+    and at most 2,500. `from_scratch` makes a run without progress `inconclusive` instead of `promote`.
+
+    Raises ValueError if `planned_points` is below 1.
     """
 
     def __init__(
@@ -40,30 +41,30 @@ class CurveJudge:
         *,
         planned_points: int,
         from_scratch: bool = False,
-        edges: Sequence[int] = (),
+        expected_jumps: Sequence[int] = (),
         peak_lr: float | None = None,
         evidence_needed: int | None = None,
     ) -> None:
         if planned_points < 1:
-            raise ValueError(f"planned_points is {planned_points}: a window has at least 1")
-        self._planned = planned_points
+            raise ValueError(f"planned_points is {planned_points}, must be at least 1")
+        self._planned_points = planned_points
         self._from_scratch = from_scratch
-        self._edges = sorted(edges, reverse=True)
-        self._edges_met = 0
-        self._latched: CurveVerdict | None = None
+        self._jumps_ahead = sorted(expected_jumps, reverse=True)
+        self._jumps_passed = 0
+        self._unstable: CurveVerdict | None = None
         self._points = 0
         self._step = 0
-        self._finite = Finite()
+        self._finite = FiniteCheck()
         self._spacing = StepSpacing()
         self._evidence = Evidence(peak_lr, evidence_needed)
-        self._spike = Spike(planned_points)
-        self._divergence = Divergence(planned_points)
-        self._early_divergence = EarlyDivergence()
+        self._spike = SpikeDetector(planned_points)
+        self._divergence = DivergenceDetector(planned_points)
+        self._early_divergence = EarlyDivergenceDetector()
         self._trend = Trend(planned_points)
-        self._early: list[tuple[int, Trend]] = []
+        self._early_trends: list[tuple[int, Trend]] = []
         points = planned_points // EARLY_SHARE
-        while points >= FEWEST_EARLY_POINTS:
-            self._early.append((points, Trend(points)))
+        while points >= MIN_EARLY_POINTS:
+            self._early_trends.append((points, Trend(points)))
             points //= EARLY_SHARE
         self._probe = ProbeTrend(planned_points)
         self._confirmation = RiseConfirmation()
@@ -78,191 +79,206 @@ class CurveJudge:
         grad_norm: float | None = None,
         terms: Mapping[str, float] | None = None,
     ) -> CurveVerdict | None:
-        """One point, in order: the `unstable` judgement as soon as the run is doomed, and from then on the same one.
+        """Add one point. Return an `unstable` verdict once instability is detected, and the same one from then on.
 
-        `terms` are other numeric series, checked for finiteness only.
+        `probe_loss` is the loss on the fixed probe batch before this step. `terms` are other numbers, checked for
+        finiteness only.
         """
-        if self._latched is not None:
-            return self._latched
+        if self._unstable is not None:
+            return self._unstable
         self._points += 1
-        failed = self._finite.add(step, loss, probe_loss, grad_norm, terms)
-        if failed:
-            skipped = self._finite.row_first
-            before = self._step if skipped is None else min(self._step, skipped - 1)
-            good = before if self._points > 1 else None
-            text = f"{failed[1]} at step {step}"
-            return self._latch(
-                step, Alarm(reason="non-finite", text=text, series=failed[0], data={"last_good_step": good})
-            )
-        if self._edges and step >= self._edges[-1] and self._cross(step):
-            return self._latched
+        non_finite = self._finite.add(step, loss, probe_loss, grad_norm, terms)
+        if non_finite is not None:
+            return self._judge_non_finite(step, non_finite)
+        if self._jumps_ahead and step >= self._jumps_ahead[-1] and self._pass_jumps(step):
+            return self._unstable
         if self._points > 1 and step - self._step != self._spacing.stride:
             self._spacing.add(self._step, step)
         self._step = step
-        if lr is not None or self._evidence.seen:
+        if lr is not None or self._evidence.has_learning_rate:
             self._evidence.add(step, lr)
         if probe_loss is not None:
-            self._confirmation.add(step, probe_loss)
-        found = self._judge_loss(step, loss)
-        return found if found or probe_loss is None else self._judge_probe(step, probe_loss)
+            self._confirmation.add_score(step, probe_loss)
+        verdict = self._judge_loss(step, loss)
+        return verdict if verdict or probe_loss is None else self._judge_probe(step, probe_loss)
+
+    def finish(self, *, ended_early: bool = False) -> CurveVerdict:
+        """Return the verdict on the points so far. A run that `ended_early`, before its planned points, cannot promote.
+
+        The judge can be fed further points afterwards unless the verdict is `unstable`.
+        """
+        if self._unstable is not None:
+            return self._unstable
+        if self._confirmation.candidate:  # no score has rejected it
+            return self._report(self._step, self._confirmation.candidate.alarm)
+        if ended_early:
+            text = messages.ended_early(self._step, self._points, self._planned_points)
+            return self._verdict(FinalVerdict(verdict="inconclusive", reason="ended-early", text=text))
+        return self._verdict(self._stable_curve().verdict())
+
+    def _judge_non_finite(self, step: int, non_finite: NonFinite) -> CurveVerdict:
+        skipping_since = self._finite.skipping_since
+        before = self._step if skipping_since is None else min(self._step, skipping_since - 1)
+        data = {"last_good_step": before if self._points > 1 else None}
+        return self._report(step, Alarm(reason="non-finite", text=non_finite.text, series=non_finite.series, data=data))
 
     def _judge_loss(self, step: int, loss: float) -> CurveVerdict | None:
-        if self._divergence.add(step, loss):
-            text = words.divergence("loss", self._divergence, step, loss)
-            good = self._divergence.last_head_step
-            return self._latch(
-                step, Alarm(reason="divergence", text=text, series="loss", data={"last_good_step": good})
-            )
+        divergence = self._divergence.add(step, loss)
+        if divergence is not None:
+            text = messages.divergence(divergence, step, loss)
+            return self._diverged(step, text, last_good_step=divergence.last_step)
         if self._early_divergence.add(step, loss):
-            trained = (
-                self._edges_met or self._confirmation.rejected_rises
-            )  # else the first loss is that of the initial weights
-            data = {"last_good_step": self._early_divergence.first_step if trained else None}
-            text = words.onset("loss", self._early_divergence, step)
-            return self._latch(step, Alarm(reason="divergence", text=text, series="loss", data=data))
+            # At the start of a run the first loss is that of the initial weights: no checkpoint to return to.
+            is_trained = self._jumps_passed or self._confirmation.rejected_rises
+            text = messages.early_divergence(self._early_divergence, step)
+            first_step = self._early_divergence.first_step
+            return self._diverged(step, text, last_good_step=first_step if is_trained else None)
         if self._confirmation.candidate:
-            self._confirmation.follow(loss)
-            return self._await_probe(step)
-        spike = self._spike
-        if spike.add(step, loss, self._trend.progress):
-            return self._spiked(step, spike)
+            self._confirmation.add_loss(loss)
+            return self._decide_on_candidate(step)
+        if self._spike.add(step, loss, self._trend.progress):
+            return self._judge_spike(step, self._spike)
         rise = self._trend.add(step, loss)
-        if self._early:
-            rise = self._judge_early(step, loss) or rise
-        return self._risen(step, rise, "loss") if rise else None
+        if self._early_trends:
+            rise = self._add_to_early_trends(step, loss) or rise
+        return self._judge_loss_rise(step, rise) if rise else None
 
-    def _check_rise(self, candidate: CandidateRise) -> CurveVerdict | None:
-        """A rise of the minibatch loss: an alarm, unless the probe batch is there to be asked first."""
-        if not self._confirmation.needed(candidate):
-            return self._latch(candidate.step, candidate.alarm)
-        self._confirmation.check(candidate)
-        return self._await_probe(candidate.step)
+    def _diverged(self, step: int, text: str, *, last_good_step: int | None) -> CurveVerdict:
+        data = {"last_good_step": last_good_step}
+        return self._report(step, Alarm(reason="divergence", text=text, series="loss", data=data))
 
-    def _await_probe(self, step: int) -> CurveVerdict | None:
-        candidate = self._confirmation.candidate
-        assert candidate is not None
-        verdict = self._confirmation.verdict(step)
-        if verdict == "denied":
-            self._restart_levels(step)
-        return self._latch(step, candidate.alarm) if verdict == "guilty" else None
+    def _judge_spike(self, step: int, spike: SpikeDetector) -> CurveVerdict | None:
+        lowest, level = min(spike.streak), spike.level
+        data = {"last_good_step": spike.step_before, "high_span": [spike.first_step, step, lowest]}
+        return self._check_rise(
+            CandidateRise(
+                alarm=Alarm(reason="spike", text=messages.spike(spike), series="loss", data=data),
+                step=step,
+                last_good_step=spike.step_before,
+                first_step=spike.first_step,
+                level=level,
+                rise=lowest - level,
+            )
+        )
 
-    def _restart_levels(self, step: int) -> list[Rise | None]:
-        """`step` is the last one before levels change; what the segment that ends here still shows."""
-        self._spike = Spike(self._planned)
-        self._divergence = Divergence(self._planned)
-        self._early_divergence = EarlyDivergence()
-        return [trend.edge(step) for trend in (self._trend, *(early for _, early in self._early))]
-
-    def _judge_early(self, step: int, loss: float) -> Rise | None:
-        found = [early.add(step, loss) for points, early in self._early if self._points <= points]
-        if self._points >= self._early[0][0]:
-            self._early = []
-        return next((rise for rise in found if rise), None)
+    def _judge_loss_rise(self, step: int, rise: Rise) -> CurveVerdict | None:
+        low_span, high_span = rise.low_span, rise.high_span
+        return self._check_rise(
+            CandidateRise(
+                alarm=_alarm(rise, "loss"),
+                step=step,
+                last_good_step=low_span.last_step,
+                first_step=high_span.first_step,
+                level=low_span.mean,
+                rise=high_span.mean - low_span.mean,
+            )
+        )
 
     def _judge_probe(self, step: int, probe_loss: float) -> CurveVerdict | None:
         rise = self._probe.add(self._points, step, probe_loss)
-        return self._risen(step, rise, "probe_loss") if rise else None
+        return self._report(step, _alarm(rise, "probe_loss")) if rise else None
 
-    def _cross(self, step: int) -> bool:
-        """Pass declared edges: what follows is a new start. Whether the segment that ends here had risen."""
-        while self._edges and step >= self._edges[-1]:
-            self._edges.pop()
+    def _check_rise(self, candidate: CandidateRise) -> CurveVerdict | None:
+        """Report a rise of the training loss, unless the probe batch can confirm or reject it first."""
+        if not self._confirmation.can_check(candidate):
+            return self._report(candidate.step, candidate.alarm)
+        self._confirmation.check(candidate)
+        return self._decide_on_candidate(candidate.step)
+
+    def _decide_on_candidate(self, step: int) -> CurveVerdict | None:
+        candidate = self._confirmation.candidate
+        assert candidate is not None
+        decision = self._confirmation.decide(step)
+        if decision == "rejected":
+            self._start_segment(step)
+        return self._report(step, candidate.alarm) if decision == "confirmed" else None
+
+    def _add_to_early_trends(self, step: int, loss: float) -> Rise | None:
+        rises = [trend.add(step, loss) for points, trend in self._early_trends if self._points <= points]
+        if self._points >= self._early_trends[0][0]:
+            self._early_trends = []
+        return next((rise for rise in rises if rise), None)
+
+    def _start_segment(self, last_step: int) -> list[Rise]:
+        """Compare no levels across the end of `last_step`; return the rises that the ended segment still shows."""
+        self._spike = SpikeDetector(self._planned_points)
+        self._divergence = DivergenceDetector(self._planned_points)
+        self._early_divergence = EarlyDivergenceDetector()
+        trends = [self._trend, *(trend for _, trend in self._early_trends)]
+        return [rise for trend in trends if (rise := trend.start_segment(last_step))]
+
+    def _pass_jumps(self, step: int) -> bool:
+        """Start a new segment at an expected jump; return whether the segment that ends here had risen."""
+        while self._jumps_ahead and step >= self._jumps_ahead[-1]:
+            self._jumps_ahead.pop()
         if self._points == 1:
             return False
-        self._edges_met += 1
+        self._jumps_passed += 1
         if self._confirmation.candidate:
-            return self._latch(self._step, self._confirmation.candidate.alarm) is not None
-        found = [(rise, "loss") for rise in self._restart_levels(self._step)]
-        self._confirmation.forget()
-        for rise, series in [*found, (self._probe.edge(self._step), "probe_loss")]:
-            if rise and self._latched is None:
-                self._latch(self._step, _rise(rise, series))
-        return self._latched is not None
+            self._report(self._step, self._confirmation.candidate.alarm)
+            return True
+        alarms = [_alarm(rise, "loss") for rise in self._start_segment(self._step)]
+        self._confirmation.forget_scores()
+        probe_rise = self._probe.start_segment(self._step)
+        if probe_rise:
+            alarms.append(_alarm(probe_rise, "probe_loss"))
+        if alarms:
+            self._report(self._step, alarms[0])
+        return bool(alarms)
 
-    def _spiked(self, step: int, spike: Spike) -> CurveVerdict | None:
-        lowest, level = min(spike.streak), spike.level()
-        data = {"last_good_step": spike.before, "offence": [spike.first, step, lowest]}
-        alarm = Alarm(reason="spike", text=words.spike("loss", spike), series="loss", data=data)
-        return self._check_rise(
-            CandidateRise(
-                alarm=alarm, step=step, good=spike.before, first=spike.first, level=level, rise=lowest - level
-            )
-        )
+    def _report(self, step: int, alarm: Alarm) -> CurveVerdict:
+        """Make the curve unstable for good."""
+        final = FinalVerdict(verdict="unstable", reason=alarm.reason, text=alarm.text, data=alarm.data)
+        self._unstable = self._verdict(final, step=step, series=alarm.series)
+        return self._unstable
 
-    def _risen(self, step: int, rise: Rise, series: str) -> CurveVerdict | None:
-        alarm, low_span, high_span = _rise(rise, series), rise.low_span, rise.high_span
-        if series != "loss":
-            return self._latch(step, alarm)
-        change = high_span.value - low_span.value
-        return self._check_rise(
-            CandidateRise(
-                alarm=alarm, step=step, good=low_span.last, first=high_span.first, level=low_span.value, rise=change
-            )
-        )
-
-    def _latch(self, step: int, alarm: Alarm) -> CurveVerdict:
-        closing = FinalVerdict(verdict="unstable", reason=alarm.reason, text=alarm.text, data=alarm.data)
-        self._latched = self._judgement(closing, step=step, series=alarm.series)
-        return self._latched
-
-    def finish(self, *, cut: bool = False) -> CurveVerdict:
-        """The verdict. `cut`: the run ended before its planned points, and nothing can promote it."""
-        if self._latched is not None:
-            return self._latched
-        if self._confirmation.candidate:  # nothing denied it
-            return self._latch(self._step, self._confirmation.candidate.alarm)
-        if cut:
-            text = words.cut(self._step, self._points, self._planned)
-            return self._judgement(FinalVerdict(verdict="inconclusive", reason="cut", text=text))
-        return self._judgement(self._window().close())
-
-    def _window(self) -> Window:
-        return Window(
+    def _stable_curve(self) -> StableCurve:
+        return StableCurve(
             points=self._points,
             evidence=self._evidence,
             trend=self._trend,
-            probe=self._probe.trend,
+            probe_trend=self._probe.trend,
             from_scratch=self._from_scratch,
-            edges=self._edges_met,
+            jumps_passed=self._jumps_passed,
             rejected_rises=self._confirmation.rejected_rises,
         )
 
-    def _judgement(self, closing: FinalVerdict, *, step: int | None = None, series: str = "loss") -> CurveVerdict:
+    def _verdict(self, final: FinalVerdict, *, step: int | None = None, series: str = "loss") -> CurveVerdict:
         evidence = self._evidence
-        figures: dict[str, Any] = {"planned_points": self._planned, "last_step": self._step}
-        if evidence.seen:
-            figures |= {"evidence_end": evidence.end, "evidence_steps": evidence.steps}
-            figures["evidence_needed"] = evidence.needed
-        if closing.verdict != "unstable":
-            bound = self._window().bound()
-            figures["smallest_rise"] = bound.of_level if bound else None
-            figures["smallest_rise_loss"] = bound.rise if bound else None
+        data: dict[str, Any] = {"planned_points": self._planned_points, "last_step": self._step}
+        if evidence.has_learning_rate:
+            data |= {"evidence_end": evidence.end, "evidence_steps": evidence.steps}
+            data["evidence_needed"] = evidence.needed
+        if final.verdict != "unstable":
+            limit = self._stable_curve().detection_limit()
+            data["smallest_rise"] = limit.share_of_level if limit else None
+            data["smallest_rise_loss"] = limit.rise if limit else None
         return CurveVerdict(
-            verdict=closing.verdict,
-            reason=closing.reason,
+            verdict=final.verdict,
+            reason=final.reason,
             step=step,
-            text=closing.text,
+            text=final.text,
             series=series,
             points=self._points,
             notes=tuple(self._notes()),
-            data=figures | closing.data,
+            data=data | final.data,
         )
 
     def _notes(self) -> list[str]:
-        notes = [] if self._evidence.seen else ["no learning rate column: judged on its loss alone"]
+        notes = [] if self._evidence.has_learning_rate else ["no learning rate column: judged by the loss alone"]
         notes += self._finite.notes() + self._spacing.notes()
-        if self._edges_met:
-            edges = f"{self._edges_met} declared edge{'s' * (self._edges_met > 1)}"
-            notes.append(f"{edges}: levels are not compared across them")
+        if self._jumps_passed:
+            jumps = count(self._jumps_passed, "expected jump")
+            notes.append(f"{jumps}: levels are not compared across {'it' if self._jumps_passed == 1 else 'them'}")
         return notes
 
 
-def _rise(rise: Rise, series: str) -> Alarm:
+def _alarm(rise: Rise, series: str) -> Alarm:
     low_span, high_span = rise.low_span, rise.high_span
     data = {
-        "last_good_step": low_span.last,
-        "trough": [low_span.first, low_span.last, low_span.value],
-        "offence": [high_span.first, high_span.last, high_span.value],
+        "last_good_step": low_span.last_step,
+        "low_span": [low_span.first_step, low_span.last_step, low_span.mean],
+        "high_span": [high_span.first_step, high_span.last_step, high_span.mean],
         "sigmas": rise.sigmas if rise.sigmas < inf else None,
     }
-    return Alarm(reason="rise", text=words.rise(series, rise), series=series, data=data)
+    return Alarm(reason="rise", text=messages.rise(series, rise), series=series, data=data)

@@ -1,35 +1,38 @@
-"""What a curve says: one value, of builtins."""
+"""The verdict on one loss curve, in plain data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Verdict = Literal["promote", "unstable", "invalid", "inconclusive"]
+CurveVerdictWord = Literal["promote", "unstable", "invalid", "inconclusive"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveVerdict:
-    """The verdict on one curve and what it rests on."""
+    """The verdict on one curve and the numbers behind it."""
 
-    verdict: Verdict
+    verdict: CurveVerdictWord
     reason: str
-    """Promoted: empty, or `no-progress`. Unstable: `rise`, `spike`, `divergence`, `non-finite`. Invalid: `masked`.
-    Inconclusive: `too-short`, `too-noisy`, `cut`, `no-progress`."""
+    """`promote`: empty, or `no-progress`. `unstable`: `rise`, `spike`, `divergence`, `non-finite`. `invalid`: `masked`.
+    `inconclusive`: `too-short`, `too-noisy`, `ended-early`, `no-progress`."""
     step: int | None
-    """Unstable: the step at which the alarm was raised."""
+    """Step at which instability was detected; None for the other verdicts."""
     text: str
-    """One sentence with the numbers that decided."""
+    """The sentence with the numbers that decided."""
     series: str
-    """`loss`, `probe_loss`, or the column that was not finite."""
+    """Series that decided: `loss`, `probe_loss`, `grad_norm` or the name of a loss term."""
     points: int
-    """Points judged."""
+    """Number of points judged."""
     notes: tuple[str, ...]
-    """What the reader should know beside it: a missing column, skipped steps, gaps."""
+    """Limitations of the log: no learning rate, skipped fp16 steps, gaps."""
     data: dict[str, Any]
-    """For plots and other code; a key is there only where it applies.
+    """Numbers for plots and tables; a key is present only where it applies.
 
-    `planned_points`, `last_step`; `trough` and `offence` as [first step, last step, mean], `sigmas`, `last_good_step`
-    (the newest step that certainly precedes the trouble); `smallest_rise` (share of the level: the smallest lasting
-    rise that would have been seen), `points_needed`; `evidence_steps`, `evidence_end`, `evidence_needed`.
+    `planned_points`, `last_step`. A rise: `low_span` and `high_span` as [first step, last step, mean], `sigmas`; a
+    spike: `high_span` as [first step, last step, lowest loss]. `last_good_step` is the newest step that is certainly
+    before the instability. `smallest_rise` is the smallest lasting rise that would have been detected, as a share of
+    the lowest level; `smallest_rise_loss` is the same in units of the loss. `points_needed` is the number of points
+    that would decide. `evidence_steps`, `evidence_end`, `evidence_needed` describe the steps near the peak learning
+    rate.
     """

@@ -1,138 +1,126 @@
-"""The sentences of a judgement. Each gives the numbers that decided."""
+"""The sentences of a curve's verdict, each with the numbers that decided."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf, log
 
-from pytest_smoke.judge.curve.divergence import Divergence
-from pytest_smoke.judge.curve.early_divergence import EarlyDivergence
+from pytest_smoke.judge.curve.detectors import Divergence, EarlyDivergenceDetector, SpikeDetector
 from pytest_smoke.judge.curve.evidence import Evidence
-from pytest_smoke.judge.curve.rise_confirmation import RejectedRise
-from pytest_smoke.judge.curve.spike import Spike
-from pytest_smoke.judge.curve.trend import Bound, Rise
+from pytest_smoke.judge.curve.probe_batch import RejectedRise
+from pytest_smoke.judge.curve.trend import DetectionLimit, Rise
+from pytest_smoke.text import count, number, percent, relative, signed, steps
 
 CHANCE_CLASSES = (*range(2, 13), 20, 100, 256, 1000, 32000, 50257)
-"""K for which a loss near ln K is worth a hint; between larger K the levels lie too close to tell apart."""
-
-
-def number(value: float) -> str:
-    """Four significant digits, as a loss is read."""
-    return f"{value:.4g}"
-
-
-def relative(change: float, level: float) -> str:
-    """` (+8 %)`; empty where the level is zero or the share says nothing."""
-    if not level or not abs(change / level) < 100:
-        return ""
-    share = 100 * change / abs(level)
-    return f" ({share:+.0f} %)" if abs(share) >= 1 else f" ({share:+.1f} %)"
-
-
-def steps(first: int, last: int) -> str:
-    """`steps 756-818`, or `step 756`."""
-    return f"steps {first}-{last}" if last != first else f"step {first}"
+"""Numbers of classes K for which a loss near ln K is pointed out; for larger ones in between, ln K is too dense."""
+SERIES_NAMES = {"loss": "loss", "probe_loss": "loss on the probe batch"}
 
 
 def rise(series: str, seen: Rise) -> str:
-    """`loss rose from its trough 2.608 (steps 756-818) to 2.804 (steps 945-1007): +0.196 (+8 %), 6.3 sigma ...`."""
+    """Describe a rise from its lowest span to the newest one."""
     low, high = seen.low_span, seen.high_span
-    change = high.value - low.value
-    sigmas = f"{seen.sigmas:.1f} sigma of block noise" if seen.sigmas < inf else "on a series without noise"
+    change = high.mean - low.mean
+    sigmas = f"{seen.sigmas:.1f} standard deviations of its noise" if seen.sigmas < inf else "without any noise"
     return (
-        f"{series} rose from its trough {number(low.value)} ({steps(low.first, low.last)}) to {number(high.value)} "
-        f"({steps(high.first, high.last)}): {change:+.3g}{relative(change, low.value)}, {sigmas}"
+        f"{SERIES_NAMES[series]} rose from {number(low.mean)} ({steps(low.first_step, low.last_step)}, its lowest) to "
+        f"{number(high.mean)} ({steps(high.first_step, high.last_step)}): "
+        f"{signed(change)}{relative(change, low.mean)}, {sigmas}"
     )
 
 
-def spike(series: str, seen: Spike) -> str:
-    """The streak against its reference."""
-    level, lowest = seen.level(), min(seen.streak)
+def spike(seen: SpikeDetector) -> str:
+    """Describe a streak of losses above all before them."""
+    level, lowest = seen.level, min(seen.streak)
     return (
-        f"{series} spiked: {len(seen.streak)} points in a row ({steps(seen.first, seen.last)}) are {number(lowest)} or "
-        f"more, above each of the {seen.reference_points} before them, whose median is {number(level)}: "
-        f"{lowest - level:+.3g}{relative(lowest - level, level)}"
+        f"loss spiked from {number(level)} (median of the {seen.reference_points} points before) to at least "
+        f"{number(lowest)} for {len(seen.streak)} points in a row ({steps(seen.first_step, seen.last_step)}): "
+        f"{signed(lowest - level)}{relative(lowest - level, level)}, above all {seen.reference_points}"
     )
 
 
-def divergence(series: str, seen: Divergence, step: int, value: float) -> str:
-    """The newest losses against the first."""
-    change = relative(seen.threshold - seen.level, seen.level)
+def divergence(seen: Divergence, step: int, loss: float) -> str:
+    """Describe the newest losses against the first ones."""
     return (
-        f"{series} diverged: at step {step} it is {number(value)}, and {seen.exceeding} of the last {seen.points} "
-        f"points exceed {number(seen.threshold)}, against a median of {number(seen.level)} at the start{change}"
+        f"loss diverged from {number(seen.level)} (median of {steps(seen.first_step, seen.last_step)}) to "
+        f"{number(loss)} at step {step}: {seen.exceeding} of the last {seen.points} points exceed "
+        f"{number(seen.threshold)}{relative(seen.threshold - seen.level, seen.level)}"
     )
 
 
-def onset(series: str, seen: EarlyDivergence, step: int) -> str:
-    """All of the newest losses against the very first."""
-    change = relative(seen.lowest - seen.level, seen.level)
+def early_divergence(seen: EarlyDivergenceDetector, step: int) -> str:
+    """Describe a streak of losses far above the very first one."""
     return (
-        f"{series} blew up at once: from {number(seen.level)} at step {seen.first_step} to {number(seen.lowest)} or "
-        f"more in each of the {seen.streak} points up to step {step}{change}"
+        f"loss blew up from {number(seen.level)} at step {seen.first_step} to at least {number(seen.lowest)} in each "
+        f"of the {seen.streak_points} points up to step {step}{relative(seen.lowest - seen.level, seen.level)}"
     )
 
 
-def chance(level: float) -> str:
-    """` (ln 10: chance among 10 classes)` where the level says so."""
-    for classes in CHANCE_CLASSES:
-        if abs(level - log(classes)) < 0.005 * log(classes) and level > 0:
-            return f" (ln {classes} = {log(classes):.4g}: chance among {classes} classes)"
-    return ""
-
-
-def smallest(bound: Bound) -> str:
-    """`of 0.2 (8 % of the level)`, against the larger of level and progress."""
-    size, name = max((bound.level, "level"), (bound.progress, "progress"))
-    return f"of {bound.rise:.2g} ({100 * bound.rise / size:.2g} % of the {name})" if size else "from zero"
-
-
-def cut(step: int, points: int, planned: int) -> str:
-    """The run ended early."""
-    return f"cut at step {step}, after {points} of {planned} planned points: no rise until then, and no promotion"
+def ended_early(step: int, points: int, planned_points: int) -> str:
+    """Say where an incomplete run ended."""
+    where = f"at step {step}, after {points:,} of" if points else "before the first of"
+    return (
+        f"ended {where} {count(planned_points, 'planned point')}: no rise so far, but an incomplete run cannot promote"
+    )
 
 
 def masked(evidence: Evidence) -> str:
-    """The learning rate left its peak before the evidence was complete."""
-    counted = "none counts" if evidence.end is None else f"the last that counts is step {evidence.end}"
-    peak = "" if evidence.peak is None else f" ({evidence.peak:.3g})"
+    """Say that too few steps ran near the peak learning rate."""
+    ran = f"only {count(evidence.steps, 'step')}" if evidence.steps else "no step"
+    peak = "" if evidence.peak is None else f" ({number(evidence.peak, 3)})"
+    last = "" if evidence.end is None else f", the last at step {evidence.end}"
+    needed = max(1, evidence.needed)
     return (
-        f"masked by its own schedule: {evidence.steps} steps at 80 % or more of the peak learning rate{peak}, "
-        f"{evidence.needed} needed; {counted}, and calm below the peak proves nothing"
+        f"{ran} ran at 80 % or more of the peak learning rate{peak}{last}; {needed:,} {'is' if needed == 1 else 'are'} "
+        "needed, because a stable loss at a low learning rate proves nothing"
     )
 
 
-def too_short(points: int, needed: int) -> str:
-    """Too few blocks."""
-    more = max(0, needed - points)
-    return f"too short: {points} points, and {more} more are needed to tell a rise from noise"
+def too_short(points: int, points_needed: int) -> str:
+    """Say how many points a verdict needs."""
+    return f"too short to tell a rise from noise: {count(points, 'point')}, at least {points_needed:,} needed"
 
 
-def too_noisy(points: int, needed: int | None, bound: Bound) -> str:
-    """A rise could hide; what would decide."""
-    text = f"too noisy: a lasting rise {smallest(bound)} could hide in the noise of {points} points"
-    if needed is None:
+def too_noisy(points: int, points_needed: int | None, limit: DetectionLimit) -> str:
+    """Say how large a rise could go undetected, and what would decide."""
+    text = f"too noisy: {count(points, 'point')} could hide a {_lasting_rise(limit)}"
+    if points_needed is None:
         return text
-    return f"{text}; about {needed - points} more points, or a batch {needed / points:.1f} times as large, would decide"
+    more = count(points_needed - points, "more point")
+    return f"{text}; about {more}, or a batch {points_needed / points:.1f} times as large, would decide"
 
 
-def sideways(level: float) -> str:
-    """Promoted with a warning."""
-    return f"loss never left its first level {number(level)}{chance(level)}: any fall is within its noise"
+def no_progress(level: float) -> str:
+    """Say that the loss did not improve, and whether it is at chance level."""
+    return f"loss did not improve on its initial level {number(level)}{_chance(level)}: any fall is within its noise"
 
 
-def promoted(points: int, first: float, low: float, bound: Bound) -> str:
-    """What was seen, and what would have been."""
-    text = f"no rise in {points} points: loss fell from {number(first)} to {number(low)}"
-    return f"{text}; a lasting rise {smallest(bound)} would have been seen"
+def promoted(points: int, first: float, lowest: float, limit: DetectionLimit) -> str:
+    """Say what the loss did, and how large a rise would have been detected."""
+    fall = f"loss fell from {number(first)} to {number(lowest)}"
+    return f"no rise in {count(points, 'point')}: {fall}; a {_lasting_rise(limit)} would have been detected"
 
 
-def rejected(points: int, rejected_rises: Sequence[RejectedRise], bound: Bound) -> str:
-    """Promoted although the minibatch loss rose."""
-    first, more = rejected_rises[0], len(rejected_rises) - 1
-    others = f", and {more} more time{'s' * (more > 1)}" if more else ""
+def rejected(rises: Sequence[RejectedRise], limit: DetectionLimit) -> str:
+    """Say that the training loss rose only because the data got harder."""
+    first = rises[0]
+    where = f"at step {first.step}" if len(rises) == 1 else f"{len(rises)} times, first at step {first.step}"
     return (
-        f"no rise that the fixed probe batch shares in {points} points: the loss itself rose at step {first.step} "
-        f"(probe batch {number(first.before)} -> {number(first.after)}){others}, so the data got harder, not the model "
-        f"worse (are they shuffled?); a lasting rise {smallest(bound)} would have been seen"
+        f"training loss rose {where}, but the fixed probe batch did not ({number(first.before)} before, "
+        f"{number(first.after)} after): the data got harder, the model did not get worse; "
+        f"a {_lasting_rise(limit)} would have been detected"
     )
+
+
+def _lasting_rise(limit: DetectionLimit) -> str:
+    """Name the smallest detectable rise, relative to the larger of level and progress."""
+    size, name = max((limit.level, "the lowest level"), (limit.progress, "the total fall"))
+    return (
+        f"lasting rise of {number(limit.rise, 2)} ({percent(limit.rise / size)} of {name})" if size else "lasting rise"
+    )
+
+
+def _chance(level: float) -> str:
+    for classes in CHANCE_CLASSES:
+        if abs(level - log(classes)) < 0.005 * log(classes) and level > 0:
+            return f" (ln {classes} = {number(log(classes))}, chance level for {classes} classes)"
+    return ""

@@ -1,41 +1,46 @@
-"""The steps of a log: every one, every 50th, with gaps."""
+"""Spacing of the logged steps: every step, every 50th, with gaps."""
 
 from __future__ import annotations
 
+from pytest_smoke.text import count
+
 
 class StepSpacing:
-    """Strides between points. Call `add` only where the stride is not the usual one: it then costs a point nothing."""
+    """Find the usual distance between points, gaps, and steps that do not increase.
+
+    Call `add` only where the distance differs from `stride`, so that a regular log costs nothing.
+    """
 
     def __init__(self) -> None:
         self.stride = 0
-        """Smallest stride seen, in steps, but for an odd first one; 0 before two points."""
-        self._first_end: int | None = None
+        """Usual distance between points in steps: the smallest so far but for the first; 0 before the second point."""
+        self._first_stride_end: int | None = None
         self._gaps = 0
-        self._widest = (0, 0)
-        self._backwards = 0
+        self._widest_gap = (0, 0)
+        self._backward_steps = 0
 
-    def add(self, before: int, step: int) -> None:
-        """`step` follows `before`."""
-        stride = step - before
+    def add(self, previous: int, step: int) -> None:
+        """Add the distance from `previous` to `step`."""
+        stride = step - previous
         if stride <= 0:
-            self._backwards += 1
+            self._backward_steps += 1
         elif not self.stride:
-            self.stride, self._first_end = stride, step
-        elif stride < self.stride or before == self._first_end:
-            self.stride = stride  # steps 1, 10, 20, ...: trainers that also log their first step
+            self.stride, self._first_stride_end = stride, step
+        elif stride < self.stride or previous == self._first_stride_end:
+            self.stride = stride  # steps 1, 10, 20, ...: some trainers also log their first step
         elif stride > self.stride:
             self._gaps += 1
-            if stride > self._widest[1] - self._widest[0]:
-                self._widest = (before, step)
+            if stride > self._widest_gap[1] - self._widest_gap[0]:
+                self._widest_gap = (previous, step)
 
     def notes(self) -> list[str]:
-        """What is unusual about it."""
+        """Describe what is unusual about the steps."""
         notes = []
         if self.stride > 1:
             notes.append(f"one point for every {self.stride} steps")
         if self._gaps:
-            first, last = self._widest
-            notes.append(f"{self._gaps} gap{'s' * (self._gaps > 1)} in the steps, the widest from {first} to {last}")
-        if self._backwards:
-            notes.append(f"{self._backwards} step{'s do' if self._backwards > 1 else ' does'} not increase")
+            first, last = self._widest_gap
+            notes.append(f"{count(self._gaps, 'gap')} in the steps, the widest from {first} to {last}")
+        if self._backward_steps:
+            notes.append(f"the step number does not increase at {count(self._backward_steps, 'point')}")
         return notes

@@ -1,7 +1,8 @@
-"""The trough engine: is the newest span of a series above the lowest earlier one?
+"""Detection of a lasting rise: the newest span of a series against the lowest earlier span of the same length.
 
-Two scales are tested. The mean of the losses is what training minimises; the mean of their logarithms sees a rise
-inside noise that is multiplicative and heavy-tailed (small batches, losses that fall by decades).
+A series is cut into blocks of consecutive points, and a span is a number of consecutive blocks. Two scales are tested.
+The mean of the losses is what training minimises. The mean of their logarithms detects a rise in noise that is
+multiplicative and heavy-tailed: small batches, losses that fall by decades.
 """
 
 from __future__ import annotations
@@ -10,249 +11,436 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp, inf, log, log1p, sqrt
 
-from pytest_smoke.judge.curve.blocks import CHUNK_POINTS, Blocks, Contrast
-
 BLOCKS = 120
-"""Blocks in the planned window. 80 stopped 1-3 % fewer of the labelled instabilities, 160 raised more false alarms."""
+"""Blocks in the planned curve. 80 detected 1-3 % fewer of the labelled instabilities, 160 raised more false alarms."""
 MIN_BLOCK_POINTS = 5
-"""Points in a block, where the window allows `FEWEST_BLOCKS` of them: fewer and a block's own error says nothing."""
-FEWEST_BLOCKS = 30
-"""Short logs get smaller blocks, down to 2 points, before they get fewer blocks."""
+"""Points in a block, provided that `MIN_BLOCKS` fit: a standard error from fewer points is meaningless."""
+MIN_BLOCKS = 30
+"""Short logs get smaller blocks, down to 2 points, before they get fewer blocks than this."""
 SPANS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
-"""Blocks averaged: longer spans see smaller rises. 1, 2, 4, ... alone left twice as many windows too noisy to judge."""
-SIGMAS = 4.5
-"""Standard deviations that a rise must exceed, times 1 + 2 / blocks while the noise is measured on few."""
-POWER = 1.25
-"""A rise at the threshold is seen half the time; one of 1.25 times that in 86 % of runs, of 1.15 times in 77 %."""
-BOUND_BLOCKS = 60
-"""Blocks of noise behind that claim, three times those of a test: it speaks of the window, not of its end."""
-STEADY_SPAN = 4
-"""Blocks whose lowest mean is the level of a claim, and the end of its progress: the lowest single one is noise."""
-SEEN_SHARE = 0.10
-"""A promotion claims that a lasting rise by 10 % of the level, or by 10 % of the progress, would have been seen."""
-FALL_SIGMAS = 3.0
-"""Standard deviations of a fall that counts as progress: less than of a rise, since to deny it is a claim too."""
-DOUBT = 1e-12
-"""Relative rounding of a block mean: noise below it is arithmetic, not data."""
+"""Lengths of the spans in blocks; longer ones detect smaller rises. Powers of 2 alone left twice as many curves too
+noisy to judge."""
+MIN_SIGMAS = 4.5
+"""Standard deviations that a rise must exceed, times 1 + 2 / blocks because the noise is estimated from few blocks."""
+POWER_FACTOR = 1.25
+"""A rise at the threshold is detected half the time; one of 1.25 times that in 86 % of runs, of 1.15 times in 77 %."""
+LIMIT_NOISE_BLOCKS = 60
+"""Blocks whose noise enters the detection limit: three times those of a test, since it describes the whole curve."""
+LEVEL_BLOCKS = 4
+"""Blocks in the span whose lowest mean is the level of the detection limit: the lowest single block is mostly noise."""
+CLAIMED_SHARE = 0.10
+"""A promotion claims that a lasting rise by 10 % of the level, or by 10 % of the progress, would have been detected."""
+MIN_FALL_SIGMAS = 3.0
+"""Standard deviations from which a fall counts as progress. Fewer than for a rise, since `no-progress` is a claim."""
+ROUNDING = 1e-12
+"""Relative rounding error of a block mean: smaller noise comes from arithmetic, not from the data."""
+NOISE_BLOCKS = 20
+"""Blocks from which noise is estimated: 8 give a noisy estimate, 32 still include an earlier, calmer phase."""
+NOISE_LAGS = (1, 2, 4)
+"""Lags of the differences of block means that measure noise and slow wandering. Without lag 4, and at 4.25 standard
+deviations, four times as many healthy labelled windows raised a false alarm."""
+CLIP_MADS = 5.0
+"""Points above local median + 5 MAD (3.4 standard deviations of a Gaussian) are clipped, so that one outlier does not
+raise the mean of its block."""
+CHUNK_POINTS = 64
+"""Points clipped together; a longer block is the sum of its chunks, so memory does not grow with the curve."""
+MAD_TO_SD = 1.4826
+"""Standard deviation of a Gaussian over its median absolute deviation: 1 / Phi^-1(3/4)."""
+
+
+def median_of_sorted(values: list[float]) -> float:
+    """Return the median of a sorted, non-empty list."""
+    half = len(values) // 2
+    return values[half] if len(values) % 2 else (values[half - 1] + values[half]) / 2
+
+
+def robust_deviation(values: list[float]) -> float:
+    """Estimate the standard deviation: 1.4826 times the median absolute deviation from the median."""
+    median = median_of_sorted(sorted(values))
+    return MAD_TO_SD * median_of_sorted(sorted([abs(value - median) for value in values]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """The rise that matters, however certain a smaller one may be."""
+class MinimumRise:
+    """The smallest rise that matters, however significant a smaller one may be."""
 
     level: float
-    """Share of the trough."""
+    """Share of the lowest level."""
     progress: float
-    """Share of the fall from the first block to the lowest."""
+    """Share of the progress: the fall from the first block mean to the lowest."""
     doubled: float
-    """Share of that fall from which a doubling of the trough matters too: a loss that fell by decades may yet rise."""
+    """A doubling of the lowest level matters too, if it is more than this share of the progress."""
 
-    def above(self, low_span: float, progress: float) -> float:
-        """Smallest rise above `trough` that matters, in units of the loss."""
-        fallen = min(self.progress * progress, max(abs(low_span), self.doubled * progress))
-        return max(self.level * abs(low_span), fallen)
+    def above(self, lowest: float, progress: float) -> float:
+        """Return the smallest rise above `lowest` that matters, in units of the loss."""
+        of_progress = min(self.progress * progress, max(abs(lowest), self.doubled * progress))
+        return max(self.level * abs(lowest), of_progress)
 
 
-LOSS_GATE = Gate(level=0.02, progress=0.01, doubled=0.001)
-"""The labels' own gate: no engineer acts on a rise below it."""
+LOSS_MINIMUM_RISE = MinimumRise(level=0.02, progress=0.01, doubled=0.001)
+"""The limit by which the curves were labelled: no engineer acts on a smaller rise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """Consecutive points and their mean (on the logarithmic scale: geometric mean)."""
+class SpanMean:
+    """Mean of a span of blocks; a geometric mean if the rise was detected on the logarithmic scale."""
 
-    first: int
-    last: int
-    value: float
+    first_step: int
+    last_step: int
+    mean: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rise:
-    """The newest span lies significantly above the trough."""
+    """A significant rise from the lowest earlier span to the newest one."""
 
-    low_span: Span
-    high_span: Span
+    low_span: SpanMean
+    high_span: SpanMean
     sigmas: float
-    """The rise over the standard deviation of a difference of two such means; infinite without noise."""
+    """The rise in standard deviations of the difference of two such means; infinite in a series without noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
-    """The smallest lasting rise that would have been seen, in units of the loss, and what it is small against."""
+class DetectionLimit:
+    """The smallest lasting rise that would have been detected, and the quantities to compare it with."""
 
     rise: float
+    """In units of the loss."""
     level: float
+    """Magnitude of the lowest level."""
     progress: float
+    """Fall from the first block mean to the lowest level."""
 
     @property
-    def excess(self) -> float:
-        """Over the rise that a promotion claims it would have seen: above 1, it does not promote."""
-        claimed = SEEN_SHARE * max(self.level, self.progress)
+    def ratio_to_claim(self) -> float:
+        """The limit over the rise that a promotion claims to detect; above 1, the curve is too noisy to promote."""
+        claimed = CLAIMED_SHARE * max(self.level, self.progress)
         return self.rise / claimed if claimed else 0.0
 
     @property
-    def of_level(self) -> float | None:
-        """As a share of the lowest level."""
+    def share_of_level(self) -> float | None:
+        """The limit as a share of the lowest level; None if that is 0."""
         return self.rise / self.level if self.level else None
 
 
-class Trend:
-    """One series in, a rise or nothing out.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fall:
+    """The progress of a series since its last expected jump."""
 
-    `planned` is in points. The newest `lasting` blocks must all lie half a gate above the trough.
+    first_mean: float
+    lowest_mean: float
+    is_significant: bool
+    """Whether some span fell by more than the minimum rise's share of the level and by more than its noise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanContrast:
+    """The newest span of blocks against the lowest earlier one of the same length, on one scale."""
+
+    blocks: int
+    """Length of both spans."""
+    low_start: int
+    """Index of the low span's first block."""
+    low_mean: float
+    newest_mean: float
+    deviation: float
+    """Standard deviation of the difference of two such means."""
+
+
+class BlockMeans:
+    """Means and standard errors of consecutive blocks on one scale, and the lowest span so far for each length."""
+
+    def __init__(self, spans: tuple[int, ...]) -> None:
+        self.means: list[float] = []
+        self.segment_start = 0
+        """Index of the first block after the last expected jump."""
+        self._spans = spans
+        self._errors: list[float] = []
+        self._lowest_sums: list[float] = []
+        self._lowest_starts: list[int] = []
+        self._origin = 0.0
+        self._sums = [0.0]
+        self._error_squares = [0.0]
+        self._earlier_noise = 0.0
+        self._count = 0
+        self._sum = 0.0
+        self._squares = 0.0
+
+    @property
+    def count(self) -> int:
+        """Number of blocks in the current segment."""
+        return len(self.means) - self.segment_start
+
+    def add_chunk(self, ordered: list[float]) -> None:
+        """Add sorted points to the open block, clipped above their own median + 5 MAD."""
+        size = len(ordered)
+        if size == 1 and not self._count:
+            self._count, self._sum = 1, ordered[0]
+            return
+        median = median_of_sorted(ordered)
+        if size > 3:
+            top = median + CLIP_MADS * sorted([abs(value - median) for value in ordered])[size // 2]
+            if ordered[-1] > top:
+                ordered = [value if value < top else top for value in ordered]
+        mean = sum(ordered) / size
+        shift = mean - self._sum / self._count if self._count else 0.0
+        self._squares += sum([(value - mean) ** 2 for value in ordered])
+        self._squares += shift * shift * size * self._count / (size + self._count)  # Chan et al. 1979, eq. 2.1
+        self._count += size
+        self._sum += mean * size
+
+    def close_block(self) -> float:
+        """Close the open block and return its mean."""
+        mean, count = self._sum / self._count, self._count
+        self.means.append(mean)
+        if len(self._sums) == 1:
+            self._origin = mean  # sums relative to the segment's level keep rounding far below any threshold
+        self._sums.append(self._sums[-1] + mean - self._origin)
+        square = self._squares / (count - 1) / count if count > 1 else 0.0
+        self._errors.append(sqrt(square))
+        self._error_squares.append(self._error_squares[-1] + square)
+        self._count, self._sum, self._squares = 0, 0.0, 0.0
+        return mean
+
+    def start_segment(self) -> None:
+        """Forget the lowest spans: the data or the loss change here. The noise is kept until it can be measured."""
+        if self.count:
+            self._earlier_noise = self.noise()
+        self.segment_start = len(self.means)
+        self._lowest_sums, self._lowest_starts, self._sums, self._error_squares = [], [], [0.0], [0.0]
+        self._count, self._sum, self._squares = 0, 0.0, 0.0
+
+    def noise(self, blocks: int = NOISE_BLOCKS) -> float:
+        """Estimate the standard deviation of one block mean from the newest `blocks` blocks.
+
+        Return the largest of the median standard error within blocks and, for each lag, the robust standard deviation
+        of the differences of block means over sqrt(2), which includes noise that lasts longer than a block.
+        """
+        first = max(self.segment_start, len(self.means) - blocks)
+        recent = self.means[first:]
+        noise = median_of_sorted(sorted(self._errors[first:]))
+        is_measured = False
+        for lag in NOISE_LAGS:
+            differences = [new - old for old, new in zip(recent, recent[lag:], strict=False)]
+            if len(differences) >= 2:
+                noise = max(noise, robust_deviation(differences) / sqrt(2))
+                is_measured = True
+        return noise if is_measured else max(noise, self._earlier_noise)
+
+    def contrasts(self, min_rise: float, min_sigmas: float) -> Iterator[SpanContrast]:
+        """Iterate over the lengths whose newest span exceeds the lowest by `min_rise` and `min_sigmas`.
+
+        This also updates the lowest spans: call it once after each `close_block`.
+        """
+        sums, squares, count = self._sums, self._error_squares, self.count
+        lowest, starts = self._lowest_sums, self._lowest_starts
+        end, noise = sums[-1], -1.0
+        for index, span in enumerate(self._spans):
+            start = count - 2 * span
+            if start < 0:
+                return
+            middle_sum = sums[start + span]
+            earlier = (middle_sum - sums[start]) / span
+            if index == len(lowest):
+                lowest.append(earlier)
+                starts.append(start)
+            elif earlier < lowest[index]:
+                lowest[index] = earlier
+                starts[index] = start
+            rise = (end - middle_sum) / span - lowest[index]
+            if rise <= min_rise:
+                continue
+            # Variance of one block in each span: its own error within blocks, if that exceeds the recent noise.
+            start = starts[index]
+            newest, low = (squares[-1] - squares[count - span]) / span, (squares[start + span] - squares[start]) / span
+            max_variance = (rise / min_sigmas) ** 2 * span
+            if newest + low >= max_variance:
+                continue
+            if noise < 0:
+                noise = self.noise() ** 2
+            variance = max(newest, noise) + max(low, noise)
+            if variance < max_variance:
+                low_mean = lowest[index] + self._origin
+                yield SpanContrast(
+                    blocks=span,
+                    low_start=start + self.segment_start,
+                    low_mean=low_mean,
+                    newest_mean=low_mean + rise,
+                    deviation=sqrt(variance / span),
+                )
+
+    def lowest_mean(self, span: int) -> float:
+        """Return the lowest mean of `span` consecutive blocks of the segment."""
+        sums = self._sums
+        lowest = min(sums[start + span] - sums[start] for start in range(self.count - span + 1))
+        return self._origin + lowest / span
+
+
+class Trend:
+    """Detect lasting rises of one series.
+
+    `planned_points` sets the length of a block. With `lasting_blocks`, each of so many newest blocks must be half a
+    minimum rise above the lowest span. The other arguments default to the constants of this module.
     """
 
     def __init__(
         self,
-        planned: int,
+        planned_points: int,
         *,
-        blocks: int = 0,
-        min_points: int = 0,
-        spans: tuple[int, ...] = (),
-        gate: Gate = LOSS_GATE,
-        sigmas: float = 0.0,
-        lasting: int = 0,
+        blocks: int = BLOCKS,
+        min_block_points: int | None = None,
+        spans: tuple[int, ...] = SPANS,
+        minimum_rise: MinimumRise = LOSS_MINIMUM_RISE,
+        min_sigmas: float = MIN_SIGMAS,
+        lasting_blocks: int = 0,
     ) -> None:
-        smallest = min_points or min(MIN_BLOCK_POINTS, max(2, planned // FEWEST_BLOCKS))
-        self.block_points = max(smallest, round(planned / (blocks or BLOCKS)))
+        smallest = min_block_points or min(MIN_BLOCK_POINTS, max(2, planned_points // MIN_BLOCKS))
+        self.block_points = max(smallest, round(planned_points / blocks))
         self.progress = 0.0
-        """Fall from the first block mean to the lowest."""
-        self._gate = gate
-        self._sigmas = sigmas or SIGMAS
-        self._spans = spans or SPANS
-        self._lasting = lasting
-        self._linear = Blocks(self._spans)
-        self._log: Blocks | None = Blocks(self._spans)
+        """Fall from the first block mean of the segment to the lowest."""
+        self._minimum_rise = minimum_rise
+        self._min_sigmas = min_sigmas
+        self._spans = spans
+        self._lasting_blocks = lasting_blocks
+        self._linear = BlockMeans(spans)
+        self._log: BlockMeans | None = BlockMeans(spans)
+        """None after a value of 0 or less."""
         self._chunk: list[float] = []
-        self._held = 0
-        self._first = 0
-        self._edges: list[tuple[int, int]] = []
-        self._top = self._low = 0.0
-        self._bounds: list[Bound] = []
+        self._flushed_points = 0
+        self._block_start = 0
+        self._block_steps: list[tuple[int, int]] = []
+        self._first_mean = self._lowest_mean = 0.0
+        self._earlier_limits: list[DetectionLimit] = []
 
     @property
-    def blocks(self) -> int:
-        """Blocks closed."""
-        return len(self._edges)
+    def block_count(self) -> int:
+        """Number of closed blocks."""
+        return len(self._block_steps)
 
     @property
-    def pending(self) -> int:
-        """Points of the open block."""
-        return self._held + len(self._chunk)
+    def open_points(self) -> int:
+        """Number of points in the open block."""
+        return self._flushed_points + len(self._chunk)
 
     def add(self, step: int, value: float) -> Rise | None:
-        """One finite point. A rise is reported at the end of the block that shows it."""
+        """Add one finite point. A rise is returned at the end of the block that shows it."""
         chunk = self._chunk
-        if not chunk and not self._held:
-            self._first = step
+        if not chunk and not self._flushed_points:
+            self._block_start = step
         chunk.append(value)
-        held = self._held + len(chunk)
-        if held < self.block_points and len(chunk) < CHUNK_POINTS:
+        points = self._flushed_points + len(chunk)
+        if points < self.block_points and len(chunk) < CHUNK_POINTS:
             return None
         self._flush()
-        return self._close(step) if held >= self.block_points else None
+        return self._close_block(step) if points >= self.block_points else None
 
-    def edge(self, step: int) -> Rise | None:
-        """`step` is the last one before the data or the loss changes: no level is compared across it.
+    def start_segment(self, last_step: int) -> Rise | None:
+        """Compare no levels across the end of `last_step`, after which the data or the loss change.
 
-        A block that is half full counts, and may still show a rise; less is dropped.
+        An open block that is at least half full is closed and may still show a rise; a shorter one is dropped.
         """
         rise = None
-        if self._held + len(self._chunk) >= max(2, self.block_points / 2):
+        if self._flushed_points + len(self._chunk) >= max(2, self.block_points / 2):
             self._flush()
-            rise = self._close(step)
-        self._chunk, self._held = [], 0
-        bound = self.bound()
-        if bound:
-            self._bounds = [bound]
+            rise = self._close_block(last_step)
+        self._chunk, self._flushed_points = [], 0
+        limit = self.detection_limit()
+        if limit:
+            self._earlier_limits = [limit]
         for scale in (self._linear, self._log):
             if scale:
-                scale.edge()
+                scale.start_segment()
         self.progress = 0.0
         return rise
+
+    def detection_limit(self) -> DetectionLimit | None:
+        """Return the smallest lasting rise that would have been detected, on the better scale.
+
+        For noise n of a block mean and spans of s blocks it is 1.25 x 4.5 (1 + 2 / blocks) n sqrt(2 / s), with the
+        longest span of which two fit. Return None before the second block.
+        """
+        count = self._linear.count
+        spans = [span for span in self._spans if 2 * span <= count]
+        limits = list(self._earlier_limits)
+        if spans:
+            noise_factor = POWER_FACTOR * self._min_sigmas * (1 + 2 / count) * sqrt(2 / spans[-1])
+            level = self._linear.lowest_mean(min(LEVEL_BLOCKS, spans[-1]))
+            limits.append(self._limit(noise_factor * self._linear.noise(LIMIT_NOISE_BLOCKS), level))
+            if self._log and level > 0:
+                ratio = exp(min(noise_factor * self._log.noise(LIMIT_NOISE_BLOCKS), 50.0))
+                limits.append(self._limit(level * (ratio - 1), level))
+        return min(limits, key=lambda limit: limit.ratio_to_claim, default=None)
+
+    def fall(self) -> Fall:
+        """Return the fall within the current segment."""
+        means, count = self._linear.means[self._linear.segment_start :], self._linear.count
+        is_significant = False
+        for span in self._spans:
+            if 2 * span > count or is_significant:
+                break
+            first = sum(means[:span]) / span
+            lowest = min(sum(means[start : start + span]) / span for start in range(span, count - span + 1))
+            noise = MIN_FALL_SIGMAS * (1 + 2 / count) * self._linear.noise() * sqrt(2 / span)
+            is_significant = first - lowest > max(self._minimum_rise.level * abs(first), noise)
+        return Fall(first_mean=self._first_mean, lowest_mean=self._lowest_mean, is_significant=is_significant)
 
     def _flush(self) -> None:
         chunk = sorted(self._chunk)
         if chunk:
-            self._linear.chunk(chunk)
+            self._linear.add_chunk(chunk)
             if self._log and chunk[0] > 0:
-                self._log.chunk([log(value) for value in chunk])
+                self._log.add_chunk([log(value) for value in chunk])
             else:
                 self._log = None
-            self._held += len(chunk)
+            self._flushed_points += len(chunk)
             self._chunk = []
 
-    def _close(self, step: int) -> Rise | None:
-        self._held = 0
-        self._edges.append((self._first, step))
-        mean = self._linear.close()
+    def _close_block(self, step: int) -> Rise | None:
+        self._flushed_points = 0
+        self._block_steps.append((self._block_start, step))
+        mean = self._linear.close_block()
         if self._linear.count == 1:
-            self._top = self._low = mean
-        elif mean < self._low:
-            self._low = mean
-        self.progress = self._top - self._low
+            self._first_mean = self._lowest_mean = mean
+        elif mean < self._lowest_mean:
+            self._lowest_mean = mean
+        self.progress = self._first_mean - self._lowest_mean
         if self._log:
-            self._log.close()
-        found = list(self._rises())
-        return max(found, key=lambda rise: rise.sigmas) if found else None
+            self._log.close_block()
+        rises = list(self._rises())
+        return max(rises, key=lambda rise: rise.sigmas) if rises else None
 
     def _rises(self) -> Iterator[Rise]:
-        gate, count = self._gate, self._linear.count
-        needed = self._sigmas * (1 + 2 / count)
-        least = gate.above(self._low, self.progress) if self._low > 0 else 0.0
-        for seen in self._linear.contrasts(least, needed):
-            if self._matters(seen.low_span, seen.newest):
-                yield self._rise(seen, seen.low_span, seen.newest)
+        minimum, count = self._minimum_rise, self._linear.count
+        min_sigmas = self._min_sigmas * (1 + 2 / count)
+        min_rise = minimum.above(self._lowest_mean, self.progress) if self._lowest_mean > 0 else 0.0
+        for contrast in self._linear.contrasts(min_rise, min_sigmas):
+            if self._matters(contrast.low_mean, contrast.newest_mean):
+                yield self._rise(contrast, contrast.low_mean, contrast.newest_mean)
         if self._log:
-            for seen in self._log.contrasts(log1p(gate.level), needed):
-                low_span, newest = exp(seen.low_span), exp(seen.newest)
-                if self._matters(low_span, newest):
-                    yield self._rise(seen, low_span, newest)
+            for contrast in self._log.contrasts(log1p(minimum.level), min_sigmas):
+                low_mean, newest_mean = exp(contrast.low_mean), exp(contrast.newest_mean)
+                if self._matters(low_mean, newest_mean):
+                    yield self._rise(contrast, low_mean, newest_mean)
 
-    def _matters(self, low_span: float, newest: float) -> bool:
-        gate = self._gate.above(low_span, self.progress)
-        if newest - low_span <= gate:
+    def _matters(self, low_mean: float, newest_mean: float) -> bool:
+        min_rise = self._minimum_rise.above(low_mean, self.progress)
+        if newest_mean - low_mean <= min_rise:
             return False
-        return not self._lasting or min(self._linear.means[-self._lasting :]) > low_span + gate / 2
+        lasting = self._lasting_blocks
+        return not lasting or min(self._linear.means[-lasting:]) > low_mean + min_rise / 2
 
-    def _rise(self, seen: Contrast, low_span: float, newest: float) -> Rise:
-        edges, doubt = self._edges, DOUBT * abs(seen.low_span)
+    def _rise(self, contrast: SpanContrast, low_mean: float, newest_mean: float) -> Rise:
+        steps, blocks, low_start = self._block_steps, contrast.blocks, contrast.low_start
+        has_noise = contrast.deviation > ROUNDING * abs(contrast.low_mean)
+        low_steps = steps[low_start][0], steps[low_start + blocks - 1][1]
         return Rise(
-            low_span=Span(first=edges[seen.at][0], last=edges[seen.at + seen.span - 1][1], value=low_span),
-            high_span=Span(first=edges[-seen.span][0], last=edges[-1][1], value=newest),
-            sigmas=(seen.newest - seen.low_span) / seen.sigma if seen.sigma > doubt else inf,
+            low_span=SpanMean(first_step=low_steps[0], last_step=low_steps[1], mean=low_mean),
+            high_span=SpanMean(first_step=steps[-blocks][0], last_step=steps[-1][1], mean=newest_mean),
+            sigmas=(contrast.newest_mean - contrast.low_mean) / contrast.deviation if has_noise else inf,
         )
 
-    def bound(self) -> Bound | None:
-        """The smallest lasting rise that would have been seen, on the scale that sees best; None before two blocks.
-
-        Noise n of a block mean, spans of s blocks: 1.25 x 4.5 (1 + 2 / blocks) n sqrt(2 / s).
-        """
-        count = self._linear.count
-        spans = [span for span in self._spans if 2 * span <= count]
-        bounds = list(self._bounds)
-        if spans:
-            needed = POWER * self._sigmas * (1 + 2 / count) * sqrt(2 / spans[-1])
-            level = self._linear.lowest(min(STEADY_SPAN, spans[-1]))
-            bounds.append(self._bounded(needed * self._linear.noise(BOUND_BLOCKS), level))
-            if self._log and level > 0:
-                factor = exp(min(needed * self._log.noise(BOUND_BLOCKS), 50.0))
-                bounds.append(self._bounded(level * (factor - 1), level))
-        return min(bounds, key=lambda bound: bound.excess, default=None)
-
-    def _bounded(self, rise: float, level: float) -> Bound:
-        progress = max(0.0, self._top - level)
-        return Bound(rise=max(rise, self._gate.above(level, progress)), level=abs(level), progress=progress)
-
-    def fall(self) -> tuple[float, float, bool]:
-        """First block mean, lowest one, and whether some span of the segment fell by more than 2 % and its noise."""
-        means, count = self._linear.means[self._linear.start :], self._linear.count
-        for span in self._spans:
-            if 2 * span > count:
-                break
-            first = sum(means[:span]) / span
-            low = min(sum(means[at : at + span]) / span for at in range(span, count - span + 1))
-            noise = FALL_SIGMAS * (1 + 2 / count) * self._linear.noise() * sqrt(2 / span)
-            if first - low > max(self._gate.level * abs(first), noise):
-                return self._top, self._low, True
-        return self._top, self._low, False
+    def _limit(self, rise: float, level: float) -> DetectionLimit:
+        progress = max(0.0, self._first_mean - level)
+        return DetectionLimit(
+            rise=max(rise, self._minimum_rise.above(level, progress)), level=abs(level), progress=progress
+        )
