@@ -1,0 +1,103 @@
+"""Spikes, divergence from the first losses, and divergence at once."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from pytest_smoke.judge.curve.curve_judge import CurveJudge
+from pytest_smoke.judge.curve.detectors import (
+    FALSE_DIVERGENCE_CHANCE,
+    FALSE_SPIKE_CHANCE,
+    exceedance_rules,
+    min_spike_points,
+)
+from tests.judge.curve.curves import POINTS, decay, judge
+
+
+def test_spike_of_six_points_is_unstable() -> None:
+    losses = decay()
+    verdict = judge(losses[:500] + [9.0] * 6 + losses[506:])
+    assert (verdict.verdict, verdict.reason) == ("unstable", "spike")
+    assert 500 < verdict.step < 506
+    assert verdict.data["last_good_step"] == 499
+    assert "(median of the 50 points before)" in verdict.text
+    assert "above all 50" in verdict.text
+
+
+def test_spike_of_one_point_promotes() -> None:
+    losses = decay()
+    assert judge([*losses[:500], 9.0, *losses[501:]]).verdict == "promote"
+
+
+@pytest.mark.parametrize("points", [100, 2500, 50_000])
+def test_spike_is_the_shortest_streak_that_chance_rarely_makes(points: int) -> None:
+    p = min_spike_points(50, points)
+    assert math.comb(50 + p, p) >= points / FALSE_SPIKE_CHANCE > math.comb(50 + p - 1, p - 1)
+
+
+def test_spike_needs_five_points_in_a_curve_of_2500() -> None:
+    assert min_spike_points(50, 2500) == 5
+
+
+def test_run_that_never_reached_a_low_level_diverges() -> None:
+    """The first 25 losses are near 2; then the noise is too large for blocks to agree on a level."""
+    rng = random.Random(1)
+    wild = [4.0 * math.exp(rng.gauss(0, 2.0)) for _ in range(POINTS)]
+    losses = [2.0 + 0.1 * rng.random() if step < 25 else wild[step] for step in range(POINTS)]
+    verdict = judge(losses)
+    assert (verdict.verdict, verdict.reason) == ("unstable", "divergence")
+    assert 25 < verdict.step < 60
+    assert verdict.data["last_good_step"] < 25
+    assert "of the last" in verdict.text
+    assert "(median of steps 0-" in verdict.text
+    assert " (+" in verdict.text
+
+
+@pytest.mark.parametrize("size", [8, 12, 25])
+def test_exchangeable_noise_diverges_no_more_often_than_allowed(size: int) -> None:
+    """Simulate the bound: m of the newest n losses above the j-th largest of the first n."""
+    rng = random.Random(size)
+    rules = exceedance_rules(size, planned_points=size)
+    assert rules
+    hits = dict.fromkeys(rules, 0)
+    for _ in range(4000):
+        first, newest = ([rng.random() for _ in range(size)] for _ in range(2))
+        first.sort()
+        for m, j in rules:
+            hits[m, j] += sum(value > first[-j] for value in newest) >= m
+    assert max(hits.values()) / 4000 < 2 * FALSE_DIVERGENCE_CHANCE
+
+
+BLOWN_UP = [1.5, 11.0, 14.0] + [13.0 + (step % 2) for step in range(197)]
+RECOVERING = [0.196, 0.145] + [12.0 * 0.9**step + 0.2 for step in range(198)]
+
+
+@pytest.mark.parametrize(
+    ("losses", "step"), [(BLOWN_UP, 24), (RECOVERING, 5), ([1.0, 40.0, 50.0, 31.0, 1e3] + [2.0] * 195, 4)]
+)
+def test_run_that_blows_up_at_once_diverges_from_its_first_loss(losses: list[float], step: int) -> None:
+    """The median of the first eight losses is already high, and a later recovery does not matter."""
+    verdict = judge(losses)
+    assert (verdict.verdict, verdict.reason, verdict.step) == ("unstable", "divergence", step)
+    assert verdict.data["last_good_step"] is None
+
+
+def test_blow_up_names_the_first_loss_and_the_streak() -> None:
+    expected = "loss blew up from 1.5 at step 0 to at least 11 in each of the 24 points up to step 24"
+    assert expected in judge(BLOWN_UP).text
+
+
+def test_early_hump_below_three_times_the_first_loss_is_no_divergence() -> None:
+    assert judge([1.0] + [2.9] * 30 + [3.0 - step / 100 for step in range(200)]).reason != "divergence"
+
+
+def test_blow_up_after_an_expected_jump_diverges() -> None:
+    before = [3.0 - step / 100 for step in range(100)]
+    curve_judge = CurveJudge(planned_points=400, expected_jumps=[100])
+    after = [15.0, *[700.0 * 0.98**step for step in range(200)]]
+    losses = enumerate([*before, *after])
+    found = next(verdict for step, loss in losses if (verdict := curve_judge.add(step, loss)))
+    assert (found.reason, found.step, found.data["last_good_step"]) == ("divergence", 104, 100)
