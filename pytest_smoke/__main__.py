@@ -1,4 +1,4 @@
-"""`python -m pytest_smoke COMMAND`."""
+"""Command line: `verdict-smoke COMMAND`, or `python -m pytest_smoke COMMAND`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS = ("judge", "audit", "compare", "diagnose", "probe", "package", "schema", "init")
-EXIT_UNREAD = 2
-"""Nobody read the answer to its end: an error, as in every command."""
+EXIT_BROKEN_PIPE = 2
+"""Nobody read the output to its end, so it counts as an error."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the process's exit code."""
-    parser = argparse.ArgumentParser(prog="verdict-smoke", description="Verdicts on short training runs.")
-    subparsers = parser.add_subparsers(dest="command", required=True)
+    """Run one command and return the exit code of the process."""
+    parser = argparse.ArgumentParser(
+        prog="verdict-smoke",
+        description="Judge training logs, compare runs, and check data mixes, gradients and packages of smoke runs.",
+        epilog="`verdict-smoke COMMAND --help` explains a command.",
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     given = list(sys.argv[1:] if argv is None else argv)
-    # Only the module of the command that is asked for is imported; all of them for the overview.
+    # Import only the requested command; --help and a misspelt command need all of them.
     wanted = [command for command in COMMANDS if command in given[:1]] or COMMANDS
     modules = {command: import_module(f"pytest_smoke.cli.{command}") for command in wanted}
     for module in modules.values():
@@ -27,9 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = int(modules[args.command].run(args))
         sys.stdout.flush()
-    except BrokenPipeError:  # `judge ... | head`: nobody reads on, and the interpreter's own flush would fail again
+    except BrokenPipeError:  # as in `judge ... | head`: the interpreter's own flush at exit would fail once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_UNREAD
+        return EXIT_BROKEN_PIPE
     return code
 
 

@@ -1,22 +1,22 @@
-"""The audit of a data mix, for scripts: count a corpus, hold it or what was drawn from it against what was meant."""
+"""Audit of a data mix, for scripts: count a corpus, compare it or a run's samples with the intended mix."""
 
 from __future__ import annotations
 
 from pytest_smoke.errors import CorpusError
-from pytest_smoke.mix.audit import Audit, Fault, Mix, Source, audit
-from pytest_smoke.mix.corpus import Corpus, count
-from pytest_smoke.mix.draws import DrawnAudit, Draws, audit_draws
+from pytest_smoke.mix.audit import MixAudit, MixFault, PlainMix, PlainSource, audit
+from pytest_smoke.mix.corpus import Corpus, count_corpus
+from pytest_smoke.mix.samples import SampleCounter, SampledMixAudit, audit_samples
 
 __all__ = [
-    "Audit",
     "Corpus",
     "CorpusError",
-    "DrawnAudit",
-    "Draws",
-    "Fault",
-    "Mix",
-    "Source",
+    "MixAudit",
+    "MixFault",
+    "PlainMix",
+    "PlainSource",
+    "SampleCounter",
+    "SampledMixAudit",
     "audit",
-    "audit_draws",
-    "count",
+    "audit_samples",
+    "count_corpus",
 ]

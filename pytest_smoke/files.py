@@ -13,6 +13,8 @@ from typing import Any
 
 VERDICTS = "verdicts.json"
 """The file of a report folder that holds the outcomes."""
+VERDICTS_SCHEMA = 1
+"""Version of that file; raised when a key changes its meaning or goes away."""
 
 
 def write_atomic(path: Path, text: str) -> None:

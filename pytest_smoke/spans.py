@@ -1,4 +1,4 @@
-"""Spans for decoders: `trim_boundary` gives offsets, `trim_span` offsets and value."""
+"""Trim spans in a decoder: `trim_boundary` returns offsets, `trim_span` offsets and the value."""
 
 from pytest_smoke.ner.trim import trim_boundary, trim_span
 

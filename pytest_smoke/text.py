@@ -23,11 +23,16 @@ def signed(value: float, digits: int = 3) -> str:
     return "NaN" if isnan(value) else f"{value:+.{digits}g}"
 
 
-def percent(share: float) -> str:
-    """Format a share: `56 %` from 10 % on, `5.6 %` from 0.1 % on, `0.012 %` below."""
+def percent(share: float, *, decimals: int | None = None) -> str:
+    """Format a share: `56 %` from 10 % on, `5.6 %` from 0.1 % on, `0.012 %` below.
+
+    `decimals` fixes the number of decimals, for shares that are compared with each other: `35.0 %`, `5.6 %`.
+    """
     value = 100 * share
     if not isfinite(value):
         return f"{number(value)} %"
+    if decimals is not None:
+        return f"{value:,.{decimals}f} %"
     if abs(value) >= 9.95:
         return f"{value:,.0f} %"
     return f"{value:.1f} %" if abs(value) >= 0.095 or not value else f"{value:.2g} %"

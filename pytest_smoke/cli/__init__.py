@@ -1,1 +1,1 @@
-"""The commands of `python -m pytest_smoke`, a module each, imported only when asked for."""
+"""The commands of `python -m pytest_smoke`: one module per command, imported when the command is used."""

@@ -1,143 +1,226 @@
-"""`audit RECIPE|CORPUS`: is the data mix the one that was meant?"""
+"""`audit RECIPE|CORPUS`: compare the data mix with the intended one."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_smoke.cli.audit_table import Audited, show, show_error
-from pytest_smoke.errors import AuditError, CorpusError
-from pytest_smoke.mix.audit import Intent, Mix, Source, audit
-from pytest_smoke.mix.corpus import Corpus, count
-from pytest_smoke.mix.draws import Draws, audit_draws
+from pytest_smoke.cli.arguments import EXIT_ERROR, Subparsers, add_format, fail, positive_int, print_json, print_text
+from pytest_smoke.errors import AuditError, SmokeError
+from pytest_smoke.mix.audit import MixAudit, MixFault, MixIntent, PlainMix, PlainSource, audit, share_text
+from pytest_smoke.mix.corpus import Corpus, count_corpus
+from pytest_smoke.mix.samples import SampleCounter, SampledMixAudit, audit_samples
+from pytest_smoke.roots import task_root
+from pytest_smoke.text import table
 
 if TYPE_CHECKING:
     from pytest_smoke.recipe.case import Case
 
-EXIT_INTENDED, EXIT_NOT_INTENDED, EXIT_ERROR = 0, 1, 2
-ROOT_FILES = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
-"""What makes a folder pytest's root."""
+EXIT_AS_INTENDED, EXIT_NOT_AS_INTENDED = 0, 1
+SHARES = ("estimated", "intended", "sampled")
+"""Columns that hold shares."""
+NUMBERS = ("rows", "shards", "weight", *SHARES)
+"""Columns that are flush right."""
 
 
-def add_parser(subparsers: Any) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditResult:
+    """Everything that was found about one recipe or corpus."""
+
+    path: str
+    corpus: Corpus
+    mix: MixIntent
+    audit: MixAudit | None
+    """None if nothing is known but the samples."""
+    samples: SampleCounter | None
+    sampled: SampledMixAudit | None
+    notes: tuple[str, ...]
+
+    @property
+    def faults(self) -> tuple[MixFault, ...]:
+        """Differences from the intended mix."""
+        return (*(self.audit.faults if self.audit else ()), *(self.sampled.faults if self.sampled else ()))
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """Warnings about the samples, then notes."""
+        return (*(warning.text for warning in (self.sampled.warnings if self.sampled else ())), *self.notes)
+
+    @property
+    def as_intended(self) -> bool:
+        """Whether there are no faults."""
+        return not self.faults
+
+    def sources(self) -> Iterator[dict[str, Any]]:
+        """Yield one table row per source, largest estimated share first; None for figures that are not known."""
+        shares = self.audit.shares if self.audit else {}
+        sampled = self.sampled.shares if self.sampled else {}
+        for name in dict.fromkeys([*shares, *self.corpus.counts, *sampled]):
+            source = self.mix.sources.get(name)
+            reasons = dict.fromkeys(fault.reason for fault in self.faults if fault.source == name)
+            yield {
+                "source": name,
+                self.corpus.unit: self.corpus.counts.get(name, 0) if self.audit else None,
+                "weight": source.weight if source else None,
+                "estimated": shares.get(name),
+                "intended": source.share if source else None,
+                "sampled": sampled.get(name, 0.0) if self.sampled else None,
+                "verdict": ", ".join(reasons) or "ok",
+            }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "audited": self.path,
+            "verdict": "as-intended" if self.as_intended else "not-as-intended",
+            "sources": list(self.sources()),
+            "samples": self.samples.samples if self.samples else None,
+            "faults": [{"reason": f.reason, "source": f.source, "text": f.text} for f in self.faults],
+            "notes": list(self.all_notes),
+        }
+
+    def lines(self) -> list[str]:
+        """Return the text form: a table of sources, the result, then one line per fault and note."""
+        sources = list(self.sources())
+        columns = [name for name in sources[0] if any(source[name] is not None for source in sources)]
+        rows = [columns, *([_cell(name, source[name]) for name in columns] for source in sources)]
+        return [
+            *table(rows, right=[at for at, name in enumerate(columns) if name in NUMBERS]),
+            "",
+            f"{self.path}: the mix is {'as intended' if self.as_intended else 'not as intended'}",
+            *(f"  {fault.reason}: {fault.text}" for fault in self.faults),
+            *(f"  note: {note}" for note in self.all_notes),
+        ]
+
+
+def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         "audit",
-        help="hold the data mix against what was meant",
-        description="Share of each source = rows x weight over the sum of rows x weight, of a recipe's mix: or of a "
-        "corpus. Exit 0: the mix is as intended; 1: it is not; 2: it could not be audited.",
+        help="check the data mix of a recipe or a corpus",
+        description="Compare a data mix with the intended one. The estimated share of a source is its rows x weight, "
+        "divided by the sum over all sources.",
+        epilog="Exit status: 0 if the mix is as intended, 1 if it is not, 2 if it could not be audited.",
     )
     parser.add_argument(
-        "path", metavar="RECIPE|CORPUS", type=Path, help="a recipe; a folder of data, a file of it, or a manifest"
+        "path", metavar="RECIPE|CORPUS", type=Path, help="recipe, folder of data files, single data file, or manifest"
     )
     parser.add_argument(
-        "--recipe", type=Path, metavar="RECIPE", help="weigh the corpus by this recipe's mix: (without: weight 1 each)"
+        "--recipe",
+        type=Path,
+        metavar="RECIPE",
+        help="with CORPUS: recipe whose mix: has the weights and intended shares (default: weight 1 each)",
     )
     parser.add_argument(
         "--by",
         choices=("manifest", "rows", "shards"),
-        help="what counts in a corpus; default: its manifest where it has one, else rows",
+        help="with CORPUS: what to count (default: what the manifest states, if there is one, else rows)",
     )
     parser.add_argument(
-        "--source-field", metavar="FIELD", help="the field of each row that names its source; default: files tell"
+        "--source-field",
+        metavar="FIELD",
+        help="with CORPUS: field of each row that names its source (default: sources are told apart by file names)",
     )
     parser.add_argument(
         "--draw",
-        type=_count,
+        type=positive_int,
         metavar="N",
-        help="also ask the recipe's task for its first N micro-batches, and hold what it drew against the mix",
+        help="also sample N micro-batches from the recipe's task and compare the sampled mix",
     )
     parser.add_argument(
         "--root",
         type=Path,
         metavar="DIR",
-        help="folder that the task is imported from; default: pytest's, above the recipe",
+        help="folder that the task is imported from (default: pytest's rootdir above the recipe)",
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object")
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
-    return int(text)
+    add_format(parser, json_help="one object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Audit and print; the exit code."""
+    """Audit, print, and return the exit code."""
     try:
-        found = _audited(args)
-    except (AuditError, CorpusError, ValueError) as error:  # a RecipeError is a ValueError that lists its faults
-        show_error(str(args.path), str(error), args.format)
-        return EXIT_ERROR
-    show(found, args.format)
-    return EXIT_INTENDED if found.as_intended else EXIT_NOT_INTENDED
+        result = _audit(args)
+    except SmokeError as error:
+        if args.format == "json":
+            print_json({"audited": str(args.path), "verdict": "error", "text": str(error)})
+            return EXIT_ERROR
+        return fail("audit", *str(error).splitlines())
+    if args.format == "json":
+        print_json(result.to_dict())
+    else:
+        print_text("\n".join(result.lines()))
+    return EXIT_AS_INTENDED if result.as_intended else EXIT_NOT_AS_INTENDED
 
 
-def _audited(args: argparse.Namespace) -> Audited:
+def _audit(args: argparse.Namespace) -> AuditResult:
     is_recipe = args.path.suffix.lower() in (".yaml", ".yml")
     if is_recipe and args.recipe is not None:
-        raise AuditError("--recipe weighs a corpus, and this is a recipe already; leave it out")
+        raise AuditError(f"--recipe goes with a corpus, but {args.path} is a recipe")
     if is_recipe and (args.by or args.source_field):
-        raise AuditError(
-            "--by and --source-field say how a corpus is counted; name the corpus, and the recipe with --recipe"
-        )
+        raise AuditError("--by and --source-field go with a corpus: name the corpus, and the recipe with --recipe")
     recipe = args.path if is_recipe else args.recipe
     if args.draw and recipe is None:
-        raise AuditError("--draw asks a recipe's task; name the recipe with --recipe")
-    root = (args.root or _root_above(recipe)).resolve() if recipe is not None else Path()
+        raise AuditError("--draw samples from the task of a recipe: name the recipe with --recipe")
+    root = (args.root or task_root(recipe)).resolve() if recipe is not None else Path()
     case = _case(recipe, root) if recipe is not None else None
     mix = case.recipe.mix if case is not None else None
     if recipe is not None and mix is None and not (is_recipe and args.draw):
-        raise AuditError(f"{recipe} has no mix: to audit; write one, or name a corpus without --recipe")
+        raise AuditError(f"{recipe} has no mix: to compare with; add one, or audit a corpus without --recipe")
 
     corpus, notes = Corpus(counts={}, unit="rows"), []
     if not is_recipe:
-        corpus = count(args.path, by=args.by, source_field=args.source_field)
+        corpus = count_corpus(args.path, by=args.by, source_field=args.source_field)
     if mix is not None:
-        from pytest_smoke.judge.checks.mix import corpus_of, stale_rows  # pydantic comes with it, and is here already
+        from pytest_smoke.judge.checks.mix import corpus_of, stale_rows  # imports pydantic, as the recipe did already
 
         corpus = corpus_of(mix) if is_recipe else corpus
         notes = stale_rows(mix, corpus)
-    intent: Intent = mix or Mix(sources=dict.fromkeys(corpus.counts, Source()))
-    found = audit(corpus.counts, intent, unit=corpus.unit) if corpus.counts else None
-    draws = _drawn(case, root, args.draw) if case is not None and args.draw else None
-    return Audited(
+    intent: MixIntent = mix or PlainMix(sources=dict.fromkeys(corpus.counts, PlainSource()))
+    estimated = audit(corpus.counts, intent, unit=corpus.unit) if corpus.counts else None
+    samples = _sample(case, root, args.draw) if case is not None and args.draw else None
+    return AuditResult(
         path=str(args.path),
         corpus=corpus,
         mix=intent,
-        audit=found,
-        draws=draws,
-        drawn=audit_draws(draws, found.shares if found else None, intent) if draws else None,
+        audit=estimated,
+        samples=samples,
+        sampled=audit_samples(samples, estimated.shares if estimated else None, intent) if samples else None,
         notes=(*corpus.notes, *notes),
     )
 
 
 def _case(recipe: Path, root: Path) -> Case:
-    """The recipe's first smoke; its cells share the mix. Raises RecipeError."""
-    from pytest_smoke.recipe.load import load_cases  # yaml and pydantic, for a recipe only
+    """Return the recipe's first smoke run; all its cells share the mix. Raises RecipeError."""
+    from pytest_smoke.recipe.load import load_cases  # imports yaml and pydantic
 
     return load_cases(recipe, root=root)[0]
 
 
-def _drawn(case: Case, root: Path, micro_batches: int) -> Draws:
-    """What the task draws. Raises AuditError with what it raised, and where."""
+def _sample(case: Case, root: Path, micro_batches: int) -> SampleCounter:
+    """Count the samples of the task's first micro-batches. Raises AuditError with the exception of the task."""
     from pytest_smoke.train.crash import crash_of
-    from pytest_smoke.train.data import draw  # torch, because its task was asked for
+    from pytest_smoke.train.data import draw  # imports torch
     from pytest_smoke.train.plan import RunPlan
 
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what the task prints is no part of the table
+        with contextlib.redirect_stdout(sys.stderr):  # a task that prints must not break the output
             return draw(RunPlan.of(case, root=str(root), device="cpu"), micro_batches)
     except (Exception, SystemExit) as error:
         crash = crash_of(error, str(root))
-        raise AuditError(
-            f"the task could not be drawn from: {crash.text}{f' at {crash.place}' if crash.place else ''}"
-        ) from None
+        place = f" at {crash.place}" if crash.place else ""
+        raise AuditError(f"sampling from the task failed: {crash.text}{place}") from None
 
 
-def _root_above(recipe: Path) -> Path:
-    above = recipe.resolve().parents
-    return next((folder for folder in above if any((folder / name).is_file() for name in ROOT_FILES)), Path.cwd())
+def _cell(column: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if column in SHARES:
+        return share_text(value)
+    if isinstance(value, str):
+        return value if value.isprintable() else repr(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"

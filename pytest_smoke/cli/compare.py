@@ -1,93 +1,93 @@
-"""`compare OLD NEW`: what changed between two smokes, two logs, or a smoke and a log."""
+"""`compare OLD NEW`: what changed between two smoke runs, two logs, or a smoke run and a log."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from pytest_smoke.cli.runs import SEPARATOR, runs_of
+from pytest_smoke.cli.arguments import Subparsers, fail, positive_int, print_message
+from pytest_smoke.compare.comparison import Run, RunComparison, compare
+from pytest_smoke.compare.runs import SEPARATOR, read_runs
 from pytest_smoke.errors import ReportError
-from pytest_smoke.files import json_value
-from pytest_smoke.report.compare import Comparison, compare
-from pytest_smoke.report.compare_rows import Run
-from pytest_smoke.report.compare_text import markdown, text
+from pytest_smoke.files import strict_json
+from pytest_smoke.report.comparison import comparison_markdown, comparison_text
+from pytest_smoke.text import count, printable
 
-EXIT_COMPARED, EXIT_ERROR = 0, 2
+EXIT_COMPARED = 0
 SCHEMA = 1
 """Version of the JSON output; raised when a key changes its meaning or goes away."""
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         "compare",
-        help="compare two smokes or logs",
-        description="Compare two runs: the folder of --smoke-report, its verdicts.json, PATH::ID for one of its "
-        "outcomes, or any log that `judge` reads. Exit 0: compared, whatever came out; 2: could not.",
+        help="compare two smoke runs or training logs",
+        description="Compare two runs. Each is a folder written by --smoke-report, a verdicts.json, PATH::ID for one "
+        "of its outcomes, or any log that `judge` reads.",
+        epilog="Exit status: 0 if the runs were compared, whatever the result; 2 if they could not be compared.",
     )
-    parser.add_argument("old", metavar="OLD")
-    parser.add_argument("new", metavar="NEW")
-    parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")
+    parser.add_argument("old", metavar="OLD", help="report, outcome or log to compare with")
+    parser.add_argument("new", metavar="NEW", help="report, outcome or log of the newer run")
+    parser.add_argument(
+        "--format", choices=("text", "markdown", "json"), default="text", help="output format (default: text)"
+    )
     for which in ("old", "new"):
         parser.add_argument(
-            f"--{which}-batch", type=_count, metavar="N", help=f"effective batch of {which.upper()}, for a log"
+            f"--{which}-batch",
+            type=positive_int,
+            metavar="N",
+            help=f"effective batch size of {which.upper()}, in samples; logs do not have it",
         )
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare and print."""
+    """Compare, print, and return the exit code."""
     try:
-        pairs, notes = _pairs(args.old, args.new)
-        found = [compare(_with_batch(old, args.old_batch), _with_batch(new, args.new_batch)) for old, new in pairs]
+        pairs, notices = _pairs(args.old, args.new)
+        comparisons = [
+            compare(_with_batch(old, args.old_batch), _with_batch(new, args.new_batch)) for old, new in pairs
+        ]
     except ReportError as error:
-        print(f"compare: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    for note in notes:
-        print(f"compare: {note}", file=sys.stderr)
-    sys.stdout.write(_rendered(found, args.format))
+        return fail("compare", str(error))
+    for notice in notices:
+        print_message("compare", notice)
+    sys.stdout.write(printable(_render(comparisons, args.format), sys.stdout.encoding))
     return EXIT_COMPARED
 
 
-def _rendered(found: list[Comparison], form: str) -> str:
+def _render(comparisons: list[RunComparison], form: str) -> str:
     if form == "json":
-        tree = {"schema": SCHEMA, "comparisons": [json_value(one.to_dict()) for one in found]}
-        return json.dumps(tree, indent=1, allow_nan=False) + "\n"
-    return "\n".join(map(markdown if form == "markdown" else text, found))
+        tree = {"schema": SCHEMA, "comparisons": [comparison.to_dict() for comparison in comparisons]}
+        return strict_json(tree, indent=1) + "\n"
+    return "\n".join(map(comparison_markdown if form == "markdown" else comparison_text, comparisons))
 
 
 def _pairs(old: str, new: str) -> tuple[list[tuple[Run, Run]], list[str]]:
-    """The runs to be held against each other, and which were left out. Raises `ReportError`."""
-    one, other = runs_of(old), runs_of(new)
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        common = [run_id for run_id in one if run_id in other]
+    """Return the runs to compare with each other, and a notice on those that are left out. Raises ReportError."""
+    old_runs, new_runs = read_runs(old), read_runs(new)
+    if isinstance(old_runs, Mapping) and isinstance(new_runs, Mapping):
+        common = [run_id for run_id in old_runs if run_id in new_runs]
         if common:
-            return [(one[run_id], other[run_id]) for run_id in common], list(_alone(old, one, other, new))
-    return [(_only(old, one), _only(new, other))], []
+            pairs = [(old_runs[run_id], new_runs[run_id]) for run_id in common]
+            return pairs, list(_unpaired(old, old_runs, new_runs, new))
+    return [(_single(old, old_runs), _single(new, new_runs))], []
 
 
-def _only(argument: str, found: dict[str, Run] | Run) -> Run:
-    if isinstance(found, Run):
-        return found
-    if len(found) != 1:
-        names = ", ".join(found) or "none"
-        raise ReportError(
-            f"{argument} has {len(found)} outcomes to choose from ({names}); write {argument}{SEPARATOR}ID"
-        )
-    (run,) = found.values()
-    return run
+def _single(argument: str, runs: dict[str, Run] | Run) -> Run:
+    if isinstance(runs, Run):
+        return runs
+    if len(runs) != 1:
+        choice = f" ({', '.join(runs)}); choose one with {argument}{SEPARATOR}ID" if runs else ""
+        raise ReportError(f"{argument} has {count(len(runs), 'outcome')}{choice}")
+    (only,) = runs.values()
+    return only
 
 
-def _alone(old: str, one: Mapping[str, Run], other: Mapping[str, Run], new: str) -> Iterator[str]:
-    for place, ids in ((old, one.keys() - other.keys()), (new, other.keys() - one.keys())):
+def _unpaired(old: str, old_runs: Mapping[str, Run], new_runs: Mapping[str, Run], new: str) -> Iterator[str]:
+    for place, ids in ((old, old_runs.keys() - new_runs.keys()), (new, new_runs.keys() - old_runs.keys())):
         if ids:
             yield f"only in {place}, not compared: {', '.join(sorted(ids))}"
 

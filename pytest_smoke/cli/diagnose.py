@@ -1,69 +1,71 @@
-"""`diagnose PREDICTIONS`: what kinds of mistakes a tagger makes, and what changed since another run."""
+"""`diagnose PREDICTIONS`: what kinds of errors a tagger makes, and what changed since another run."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
+from pytest_smoke.cli.arguments import Subparsers, add_format, fail, non_negative_int, print_json, print_text
 from pytest_smoke.errors import ExamplesError
-from pytest_smoke.ner.comparison import Comparison, compare
+from pytest_smoke.ner.comparison import ErrorComparison, compare
 from pytest_smoke.ner.examples import Example, read_lines, trim_predictions
 from pytest_smoke.ner.report_text import comparison_text, report_text
-from pytest_smoke.ner.tally import Report, report_of
+from pytest_smoke.ner.tally import ErrorReport, report_of
 
-_STDIN = "-"
-_EXIT_FINE, _EXIT_ERROR = 0, 2
+STDIN = "-"
+EXIT_DONE = 0
+SCHEMA = 1
+"""Version of the JSON output; raised when a key changes its meaning or goes away."""
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         "diagnose",
-        help="sort a tagger's errors into buckets",
-        description="Sort the false negatives and false positives of a tagger into buckets, per tag. A line of the "
-        'input is one example: {"raw": text, "gold": [...], "pred": [...]}, each a list of {"tag", "start", "end"} or '
-        "[start, end, tag], or an object of tags and values. Exit 0: done; 2: something could not be read.",
+        help="sort the errors of a tagger into buckets",
+        description="Sort the false negatives and false positives of a tagger into buckets, per tag. Each input line "
+        'is one example: {"raw": TEXT, "gold": VALUES, "pred": VALUES}. VALUES is a list of {"tag", "start", "end"} '
+        "or [start, end, tag], or an object with the values of each tag.",
+        epilog="Exit status: 0 if the predictions were read, 2 if they could not be read.",
     )
-    parser.add_argument("predictions", metavar="PREDICTIONS", help="a JSON Lines file, or - for the standard input")
-    against = parser.add_mutually_exclusive_group()
-    against.add_argument("--before", metavar="OLD", help="an earlier run's predictions: show what changed since")
-    against.add_argument(
+    parser.add_argument("predictions", metavar="PREDICTIONS", help="JSON Lines file, or - for standard input")
+    comparison = parser.add_mutually_exclusive_group()
+    comparison.add_argument(
+        "--before", metavar="OLD", help="predictions of an earlier run: also show what changed since then"
+    )
+    comparison.add_argument(
         "--trim", action="store_true", help="trim the predicted spans first, and show what that changes"
     )
-    parser.add_argument("--keep-full-stop", action="store_true", help="with --trim: keep the full stop of 'St.'")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object")
-    parser.add_argument("--examples", type=_count, metavar="N", default=3, help="of each tag's buckets (default: 3)")
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
-    return int(text)
+    parser.add_argument(
+        "--keep-full-stop", action="store_true", help="with --trim: keep a full stop after a letter, as in 'St.'"
+    )
+    parser.add_argument(
+        "--examples", type=non_negative_int, metavar="N", default=3, help="examples per tag and bucket (default: 3)"
+    )
+    add_format(parser, json_help="one object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Count, compare, print."""
+    """Count errors, compare, print, and return the exit code."""
     try:
-        report, comparison = _diagnosed(args)
+        report, comparison = _diagnose(args)
     except ExamplesError as error:
-        print(_printable(str(error), sys.stderr.encoding), file=sys.stderr)
-        return _EXIT_ERROR
+        return fail("diagnose", *str(error).splitlines())
     if args.format == "json":
-        print(json.dumps(_wire(report, comparison), allow_nan=False))
-        return _EXIT_FINE
-    trimmed = ["predicted spans trimmed; before -> after stands below the tables"] if args.trim else []
-    texts = [*trimmed, report_text(report), *([comparison_text(comparison)] if comparison else [])]
-    print(_printable("\n\n".join(texts), sys.stdout.encoding))
-    return _EXIT_FINE
+        print_json(_tree(report, comparison))
+        return EXIT_DONE
+    parts = ["predicted spans were trimmed; the last table shows what that changed"] if args.trim else []
+    parts += [report_text(report), *([comparison_text(comparison)] if comparison else [])]
+    print_text("\n\n".join(parts))
+    return EXIT_DONE
 
 
-def _diagnosed(args: argparse.Namespace) -> tuple[Report, Comparison | None]:
+def _diagnose(args: argparse.Namespace) -> tuple[ErrorReport, ErrorComparison | None]:
     if args.keep_full_stop and not args.trim:
-        raise ExamplesError(["--keep-full-stop needs --trim: nothing else would cut the full stop"])
-    if args.predictions == args.before == _STDIN:
-        raise ExamplesError(["the standard input cannot be both PREDICTIONS and --before; allowed: - for one of them"])
+        raise ExamplesError(["--keep-full-stop needs --trim"])
+    if args.predictions == args.before == STDIN:
+        raise ExamplesError(["PREDICTIONS and --before cannot both be standard input (-)"])
     examples = _read(args.predictions)
     before = None
     if args.before is not None:
@@ -76,20 +78,19 @@ def _diagnosed(args: argparse.Namespace) -> tuple[Report, Comparison | None]:
 
 
 def _read(path: str) -> list[Example]:
-    if path == _STDIN:
+    if path == STDIN:
         return read_lines(sys.stdin.buffer, path)
     try:
         with open(path, "rb") as file:
             return read_lines(file, path)
     except OSError as error:
-        raise ExamplesError([f"{path}: {error.strerror}; allowed: a JSON Lines file, or -"]) from None
+        raise ExamplesError([f"{path} cannot be read: {error.strerror}; allowed: a JSON Lines file, or -"]) from None
 
 
-def _wire(report: Report, comparison: Comparison | None) -> dict[str, Any]:
-    before = {"before": comparison.before.to_json(), "comparison": comparison.to_json()} if comparison else {}
-    return {"schema": 1, "report": report.to_json(), "before": None, "comparison": None, **before}
-
-
-def _printable(text: str, encoding: str | None) -> str:
-    """A text's characters that the terminal has, the others escaped."""
-    return text.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")
+def _tree(report: ErrorReport, comparison: ErrorComparison | None) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "report": report.to_dict(),
+        "before": comparison.before.to_dict() if comparison else None,
+        "comparison": comparison.to_dict() if comparison else None,
+    }

@@ -1,30 +1,34 @@
-"""`init`: a starter recipe that runs as written."""
+"""`init`: write a starter recipe that runs as it is."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import Any
+
+from pytest_smoke.cli.arguments import Subparsers, fail, print_text
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser("init", help="write a commented starter recipe and its task to this folder")
-    parser.add_argument("name", nargs="?", default="starter", help="name of the recipe (default: starter)")
+def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser(
+        "init",
+        help="create a starter recipe",
+        description="Create a commented recipe and its task in the current folder: NAME.smoke.yaml and NAME_task.py. "
+        "Existing files are never overwritten.",
+    )
+    parser.add_argument("name", metavar="NAME", nargs="?", default="starter", help="recipe name (default: starter)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write both files, or neither; 2 where one is there already or the name is none."""
-    from pytest_smoke.recipe.starter import write_starter  # pydantic comes with the room
+    """Write both files, or none; return 2 if a file exists or the name cannot be used."""
+    from pytest_smoke.recipe.starter import write_starter  # imports pydantic
 
     try:
         written = write_starter(Path(), args.name)
     except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
+        return fail("init", str(error))
     for path in written:
-        print(f"wrote {path}")
+        print_text(f"created {path}")
     recipe = next(path for path in written if path.suffix == ".yaml")
-    print(f"run it: pytest --smoke {recipe}")
+    print_text(f"run it with: pytest --smoke {recipe}")
     return 0

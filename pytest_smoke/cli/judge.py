@@ -1,96 +1,248 @@
-"""`judge LOG...`: the verdict on logs that any trainer wrote."""
+"""`judge LOG...`: verdicts on logs that any trainer wrote, once or while a log grows (`--follow`)."""
 
 from __future__ import annotations
 
 import argparse
-import sys
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
-from pytest_smoke.cli.judged_log import EXIT_ERROR, EXIT_PROMOTE, Line, Window, add, line_of, line_of_error, show
+from pytest_smoke.cli.arguments import (
+    EXIT_ERROR,
+    Subparsers,
+    add_format,
+    fail,
+    positive_int,
+    print_json,
+    print_text,
+    seconds,
+)
 from pytest_smoke.errors import LogError
 from pytest_smoke.judge.curve.curve_judge import CurveVerdict
 from pytest_smoke.logs import read as logs
-from pytest_smoke.logs.log import Log, Names
+from pytest_smoke.logs.judging import GrowingLogJudge, RunDescription, judge_log
+from pytest_smoke.logs.log import ColumnNames, Log
+from pytest_smoke.logs.tensorboard import EVENT_FILE_MARK
+from pytest_smoke.text import verdict_label
+
+EXIT_PROMOTE, EXIT_NOT_PROMOTE = 0, 1
+
+SLEEP_PER_PARSE = 10
+"""Sleep at least this many times as long as the last read took: each read parses the whole file."""
+INCOMPLETE = ("unreadable", "empty", "header-only", "no-loss-column", "no-points")
+"""Reasons of a LogError that more lines may resolve."""
 
 
-def judge_log(log: Log, window: Window) -> CurveVerdict:
-    """The verdict on a whole log; with fewer points than were planned it is judged as one that was cut short."""
-    judge = window.engine(len(log.points))
-    for point in log.points:
-        if (doomed := add(judge, point)) is not None:
-            return doomed
-    return judge.finish(cut=window.planned is not None and len(log.points) < window.planned)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogVerdict:
+    """The verdict on one log, or why it could not be judged."""
+
+    log: str
+    verdict: str
+    """A verdict of the judge, or `error`."""
+    reason: str
+    step: int | None
+    text: str
+    points: int
+    """Judged points; 0 if the log could not be judged."""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, log: Log, verdict: CurveVerdict) -> LogVerdict:
+        """Combine the judge's verdict with the notes of the log's reader."""
+        return cls(
+            log=log.path,
+            verdict=verdict.verdict,
+            reason=verdict.reason,
+            step=verdict.step,
+            text=verdict.text,
+            points=verdict.points,
+            notes=(*verdict.notes, *log.notes),
+        )
+
+    @classmethod
+    def of_error(cls, path: str, error: LogError) -> LogVerdict:
+        """Describe a log that could not be judged."""
+        return cls(log=path, verdict="error", reason=error.reason, step=None, text=str(error), points=0)
+
+    @property
+    def exit_code(self) -> int:
+        """0 for a promotion, 1 for another verdict, 2 for an error."""
+        if self.verdict == "promote":
+            return EXIT_PROMOTE
+        return EXIT_ERROR if self.verdict == "error" else EXIT_NOT_PROMOTE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; the notes are part of its `text`."""
+        return {
+            "log": self.log,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "step": self.step,
+            "text": ". ".join([self.text, *self.notes]),
+            "points": self.points,
+        }
+
+    def lines(self) -> list[str]:
+        """Return the text form: the verdict, then one indented line per note."""
+        return [
+            f"{self.log}: {verdict_label(self.verdict, self.reason)}: {self.text}",
+            *(f"    {note}" for note in self.notes),
+        ]
 
 
-def judged(path: str, names: Names, window: Window) -> Line:
-    """The line of the log at `path`, read or not."""
-    try:
-        log = logs.read(path, names)
-    except LogError as error:
-        return line_of_error(path, error)
-    return line_of(log, judge_log(log, window))
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         "judge",
         help="judge training logs",
-        description="Judge training logs: CSV, JSON Lines, Hugging Face trainer_state.json, what trainers print, "
-        "TensorBoard event files. Exit 0: all promote; 1: something is not; 2: something could not be judged.",
+        description="Judge training logs of any trainer: CSV, JSON Lines, trainer_state.json (Hugging Face), printed "
+        "lines, TensorBoard event files.",
+        epilog="Exit status: 0 if every log is promoted, 1 if one is not, 2 if one could not be judged.",
+    )
+    parser.add_argument("logs", nargs="+", metavar="LOG", help="log file, folder with logs, or - for standard input")
+    add_format(parser, json_help="one object per line and log")
+    parser.add_argument("--loss", metavar="NAME", help="column with the training loss (default: found by its name)")
+    parser.add_argument("--lr", metavar="NAME", help="column with the learning rate (default: found by its name)")
+    parser.add_argument("--step", metavar="NAME", help="column with the step (default: found by its name)")
+    parser.add_argument(
+        "--planned",
+        type=positive_int,
+        metavar="N",
+        help="number of points in the complete log; a log with fewer points ended early (default: logs are complete)",
     )
     parser.add_argument(
-        "logs", nargs="+", metavar="LOG", help="a file, a folder to search, or - for the standard input"
+        "--expected-jump",
+        type=positive_int,
+        action="append",
+        default=[],
+        metavar="STEP",
+        help="step at which the data or the loss change by design; can be repeated",
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object a line")
-    parser.add_argument("--loss", metavar="NAME", help="the column that holds the training loss")
-    parser.add_argument("--lr", metavar="NAME", help="the column that holds the learning rate")
-    parser.add_argument("--step", metavar="NAME", help="the column that holds the step")
-    parser.add_argument("--planned", type=_count, metavar="N", help="points a whole log has; fewer: it was cut short")
     parser.add_argument(
-        "--edge", type=_count, action="append", default=[], metavar="STEP", help="data or loss change here by design"
+        "--from-scratch",
+        action="store_true",
+        help="training started from random weights: a loss that never improves is inconclusive",
     )
-    parser.add_argument("--from-scratch", action="store_true", help="weights began random: no progress, no promotion")
-    parser.add_argument("--follow", action="store_true", help="judge one file as it grows; exit 1 once it is doomed")
     parser.add_argument(
-        "--idle", type=_seconds, metavar="SECONDS", help="with --follow: a log that rests so long was cut"
+        "--follow",
+        action="store_true",
+        help="judge one file while it grows and exit as soon as there is a verdict; needs --planned",
     )
-    parser.add_argument("--poll", type=_seconds, metavar="SECONDS", default=1.0, help="with --follow: look this often")
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
+    parser.add_argument(
+        "--idle",
+        type=seconds,
+        metavar="SECONDS",
+        help="with --follow: the run has ended if the log does not change for this long (default: wait forever)",
+    )
+    parser.add_argument(
+        "--poll",
+        type=seconds,
+        metavar="SECONDS",
+        default=1.0,
+        help="with --follow: time between checks of the file (default: 1)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judge and print; the worst exit code of all logs."""
-    names = Names(loss=args.loss, lr=args.lr, step=args.step)
-    window = Window(planned=args.planned, edges=tuple(args.edge), from_scratch=args.from_scratch)
+    """Judge, print, and return the worst exit code of all logs."""
+    names = ColumnNames(loss=args.loss, lr=args.lr, step=args.step)
+    description = RunDescription(
+        planned_points=args.planned, expected_jumps=tuple(args.expected_jump), from_scratch=args.from_scratch
+    )
     if args.follow:
-        from pytest_smoke.cli import follow
-
-        return follow.run(args, names, window)
+        return _run_follow(args, names, description)
     worst = EXIT_PROMOTE
-    for path in args.logs:
+    for result in _judge_all(args.logs, names, description):
+        _show(result, args.format)
+        worst = max(worst, result.exit_code)
+    return worst
+
+
+def _judge_all(paths: list[str], names: ColumnNames, description: RunDescription) -> Iterator[LogVerdict]:
+    for path in paths:
         try:
             found = logs.find(path)
         except LogError as error:
-            show(line_of_error(path, error), args.format, sys.stdout)
-            worst = EXIT_ERROR
+            yield LogVerdict.of_error(path, error)
             continue
-        for log in found:
-            line = judged(log, names, window)
-            show(line, args.format, sys.stdout)
-            worst = max(worst, line.exit_code)
-    return worst
+        for log_path in found:
+            try:
+                log = logs.read(log_path, names)
+            except LogError as error:
+                yield LogVerdict.of_error(log_path, error)
+            else:
+                yield LogVerdict.of(log, judge_log(log, description))
+
+
+def _show(result: LogVerdict, form: str) -> None:
+    if form == "json":
+        print_json(result.to_dict())
+    else:
+        print_text("\n".join(result.lines()))
+
+
+def _run_follow(args: argparse.Namespace, names: ColumnNames, description: RunDescription) -> int:
+    if args.planned is None:
+        return fail("judge", "--follow needs --planned N, the number of points in the complete log")
+    if len(args.logs) != 1:
+        return fail("judge", f"--follow takes one file, not {len(args.logs)}")
+    path: str = args.logs[0]
+    if path == logs.STDIN or os.path.isdir(path) or EVENT_FILE_MARK in os.path.basename(path):
+        return fail("judge", f"--follow takes a text file, not {path!r}")
+    try:
+        result = _follow(path, args.poll, args.idle, names, description)
+    except KeyboardInterrupt:
+        return fail("judge", "interrupted before there was a verdict")
+    _show(result, args.format)
+    return result.exit_code
+
+
+def _follow(path: str, poll: float, idle: float | None, names: ColumnNames, description: RunDescription) -> LogVerdict:
+    judge = GrowingLogJudge(description)
+    log: Log | None = None
+    last_error: LogError | None = None
+    for is_idle in _changes(path, poll, idle):
+        try:
+            text = logs.text_of(path)
+            log = logs.read_text(path, text if is_idle else _whole_lines(text), names)
+        except LogError as error:
+            last_error = error
+            if not is_idle and error.reason not in INCOMPLETE:
+                break
+        else:
+            if (verdict := judge.update(log)) is not None:
+                return LogVerdict.of(log, verdict)
+        if is_idle and log is not None:
+            return LogVerdict.of(log, judge.end_early())
+    assert last_error is not None
+    return LogVerdict.of_error(path, last_error)
+
+
+def _changes(path: str, poll: float, idle: float | None) -> Iterator[bool]:
+    """Yield False after each change of the file, and True at the end, when it has not changed for `idle` seconds."""
+    seen: tuple[int, int] | None = None
+    changed_at = time.monotonic()
+    while True:
+        started_at = time.monotonic()
+        try:
+            stat = os.stat(path)
+        except OSError:
+            state = None
+        else:
+            state = (stat.st_size, stat.st_mtime_ns)
+        if state != seen:
+            seen, changed_at = state, started_at
+            yield False
+        elif idle is not None and started_at - changed_at >= idle:
+            yield True
+            return
+        time.sleep(max(poll, SLEEP_PER_PARSE * (time.monotonic() - started_at)))
+
+
+def _whole_lines(text: str) -> str:
+    """Drop a last line that is still being written."""
+    is_document = text.lstrip()[:1] in ("{", "[") and text.rstrip()[-1:] in ("}", "]")
+    return text if is_document else text[: text.rfind("\n") + 1]

@@ -1,51 +1,56 @@
-"""`package FOLDER`: does a packaged model still load, and give the outputs it was packaged with?"""
+"""`package FOLDER`: check that a packaged model loads and reproduces the outputs it was packaged with."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
-from typing import Any
+
+from pytest_smoke.cli.arguments import Subparsers, add_format, fail, print_json, print_text
+from pytest_smoke.errors import PackageError
+
+EXIT_SOUND, EXIT_DAMAGED = 0, 1
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
+def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
     parser = subparsers.add_parser(
         "package",
         help="check a packaged model",
-        description="Check a package that a smoke's pipeline wrote: checksums, then weights and ONNX files are loaded "
-        "and run. Exit 0: sound; 1: something is not; 2: there is no package.",
+        description="Check a model package written by the export pipeline of a smoke run: compare the checksums, then "
+        "load and run the weights and the ONNX files.",
+        epilog="Exit status: 0 if every part of the package passed, 1 if one did not, 2 if there is no package.",
     )
     parser.add_argument(
-        "folders", type=Path, nargs="+", metavar="FOLDER", help="DIR/packages/NAME under --smoke-report DIR"
+        "folders", type=Path, nargs="+", metavar="FOLDER", help="DIR/packages/NAME, written by --smoke-report DIR"
     )
     parser.add_argument(
-        "--root", type=Path, default=Path(), help="folder that the task is imported from (default: this one)"
+        "--root",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="folder that the task is imported from (default: the current folder)",
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object a line")
+    add_format(parser, json_help="one object per line and part")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check and print."""
-    return max(_checked(folder, args) for folder in args.folders)
+    """Check, print, and return the worst exit code of all packages."""
+    return max(_check(folder, args) for folder in args.folders)
 
 
-def _checked(folder: Path, args: argparse.Namespace) -> int:
-    from pytest_smoke.errors import PackageError
-    from pytest_smoke.train.export.verify import check_package
+def _check(folder: Path, args: argparse.Namespace) -> int:
+    from pytest_smoke.train.export.verify import check_package  # imports torch
 
     sound, several = True, len(args.folders) > 1
     try:
         for part in check_package(folder, root=args.root.resolve()):
             sound = sound and part.ok
             if args.format == "json":
-                wire = {"package": str(folder)} if several else {}
-                print(json.dumps(wire | part.to_dict(), allow_nan=False), flush=True)
+                package = {"package": str(folder)} if several else {}
+                print_json(package | part.to_dict())
             else:
                 where = f"{folder.name}: " if several else ""
-                print(f"{'ok  ' if part.ok else 'FAIL'}  {where}{part.part}: {part.text}", flush=True)
+                print_text(f"{'ok  ' if part.ok else 'FAIL'}  {where}{part.part}: {part.text}")
     except PackageError as error:
-        print(f"package: {error}", file=sys.stderr)
-        return 2
-    return 0 if sound else 1
+        return fail("package", str(error))
+    return EXIT_SOUND if sound else EXIT_DAMAGED

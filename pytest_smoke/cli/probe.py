@@ -1,89 +1,103 @@
-"""`probe RECIPE --checkpoint FILE`: which loss term pulls how hard, and against which."""
+"""`probe RECIPE`: the gradient of each loss term, on a checkpoint or at initialization."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_smoke.cli.arguments import Subparsers, add_format, device, fail, positive_int, print_json, print_text
+from pytest_smoke.devices import DEVICE_HELP
+from pytest_smoke.errors import RecipeError, SmokeError
+from pytest_smoke.roots import task_root
+from pytest_smoke.text import count, number, table
+
 if TYPE_CHECKING:
+    from pytest_smoke.judge.gradient_probe import PairReading, ProbeReading, Spread, TermReading
     from pytest_smoke.recipe.case import Case
     from pytest_smoke.train.gradient_probe import Probed
 
-EXIT_WITHIN, EXIT_LEFT, EXIT_ERROR = 0, 1, 2
-ROOT_MARKS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
-"""Files that make a folder pytest's root."""
+EXIT_WITHIN, EXIT_OUTSIDE = 0, 1
+PAIRS_SHOWN = 6
+"""Pairs of terms in the text form; of more, those with the widest ratio."""
+
+_TERM_HEADER = ("term", "weight", "raw norm", "range", "weighted", "range")
+_PAIR_HEADER = ("ratio", "raw", "range", "weighted", "range", "cosine", "range")
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         "probe",
-        help="differentiate a recipe's loss terms one by one on a checkpoint",
-        description="Differentiate a recipe's loss terms one by one on a checkpoint. Exit 0: within bounds; 1: a "
-        "declared bound (checks.grad_ratio) is left or, where none is, one term's weighted gradient is more than 8 "
-        "times another's, or a gradient is not finite; 2: could not be probed.",
+        help="measure the gradient of each loss term",
+        description="Compute the gradient norm of each loss term of a recipe, and the ratios and cosines between "
+        "them, on a checkpoint or on the initial model.",
+        epilog="Exit status: 0 if the gradients are within bounds; 1 if a ratio is outside its bounds "
+        "(checks.grad_ratio; without it, a weighted norm more than 8x another one) or a gradient is not finite; 2 if "
+        "the probe failed.",
     )
-    parser.add_argument("recipe", metavar="RECIPE", type=Path, help="a *.smoke.yaml")
+    parser.add_argument("recipe", metavar="RECIPE", type=Path, help="recipe file (*.smoke.yaml)")
     parser.add_argument(
         "--checkpoint",
-        metavar="FILE",
+        metavar="PATH",
         type=Path,
-        help="a smoke's checkpoint folder, a .safetensors file or a torch.save'd state_dict; absent: the initial model",
+        help="checkpoint folder of a smoke run, .safetensors file, or state_dict saved by torch.save (default: the "
+        "initial model)",
     )
-    parser.add_argument("--batches", type=_count, metavar="N", default=8, help="effective batches to draw (default 8)")
-    parser.add_argument("--cell", metavar="NAME", help="the ablation cell to probe; absent: the baseline")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, mps, cuda or cuda:N")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="where tasks are imported from; absent: pytest's root")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
-    return int(text)
+    parser.add_argument(
+        "--batches", type=positive_int, metavar="N", default=8, help="number of effective batches (default: 8)"
+    )
+    parser.add_argument("--cell", metavar="NAME", help="ablation cell (default: the recipe without ablation)")
+    parser.add_argument("--device", type=device, default="auto", metavar="DEVICE", help=DEVICE_HELP)
+    parser.add_argument(
+        "--root",
+        type=Path,
+        metavar="DIR",
+        help="folder that tasks are imported from (default: pytest's rootdir above the recipe)",
+    )
+    add_format(parser, json_help="one object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Probe and print; the exit code."""
-    kind, _, index = args.device.partition(":")
-    if kind not in ("auto", "cpu", "mps", "cuda") or (":" in args.device and not (kind == "cuda" and index.isdigit())):
-        return _failed(f"--device {args.device!r}: must be auto, cpu, mps, cuda or cuda:N")
-    root = (args.root or _root_of(args.recipe)).absolute()
+    """Probe, print, and return the exit code."""
+    root = (args.root or task_root(args.recipe)).absolute()
     try:
         case = _case(args.recipe, root, args.cell)
-    except (ValueError, OSError) as error:  # RecipeError is one
-        return _failed(str(error))
-    from pytest_smoke.train.crash import crash_of  # torch: only now
+    except RecipeError as error:
+        return fail("probe", *map(str, error.faults))
+    except (SmokeError, OSError) as error:
+        return fail("probe", str(error))
+    from pytest_smoke.train.crash import crash_of  # imports torch
     from pytest_smoke.train.gradient_probe import probe
 
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what a task prints is no part of the answer
-            found = probe(_plan(case, root, args.device), args.checkpoint, batches=args.batches)
+        with contextlib.redirect_stdout(sys.stderr):  # a task that prints must not break the output
+            probed = probe(_plan(case, root, args.device), args.checkpoint, batches=args.batches)
     except (Exception, SystemExit) as error:
         crash = crash_of(error, str(root))
-        at = f" at {crash.place}" if crash.place and crash.traceback else ""
-        return _failed("\n".join(filter(None, [f"{crash.text}{at}", crash.traceback])))
-    return _show(args, case, found)
+        place = f" at {crash.place}" if crash.place and crash.traceback else ""
+        return fail("probe", "\n".join(filter(None, [f"{crash.text}{place}", crash.traceback])))
+    return _report(args, case, probed)
 
 
 def _case(path: Path, root: Path, cell: str | None) -> Case:
-    from pytest_smoke.recipe.load import load_cases  # pydantic and yaml come with the room
+    from pytest_smoke.recipe.load import load_cases  # imports pydantic and yaml
 
     cases = load_cases(path, root=root)
-    meant = next((case for case in cases if case.cell == cell), None)
-    if meant is None:
+    chosen = next((case for case in cases if case.cell == cell), None)
+    if chosen is None:
         known = ", ".join(dict.fromkeys(case.cell for case in cases if case.cell)) or "none"
-        raise ValueError(f"--cell {cell}: {path} has no such ablation cell; it has: {known}")
-    return meant
+        raise SmokeError(f"--cell {cell}: {path} has no such ablation cell; its cells: {known}")
+    return chosen
 
 
 def _plan(case: Case, root: Path, device: str) -> Any:
-    """The smoke's plan; where its effective batch is not the full run's, with the full run's geometry."""
+    """Return the smoke run's plan, but with the full run's batch geometry if their effective batches differ."""
     from pytest_smoke.train.plan import RunPlan
 
     plan, full = RunPlan.of(case, root=str(root), device=device), case.full
@@ -92,44 +106,86 @@ def _plan(case: Case, root: Path, device: str) -> Any:
     return replace(plan, batch_size=full.batch_size, micro_batches=full.grad_accum_steps, world_size=full.world_size)
 
 
-def _show(args: argparse.Namespace, case: Case, found: Probed) -> int:
-    from pytest_smoke.cli.probe_table import json_tree, lines
-    from pytest_smoke.judge.checks.grad_ratio import TermNorms
+def _report(args: argparse.Namespace, case: Case, probed: Probed) -> int:
+    from pytest_smoke.events import Gradients
     from pytest_smoke.judge.gradient_probe import read_probe
 
-    terms = list(found.weights)
-    norms = [TermNorms(step=b.step, raw=b.raw, weighted=b.weighted, cosines=b.cosines) for b in found.batches]
-    reading = read_probe(norms, found.weights, case.recipe.checks.grad_ratio)
-    code = EXIT_WITHIN if reading.within else EXIT_LEFT
-    cell = f"[{case.cell}]" if case.cell else ""
+    norms = [Gradients(step=b.step, raw=b.raw, weighted=b.weighted, cosines=b.cosines) for b in probed.batches]
+    reading = read_probe(norms, probed.weights, case.recipe.checks.grad_ratio)
     if args.format == "json":
-        about = {
-            "recipe": case.path,
-            "cell": case.cell,
-            "checkpoint": str(args.checkpoint) if args.checkpoint else None,
-            "step": found.step,
-            "device": found.device,
-            "batches": len(found.batches),
-            "effective_batch_samples": case.full.effective_batch,
-        }
-        print(json.dumps({**about, **json_tree(reading)}, allow_nan=False))
-        return code
-    step = f" ({found.kind}, before step {found.step})" if found.step is not None else ""
-    where = f"{args.checkpoint}{step}" if args.checkpoint else "the initial model (no --checkpoint was given)"
-    print(f"{case.path}{cell}: {len(terms)} loss terms on {where}")
-    print(f"{len(found.batches)} effective batches of {case.full.effective_batch} samples, on {found.device}")
-    print()
-    for line in lines(reading):
-        print(line)
-    return code
+        print_json(
+            {
+                "recipe": case.path,
+                "cell": case.cell,
+                "checkpoint": str(args.checkpoint) if args.checkpoint else None,
+                "step": probed.step,
+                "device": probed.device,
+                "batches": len(probed.batches),
+                "effective_batch_samples": case.full.effective_batch,
+                **_finite_only(asdict(reading)),
+            }
+        )
+    else:
+        print_text("\n".join(_text(args, case, probed, reading)))
+    return EXIT_WITHIN if reading.within else EXIT_OUTSIDE
 
 
-def _root_of(recipe: Path) -> Path:
-    """The nearest folder above the recipe that pytest would call its root; else the current one."""
-    folders = recipe.absolute().parents
-    return next((folder for folder in folders if any((folder / mark).exists() for mark in ROOT_MARKS)), Path.cwd())
+def _text(args: argparse.Namespace, case: Case, probed: Probed, reading: ProbeReading) -> Iterator[str]:
+    """Yield what was probed, norms by term, ratios and cosines by pair, and what the figures mean."""
+    cell = f"[{case.cell}]" if case.cell else ""
+    step = f" ({probed.kind}, before step {probed.step})" if probed.step is not None else ""
+    where = f"{args.checkpoint}{step}" if args.checkpoint else "the initial model (no --checkpoint given)"
+    yield f"{case.path}{cell}: {count(len(probed.weights), 'loss term')} on {where}"
+    batches = count(len(probed.batches), "effective batch", "effective batches")
+    yield f"{batches} of {count(case.full.effective_batch, 'sample')}, on {probed.device}"
+    yield ""
+    yield from _table(_TERM_HEADER, [_term_row(at, term) for at, term in enumerate(reading.terms, start=1)])
+    yield ""
+    yield from _table(_PAIR_HEADER, [_pair_row(pair) for pair in reading.pairs[:PAIRS_SHOWN]])
+    if len(reading.pairs) > PAIRS_SHOWN:
+        yield f"... and {count(len(reading.pairs) - PAIRS_SHOWN, 'pair')} with smaller ratios (--format json has all)"
+    if len(reading.terms) > 2:
+        yield ""
+        yield from _cosine_matrix(reading)
+    yield ""
+    yield from reading.sentences
 
 
-def _failed(text: str) -> int:
-    print(f"probe: {text}", file=sys.stderr)
-    return EXIT_ERROR
+def _term_row(at: int, term: TermReading) -> Sequence[str]:
+    raw, weighted = _median_and_range(term.raw), _median_and_range(term.weighted)
+    return (f"{at} {term.name}", f"{term.weight:g}", *raw, *weighted)
+
+
+def _pair_row(pair: PairReading) -> Sequence[str]:
+    figures = (cell for spread in (pair.raw, pair.weighted, pair.cosine) for cell in _median_and_range(spread))
+    return (f"{pair.stronger}/{pair.weaker}", *figures)
+
+
+def _cosine_matrix(reading: ProbeReading) -> list[str]:
+    by_pair = {frozenset((pair.stronger, pair.weaker)): pair.cosine.median for pair in reading.pairs}
+    names = [term.name for term in reading.terms]
+    rows = [
+        (
+            f"{at} {name}",
+            *("1" if other == name else f"{by_pair[frozenset((name, other))]:.2f}" for other in names),
+        )
+        for at, name in enumerate(names, start=1)
+    ]
+    return _table(("cosines", *(str(at) for at in range(1, len(names) + 1))), rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return table([header, *rows], right=range(1, len(header)))
+
+
+def _median_and_range(spread: Spread) -> tuple[str, str]:
+    return number(spread.median, 3), f"{number(spread.low, 3)} to {number(spread.high, 3)}"
+
+
+def _finite_only(value: Any) -> Any:
+    """Replace figures that are finite on no batch by null."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite_only(part) for key, part in value.items()}
+    return [_finite_only(part) for part in value] if isinstance(value, list | tuple) else value

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import json
-from typing import Any
+
+from pytest_smoke.cli.arguments import Subparsers, print_json
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    subparsers.add_parser("schema", help="print the JSON Schema of a recipe, so that editors complete it")
+def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    subparsers.add_parser(
+        "schema",
+        help="print the JSON Schema of recipes",
+        description="Print the JSON Schema of recipes, which editors use to complete and check them.",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print it."""
-    from pytest_smoke.recipe.schema import json_schema  # pydantic: 0.2 s that the other commands do not owe
+    """Print the schema."""
+    from pytest_smoke.recipe.schema import json_schema  # imports pydantic, which takes 0.2 s
 
-    print(json.dumps(json_schema(), indent=2))
+    print_json(json_schema(), indent=2)
     return 0

@@ -1,1 +1,1 @@
-"""Other people's logs, read into one frozen value. Standard library only, but for TensorBoard's own reader."""
+"""Readers of training logs of other tools. They need only the standard library, and `tensorboard` for event files."""

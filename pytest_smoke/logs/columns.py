@@ -1,4 +1,4 @@
-"""Which column of a log is what, by the words in its name. Validation losses are never taken for the training loss."""
+"""Recognize the columns of a log by the words in their names. Validation losses never count as the training loss."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 from pytest_smoke.errors import LogError
+from pytest_smoke.text import listed
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _GLUED = re.compile(r"(train|training|total|batch|avg|mean|val|valid|eval|test|grad|global)(loss|norm|step|iter)s?")
@@ -34,7 +35,7 @@ _LOSS_RANKS = (
     _TRAIN | {"total", "batch", "step", "avg", "average", "mean", "running"},
     _TRAIN | {"total", "smooth", "smoothed", "ema", "avg", "mean", "epoch"},
 )
-"""Words a training loss may have beside `loss`, best first: raw minibatch losses before averages and smoothed ones."""
+"""Words that the name of a training loss may have, best names first: minibatch losses, then averaged, then smoothed."""
 _COMPONENT = {
     "loss",
     "losses",
@@ -51,7 +52,7 @@ _COMPONENT = {
     "crf",
     "kd",
 }
-_LR_EXTRAS_REFUSED = {"scale", "factor", "mult", "multiplier", "decay", "min", "max", "base", "initial", "ratio"}
+_NOT_LR = {"scale", "factor", "mult", "multiplier", "decay", "min", "max", "base", "initial", "ratio"}
 _STEPS: tuple[frozenset[str], ...] = tuple(
     map(
         frozenset,
@@ -71,12 +72,14 @@ _STEPS: tuple[frozenset[str], ...] = tuple(
         ),
     )
 )
+_MAX_NAMES = 20
+"""Column names that a message lists before it counts the rest."""
 _STEP_NEUTRAL = {"train", "training", "trainer", "current"}
 
 
 @lru_cache(maxsize=4096)
 def words(name: str) -> frozenset[str]:
-    """The words of a column's name, in lower case: `train/lossTotal` and `Train loss (total)` alike."""
+    """Split a column name into words in lower case; `train/lossTotal` and `Train loss (total)` have the same words."""
     found: list[str] = []
     for word in (word.lower() for word in _WORD.findall(name)):
         glued = _GLUED.fullmatch(word)
@@ -84,14 +87,14 @@ def words(name: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def held_out(name: str) -> bool:
-    """Whether the name speaks of data that is not trained on."""
+def is_held_out(name: str) -> bool:
+    """Whether a column belongs to data that the model is not trained on."""
     return bool(words(name) & _HELD_OUT)
 
 
 def is_component(name: str) -> bool:
-    """Whether a column looks like a training loss or a term of one: `loss`, `nll`, `ce`, `kl`, ... as a word."""
-    return bool(words(name) & _COMPONENT or {"cross", "entropy"} <= words(name)) and not held_out(name)
+    """Whether a column looks like a training loss or one of its terms: a word in its name is `loss`, `nll`, `kl`..."""
+    return bool(words(name) & _COMPONENT or {"cross", "entropy"} <= words(name)) and not is_held_out(name)
 
 
 def _loss_rank(name: str) -> int | None:
@@ -102,50 +105,55 @@ def _loss_rank(name: str) -> int | None:
 
 
 def loss_column(counts: Mapping[str, int]) -> tuple[str, list[str]]:
-    """The training loss and notes about the choice. `counts`: numbers in each column. Raises `LogError`.
+    """Return the column of the training loss, and notes about the choice. Raises LogError if none is clear.
 
-    A column with a tenth of the numbers of another candidate is a summary and comes after it.
+    `counts` has the amount of numbers in each column. A column with at most a tenth of the numbers of another candidate
+    is a summary, and is used only if there is nothing else.
     """
     ranked = {name: rank for name in counts if (rank := _loss_rank(name)) is not None}
     if ranked:
         most = max(counts[name] for name in ranked)
         order = sorted(ranked, key=lambda name: (counts[name] * 10 <= most, ranked[name], -counts[name]))
-        others = f" (other candidates: {_some(order[1:])}; --loss NAME takes one)" if len(order) > 1 else ""
-        return order[0], [f"{order[0]!r} was taken as the loss{others}"] if others else []
+        notes = []
+        if len(order) > 1:
+            notes.append(f"the loss is column {order[0]!r}; --loss NAME selects another: {_quoted(order[1:])}")
+        return order[0], notes
     losses = [name for name in counts if "loss" in words(name)]
-    components = [name for name in losses if not held_out(name)] or [name for name in counts if is_component(name)]
+    components = [name for name in losses if not is_held_out(name)] or [name for name in counts if is_component(name)]
     if len(components) == 1:
-        return components[0], [f"{components[0]!r} was taken as the loss, the only column that looks like one"]
-    there = f"columns: {_some(counts)}" if counts else "there is no numeric column"
+        return components[0], [f"the loss is column {components[0]!r}, the only column that looks like one"]
     if components:
-        text = (
-            f"no column is plainly the training loss, and several could be: {_some(components)}; name one with --loss"
-        )
+        text = f"several columns could be the training loss: {_quoted(components)}; select one with --loss NAME"
     elif losses:
-        text = f"no training loss, only {_some(losses)}; to judge a validation loss all the same, name it with --loss"
+        text = f"there is no training loss, only {_quoted(losses)}; select one with --loss NAME to judge it anyway"
+    elif counts:
+        text = f"there is no loss column; select one with --loss NAME; columns: {_quoted(counts)}"
     else:
-        text = f"no loss column; {there}; name one with --loss"
+        text = "there is no loss column, and no other column with numbers"
     raise LogError("no-loss-column", text)
 
 
 def lr_column(counts: Mapping[str, int]) -> tuple[str | None, list[str]]:
-    """The learning rate, if any, and notes about the choice; of several parameter groups the first."""
+    """Return the column of the learning rate, if any, and notes about the choice; of parameter groups, the first."""
 
     def is_lr(name: str) -> bool:
         found = words(name)
         named = "lr" in found or {"learning", "rate"} <= found or "learningrate" in found
-        return named and not found & (_LR_EXTRAS_REFUSED | _COMPONENT | _HELD_OUT)
+        return named and not found & (_NOT_LR | _COMPONENT | _HELD_OUT)
 
     found = [name for name in counts if is_lr(name)]
     if not found:
         return None, []
     most = max(map(counts.__getitem__, found))
     found.sort(key=lambda name: (counts[name] * 10 <= most, len(words(name))))
-    return found[0], [f"{found[0]!r} was taken as the learning rate of {_some(found)}"] if len(found) > 1 else []
+    notes = []
+    if len(found) > 1:
+        notes.append(f"the learning rate is column {found[0]!r}; --lr NAME selects another: {_quoted(found[1:])}")
+    return found[0], notes
 
 
 def grad_norm_column(counts: Mapping[str, int]) -> str | None:
-    """The global gradient norm, if any."""
+    """Return the column of the global gradient norm, if any."""
     neutral = _TRAIN - {"loss"} | {
         "total",
         "global",
@@ -170,12 +178,12 @@ def grad_norm_column(counts: Mapping[str, int]) -> str | None:
 
 
 def probe_column(counts: Mapping[str, int]) -> str | None:
-    """The loss on a fixed batch, if any: `probe_loss`."""
+    """Return the column of the loss on a fixed batch (`probe_loss`), if any."""
     return next((name for name in counts if words(name) == {"probe", "loss"}), None)
 
 
 def step_column(counts: Mapping[str, int]) -> str | None:
-    """The optimizer step, if any. `counts`: numbers in each column, among the rows that have a loss."""
+    """Return the column of the optimizer step, if any. `counts` has the amount of numbers in rows with a loss."""
     most = max(counts.values(), default=0)
     for wanted in _STEPS:
         for name in counts:
@@ -185,17 +193,16 @@ def step_column(counts: Mapping[str, int]) -> str | None:
 
 
 def epoch_column(counts: Mapping[str, int]) -> str | None:
-    """The epoch, if any."""
+    """Return the column of the epoch, if any."""
     return next((name for name in counts if words(name) - _STEP_NEUTRAL in ({"epoch"}, {"epochs"})), None)
 
 
-def named(name: str, option: str, known: Collection[str]) -> str:
-    """The column that the user named. Raises `LogError` with the columns there are."""
+def named_column(name: str, option: str, known: Collection[str]) -> str:
+    """Return the column that the user named. Raises LogError if it does not exist."""
     if name in known:
         return name
-    raise LogError("no-such-column", f"{option} {name!r}: no such column; columns: {_some(known)}")
+    raise LogError("no-such-column", f"{option} {name!r}: no such column; columns: {_quoted(known)}")
 
 
-def _some(names: Collection[str]) -> str:
-    shown = [repr(name) for name in list(names)[:20]]
-    return ", ".join(shown) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+def _quoted(names: Collection[str]) -> str:
+    return listed(map(repr, names), limit=_MAX_NAMES)

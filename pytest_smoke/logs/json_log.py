@@ -6,16 +6,17 @@ import json
 from typing import Any
 
 from pytest_smoke.errors import LogError
-from pytest_smoke.logs.line_log import flat
-from pytest_smoke.logs.log import Row, Table
+from pytest_smoke.logs.line_log import flatten
+from pytest_smoke.logs.log import Record, Table
+from pytest_smoke.text import count, listed
 
-_SHAPES = "a log_history (Hugging Face's trainer_state.json), a list of records, or columns of equal length"
+_SHAPES = "an object with log_history (Hugging Face's trainer_state.json), a list of records, or equally long columns"
 
 
 def read_json(text: str) -> Table | None:
-    """The records of a JSON document; None if the text is none, or a single line of JSON Lines.
+    """Read a JSON document. Return None if the text is not one, or is a single line of JSON Lines.
 
-    Raises `LogError` for a document of another shape.
+    Raises LogError for a document of another shape.
     """
     try:
         document = json.loads(text)
@@ -23,21 +24,21 @@ def read_json(text: str) -> Table | None:
         return None
     notes: list[str] = []
     if isinstance(document, dict) and isinstance(document.get("log_history"), list):
-        records = document["log_history"]
+        entries = document["log_history"]
     elif isinstance(document, list):
-        records = document
+        entries = document
     elif isinstance(document, dict) and "\n" not in text.strip() and any(map(_is_number, document.values())):
         return None
     elif isinstance(document, dict) and (columns := {k: v for k, v in document.items() if isinstance(v, list)}):
-        records = _transposed(columns)
+        entries = _transposed(columns)
     else:
-        raise LogError("unreadable", f"the JSON document is no log; understood: {_SHAPES}")
-    rows = [Row(at, flat(record)) for at, record in enumerate(records, 1) if isinstance(record, dict)]
-    if len(rows) < len(records):
-        notes.append(f"{len(records) - len(rows)} of {len(records)} entries are no records: left out")
-    if not rows:
-        raise LogError("empty", "the log's history is empty")
-    return Table(rows=rows, notes=notes, unit="entry")
+        raise LogError("unreadable", f"the JSON document is not a log; allowed: {_SHAPES}")
+    records = [Record(at, flatten(entry)) for at, entry in enumerate(entries, 1) if isinstance(entry, dict)]
+    if skipped := len(entries) - len(records):
+        notes.append(f"skipped {skipped:,} of {count(len(entries), 'entry', 'entries')}: not JSON objects")
+    if not records:
+        raise LogError("empty", "the log has no entries")
+    return Table(records=records, notes=notes, unit="entry")
 
 
 def _is_number(value: object) -> bool:
@@ -47,5 +48,6 @@ def _is_number(value: object) -> bool:
 def _transposed(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
     lengths = {len(column) for column in columns.values()}
     if len(lengths) > 1:
-        raise LogError("unreadable", f"the JSON document's columns have different lengths: {sorted(lengths)}")
+        text = f"the columns of the JSON document have different lengths: {listed(sorted(lengths))}"
+        raise LogError("unreadable", text)
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

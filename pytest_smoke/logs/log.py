@@ -1,4 +1,4 @@
-"""A training log as a value, whatever format it came in."""
+"""A training log as plain data, whatever its format."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ from typing import NamedTuple
 
 
 class Point(NamedTuple):
-    """What a log says of one step."""
+    """The values that a log has for one step."""
 
     step: int
-    """As logged: usually optimizer steps."""
+    """As logged; usually optimizer steps."""
     loss: float
     """Training loss; NaN and infinity as logged."""
     lr: float | None = None
-    """Learning rate; the last one logged, where it is logged less often than the loss."""
+    """Learning rate; the last logged one, if it is logged less often than the loss."""
     grad_norm: float | None = None
-    """Gradient norm, where logged."""
+    """Gradient norm, if logged."""
     probe_loss: float | None = None
-    """Loss on a fixed batch, where logged."""
+    """Loss on a fixed batch, if logged."""
     terms: Mapping[str, float] = {}
-    """Component losses by column name."""
+    """Loss terms by column name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    """The points of one log, by rising step, one a step."""
+    """The points of one log: one per step, by rising step."""
 
     path: str
-    """As given; `-` for the standard input."""
+    """As given; `-` for standard input."""
     points: tuple[Point, ...]
     """At least one."""
     loss_column: str
-    """The column that was taken as the loss."""
+    """The column that is used as the loss."""
     known_columns: frozenset[str] = frozenset()
-    """The columns that `points` hold, with the step's and the epoch's."""
+    """The columns that are part of `points`, and those of the step and the epoch."""
     notes: tuple[str, ...]
-    """What was cut, dropped, guessed or missing; a sentence each."""
+    """What was dropped, guessed or missing, one sentence each."""
     rows: Sequence[tuple[int, Mapping[str, float | None]]] = field(default=(), repr=False, compare=False)
-    """Step and cells of every record, in file order: what else the log has, see `other_columns`."""
+    """Step and cells of every record, in file order; see `other_columns`."""
 
     def other_columns(self) -> dict[str, list[tuple[int, float]]]:
-        """The columns that no `Point` holds, as `(step, value)` by rising step; of a step the newest value."""
-        found: dict[str, dict[int, float]] = {}
+        """Return the columns that are not part of `points`, as `(step, value)` by rising step; newer values win."""
+        columns: dict[str, dict[int, float]] = {}
         for step, cells in self.rows:
             for name, value in cells.items():
                 if value is not None and name not in self.known_columns:
-                    found.setdefault(name, {})[step] = value
-        return {name: sorted(points.items()) for name, points in found.items()}
+                    columns.setdefault(name, {})[step] = value
+        return {name: sorted(points.items()) for name, points in columns.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
-    """Columns that the user named; None: recognised by name."""
+class ColumnNames:
+    """Columns that the user named; None for columns that are recognized by their names."""
 
     loss: str | None = None
     lr: str | None = None
@@ -61,23 +61,23 @@ class Names:
 
 
 Cell = str | float | None
-"""As logged: text (also a blank), a number, or null."""
+"""As logged: text (perhaps blank), a number, or null."""
 
 
-class Row(NamedTuple):
+class Record(NamedTuple):
     """One record of a log."""
 
     line: int
     """Line or entry of the file, from 1."""
     cells: Mapping[str, Cell]
-    """By column; a column that is not there was not logged."""
+    """By column; without the columns that this record does not log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """The records of a log, in file order, before anything is known of their columns."""
+    """The records of a log in file order, before their columns are interpreted."""
 
-    rows: list[Row]
+    records: list[Record]
     notes: list[str] = field(default_factory=list)
     unit: str = "line"
-    """What `Row.line` counts."""
+    """What `Record.line` counts: `line`, `entry` or `event`."""

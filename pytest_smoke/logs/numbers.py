@@ -1,4 +1,4 @@
-"""The cells of a log as numbers, its columns, and which blanks are a NaN."""
+"""The cells of a log as numbers, the roles of its columns, and blank cells that stand for NaN."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from itertools import groupby
 
 from pytest_smoke.errors import LogError
 from pytest_smoke.logs import columns
-from pytest_smoke.logs.log import Cell, Names, Table
+from pytest_smoke.logs.log import Cell, ColumnNames, Table
+from pytest_smoke.text import count
 
 _TENSOR = re.compile(r"tensor\(\s*([^,()\s]+)\s*[,)]")
 _BLANK = {"", "none", "null", "n/a", "na", "-", "--"}
 _RARE = 0.1
-"""Nulls up to this share of the losses are NaNs; more of them mean that the loss is logged now and then."""
+"""Nulls are NaN up to this share of the losses; with more of them, the loss is logged only now and then."""
 
 _SUMMARY = ("train_runtime", "train_samples_per_second")
-"""Hugging Face closes a log with a record that has these; its `train_loss` is the mean of the run."""
+"""Hugging Face ends a log with a record that has these columns; its `train_loss` is the mean of the run."""
 
 
 def number(cell: Cell) -> float | None:
-    """The number in a cell, None for a blank or null. Raises `ValueError` for any other text."""
+    """Return the number in a cell, None for a blank or null. Raises ValueError for any other text."""
     if cell is None:
         return None
     try:
@@ -39,26 +40,26 @@ def number(cell: Cell) -> float | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Numbers:
-    """The log with its cells read."""
+class NumericTable:
+    """The records of a log with their cells as numbers."""
 
     rows: list[tuple[int, dict[str, float | None]]]
-    """Line, and the cells that hold a number or are blank."""
+    """Line, and the cells that are a number or blank."""
     nulls: set[tuple[int, str]]
-    """Line and column of the explicit nulls."""
+    """Line and column of each explicit null."""
     counts: Counter[str]
-    """Numbers by column, for the columns that have any."""
+    """Amount of numbers by column, without columns that have none."""
     texts: dict[str, tuple[int, str, int]]
-    """Columns that hold other text: its first line, that text, how often."""
+    """First line, text and number of cells with other text, by column."""
 
 
-def read_numbers(table: Table) -> Numbers:
-    """The numbers in the records."""
+def read_numbers(table: Table) -> NumericTable:
+    """Convert the cells of all records to numbers."""
     rows: list[tuple[int, dict[str, float | None]]] = []
     nulls: set[tuple[int, str]] = set()
     counts: Counter[str] = Counter()
     texts: dict[str, tuple[int, str, int]] = {}
-    for line, cells in table.rows:
+    for line, cells in table.records:
         if all(cells.get(name) for name in _SUMMARY):
             continue
         read: dict[str, float | None] = {}
@@ -74,12 +75,12 @@ def read_numbers(table: Table) -> Numbers:
             elif not isinstance(cell, str):
                 nulls.add((line, name))
         rows.append((line, read))
-    return Numbers(rows=rows, nulls=nulls, counts=counts, texts=texts)
+    return NumericTable(rows=rows, nulls=nulls, counts=counts, texts=texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
-    """Which column is what; None where the log has none."""
+class ChosenColumns:
+    """The column of each role; None if the log has none."""
 
     loss: str
     lr: str | None
@@ -90,20 +91,20 @@ class Columns:
     terms: list[str]
 
 
-def choose(numbers: Numbers, names: Names, notes: list[str]) -> Columns:
-    """The columns that were named or that are recognised. Raises `LogError`."""
+def choose_columns(numbers: NumericTable, names: ColumnNames, notes: list[str]) -> ChosenColumns:
+    """Return the columns that the user named or that are recognized. Raises LogError."""
     counts = numbers.counts
     known = list(dict.fromkeys([*counts, *numbers.texts]))
     if names.loss is not None:
-        loss = columns.named(names.loss, "--loss", known)
+        loss = columns.named_column(names.loss, "--loss", known)
     else:
         try:
             loss, more = columns.loss_column(counts)
         except LogError:
-            loss, more = columns.loss_column(dict.fromkeys(known, 1))  # there, but with text for numbers: said below
+            loss, more = columns.loss_column(dict.fromkeys(known, 1))  # it may hold text; check_texts says so
         notes += more
     if names.lr is not None:
-        lr: str | None = columns.named(names.lr, "--lr", known)
+        lr: str | None = columns.named_column(names.lr, "--lr", known)
     else:
         lr, more = columns.lr_column(counts)
         notes += more
@@ -112,11 +113,11 @@ def choose(numbers: Numbers, names: Names, notes: list[str]) -> Columns:
     fractions = {
         name for row in with_loss for name, value in row.items() if value is not None and not value.is_integer()
     }
-    whole = {name: count for name, count in filled.items() if name not in fractions}
-    step = columns.named(names.step, "--step", known) if names.step is not None else columns.step_column(whole)
+    whole = {name: amount for name, amount in filled.items() if name not in fractions}
+    step = columns.named_column(names.step, "--step", known) if names.step is not None else columns.step_column(whole)
     grad_norm, probe = columns.grad_norm_column(counts), columns.probe_column(counts)
     taken = {loss, lr, step, grad_norm, probe}
-    return Columns(
+    return ChosenColumns(
         loss=loss,
         lr=lr,
         step=step,
@@ -127,29 +128,30 @@ def choose(numbers: Numbers, names: Names, notes: list[str]) -> Columns:
     )
 
 
-def complain_of_texts(numbers: Numbers, chosen: Columns, unit: str, notes: list[str]) -> None:
-    """Note the texts in columns that are read; in the loss itself, raise `LogError`."""
-    for name, (line, text, often) in numbers.texts.items():
-        where = f"{unit} {line}: {name!r} is {text[:40]!r}, not a number"
+def check_texts(numbers: NumericTable, chosen: ChosenColumns, unit: str, notes: list[str]) -> None:
+    """Note texts in the columns that are used. Raises LogError for a text in the loss."""
+    for name, (line, text, cells) in numbers.texts.items():
+        problem = f"{unit} {line}: {name!r} is {text[:40]!r}, not a number"
         if name == chosen.loss:
-            raise LogError("not-a-number", f"{where}" + (f" (and {often - 1} more such cells)" if often > 1 else ""))
+            more = f" (and {count(cells - 1, 'more cell')})" if cells > 1 else ""
+            raise LogError("not-a-number", f"{problem}{more}")
         if name in (chosen.step, chosen.lr, chosen.grad_norm, chosen.probe, *chosen.terms) and numbers.counts[name]:
-            notes.append(f"{where}; {often} such cells were left out")
+            notes.append(f"{problem}; skipped {count(cells, 'such cell')}")
 
 
-def settle_blanks(numbers: Numbers, chosen: Columns, unit: str, notes: list[str]) -> None:
-    """Write NaN into the loss cells whose blank or null stands for one.
+def mark_nan_blanks(numbers: NumericTable, chosen: ChosenColumns, unit: str, notes: list[str]) -> None:
+    """Write NaN into loss cells that are blank or null because the loss was NaN.
 
-    JSON has no NaN, and pandas writes one as nothing; but a sparse log leaves cells blank too. A blank can only be a
-    NaN in a row that otherwise has the columns of a row with a loss. It is one where two or more of them, and more
-    than three times as many as ever before, end the log. A null is one too where such rows are rare.
+    JSON has no NaN, and pandas writes NaN as a blank; but a sparse log has blank cells, too. A blank can be NaN only in
+    a row that has the other columns of a row with a loss. It is NaN if two or more of them end the log, more than three
+    times as many as the longest earlier series. A null is also NaN if such rows are rare.
     """
     if all(row[chosen.loss] is not None for _, row in numbers.rows if chosen.loss in row):
         return
-    vague = {chosen.loss, chosen.grad_norm}
+    ignored = {chosen.loss, chosen.grad_norm}
 
     def shape(row: Mapping[str, float | None]) -> frozenset[str]:
-        return frozenset(name for name, value in row.items() if value is not None and name not in vague)
+        return frozenset(name for name, value in row.items() if value is not None and name not in ignored)
 
     shapes = {shape(row) for _, row in numbers.rows if row.get(chosen.loss) is not None}
     like = [(line, row) for line, row in numbers.rows if chosen.loss in row and shape(row) in shapes]
@@ -166,7 +168,7 @@ def settle_blanks(numbers: Numbers, chosen: Columns, unit: str, notes: list[str]
     if nans:
         line = nans[0][0]
         kind = "null" if (line, chosen.loss) in numbers.nulls else "blank"
-        notes.append(f"{unit} {line}: the loss is {kind} where others have one; {len(nans)} such cells read as NaN")
+        notes.append(f"{unit} {line}: the loss is {kind}; {count(len(nans), 'such cell')} read as NaN")
     elif rare and (inner or tail):
         first = (inner + tail)[0][0]
-        notes.append(f"{len(inner) + len(tail)} records have no loss (first: {unit} {first}) and were left out")
+        notes.append(f"skipped {count(len(inner) + len(tail), 'record')} without a loss (first: {unit} {first})")

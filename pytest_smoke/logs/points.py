@@ -1,4 +1,4 @@
-"""From the records of a log to its points: steps, restarts, duplicates, gaps. Every choice leaves a note."""
+"""Turn the records of a log into points: steps, restarts, duplicates, gaps. Every decision leaves a note."""
 
 from __future__ import annotations
 
@@ -9,20 +9,29 @@ from itertools import pairwise
 from statistics import median
 
 from pytest_smoke.errors import LogError
-from pytest_smoke.logs.log import Log, Names, Point, Table
-from pytest_smoke.logs.numbers import Columns, Numbers, choose, complain_of_texts, read_numbers, settle_blanks
+from pytest_smoke.logs.log import ColumnNames, Log, Point, Table
+from pytest_smoke.logs.numbers import (
+    ChosenColumns,
+    NumericTable,
+    check_texts,
+    choose_columns,
+    mark_nan_blanks,
+    read_numbers,
+)
+from pytest_smoke.text import count
 
+_RESTARTS_SHOWN = 3
 _MIXED = 0.05
-"""Share of backward steps from which a log is several runs or ranks mixed, not one run resumed."""
+"""Share of backward steps from which a log is a mixture of runs or ranks, and not one resumed run."""
 
 
-def points_of(path: str, table: Table, names: Names) -> Log:
-    """The points of a log's records. Raises `LogError`."""
+def points_of(path: str, table: Table, names: ColumnNames) -> Log:
+    """Return a log with the points of its records. Raises LogError."""
     notes = list(table.notes)
     numbers = read_numbers(table)
-    chosen = choose(numbers, names, notes)
-    complain_of_texts(numbers, chosen, table.unit, notes)
-    settle_blanks(numbers, chosen, table.unit, notes)
+    chosen = choose_columns(numbers, names, notes)
+    check_texts(numbers, chosen, table.unit, notes)
+    mark_nan_blanks(numbers, chosen, table.unit, notes)
     rows = list(_stepped(numbers, chosen, table.unit, notes))
     points = _sequence(rows, chosen, notes)
     if not points:
@@ -44,8 +53,8 @@ Stepped = tuple[int, dict[str, float | None]]
 """Step and cells."""
 
 
-def _stepped(numbers: Numbers, chosen: Columns, unit: str, notes: list[str]) -> Iterable[Stepped]:
-    """The rows with their steps. Without a step column: by epoch if those count up singly, else numbered."""
+def _stepped(numbers: NumericTable, chosen: ChosenColumns, unit: str, notes: list[str]) -> Iterable[Stepped]:
+    """Return the rows with their steps. Without a step column, these are rising whole epochs, or the row numbers."""
     if chosen.step is not None:
         return list(_by_column(numbers, chosen.step, chosen, unit, notes))
     rows = [row for _, row in numbers.rows if row.get(chosen.loss) is not None]
@@ -53,13 +62,13 @@ def _stepped(numbers: Numbers, chosen: Columns, unit: str, notes: list[str]) -> 
         epochs = [row.get(chosen.epoch) for row in rows]
         whole = [int(epoch) for epoch in epochs if epoch is not None and epoch.is_integer()]
         if len(whole) == len(rows) and all(a < b for a, b in pairwise(whole)):
-            notes.append(f"no step column: steps are those of {chosen.epoch!r}")
+            notes.append(f"there is no step column: the steps are the epochs in column {chosen.epoch!r}")
             return list(zip(whole, rows, strict=True))
-    notes.append("no step column: points are numbered from 0 in file order; name one with --step")
+    notes.append("there is no step column: points are numbered from 0 in file order; --step NAME selects one")
     return _numbered(numbers, chosen)
 
 
-def _numbered(numbers: Numbers, chosen: Columns) -> Iterator[Stepped]:
+def _numbered(numbers: NumericTable, chosen: ChosenColumns) -> Iterator[Stepped]:
     at = -1
     for _, row in numbers.rows:
         at += row.get(chosen.loss) is not None
@@ -67,7 +76,9 @@ def _numbered(numbers: Numbers, chosen: Columns) -> Iterator[Stepped]:
             yield at, row
 
 
-def _by_column(numbers: Numbers, step: str, chosen: Columns, unit: str, notes: list[str]) -> Iterator[Stepped]:
+def _by_column(
+    numbers: NumericTable, step: str, chosen: ChosenColumns, unit: str, notes: list[str]
+) -> Iterator[Stepped]:
     missing, offset, epochs = 0, 0, 0
     last: tuple[float, float] | None = None
     top = -1
@@ -77,7 +88,10 @@ def _by_column(numbers: Numbers, step: str, chosen: Columns, unit: str, notes: l
             missing += has_loss
             continue
         if not at.is_integer():
-            raise LogError("bad-step", f"{unit} {line}: {step!r} is {at}, not a whole number; name another with --step")
+            raise LogError(
+                "bad-step",
+                f"{unit} {line}: {step!r} is {at}, not a whole number; select another column with --step NAME",
+            )
         epoch = row.get(chosen.epoch) if chosen.epoch else None
         if has_loss and epoch is not None:
             if last is not None and at < last[0] and epoch > last[1]:
@@ -86,34 +100,37 @@ def _by_column(numbers: Numbers, step: str, chosen: Columns, unit: str, notes: l
         top = max(top, offset + int(at)) if has_loss else top
         yield offset + int(at), row
     if epochs:
-        notes.append(f"{step!r} starts anew with each {chosen.epoch!r}: steps are counted on over {epochs + 1} epochs")
+        notes.append(
+            f"{step!r} restarts in each epoch ({chosen.epoch!r}): steps are counted across {epochs + 1} epochs"
+        )
     if missing:
-        notes.append(f"{missing} losses have no {step!r} and were left out")
+        notes.append(f"skipped {count(missing, 'loss', 'losses')} without a value of {step!r}")
 
 
 @dataclass(slots=True, kw_only=True)
 class _Repeats:
-    """How often, and where, the steps were not rising."""
+    """Where the steps of a log do not rise."""
 
     duplicates: list[int] = field(default_factory=list)
     restarts: list[tuple[int, int, int]] = field(default_factory=list)
-    """Last step before, step it went back to, points dropped."""
+    """Step before, step after, number of dropped points."""
 
     def notes(self) -> Iterator[str]:
         if self.duplicates:
             first = self.duplicates[0]
-            yield f"{len(self.duplicates)} losses are of a step logged before (first: {first}): the newest were kept"
-        for before, back, dropped in self.restarts[:3]:
+            skipped = count(len(self.duplicates), "loss", "losses")
+            yield f"skipped {skipped}, superseded by newer values of the same step (first: step {first})"
+        for before, back, dropped in self.restarts[:_RESTARTS_SHOWN]:
             yield (
                 f"steps go back from {before} to {back}, as in a resumed run: "
-                f"the {dropped} older points from step {back} on were cut, the newer ones kept"
+                f"skipped {count(dropped, 'older point')} from step {back} on"
             )
-        if len(self.restarts) > 3:
-            yield f"steps go back {len(self.restarts)} times in all; each time the newer values were kept"
+        if len(self.restarts) > _RESTARTS_SHOWN:
+            yield f"steps go back {len(self.restarts)} times in total; newer points replaced older ones each time"
 
 
-def _sequence(stepped: Iterable[Stepped], chosen: Columns, notes: list[str]) -> list[Point]:
-    """One point a step, rising. Rows without a loss lend their values to the point of the same step."""
+def _sequence(stepped: Iterable[Stepped], chosen: ChosenColumns, notes: list[str]) -> list[Point]:
+    """Return one point per step, by rising step. Values of rows without a loss go to the point of the same step."""
     merged: list[tuple[int, dict[str, float | None]]] = []
     waiting: dict[int, dict[str, float | None]] = {}
     repeats = _Repeats()
@@ -130,16 +147,17 @@ def _sequence(stepped: Iterable[Stepped], chosen: Columns, notes: list[str]) -> 
             merged[-1][1].update(cells)
             continue
         if merged and step < merged[-1][0]:
-            before, count = merged[-1][0], len(merged)
+            before, points = merged[-1][0], len(merged)
             while merged and merged[-1][0] >= step:
                 merged.pop()
-            repeats.restarts.append((before, step, count - len(merged)))
+            repeats.restarts.append((before, step, points - len(merged)))
         merged.append((step, {**waiting.pop(step, {}), **cells}))
     if len(repeats.restarts) > max(3, _MIXED * total):
         raise LogError(
             "steps-unordered",
             f"steps go back {len(repeats.restarts)} times in {total} points, first from {repeats.restarts[0][0]} to "
-            f"{repeats.restarts[0][1]}: several runs or ranks in one log; split it, or name another column with --step",
+            f"{repeats.restarts[0][1]}: several runs or ranks share this log; split it, or select another column with "
+            "--step NAME",
         )
     notes += repeats.notes()
     return _as_points(merged, waiting, chosen)
@@ -148,9 +166,9 @@ def _sequence(stepped: Iterable[Stepped], chosen: Columns, notes: list[str]) -> 
 def _as_points(
     merged: list[tuple[int, dict[str, float | None]]],
     waiting: Mapping[int, Mapping[str, float | None]],
-    chosen: Columns,
+    chosen: ChosenColumns,
 ) -> list[Point]:
-    """Points with the last learning rate at or before each, which may come from a record without a loss."""
+    """Return points with the last learning rate up to each step, also from records without a loss."""
     rates = sorted(
         (step, rate) for step, cells in waiting.items() if chosen.lr and (rate := cells.get(chosen.lr)) is not None
     )
@@ -177,7 +195,7 @@ def _as_points(
 
 
 def _gaps(steps: list[int]) -> Iterator[str]:
-    """A note on the widest stretch without a point, if it is five usual strides or more."""
+    """Note the widest gap between points, if it is five times the median step between points or more."""
     strides = [b - a for a, b in pairwise(steps)]
     if len(strides) < 5:
         return
@@ -185,12 +203,12 @@ def _gaps(steps: list[int]) -> Iterator[str]:
     wide = [(a, b) for a, b in pairwise(steps) if b - a >= 5 * usual]
     if wide:
         a, b = max(wide, key=lambda gap: gap[1] - gap[0])
-        more = f", and {len(wide) - 1} narrower gaps" if len(wide) > 1 else ""
-        yield f"no point between steps {a} and {b} (usual stride {usual:g}){more}: what happened there is not known"
+        more = f"; {count(len(wide) - 1, 'more gap')} in the log" if len(wide) > 1 else ""
+        yield f"no points between steps {a} and {b}, where the usual distance is {usual:g}{more}"
 
 
-def _other_nans(numbers: Numbers, chosen: Columns, unit: str) -> Iterator[str]:
-    """A note on each numeric column that is not judged and holds a NaN."""
+def _other_nans(numbers: NumericTable, chosen: ChosenColumns, unit: str) -> Iterator[str]:
+    """Note each numeric column that has NaN but does not affect the verdict."""
     judged = {chosen.loss, chosen.grad_norm, chosen.probe, *chosen.terms}
     first: dict[str, int] = {}
     for line, row in numbers.rows:
@@ -198,4 +216,4 @@ def _other_nans(numbers: Numbers, chosen: Columns, unit: str) -> Iterator[str]:
             if value is not None and value != value and name not in judged:
                 first.setdefault(name, line)
     for name, line in first.items():
-        yield f"{name!r} is NaN from {unit} {line} on or at times; it is not judged"
+        yield f"{name!r} has NaN (first: {unit} {line}); this column does not affect the verdict"

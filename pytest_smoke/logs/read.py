@@ -1,4 +1,4 @@
-"""Any log: which reader, and which files of a folder are logs. Content tells the format, unless it is named .csv."""
+"""Find and read logs of any format. The content of a file decides its format, unless it is called .csv or .tsv."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_smoke.logs import columns, tensorboard
 from pytest_smoke.logs.csv_log import delimiter_of, read_csv
 from pytest_smoke.logs.json_log import read_json
 from pytest_smoke.logs.line_log import is_json_lines, read_lines
-from pytest_smoke.logs.log import Log, Names, Table
+from pytest_smoke.logs.log import ColumnNames, Log, Table
 from pytest_smoke.logs.points import points_of
 
 STDIN = "-"
@@ -33,10 +33,10 @@ KNOWN_NAMES = (
     "train*.txt",
     "progress.csv",
 )
-"""What a folder is searched for, beside TensorBoard event files."""
+"""Files that are logs in a folder; TensorBoard event files are logs, too."""
 
 _NUMBER_IN_HEADER = re.compile(r"(?:^|[\s:=])[-+]?\.?\d")
-"""`iter 0: loss 4.1, time 12ms` has a comma too."""
+"""Tells printed lines from CSV headers: `iter 0: loss 4.1, time 12ms` has a comma, too."""
 _PRINTED_DICT = re.compile(r"\s*\{'")
 _DOCUMENT = re.compile(r"""\s*(?:\{\s*(?:"|$)|\[\s*(?:[\[{]|$))""")
 _HEADER_CHARACTERS = 10_000
@@ -44,10 +44,10 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
 def find(path: str) -> list[str]:
-    """The logs in a folder, in order of their names, or `path` itself. Raises `LogError` if the folder holds none.
+    """Return the logs in a folder, sorted by name, or `path` itself. Raises LogError if a folder has no logs.
 
-    A folder of TensorBoard event files is one log. Of the trainer states in a folder's checkpoints only the newest
-    counts: it holds the others' history.
+    A folder of TensorBoard event files is one log. Of the trainer states in the checkpoints of a run, only the newest
+    is returned: it has the history of the others.
     """
     if path == STDIN or not os.path.isdir(path):
         return [path]
@@ -56,17 +56,17 @@ def find(path: str) -> list[str]:
     states: dict[str, tuple[int, str]] = {}
     for folder, folders, files in os.walk(path):
         folders.sort()
-        if any(tensorboard.MARK in name for name in files):
-            # SummaryWriter.add_scalars writes each series to a folder below its own: `loss_train`, `loss_val`.
+        if any(tensorboard.EVENT_FILE_MARK in name for name in files):
+            # SummaryWriter.add_scalars writes each series to its own subfolder: `loss_train`, `loss_val`.
             parent, series = os.path.split(folder)
-            if parent in events and columns.held_out(series):
+            if parent in events and columns.is_held_out(series):
                 continue
             events.add(folder)
             found.append(folder)
         for name in sorted(files):
             whole = os.path.join(folder, name)
-            if tensorboard.MARK in name or not (
-                any(fnmatch(name, known) for known in KNOWN_NAMES) or _names_a_loss(whole)
+            if tensorboard.EVENT_FILE_MARK in name or not (
+                any(fnmatch(name, known) for known in KNOWN_NAMES) or _has_loss_column(whole)
             ):
                 continue
             run, checkpoint = os.path.split(folder)
@@ -80,13 +80,13 @@ def find(path: str) -> list[str]:
     found = sorted([*found, *(whole for _, whole in states.values())])
     if not found:
         known = ", ".join(KNOWN_NAMES)
-        looked = f"looked for {known}, any .csv whose header names a loss, and TensorBoard event files"
-        raise LogError("no-log", f"no log in this folder; {looked}")
+        text = f"no log in this folder: searched for {known}, any .csv with a loss column, and TensorBoard event files"
+        raise LogError("no-log", text)
     return found
 
 
-def _names_a_loss(path: str) -> bool:
-    """Whether the file is a CSV, under whatever name, whose header has a training loss."""
+def _has_loss_column(path: str) -> bool:
+    """Whether the file is a CSV whose header has a training loss."""
     if not path.endswith(".csv"):
         return False
     try:
@@ -98,29 +98,29 @@ def _names_a_loss(path: str) -> bool:
     return True
 
 
-def read(path: str, names: Names | None = None) -> Log:
-    """The log at `path`. Raises `LogError`."""
-    names = names or Names()
-    if path != STDIN and (os.path.isdir(path) or tensorboard.MARK in os.path.basename(path)):
+def read(path: str, names: ColumnNames | None = None) -> Log:
+    """Read the log at `path`, or standard input for `-`. Raises LogError."""
+    names = names or ColumnNames()
+    if path != STDIN and (os.path.isdir(path) or tensorboard.EVENT_FILE_MARK in os.path.basename(path)):
         return points_of(path, tensorboard.read_events(Path(path)), names)
     return read_text(path, text_of(path), names)
 
 
-def read_text(path: str, text: str, names: Names) -> Log:
-    """The log whose content is `text`. Raises `LogError`."""
+def read_text(path: str, text: str, names: ColumnNames) -> Log:
+    """Read the log with the content `text`. Raises LogError."""
     return points_of(path, _table(path, text), names)
 
 
 def text_of(path: str) -> str:
-    """The text of a log. Raises `LogError` if it cannot be read or is binary."""
+    """Return the text of a log. Raises LogError if it cannot be read or is binary."""
     try:
         content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
     except OSError as error:
-        raise LogError("unreadable", f"cannot be read: {error.strerror}") from None
+        raise LogError("unreadable", f"the log cannot be read: {error.strerror}") from None
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # what PowerShell's `>` writes
         return content.decode("utf-16", errors="replace")
     if b"\0" in content[:4096]:
-        raise LogError("unreadable", "not a text file")
+        raise LogError("unreadable", "the log is not a text file")
     return content.decode("utf-8-sig", errors="replace")
 
 
@@ -136,12 +136,12 @@ def _table(path: str, text: str) -> Table:
         if lines or _PRINTED_DICT.match(text):
             return read_lines(text)
         if _DOCUMENT.match(text):
-            raise LogError("unreadable", "the JSON document is broken or cut off: it does not parse to its end")
+            raise LogError("unreadable", "the JSON document is broken or incomplete")
     return read_csv(text) if _looks_like_csv(text) else read_lines(text)
 
 
 def _looks_like_csv(text: str) -> bool:
-    """Whether the first line is a header with a known name in it, and the second has as many cells."""
+    """Whether the first line is a header with a known column, and the second line has as many cells."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")][:2]
     if not lines or (delimiter := delimiter_of(lines[0])) is None:
         return False

@@ -1,4 +1,4 @@
-"""TensorBoard event files and folders of them. Needs the `tensorboard` package."""
+"""TensorBoard event files, and folders with event files. Needs the `tensorboard` package."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from pytest_smoke.errors import LogError
-from pytest_smoke.logs.log import Row, Table
+from pytest_smoke.logs.log import Record, Table
 
-MARK = "tfevents"
-"""Part of every event file's name."""
-
+EVENT_FILE_MARK = "tfevents"
+"""Part of the name of every event file."""
 
 _HEAD = struct.Struct("<Q4x")
-"""A record is its length, a checksum of that, as many bytes, and a checksum of those."""
+"""A record is its length, the checksum of the length, as many bytes, and their checksum."""
 _FOOT_BYTES = 4
 
 
-def _cut_off(file: Path) -> bool:
-    """Whether the file ends inside a record; TensorBoard's reader stops there without a word."""
+def _is_truncated(file: Path) -> bool:
+    """Whether the file ends inside a record; TensorBoard's reader stops there silently."""
     with file.open("rb") as stream:
         size, at = stream.seek(0, 2), 0
         while at < size:
@@ -33,22 +32,23 @@ def _cut_off(file: Path) -> bool:
 
 
 def read_events(path: Path) -> Table:
-    """The scalars of an event file, or of all event files in a folder. Raises `LogError`."""
-    files = [path] if path.is_file() else sorted(path.glob(f"*{MARK}*"))
+    """Read the scalars of an event file, or of all event files in a folder. Raises LogError."""
+    files = [path] if path.is_file() else sorted(path.glob(f"*{EVENT_FILE_MARK}*"))
     if not files:
-        raise LogError("no-log" if path.is_dir() else "unreadable", f"there is no event file ({MARK} in its name) here")
+        text = f"there is no event file here (a file with {EVENT_FILE_MARK} in its name)"
+        raise LogError("no-log" if path.is_dir() else "unreadable", text)
     try:
         accumulators: Any = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
         tensors: Any = importlib.import_module("tensorboard.util.tensor_util")
     except ImportError as error:
-        text = f"TensorBoard event files need the package tensorboard (pip install tensorboard): {error}"
+        text = f"reading TensorBoard event files needs the package tensorboard (pip install tensorboard): {error}"
         raise LogError("no-tensorboard", text) from None
-    # The default drops what a restarted run logged before, without a word; 0 keeps every point of a tag.
+    # By default, the reader silently drops what a restarted run logged before; a size of 0 keeps all points of a tag.
     events = accumulators.EventAccumulator(
         str(path), size_guidance={"scalars": 0, "tensors": 0}, purge_orphaned_data=False
     )
     events.Reload()
-    found = [
+    scalars = [
         (event.wall_time, event.step, tag, event.value)
         for tag in events.Tags()["scalars"]
         for event in events.Scalars(tag)
@@ -57,10 +57,14 @@ def read_events(path: Path) -> Table:
         for event in events.Tensors(tag):
             value = tensors.make_ndarray(event.tensor_proto)
             if value.size == 1 and value.dtype.kind in "fiu":
-                found.append((event.wall_time, event.step, tag, value.item()))
-    if not found:
-        raise LogError("empty", "the event file holds no scalars")
-    found.sort(key=lambda event: event[0])
-    rows = [Row(at, {"step": float(step), tag: float(value)}) for at, (_, step, tag, value) in enumerate(found, 1)]
-    notes = [f"the event file {file.name} is cut off in its last record" for file in files if _cut_off(file)]
-    return Table(rows=rows, notes=notes, unit="event")
+                scalars.append((event.wall_time, event.step, tag, value.item()))
+    if not scalars:
+        raise LogError("empty", "the event file has no scalars")
+    scalars.sort(key=lambda scalar: scalar[0])
+    records = [
+        Record(at, {"step": float(step), tag: float(value)}) for at, (_, step, tag, value) in enumerate(scalars, 1)
+    ]
+    notes = [
+        f"the event file {file.name} ends inside a record: its end is missing" for file in files if _is_truncated(file)
+    ]
+    return Table(records=records, notes=notes, unit="event")

@@ -1,4 +1,4 @@
-"""The data mix against what was meant: share of a source = rows x weight over the sum of rows x weight."""
+"""The estimated data mix against the intended one: share of a source = rows x weight / sum of rows x weight."""
 
 from __future__ import annotations
 
@@ -6,160 +6,176 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from pytest_smoke.text import count, percent
+
 ROUNDING = 1e-9
-"""Slack of every bound: in binary 0.45 is more than 1.5 x 0.3, and 0.22 - 0.2 more than 0.02."""
+"""Slack of every bound: in binary, 0.45 is more than 1.5 x 0.3, and 0.22 - 0.2 more than 0.02."""
 
 
-class Named(Protocol):
-    """What a recipe says of one source."""
+class SourceIntent(Protocol):
+    """What a recipe states about one source."""
 
     @property
     def weight(self) -> float:
-        """How often one of its rows is drawn, relative to other sources' rows."""
+        """How often one row of the source is sampled, relative to the rows of other sources."""
 
     @property
     def share(self) -> float | None:
-        """Intended share of what is drawn; None: none is intended."""
+        """Intended share of the samples; None if the recipe does not state one."""
 
 
-class Intent(Protocol):
-    """What a recipe says of the mix; `recipe.model.Mix` is one, and `Mix` below another."""
+class MixIntent(Protocol):
+    """What a recipe states about its mix; implemented by the recipe's model and by `PlainMix`."""
 
     @property
-    def sources(self) -> Mapping[str, Named]:
+    def sources(self) -> Mapping[str, SourceIntent]:
         """The sources by name."""
 
     @property
     def dominant_share(self) -> float:
-        """A source with a larger share dominates."""
+        """Largest share that a source may have."""
 
     @property
     def lead_ratio(self) -> float:
-        """The largest source may not have more than this times the share of the next."""
+        """Largest ratio of the largest share to the second largest."""
 
     @property
     def tolerance(self) -> float:
-        """Largest difference of two shares that should be equal."""
+        """Largest allowed difference between an actual and an expected share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """One source as it is meant to be drawn."""
+class PlainSource:
+    """A source of a `PlainMix`."""
 
     weight: float = 1.0
     share: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mix:
-    """A mix that no recipe describes; the defaults are a recipe's."""
+class PlainMix:
+    """A mix without a recipe; the defaults are those of a recipe."""
 
-    sources: Mapping[str, Source]
+    sources: Mapping[str, PlainSource]
     dominant_share: float = 0.4
     lead_ratio: float = 1.5
     tolerance: float = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One way in which a mix is not what was meant."""
+class MixFault:
+    """One difference from the intended mix."""
 
     reason: str
-    """`empty`, `missing`, `unnamed`, `share`, `dominant` or `lead`."""
+    """`no-weight`, `source-without-rows`, `unknown-source`, `share-off-target`, `dominant-source`, `leading-source`, or
+    for samples `too-few-samples`, `source-never-sampled`, `sampled-share-off`."""
     source: str
-    """The source it speaks of; empty where it is all of them."""
+    """Name of the source; empty if the fault concerns all sources."""
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
-    """What was found."""
+class MixAudit:
+    """The estimated mix and its faults."""
 
     shares: dict[str, float]
-    """Estimated share of each source the mix names, largest first; all 0 where nothing can be drawn."""
-    faults: tuple[Fault, ...]
+    """Estimated share of each source of the mix, largest first; all 0 if nothing can be sampled."""
+    faults: tuple[MixFault, ...]
 
     @property
     def table(self) -> str:
-        """`nad 35.0 %, gn 33.0 %, ...`."""
-        return ", ".join(f"{name} {percent(share)}" for name, share in self.shares.items())
+        """The shares as text: `nad 35.0 %, gn 33.0 %, ...`."""
+        return shares_text(self.shares)
 
 
-def audit(rows: Mapping[str, int], mix: Intent, *, unit: str = "rows") -> Audit:
-    """Hold the rows of each source, as they are weighted, against `mix`. `unit`: what was counted, for the sentences.
+def audit(rows: Mapping[str, int], mix: MixIntent, *, unit: str = "rows") -> MixAudit:
+    """Compare the weighted rows of each source with the intended mix. `unit` names what was counted, for messages.
 
-    A source of `rows` that the mix does not name has no weight, so it counts in no share: it is a fault of its own.
+    A source of `rows` that the mix does not name has no weight: it gets no share, and a fault of its own.
     """
-    shares = descending(_shares(rows, mix))
-    faults = [*_faults_of_names(rows, mix, unit), *_faults_of_intent(rows, mix, shares, unit)]
-    faults += dominance(shares, mix, of="the sampled mix") if any(shares.values()) else []
-    return Audit(shares=shares, faults=tuple(faults))
+    shares = descending(_estimated_shares(rows, mix))
+    faults = [*_name_faults(rows, mix, unit), *_share_faults(rows, mix, shares, unit)]
+    faults += dominance_faults(shares, mix, of="the sampled mix") if any(shares.values()) else []
+    return MixAudit(shares=shares, faults=tuple(faults))
 
 
-def dominance(
-    shares: Mapping[str, float], mix: Intent, *, of: str, noise: Mapping[str, float] | None = None
-) -> list[Fault]:
-    """The largest share against `dominant_share` and against `lead_ratio` times the next.
+def dominance_faults(
+    shares: Mapping[str, float], mix: MixIntent, *, of: str, noise: Mapping[str, float] | None = None
+) -> list[MixFault]:
+    """Compare the largest share with `dominant_share`, and with `lead_ratio` times the second largest.
 
-    `noise` is by how much each may err. A single source can do neither. A `dominant_share` below the share of equals,
-    0.4 of two sources, is met by no mix: there a source dominates only if it leads, too.
+    `noise` is the sampling error of each share. A single source cannot dominate. If `dominant_share` is below the share
+    of equal sources (0.4 with two sources), no mix can satisfy it: then a source must also lead to be dominant.
     """
     if len(shares) < 2:
         return []
-    (first, most), (second, next_most), *_ = descending(shares).items()
-    least = most - (noise[first] if noise else 0.0)
-    rival = next_most + (noise[second] if noise else 0.0)
-    leads = least > mix.lead_ratio * rival + ROUNDING
-    can_be_met = mix.dominant_share + ROUNDING >= 1 / len(shares)
+    (first, largest), (second, second_largest), *_ = descending(shares).items()
+    low = largest - (noise[first] if noise else 0.0)
+    high = second_largest + (noise[second] if noise else 0.0)
+    leads = low > mix.lead_ratio * high + ROUNDING
+    satisfiable = mix.dominant_share + ROUNDING >= 1 / len(shares)
     faults = []
-    if least > mix.dominant_share + ROUNDING and (can_be_met or leads):
-        text = f"source {first!r} is {percent(most)} of {of}, over {100 * mix.dominant_share:g} %"
-        faults.append(Fault(reason="dominant", source=first, text=text))
+    if low > mix.dominant_share + ROUNDING and (satisfiable or leads):
+        text = f"source {first!r} is {share_text(largest)} of {of}; the limit is {share_text(mix.dominant_share)}"
+        faults.append(MixFault(reason="dominant-source", source=first, text=text))
     if leads:
-        lead = f"{most / next_most:.1f}x" if next_most else "all of it against none for"
-        text = f"source {first!r} leads the next, {second!r}, {lead}; at most {mix.lead_ratio:g}x is allowed"
-        faults.append(Fault(reason="lead", source=first, text=text))
+        if second_largest:
+            text = f"source {first!r} has {largest / second_largest:.1f}x the share of the next source, {second!r}"
+        else:
+            text = f"source {first!r} has all of {of}, the next source, {second!r}, has none"
+        text += f"; the limit is {mix.lead_ratio:g}x"
+        faults.append(MixFault(reason="leading-source", source=first, text=text))
     return faults
 
 
 def descending(shares: Mapping[str, float]) -> dict[str, float]:
-    """Largest first; equal ones keep their order."""
+    """Sort by share, largest first; equal shares keep their order."""
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
-def percent(share: float) -> str:
-    """`35.0 %`."""
-    return f"{100 * share:.1f} %"
+def share_text(share: float) -> str:
+    """Format a share with one decimal, because it is compared with others: `35.0 %`."""
+    return percent(share, decimals=1)
 
 
-def _shares(rows: Mapping[str, int], mix: Intent) -> dict[str, float]:
-    heaviest = max((source.weight for source in mix.sources.values()), default=0.0) or 1.0
-    # Relative to the heaviest, so that no product of a large weight and many rows overflows.
-    mass = {name: rows.get(name, 0) * (source.weight / heaviest) for name, source in mix.sources.items()}
+def shares_text(shares: Mapping[str, float]) -> str:
+    """Format all shares: `nad 35.0 %, gn 33.0 %, ...`."""
+    return ", ".join(f"{name} {share_text(share)}" for name, share in shares.items())
+
+
+def _estimated_shares(rows: Mapping[str, int], mix: MixIntent) -> dict[str, float]:
+    largest = max((source.weight for source in mix.sources.values()), default=0.0) or 1.0
+    # Relative to the largest weight, so that no product of a large weight and many rows overflows.
+    mass = {name: rows.get(name, 0) * (source.weight / largest) for name, source in mix.sources.items()}
     total = sum(mass.values())
     return {name: part / total if total else 0.0 for name, part in mass.items()}
 
 
-def _faults_of_names(rows: Mapping[str, int], mix: Intent, unit: str) -> Iterator[Fault]:
+def _name_faults(rows: Mapping[str, int], mix: MixIntent, unit: str) -> Iterator[MixFault]:
     weighted = {name for name, source in mix.sources.items() if source.weight}
     if not weighted:
-        yield Fault(reason="empty", source="", text="every source has weight 0: nothing can be drawn")
+        yield MixFault(reason="no-weight", source="", text="every source has weight 0, so nothing can be sampled")
     for name in mix.sources:
         if name in weighted and not rows.get(name):
-            weight = mix.sources[name].weight
-            text = f"source {name!r} has no {unit}, but weight {weight:g} in the mix"
-            yield Fault(reason="missing", source=name, text=text)
-    for name, count in rows.items():
+            text = f"source {name!r} has no {unit}, but weight {mix.sources[name].weight:g} in the mix"
+            yield MixFault(reason="source-without-rows", source=name, text=text)
+    for name, amount in rows.items():
         if name not in mix.sources:
-            text = f"source {name!r} has {count} {unit}, but the mix does not name it (named: {', '.join(mix.sources)})"
-            yield Fault(reason="unnamed", source=name, text=text)
+            text = f"source {name!r} has {_amount(amount, unit)}, but is not in the mix ({', '.join(mix.sources)})"
+            yield MixFault(reason="unknown-source", source=name, text=text)
 
 
-def _faults_of_intent(rows: Mapping[str, int], mix: Intent, shares: Mapping[str, float], unit: str) -> Iterator[Fault]:
+def _share_faults(
+    rows: Mapping[str, int], mix: MixIntent, shares: Mapping[str, float], unit: str
+) -> Iterator[MixFault]:
     for name, source in mix.sources.items():
         if source.share is not None and abs(shares[name] - source.share) > mix.tolerance + ROUNDING:
             text = (
-                f"source {name!r} is {percent(shares[name])} of the sampled mix ({rows.get(name, 0)} {unit} x weight "
-                f"{source.weight:g}), not the intended {percent(source.share)}"
+                f"source {name!r} is {share_text(shares[name])} of the sampled mix ({_amount(rows.get(name, 0), unit)} "
+                f"x weight {source.weight:g}), not the intended {share_text(source.share)}"
             )
-            yield Fault(reason="share", source=name, text=text)
+            yield MixFault(reason="share-off-target", source=name, text=text)
+
+
+def _amount(amount: int, unit: str) -> str:
+    return count(amount, unit.removesuffix("s"))

@@ -1,1 +1,1 @@
-"""Diagnostics that ride alongside a smoke: the data mix, error buckets, span boundaries; pure."""
+"""Errors of a tagger by kind, and trimming of span boundaries. Pure: no model, no files."""

@@ -1,8 +1,8 @@
-"""Examples with their gold and predicted values, from rows in memory or lines of JSON.
+"""Examples with gold and predicted values, from rows in memory or JSON Lines.
 
-A row is `{"raw": text, "gold": VALUES, "pred": VALUES}`, other keys ignored. VALUES is a list of spans, each
-`{"tag", "start", "end"}` or `[start, end, tag]` (offsets in code points, `end` exclusive), or a mapping of tags, each
-to a value, a list of values, or null.
+A row is `{"raw": text, "gold": VALUES, "pred": VALUES}`; other keys are ignored. VALUES is a list of spans, each
+`{"tag", "start", "end"}` or `[start, end, tag]` (offsets in code points, `end` exclusive), or a mapping from tags to a
+value, a list of values, or null.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from pytest_smoke.errors import ExamplesError
 from pytest_smoke.ner.trim import check_span, trim_span
 
 _Row = TypeVar("_Row")
-_SHOWN = 10
-"""Faults that are told; the rest are counted."""
 _short = Repr()
 _short.maxstring = _short.maxother = 60
 
@@ -30,66 +28,66 @@ class Entity:
     tag: str
     value: str
     span: tuple[int, int] | None = None
-    """First code point and the one after the last; None where only the value is known."""
+    """Start and end (exclusive) in code points; None if only the value is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A text, what it holds, and what a tagger found."""
+    """A text with its gold and its predicted values."""
 
     raw: str
     gold: tuple[Entity, ...]
     pred: tuple[Entity, ...]
     place: str
-    """`FILE:LINE`, or `example 3`."""
+    """Where it comes from: `FILE:LINE`, or `example 3`."""
 
 
 def read_lines(lines: Iterable[bytes], source: str) -> list[Example]:
-    """The examples of a JSON Lines file, UTF-8; blank lines are none. Raises `ExamplesError` for all faulty lines."""
-    return _gathered(
+    """Read the lines of a JSON Lines file in UTF-8, except blank ones. Raises ExamplesError with all faulty lines."""
+    return _read_all(
         ((f"{source}:{at}", line) for at, line in enumerate(lines, 1) if line.strip() not in (b"", b"\xef\xbb\xbf")),
-        lambda place, line: example_of(_row(line), place),
-        nothing=f"{source}: no examples; allowed: one JSON object a line",
+        lambda place, line: example_of(_parse(line), place),
+        if_empty=f"{source}: the file has no examples; allowed: one JSON object per line",
     )
 
 
 def read_rows(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
-    """The examples of rows in memory. Raises `ExamplesError` for all faulty rows."""
-    return _gathered(
+    """Read rows in memory. Raises ExamplesError with all faulty rows."""
+    return _read_all(
         ((f"example {at}", row) for at, row in enumerate(rows, 1)), lambda place, row: example_of(row, place)
     )
 
 
 def example_of(row: object, place: str) -> Example:
-    """One row, read. Raises ValueError with the offending value and what is allowed."""
+    """Read one row. Raises ValueError with the offending value and what is allowed."""
     if not isinstance(row, Mapping):
-        raise ValueError(f"{_short.repr(row)} is no object; allowed: an object with raw, gold and pred")
+        raise ValueError(f"{_short.repr(row)} is not an object; allowed: an object with raw, gold and pred")
     if missing := [key for key in ("raw", "gold", "pred") if key not in row]:
         keys = ", ".join(repr(key) for key in row) or "none"
-        raise ValueError(f"no {missing[0]!r} among its keys ({keys}); raw, gold and pred are needed")
+        raise ValueError(f"the key {missing[0]!r} is missing; keys: {keys}; raw, gold and pred are required")
     raw = row["raw"]
     if not isinstance(raw, str):
-        raise ValueError(f"raw is {_short.repr(raw)}; allowed: the text, a string")
+        raise ValueError(f"raw is {_short.repr(raw)}; allowed: a string")
     return Example(
         raw=raw, gold=_entities(raw, "gold", row["gold"]), pred=_entities(raw, "pred", row["pred"]), place=place
     )
 
 
 def trim_predictions(example: Example, *, keep_full_stop: bool = False) -> Example:
-    """The example as a decoder that trims would have predicted it: what trims to nothing is dropped."""
-    kept = (_trimmed(example.raw, entity, keep_full_stop) for entity in example.pred)
-    return replace(example, pred=tuple(entity for entity in kept if entity is not None))
+    """Trim the predictions of an example; predictions without letters and numbers are dropped."""
+    trimmed = (_trim(example.raw, entity, keep_full_stop) for entity in example.pred)
+    return replace(example, pred=tuple(entity for entity in trimmed if entity is not None))
 
 
-def _trimmed(raw: str, entity: Entity, keep_full_stop: bool) -> Entity | None:
+def _trim(raw: str, entity: Entity, keep_full_stop: bool) -> Entity | None:
     text, (start, end) = (raw, entity.span) if entity.span else (entity.value, (0, len(entity.value)))
-    if (kept := trim_span(text, start, end, keep_full_stop=keep_full_stop)) is None:
+    if (trimmed := trim_span(text, start, end, keep_full_stop=keep_full_stop)) is None:
         return None
-    return replace(entity, value=kept[2], span=kept[:2] if entity.span else None)
+    return replace(entity, value=trimmed[2], span=trimmed[:2] if entity.span else None)
 
 
-def _gathered(
-    rows: Iterable[tuple[str, _Row]], read: Callable[[str, _Row], Example], nothing: str = ""
+def _read_all(
+    rows: Iterable[tuple[str, _Row]], read: Callable[[str, _Row], Example], if_empty: str = ""
 ) -> list[Example]:
     examples, faults = [], []
     for place, row in rows:
@@ -97,36 +95,38 @@ def _gathered(
             examples.append(read(place, row))
         except ValueError as error:
             faults.append(f"{place}: {error}")
-    if nothing and not examples and not faults:
-        faults.append(nothing)
+    if if_empty and not examples and not faults:
+        faults.append(if_empty)
     if faults:
         raise ExamplesError(faults)
     return examples
 
 
-def _row(line: bytes) -> object:
+def _parse(line: bytes) -> object:
     try:
         text = line.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
-        raise ValueError(f"byte {line[error.start : error.start + 1]!r} is no UTF-8; allowed: JSON in UTF-8") from None
+        raise ValueError(f"byte {line[error.start : error.start + 1]!r} is not UTF-8; allowed: JSON in UTF-8") from None
     try:
         return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         near = _short.repr(text[error.pos :])
-        raise ValueError(f"no JSON at column {error.colno}, {near}: {error.msg}; allowed: one object a line") from None
+        raise ValueError(
+            f"not JSON at column {error.colno}, {near}: {error.msg}; allowed: one JSON object per line"
+        ) from None
     except RecursionError:
         raise ValueError(
-            f"{_short.repr(text)} is nested too deep; allowed: an object with raw, gold and pred"
+            f"{_short.repr(text)} is nested too deeply; allowed: an object with raw, gold and pred"
         ) from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} is there twice; a tag with several values takes a list of them")
-    return found
+        raise ValueError(f"the key {twice!r} is given twice; a tag with several values takes a list")
+    return tree
 
 
 def _entities(raw: str, side: str, given: object) -> tuple[Entity, ...]:
@@ -134,7 +134,8 @@ def _entities(raw: str, side: str, given: object) -> tuple[Entity, ...]:
         return tuple(_valued(side, tag, value) for tag, values in given.items() for value in _values(side, tag, values))
     if isinstance(given, list | tuple):
         return tuple(_spanned(raw, f"{side}[{at}]", span) for at, span in enumerate(given))
-    raise ValueError(f"{side} is {_short.repr(given)}; allowed: a list of spans, or an object of tags and values")
+    allowed = "a list of spans, or an object with the values of each tag"
+    raise ValueError(f"{side} is {_short.repr(given)}; allowed: {allowed}")
 
 
 def _values(side: str, tag: object, values: object) -> list[object]:
@@ -145,8 +146,8 @@ def _values(side: str, tag: object, values: object) -> list[object]:
 
 def _valued(side: str, tag: object, value: object) -> Entity:
     if not isinstance(value, str) or not value.strip():
-        found = f"{side}[{_short.repr(tag)}] is {_short.repr(value)}"
-        raise ValueError(f"{found}; allowed: a value that is a string, a list of such, or null")
+        problem = f"{side}[{_short.repr(tag)}] is {_short.repr(value)}"
+        raise ValueError(f"{problem}; allowed: a string, a list of strings, or null")
     return Entity(tag=_tag(side, tag), value=value)
 
 
@@ -171,5 +172,5 @@ def _spanned(raw: str, place: str, span: object) -> Entity:
 
 def _tag(place: str, tag: object) -> str:
     if not isinstance(tag, str) or not tag:
-        raise ValueError(f"{place}: tag is {_short.repr(tag)}; allowed: a name, a string that is not empty")
+        raise ValueError(f"{place}: tag is {_short.repr(tag)}; allowed: a string that is not empty")
     return tag

@@ -1,4 +1,4 @@
-"""Letters, numbers and marks by Unicode category, and letters of another script than Latin."""
+"""Letters, numbers and marks by Unicode category, and letters of scripts other than Latin."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ _NOT_FOREIGN = (
     (0x10780, 0x107BF), (0x1D400, 0x1DFF2), (0x1DFF5, 0x1DFFF),
 )
 # fmt: on
-"""Ranges outside which every letter is foreign, inside which none is: Script Latin, Common or Inherited of Unicode's
-Scripts.txt (UAX 24). The standard library has no scripts, and names mislead: K (KELVIN SIGN) and the superscript h
-(MODIFIER LETTER SMALL H) are Latin, the okina of Oahu (MODIFIER LETTER TURNED COMMA) belongs to no script.
+"""Ranges of code points whose letters are of script Latin, Common or Inherited in Unicode's Scripts.txt (UAX 24); all
+letters outside them are of other scripts. The standard library does not know scripts, and character names mislead: K
+(KELVIN SIGN) and the superscript h (MODIFIER LETTER SMALL H) are Latin, the okina of Oahu (MODIFIER LETTER TURNED
+COMMA) belongs to no script.
 """
 _FIRSTS = [first for first, _ in _NOT_FOREIGN]
 
 
 def is_letter(character: str) -> bool:
-    """General category L*."""
+    """Whether the general category is L*."""
     return category(character)[0] == "L"
 
 
 def is_letter_or_number(character: str) -> bool:
-    """General category L* or N*."""
+    """Whether the general category is L* or N*."""
     return category(character)[0] in "LN"
 
 
 def is_mark(character: str) -> bool:
-    """General category M*: accents, vowel signs, viramas, which belong to the letter before them."""
+    """Whether the general category is M*: accents, vowel signs and viramas, which belong to the letter before them."""
     return category(character)[0] == "M"
 
 
 def has_foreign_letter(text: str) -> bool:
-    """Whether a letter (L*) is of another script than Latin; digits, marks and punctuation of a script do not count.
+    """Whether a letter (L*) is of another script than Latin; digits, marks and punctuation do not count.
 
-    Letters that scripts share (Common, Inherited) are not foreign: `µ`, the okina, mathematical alphabets.
+    Letters shared by scripts (Common, Inherited) are not foreign: `µ`, the okina, mathematical alphabets.
     """
     return not text.isascii() and any(_is_foreign(character) for character in text if is_letter(character))
 

@@ -1,4 +1,4 @@
-"""Which predicted value answers which gold one of the same tag."""
+"""Pair the predicted values of a tag with its gold values."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pytest_smoke.ner.examples import Entity, Example
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A gold value and the prediction that answers it; one of both may be missing."""
+    """A gold value and the prediction for it; one of the two may be missing."""
 
     gold: Entity | None
     pred: Entity | None
 
     @property
     def values(self) -> tuple[str | None, str | None]:
-        """Gold, predicted."""
+        """The gold and the predicted value."""
         return self.gold.value if self.gold else None, self.pred.value if self.pred else None
 
     @property
-    def right(self) -> bool:
-        """Same place; where one of both has no place, same value."""
+    def correct(self) -> bool:
+        """Whether the spans are equal; if one has no span, whether the values are."""
         return self.gold is not None and self.pred is not None and _same(self.gold, self.pred)
 
 
 def pairs_of(example: Example) -> Iterator[tuple[str, Pair]]:
-    """Each value of the example once, with its tag; tags in order of their names."""
+    """Yield the pairs of an example with their tag, by sorted tag; every value is in one pair."""
     for tag in sorted({entity.tag for entity in (*example.gold, *example.pred)}):
         gold = [entity for entity in example.gold if entity.tag == tag]
         pred = [entity for entity in example.pred if entity.tag == tag]
@@ -36,23 +36,23 @@ def pairs_of(example: Example) -> Iterator[tuple[str, Pair]]:
 
 
 def pair_up(gold: Sequence[Entity], pred: Sequence[Entity]) -> list[Pair]:
-    """Pairs of one tag's values in one text: the right ones first, then those that overlap most, then in order.
+    """Pair the values of one tag in one text: correct pairs first, then by largest overlap, then in order.
 
-    Between equal overlaps the earlier gold value, then the earlier prediction is paired first. Order is that of the
-    text where offsets are known; values without follow as they are listed. What is left alone is a pair of one.
+    Of equal overlaps, the earlier gold value and then the earlier prediction is paired first. Spans are ordered by
+    offset; values without a span follow in the given order. Values that are left over get a pair of their own.
     """
     golds, preds = sorted(gold, key=_position), sorted(pred, key=_position)
-    pairs = _taken(golds, preds, _same_ones(golds, preds))
-    overlaps = ((_overlap(one, two), g, p) for g, one in enumerate(golds) for p, two in enumerate(preds))
+    pairs = _take(golds, preds, _correct_candidates(golds, preds))
+    overlaps = ((_overlap(a, b), g, p) for g, a in enumerate(golds) for p, b in enumerate(preds))
     largest = sorted((-shared, g, p) for shared, g, p in overlaps if shared > 0)
-    pairs += _taken(golds, preds, ((g, p) for _, g, p in largest))
+    pairs += _take(golds, preds, ((g, p) for _, g, p in largest))
     while golds or preds:
         pairs.append(Pair(gold=golds.pop(0) if golds else None, pred=preds.pop(0) if preds else None))
     return pairs
 
 
-def _taken(golds: list[Entity], preds: list[Entity], candidates: Iterable[tuple[int, int]]) -> list[Pair]:
-    """Pairs of the candidates (index of gold, index of pred), first come first served, out of both lists."""
+def _take(golds: list[Entity], preds: list[Entity], candidates: Iterable[tuple[int, int]]) -> list[Pair]:
+    """Remove candidates (index of gold, index of pred) from both lists and return their pairs; earlier ones win."""
     used_gold: set[int] = set()
     used_pred: set[int] = set()
     pairs = []
@@ -66,17 +66,17 @@ def _taken(golds: list[Entity], preds: list[Entity], candidates: Iterable[tuple[
     return pairs
 
 
-def _same_ones(golds: list[Entity], preds: list[Entity]) -> Iterator[tuple[int, int]]:
-    """Looked up, not searched: most are right, and a long document has hundreds of one tag."""
-    placed, loose, by_value = (defaultdict[object, list[int]](list) for _ in range(3))
+def _correct_candidates(golds: list[Entity], preds: list[Entity]) -> Iterator[tuple[int, int]]:
+    """Yield correct pairs by lookup instead of search: a long document may have hundreds of values of one tag."""
+    by_span, without_span, by_value = (defaultdict[object, list[int]](list) for _ in range(3))
     for p, pred in enumerate(preds):
         by_value[pred.value].append(p)
         if pred.span:
-            placed[pred.span].append(p)
+            by_span[pred.span].append(p)
         else:
-            loose[pred.value].append(p)
+            without_span[pred.value].append(p)
     for g, gold in enumerate(golds):
-        same = [*placed[gold.span], *loose[gold.value]] if gold.span else by_value[gold.value]
+        same = [*by_span[gold.span], *without_span[gold.value]] if gold.span else by_value[gold.value]
         yield from ((g, p) for p in same)
 
 
@@ -84,10 +84,10 @@ def _same(gold: Entity, pred: Entity) -> bool:
     return gold.span == pred.span if gold.span and pred.span else gold.value == pred.value
 
 
-def _overlap(one: Entity, two: Entity) -> int:
-    if not one.span or not two.span:
+def _overlap(gold: Entity, pred: Entity) -> int:
+    if not gold.span or not pred.span:
         return 0
-    return min(one.span[1], two.span[1]) - max(one.span[0], two.span[0])
+    return min(gold.span[1], pred.span[1]) - max(gold.span[0], pred.span[0])
 
 
 def _position(entity: Entity) -> tuple[bool, tuple[int, int]]:

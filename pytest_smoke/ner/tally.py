@@ -1,4 +1,4 @@
-"""How many of a tagger's errors fall into which bucket, per tag."""
+"""Counts of a tagger's errors by bucket and tag."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from pytest_smoke.ner.pairing import Pair, pairs_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Errors:
-    """The false negatives among gold spans, or the false positives among predicted ones."""
+class ErrorCounts:
+    """The false negatives among gold spans, or the false positives among predicted spans."""
 
     spans: int
-    """Gold spans (false negatives), predicted spans (false positives)."""
+    """Number of gold spans (for false negatives) or predicted spans (for false positives)."""
     first: Mapping[str, int]
-    """Errors by the first bucket that matches; every bucket is a key."""
+    """Number of errors by the first bucket that they match; every bucket is a key."""
     also: Mapping[str, Mapping[str, int]]
-    """Of the errors of a bucket, how many match a later one too; buckets without any are no keys."""
+    """Number of errors of a bucket that also match a later one, by bucket and later bucket; without zeros."""
 
     @property
     def count(self) -> int:
-        """All errors."""
+        """Number of all errors."""
         return sum(self.first.values())
 
     def matching(self, bucket: str) -> int:
-        """Errors that match a bucket, first or not: what they are whatever the order."""
+        """Return the number of errors that match a bucket, as the first or a later one."""
         return self.first[bucket] + sum(later.get(bucket, 0) for later in self.also.values())
 
     def share_of_errors(self, bucket: str) -> float | None:
-        """Share of the errors whose first bucket it is; None without errors."""
+        """Return the share of a bucket in all errors; None without errors."""
         return self.first[bucket] / self.count if self.count else None
 
     def share_of_spans(self, bucket: str) -> float | None:
-        """Share of the gold (false negatives) or predicted (false positives) spans; None without spans."""
+        """Return the errors of a bucket per gold or predicted span; None without spans."""
         return self.first[bucket] / self.spans if self.spans else None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data: counts, shares from 0 to 1, null where there is nothing to share."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data; shares go from 0 to 1, and are None if their denominator is 0."""
         return {
             "spans": self.spans,
             "errors": self.count,
@@ -60,90 +60,94 @@ class Errors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One error as it stands in the file."""
+    """One error, as an example for a reader."""
 
     place: str
     raw: str
     gold: str | None
     pred: str | None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
         return {"place": self.place, "raw": self.raw, "gold": self.gold, "pred": self.pred}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagReport:
-    """The errors of one tag, or of all."""
+    """The errors of one tag, or of all tags."""
 
     tag: str
-    """Empty: all tags."""
-    fn: Errors
-    fp: Errors
+    """Empty for all tags."""
+    fn: ErrorCounts
+    """False negatives."""
+    fp: ErrorCounts
+    """False positives."""
     samples: Mapping[str, tuple[Sample, ...]]
-    """The first errors of each bucket, in the input's order. A wrong value, both an FN and an FP, is one sample."""
+    """The first errors of each bucket, in input order. A wrong value, which is an FN and an FP, is one sample."""
 
     @property
-    def right(self) -> int:
-        """Gold spans that were predicted exactly."""
+    def correct(self) -> int:
+        """Number of gold spans that were predicted exactly."""
         return self.fn.spans - self.fn.count
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        samples = {bucket: [sample.to_json() for sample in self.samples[bucket]] for bucket in self.samples}
-        return {"right": self.right, "fn": self.fn.to_json(), "fp": self.fp.to_json(), "examples": samples}
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        samples = {bucket: [sample.to_dict() for sample in self.samples[bucket]] for bucket in self.samples}
+        return {"correct": self.correct, "fn": self.fn.to_dict(), "fp": self.fp.to_dict(), "examples": samples}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class ErrorReport:
     """The errors of one run."""
 
     examples: int
+    """Number of examples."""
     total: TagReport
     tags: tuple[TagReport, ...]
-    """In order of their names."""
+    """Sorted by name."""
 
     def tag(self, name: str) -> TagReport:
-        """The report of a tag; all zeros for a tag that does not occur."""
-        return next((report for report in self.tags if report.tag == name), _Count(name, 0).report())
+        """Return the report of a tag; all zeros for a tag that does not occur."""
+        return next((report for report in self.tags if report.tag == name), _TagCounter(name, 0).report())
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, strict JSON."""
-        tags = {report.tag: report.to_json() for report in self.tags}
-        return {"examples": self.examples, "all": self.total.to_json(), "tags": tags}
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        tags = {report.tag: report.to_dict() for report in self.tags}
+        return {"examples": self.examples, "all": self.total.to_dict(), "tags": tags}
 
 
-def report_of(examples: Iterable[Example], *, samples: int = 3) -> Report:
-    """Count every error of every tag; keep the first `samples` of each bucket.
+def report_of(examples: Iterable[Example], *, samples: int = 3) -> ErrorReport:
+    """Count the errors of every tag, and keep the first `samples` of each bucket.
 
-    A wrong value counts twice, as in span-wise precision and recall: as a false negative and as a false positive.
+    A wrong value counts as a false negative and as a false positive, as in precision and recall of spans. Raises
+    ValueError for a negative number of samples.
     """
     if samples < 0:
-        raise ValueError(f"samples is {samples}; it must be 0 or more")
-    total, tags, seen = _Count("", 0), dict[str, _Count](), 0
+        raise ValueError(f"samples is {samples}; must be 0 or more")
+    total, tags, amount = _TagCounter("", 0), dict[str, _TagCounter](), 0
     for example in examples:
-        seen += 1
+        amount += 1
         for tag, pair in pairs_of(example):
             if tag not in tags:
-                tags[tag] = _Count(tag, samples)
-            buckets = () if pair.right else matching_buckets(example.raw, *pair.values, tag)
-            for count in (total, tags[tag]):
-                count.add(example, pair, buckets)
-    return Report(examples=seen, total=total.report(), tags=tuple(tags[name].report() for name in sorted(tags)))
+                tags[tag] = _TagCounter(tag, samples)
+            buckets = () if pair.correct else matching_buckets(example.raw, *pair.values, tag)
+            for counter in (total, tags[tag]):
+                counter.add(example, pair, buckets)
+    return ErrorReport(examples=amount, total=total.report(), tags=tuple(tags[name].report() for name in sorted(tags)))
 
 
-class _Count:
-    """A `TagReport` in the making."""
+class _TagCounter:
+    """Counts the errors of one tag."""
 
     def __init__(self, tag: str, samples: int) -> None:
-        self._tag, self._wanted = tag, samples
+        self._tag, self._max_samples = tag, samples
         self._spans: Counter[str] = Counter()
         self._first: dict[str, Counter[str]] = {"gold": Counter(), "pred": Counter()}
         self._also: dict[str, Counter[tuple[str, str]]] = {"gold": Counter(), "pred": Counter()}
         self._samples: dict[str, list[Sample]] = {}
 
     def add(self, example: Example, pair: Pair, buckets: tuple[str, ...]) -> None:
-        """Count a pair with the buckets it matches, none if it is right."""
+        """Count a pair with the buckets that it matches; none if it is correct."""
         for side, entity in (("gold", pair.gold), ("pred", pair.pred)):
             if entity is None:
                 continue
@@ -151,19 +155,19 @@ class _Count:
             if buckets:
                 self._first[side][buckets[0]] += 1
                 self._also[side].update((buckets[0], later) for later in buckets[1:])
-        if buckets and len(kept := self._samples.setdefault(buckets[0], [])) < self._wanted:
+        if buckets and len(samples := self._samples.setdefault(buckets[0], [])) < self._max_samples:
             gold, pred = pair.values
-            kept.append(Sample(place=example.place, raw=example.raw, gold=gold, pred=pred))
+            samples.append(Sample(place=example.place, raw=example.raw, gold=gold, pred=pred))
 
     def report(self) -> TagReport:
-        """The counts so far."""
+        """Return the counts so far."""
         samples = {bucket: tuple(self._samples[bucket]) for bucket in BUCKETS if self._samples.get(bucket)}
         return TagReport(tag=self._tag, fn=self._errors("gold"), fp=self._errors("pred"), samples=samples)
 
-    def _errors(self, side: str) -> Errors:
+    def _errors(self, side: str) -> ErrorCounts:
         also: dict[str, dict[str, int]] = {}
         for first in BUCKETS:
             later = {bucket: self._also[side][first, bucket] for bucket in BUCKETS if self._also[side][first, bucket]}
             also |= {first: later} if later else {}
         first_of = {bucket: self._first[side][bucket] for bucket in BUCKETS}
-        return Errors(spans=self._spans[side], first=first_of, also=also)
+        return ErrorCounts(spans=self._spans[side], first=first_of, also=also)

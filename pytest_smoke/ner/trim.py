@@ -1,4 +1,4 @@
-"""Spans shrunk to the letters and numbers they hold: a tagger's slip at a comma is mended without retraining."""
+"""Trim spans to letters and numbers: this repairs span boundaries without retraining the tagger."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pytest_smoke.ner.letters import is_letter, is_letter_or_number, is_mark
 
 
 def trim_boundary(text: str, start: int, end: int, *, keep_full_stop: bool = False) -> tuple[int, int]:
-    """`[start, end)` without its leading and trailing characters that are neither letter nor number.
+    """Shrink the span `[start, end)` until it starts and ends with a letter or a number.
 
-    Offsets count code points, as Python slices do. A combining mark behind a letter or number, directly or through
-    other marks, stays with it; a mark whose base is not in the span is trimmed: a span never grows to fetch the base,
-    and half a character is no part of a value. `keep_full_stop` keeps one `.` directly behind a last letter (`St.`),
-    not behind a number. A span that trims to nothing is returned as `(start, start)`; a decoder drops it.
+    Offsets count code points, as Python slices do. Combining marks after a letter or number stay with it. A mark whose
+    base is not in the span is trimmed, because a span never grows. `keep_full_stop` keeps one `.` directly after a last
+    letter (`St.`), but not after a number. A span without letters and numbers is returned as `(start, start)`; a
+    decoder should drop it.
 
-    Raises ValueError for a span that is empty, reversed or not inside the text.
+    Raises ValueError if the span is empty, reversed or outside the text.
     """
     check_span(text, start, end)
     first, last = start, end
@@ -29,31 +29,28 @@ def trim_boundary(text: str, start: int, end: int, *, keep_full_stop: bool = Fal
 
 
 def trim_span(text: str, start: int, end: int, *, keep_full_stop: bool = False) -> tuple[int, int, str] | None:
-    """`trim_boundary` for a decoder: the new offsets and the value between them, None for a span to drop.
-
-    Raises ValueError as `trim_boundary` does.
-    """
+    """Trim a span as `trim_boundary` does, and return the new offsets with the value; None for a span to drop."""
     first, last = trim_boundary(text, start, end, keep_full_stop=keep_full_stop)
     return (first, last, text[first:last]) if first < last else None
 
 
-def trimmed(value: str) -> str:
-    """A value alone, trimmed; empty if it holds no letter or number."""
+def trim_value(value: str) -> str:
+    """Trim a value without its text; empty if it has no letter or number."""
     return value[slice(*trim_boundary(value, 0, len(value)))] if value else ""
 
 
 def check_span(text: str, start: int, end: int) -> None:
-    """Raises ValueError unless 0 <= start < end <= len(text)."""
+    """Raise ValueError unless 0 <= start < end <= len(text)."""
     if start == end:
-        raise ValueError(f"empty span: start and end are both {start}; a span holds at least one character")
+        raise ValueError(f"empty span: start and end are both {start}; a span has at least one character")
     if start > end:
         raise ValueError(f"reversed span: start {start} is after end {end}")
     if start < 0 or end > len(text):
-        raise ValueError(f"span {start}-{end} is not inside the text; offsets go from 0 to {len(text)}, its length")
+        raise ValueError(f"span {start}-{end} is outside the text; offsets go from 0 to {len(text)}")
 
 
 def _base(text: str, first: int, last: int) -> int:
-    """Where the character is that the last one belongs to: itself, or what the marks at the end follow."""
+    """Return the offset of the base character that the marks at the end belong to, or of the last character."""
     at = last - 1
     while at > first and is_mark(text[at]):
         at -= 1

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_smoke.files import strict_json
+from pytest_smoke.files import VERDICTS_SCHEMA, strict_json
 from pytest_smoke.outcome import Outcome
-
-SCHEMA = 1
-"""Version of `verdicts.json`; raised when a key changes its meaning or goes away."""
 
 
 def verdicts_json(outcomes: Iterable[Outcome]) -> str:
     """Render `{"schema": 1, "outcomes": [...]}`, sorted by id."""
     ordered = sorted(outcomes, key=lambda outcome: outcome.id)
-    return strict_json({"schema": SCHEMA, "outcomes": [outcome.to_dict() for outcome in ordered]}, indent=1) + "\n"
+    return (
+        strict_json({"schema": VERDICTS_SCHEMA, "outcomes": [outcome.to_dict() for outcome in ordered]}, indent=1)
+        + "\n"
+    )

@@ -11,7 +11,7 @@ import torch
 
 from pytest_smoke.errors import TaskError
 from pytest_smoke.events import SourceCounts
-from pytest_smoke.mix.draws import Draws, resolution
+from pytest_smoke.mix.samples import SampleCounter, resolution
 from pytest_smoke.train.device import seed_all
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.task import Task, load_task, sources_of
@@ -58,7 +58,7 @@ class SourceCounter:
 
     def __init__(self, task: Task, plan: RunPlan) -> None:
         self._task, self._plan = task, plan
-        self._draws = Draws()
+        self._draws = SampleCounter()
         self._due_samples = 0
         self._counting = getattr(task, "sources", None) is not None
 
@@ -92,14 +92,14 @@ class SourceCounter:
         return resolution(draws, design_effect=1.0) <= self._plan.mix_tolerance
 
 
-def draw(plan: RunPlan, micro_batches: int) -> Draws:
+def draw(plan: RunPlan, micro_batches: int) -> SampleCounter:
     """What the plan's task draws in its first micro-batches, without a model. Raises TaskError, and what it raises."""
     torch.set_num_threads(plan.cpu_threads)
     task = seeded_task(plan)
     if getattr(task, "sources", None) is None:
         raise TaskError(f"{plan.task} has no sources(batch): only it can say which source a sample is from")
     ranks = sampled(task, plan, plan.seed)
-    draws = Draws()
+    draws = SampleCounter()
     while draws.batches < micro_batches:
         for batch in one_step(ranks, 1)[: micro_batches - draws.batches]:
             draws.add(sources_of(task, batch))

@@ -1,0 +1,85 @@
+"""What all commands share: types of arguments, output that every terminal can show, exit status of a failure."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from pytest_smoke.devices import parse_device
+from pytest_smoke.errors import SmokeError
+from pytest_smoke.text import printable
+
+EXIT_ERROR = 2
+"""The command could not do its work; argparse exits with the same status after a wrong argument."""
+MAX_SECONDS = 1e6
+
+Subparsers = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def positive_int(text: str) -> int:
+    """Parse a whole number of 1 or more."""
+    return _whole_number(text, least=1)
+
+
+def non_negative_int(text: str) -> int:
+    """Parse a whole number of 0 or more."""
+    return _whole_number(text, least=0)
+
+
+def seconds(text: str) -> float:
+    """Parse a number of seconds, above 0 and below a million."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def device(text: str) -> str:
+    """Parse the name of a device."""
+    try:
+        return parse_device(text)
+    except SmokeError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def add_format(parser: argparse.ArgumentParser, *, json_help: str) -> None:
+    """Add `--format text|json`; `json_help` says what one JSON object holds."""
+    parser.add_argument(
+        "--format",
+        choices=("text", "json"),
+        default="text",
+        help=f"output format (default: text); json prints {json_help}",
+    )
+
+
+def print_text(text: str) -> None:
+    """Print to the standard output at once: a script may be waiting for the line."""
+    print(printable(text, sys.stdout.encoding), flush=True)
+
+
+def print_json(tree: Any, *, indent: int | None = None) -> None:
+    """Print one strict JSON document to the standard output at once. Raises ValueError for non-finite numbers."""
+    print(json.dumps(tree, indent=indent, allow_nan=False), flush=True)
+
+
+def print_message(command: str, text: str) -> None:
+    """Print an error or a notice to the standard error, after the command's name."""
+    print(printable(f"{command}: {text}", sys.stderr.encoding), file=sys.stderr)
+
+
+def fail(command: str, *texts: str) -> int:
+    """Print one error per text and return the exit status."""
+    for text in texts:
+        print_message(command, text)
+    return EXIT_ERROR
+
+
+def _whole_number(text: str, *, least: int) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+    return int(text)

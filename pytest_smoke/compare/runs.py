@@ -1,0 +1,120 @@
+"""Runs from what `compare` is given: a report of smoke runs, one outcome of a report, or a training log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_smoke.compare.comparison import Run
+from pytest_smoke.errors import LogError, ReportError
+from pytest_smoke.files import VERDICTS, VERDICTS_SCHEMA, file_name
+from pytest_smoke.logs import read as logs
+from pytest_smoke.logs.judging import RunDescription, judge_log
+from pytest_smoke.text import count, listed, verdict_label
+
+SEPARATOR = "::"
+"""Between the path of a report and the id of one of its outcomes."""
+SECONDS_COLUMNS = (
+    *("seconds", "train_seconds", "elapsed", "elapsed_seconds"),
+    *("wall_time", "walltime", "train_runtime", "time"),
+)
+"""Columns of a log that hold the time since its start, in seconds."""
+
+
+def read_runs(argument: str) -> dict[str, Run] | Run:
+    """Return the runs of a report by id, or the one run of a log or of `PATH::ID`. Raises ReportError."""
+    path, chosen = _split(argument)
+    report = path / VERDICTS if path.is_dir() and (path / VERDICTS).is_file() else path
+    if report.name == VERDICTS or (chosen and report.suffix == ".json"):
+        try:
+            runs = {tree["id"]: _run_of_outcome(tree, report.parent) for tree in _outcomes(report)}
+        except ReportError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ReportError(f"{report} is not a report of smoke runs: {type(error).__name__}: {error}") from None
+        if not chosen:
+            return runs
+        if chosen not in runs:
+            raise ReportError(f"{report} has no outcome {chosen!r}; its outcomes: {', '.join(runs) or 'none'}")
+        return runs[chosen]
+    return _run_of_log(str(path))
+
+
+def _split(argument: str) -> tuple[Path, str]:
+    """Split `PATH::ID`, unless the whole argument is an existing path."""
+    if Path(argument).exists() or SEPARATOR not in argument:
+        return Path(argument), ""
+    path, _, chosen = argument.partition(SEPARATOR)
+    return Path(path), chosen
+
+
+def _outcomes(report: Path) -> list[Mapping[str, Any]]:
+    try:
+        tree = json.loads(report.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ReportError(f"{report} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"{report} is not JSON: {error}") from None
+    if not isinstance(tree, dict) or "outcomes" not in tree:
+        raise ReportError(f"{report} is not a report of smoke runs: it has no key 'outcomes'")
+    if tree.get("schema") != VERDICTS_SCHEMA:
+        raise ReportError(f"{report} has schema {tree.get('schema')!r}; this version reads schema {VERDICTS_SCHEMA}")
+    return list(tree["outcomes"])
+
+
+def _run_of_outcome(tree: Mapping[str, Any], folder: Path) -> Run:
+    facts, curve = tree["facts"], tree["curve"]
+    trace, notes = folder / "traces" / f"{file_name(tree['id'])}.csv", []
+    if trace.is_file():
+        try:
+            points = logs.read(str(trace)).points
+        except LogError as error:
+            raise ReportError(f"{trace}: {error}") from None
+        loss = [(point.step, point.loss) for point in points]
+        grad_norm = [(point.step, point.grad_norm) for point in points if point.grad_norm is not None]
+    else:
+        loss = [
+            (int(step), float(value)) for step, value in zip(curve.get("step", []), curve.get("loss", []), strict=True)
+        ]
+        grad_norm = []
+        if loss:
+            notes.append(f"there is no trace at {trace}: losses are block means, gradient norms are not known")
+    return Run(
+        name=f"{folder}{SEPARATOR}{tree['id']}",
+        verdict=verdict_label(tree["verdict"], tree["reason"]),
+        text=tree["text"],
+        steps=facts.get("steps", 0),
+        loss=loss,
+        grad_norm=grad_norm,
+        metrics={name: [(step, float(value)) for step, value in points] for name, points in tree["metrics"].items()},
+        batch=facts.get("effective_batch_samples"),
+        seconds=facts.get("train_seconds", facts.get("seconds")),
+        facts={**facts, "recipe": tree["recipe"], "mode": tree["mode"], "cell": tree["cell"]},
+        notes=tuple(notes),
+    )
+
+
+def _run_of_log(path: str) -> Run:
+    try:
+        found = logs.find(path)
+        if len(found) != 1:
+            raise ReportError(f"{path} has no {VERDICTS} and {count(len(found), 'log')}; name one: {listed(found)}")
+        log = logs.read(found[0])
+    except LogError as error:
+        raise ReportError(f"{path}: {error}") from None
+    verdict = judge_log(log, RunDescription())
+    columns = log.other_columns()
+    clock = next((name for name in SECONDS_COLUMNS if name in columns), None)
+    return Run(
+        name=path,
+        verdict=verdict_label(verdict.verdict, verdict.reason),
+        text=verdict.text,
+        steps=log.points[-1].step + (log.points[0].step == 0),  # a log that counts from 0 has one step more
+        loss=[(point.step, point.loss) for point in log.points],
+        grad_norm=[(point.step, point.grad_norm) for point in log.points if point.grad_norm is not None],
+        metrics={name: points for name, points in columns.items() if name != clock},
+        seconds=columns[clock][-1][1] if clock else None,
+        notes=log.notes,
+    )

@@ -1,0 +1,70 @@
+"""A comparison of two runs, as text for a terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_smoke.compare.comparison import ComparisonRow, RunComparison
+from pytest_smoke.text import number, table
+
+HEADER = ("", "OLD", "NEW", "change")
+
+
+def comparison_text(comparison: RunComparison) -> str:
+    """Render with aligned columns, for a terminal."""
+    heads = ((f"OLD {comparison.old}", comparison.old_text), (f"NEW {comparison.new}", comparison.new_text))
+    parts = [
+        "\n".join(f"{head}\n    {sentence}" for head, sentence in heads),
+        "\n".join(table([HEADER, *map(_cells, comparison.rows)])),
+        *_unchanged(comparison),
+        comparison.alignment,
+    ]
+    if comparison.settings:
+        settings = table([_cells(row)[:3] for row in comparison.settings], indent="  ")
+        parts.append("\n".join(["settings that differ", *settings]))
+    if comparison.notes:
+        parts.append("\n".join(f"note: {note}" for note in comparison.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def comparison_markdown(comparison: RunComparison) -> str:
+    """Render in GitHub's Markdown, for a pull request or a CI summary."""
+    parts = [
+        f"### {_escaped(comparison.old)} → {_escaped(comparison.new)}",
+        _markdown_table(HEADER, [_cells(row) for row in comparison.rows]),
+        *(_escaped(sentence) + "." for sentence in _unchanged(comparison)),
+        f"- OLD: {_escaped(comparison.old_text)}\n- NEW: {_escaped(comparison.new_text)}",
+        _escaped(comparison.alignment) + ".",
+    ]
+    if comparison.settings:
+        parts.append(_markdown_table(("setting", "OLD", "NEW"), [_cells(row)[:3] for row in comparison.settings]))
+    return "\n\n".join([*parts, *(f"- {_escaped(note)}" for note in comparison.notes)]) + "\n"
+
+
+def _unchanged(comparison: RunComparison) -> list[str]:
+    values = [f"{name} {_figure(value, None)}" for name, value in comparison.unchanged.items()]
+    return [f"the same at every evaluation of both runs: {', '.join(values)}"] if values else []
+
+
+def _cells(row: ComparisonRow) -> tuple[str, ...]:
+    return row.name, _figure(row.old, row.old_step), _figure(row.new, row.new_step), row.change
+
+
+def _figure(value: str | float | None, step: int | None) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    shown = f"{value:,}" if isinstance(value, int) else number(value)
+    return f"{shown} (step {step})" if step is not None else shown
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(_escaped, line)) + " |" for line in lines)
+
+
+def _escaped(cell: str) -> str:
+    for sign in "\\|`*_<":
+        cell = cell.replace(sign, f"\\{sign}")
+    return cell.replace("\n", " ")
