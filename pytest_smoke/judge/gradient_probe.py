@@ -1,4 +1,4 @@
-"""What a gradient probe of N loss terms says, in figures and in sentences."""
+"""What a gradient probe of several loss terms shows, in figures and in sentences."""
 
 from __future__ import annotations
 
@@ -8,13 +8,24 @@ from itertools import combinations
 from math import isfinite, nan
 from statistics import median
 
-from pytest_smoke.judge.checks.grad_ratio import COLLAPSED, DOMINATED, TINY, TermNorms, grad_ratio, read
-from pytest_smoke.judge.checks.term_conflict import FEWEST, OPPOSED, SILENT, sentence
+from pytest_smoke.events import Gradients
+from pytest_smoke.judge.checks.grad_ratio import (
+    COLLAPSED,
+    CONFLICTING,
+    DOMINANT,
+    FEWEST_TERMS,
+    NEGLIGIBLE,
+    TINY,
+    describe_balance,
+    describe_ratio,
+    grad_ratio,
+)
+from pytest_smoke.text import count, listed, number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """A figure over the batches on which it is finite; NaN where it is on none."""
+    """A figure over the batches on which it is finite; NaN if it is finite on none."""
 
     median: float
     low: float
@@ -23,19 +34,20 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TermReading:
-    """One term."""
+    """Gradient norms of one loss term."""
 
     name: str
     weight: float
+    """Weight of the term in the loss."""
     raw: Spread
     """2-norm of its gradient."""
     weighted: Spread
-    """The same times the size of its weight."""
+    """The same times the absolute weight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairReading:
-    """Two terms, the louder first."""
+    """Two terms, the one with the larger weighted gradient first."""
 
     stronger: str
     weaker: str
@@ -44,28 +56,29 @@ class PairReading:
     weighted: Spread
     """Ratio of weighted norms; its median is 1 or more."""
     cosine: Spread
+    """Cosine of the angle between the two gradients."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeReading:
-    """All of it."""
+    """The result of a gradient probe."""
 
     terms: tuple[TermReading, ...]
     pairs: tuple[PairReading, ...]
-    """Widest ratio first."""
+    """The largest ratio first."""
     sentences: tuple[str, ...]
-    """Who is loudest, who is silent, who opposes whom; then what it means, and what to do."""
+    """Which term has the largest gradient, which are negligible, which conflict; what it means; what to do."""
     within: bool
-    """Whether every gradient is finite and every bound, declared or default, is kept."""
+    """Whether every gradient is finite and every bound, declared or default, is met."""
 
 
 def read_probe(
-    probes: Sequence[TermNorms], weights: Mapping[str, float], bounds: Mapping[str, Sequence[float]]
+    probes: Sequence[Gradients], weights: Mapping[str, float], bounds: Mapping[str, Sequence[float]]
 ) -> ProbeReading:
-    """The reading of some effective batches of two terms or more.
+    """Read the probes of some effective batches of two or more loss terms.
 
-    `bounds` are the recipe's, on raw norms. Without any, no weighted norm may be more than 8 times another's; terms of
-    weight 0 do not pull, and are left out of that.
+    `weights` are by term; `bounds` are the recipe's, on raw norms. Without bounds, no weighted norm may be more than
+    8 times another; terms of weight 0 are left out of that.
     """
     names = list(weights)
     terms = tuple(
@@ -77,124 +90,125 @@ def read_probe(
         )
         for name in names
     )
-    pairs = tuple(sorted((_pair(probes, a, b) for a, b in combinations(names, 2)), key=_width, reverse=True))
-    broken = {name: sum(not isfinite(probe.raw[name]) for probe in probes) for name in names}
+    pairs = tuple(sorted((_pair(probes, a, b) for a, b in combinations(names, 2)), key=_ratio, reverse=True))
+    non_finite = {name: sum(not isfinite(probe.raw[name]) for probe in probes) for name in names}
     sentences = [
-        f"the gradient of {name} is not finite on {count} of {len(probes)} batches"
-        for name, count in broken.items()
-        if count
+        f"the gradient of {name} is not finite on {broken} of {count(len(probes), 'batch', 'batches')}"
+        for name, broken in non_finite.items()
+        if broken
     ]
-    kept = not sentences
+    within = not sentences
     if any(isfinite(term.weighted.median) for term in terms):
-        sentences += _standing(terms, pairs, declared=bool(bounds))
-        verdict, held = _bounds(probes, names, weights, pairs, bounds)
-        sentences += verdict
-        kept = kept and held
-        sentences += [] if held else _repair(pairs, weights)
-    return ProbeReading(terms=terms, pairs=pairs, sentences=tuple(sentences), within=kept)
+        sentences += _balance(terms, pairs, declared=bool(bounds))
+        judged, met = _bounds(probes, names, weights, pairs, bounds)
+        sentences += judged
+        within = within and met
+        sentences += [] if met else _suggested_weight(pairs, weights)
+    return ProbeReading(terms=terms, pairs=pairs, sentences=tuple(sentences), within=within)
 
 
 def _spread(values: Iterable[float]) -> Spread:
-    found = [value for value in values if isfinite(value)]
-    return (
-        Spread(median=median(found), low=min(found), high=max(found))
-        if found
-        else Spread(median=nan, low=nan, high=nan)
-    )
+    finite = [value for value in values if isfinite(value)]
+    if not finite:
+        return Spread(median=nan, low=nan, high=nan)
+    return Spread(median=median(finite), low=min(finite), high=max(finite))
 
 
-def _pair(probes: Sequence[TermNorms], a: str, b: str) -> PairReading:
-    # By the median of the ratio and not of the norms, so that the louder one's ratio is 1 or more.
-    whole = [probe for probe in probes if isfinite(probe.weighted[a]) and isfinite(probe.weighted[b])]
-    middle = _spread(_over(probe.weighted, a, b) for probe in whole).median
+def _pair(probes: Sequence[Gradients], a: str, b: str) -> PairReading:
+    # Ordered by the median of the ratio, not by the medians of the norms, so that the ratio's median is 1 or more.
+    finite = [probe for probe in probes if isfinite(probe.weighted[a]) and isfinite(probe.weighted[b])]
+    middle = _spread(_over(probe.weighted, a, b) for probe in finite).median
     stronger, weaker = (b, a) if middle < 1 else (a, b)
     return PairReading(
         stronger=stronger,
         weaker=weaker,
-        raw=_spread(_over(probe.raw, stronger, weaker) for probe in whole),
-        weighted=_spread(_over(probe.weighted, stronger, weaker) for probe in whole),
-        cosine=_spread(probe.cosines[f"{a}/{b}"] for probe in whole),
+        raw=_spread(_over(probe.raw, stronger, weaker) for probe in finite),
+        weighted=_spread(_over(probe.weighted, stronger, weaker) for probe in finite),
+        cosine=_spread(probe.cosines[f"{a}/{b}"] for probe in finite),
     )
 
 
 def _over(norms: Mapping[str, float], above: str, below: str) -> float:
     if norms[above] == norms[below]:
-        return 1.0  # two silent terms are equals
+        return 1.0  # also for two norms of 0
     return norms[above] / max(norms[below], TINY)
 
 
-def _width(pair: PairReading) -> float:
+def _ratio(pair: PairReading) -> float:
     return pair.weighted.median if isfinite(pair.weighted.median) else 0.0
 
 
-def _standing(terms: Sequence[TermReading], pairs: Sequence[PairReading], *, declared: bool) -> list[str]:
-    """Who is loudest, who is silent and why, who opposes whom; of three terms and more as `grad-ratio` says it.
+def _balance(terms: Sequence[TermReading], pairs: Sequence[PairReading], *, declared: bool) -> list[str]:
+    """Say which term has the largest gradient, which are negligible and which conflict.
 
-    `declared`: the sentence on the declared bounds has it already.
+    With `declared` bounds, `grad_ratio` adds the sentence about three or more terms itself.
     """
     norms = {term.name: term.weighted.median for term in terms if isfinite(term.weighted.median)}
     cosines = {f"{pair.stronger}/{pair.weaker}": pair.cosine.median for pair in pairs if isfinite(pair.cosine.median)}
-    stronger = max(norms, key=norms.__getitem__)
-    if len(norms) >= FEWEST:
-        said = [] if declared else sentence(norms, cosines).split("; ")
+    largest = max(norms, key=norms.__getitem__)
+    if len(norms) >= FEWEST_TERMS:
+        sentences = [] if declared else describe_balance(norms, cosines).split("; ")
     else:
-        said = [f"loudest: {stronger}, weighted gradient norm {_g(norms[stronger])}", *map(_apart, pairs)]
-    return [*said, *_silent(terms, norms[stronger])]
+        sentences = [f"{largest} has the largest weighted gradient norm: {number(norms[largest], 3)}"]
+        sentences += map(_alignment, pairs)
+    return [*sentences, *_negligible(terms, norms[largest])]
 
 
-def _apart(pair: PairReading) -> str:
-    span = f"cosine {pair.cosine.median:.2f} (range {pair.cosine.low:.2f} to {pair.cosine.high:.2f})"
-    if pair.cosine.median <= OPPOSED:
-        return f"{pair.stronger} and {pair.weaker} are opposed, {span}: a step for one is a step against the other"
-    return f"{pair.stronger} and {pair.weaker} are not opposed, {span}"
+def _alignment(pair: PairReading) -> str:
+    cosine = pair.cosine
+    angle = f"cosine {cosine.median:.2f} (range {cosine.low:.2f} to {cosine.high:.2f})"
+    if cosine.median <= CONFLICTING:
+        return (
+            f"the gradients of {pair.stronger} and {pair.weaker} conflict: {angle}, "
+            f"so a step that lowers one raises the other"
+        )
+    return f"the gradients of {pair.stronger} and {pair.weaker} do not conflict: {angle}"
 
 
-def _silent(terms: Sequence[TermReading], most: float) -> list[str]:
-    """Terms that pull at nothing, each with why."""
-    said = []
+def _negligible(terms: Sequence[TermReading], largest: float) -> list[str]:
+    """Name the terms whose gradient is negligible, each with the cause."""
+    causes = []
     for term in terms:
         if term.weight == 0:
-            said.append(f"{term.name} (its weight is 0)")
+            causes.append(f"{term.name} (its weight is 0)")
         elif term.raw.median == 0:
-            said.append(f"{term.name} (no gradient at all)")
-        elif term.weighted.median < SILENT * most:
-            said.append(f"{term.name} ({_g(term.weighted.median / most)}x the loudest)")
-    return [f"silent: {', '.join(said)}"] if said else []
+            causes.append(f"{term.name} (its gradient is 0)")
+        elif term.weighted.median < NEGLIGIBLE * largest:
+            causes.append(f"{term.name} ({number(term.weighted.median / largest, 3)}x the largest)")
+    return [f"negligible gradient: {listed(causes, limit=len(causes))}"] if causes else []
 
 
 def _bounds(
-    probes: Sequence[TermNorms],
+    probes: Sequence[Gradients],
     names: Sequence[str],
     weights: Mapping[str, float],
     pairs: Sequence[PairReading],
     bounds: Mapping[str, Sequence[float]],
 ) -> tuple[list[str], bool]:
-    """Sentences, and whether the bounds are kept."""
-    declared = grad_ratio(probes, bounds, terms=names) if bounds else None
-    if declared is not None:
-        return [declared.text, *([declared.hint] if declared.hint else [])], declared.status == "pass"
-    pulling = [pair for pair in pairs if weights[pair.stronger] and weights[pair.weaker]]
-    if not pulling:
-        return ["one term has a weight: nothing pulls against it"], True
-    widest = pulling[0]
-    ratio = widest.weighted.median
-    collapsed = ratio > 1 / COLLAPSED
-    said = read(widest.weaker, widest.stronger, 1 / ratio) if collapsed else read(widest.stronger, widest.weaker, ratio)
-    return [f"widest ratio, of weighted norms: {said}"], ratio <= DOMINATED
+    """Return sentences about the bounds, and whether they are met."""
+    finding = grad_ratio(probes, bounds, terms=names) if bounds else None
+    if finding is not None:
+        return [finding.text, *([finding.hint] if finding.hint else [])], finding.status == "pass"
+    weighted = [pair for pair in pairs if weights[pair.stronger] and weights[pair.weaker]]
+    if not weighted:
+        return ["only one term has a weight, so there is no ratio to judge"], True
+    largest = weighted[0]
+    ratio = largest.weighted.median
+    if ratio > 1 / COLLAPSED:
+        meaning = describe_ratio(largest.weaker, largest.stronger, 1 / ratio)
+    else:
+        meaning = describe_ratio(largest.stronger, largest.weaker, ratio)
+    return [f"largest ratio of weighted norms: {meaning}"], ratio <= DOMINANT
 
 
-def _repair(pairs: Sequence[PairReading], weights: Mapping[str, float]) -> list[str]:
-    """Norms go with the weights, so the weight at which two are equal is known without another run."""
-    pulling = [pair for pair in pairs if weights[pair.stronger] and weights[pair.weaker]]
-    if not pulling or pulling[0].weighted.median <= DOMINATED:
+def _suggested_weight(pairs: Sequence[PairReading], weights: Mapping[str, float]) -> list[str]:
+    """Suggest the weight that makes both norms equal: a weighted norm is proportional to its weight."""
+    weighted = [pair for pair in pairs if weights[pair.stronger] and weights[pair.weaker]]
+    if not weighted or weighted[0].weighted.median <= DOMINANT:
         return []
-    stronger, weaker, ratio = pulling[0].stronger, pulling[0].weaker, pulling[0].weighted.median
+    stronger, weaker, ratio = weighted[0].stronger, weighted[0].weaker, weighted[0].weighted.median
     return [
-        f"repair: {stronger} pulls as hard as {weaker} at weight {_g(weights[stronger] / ratio)} "
-        f"(now {weights[stronger]:g}); "
-        f"or, if {stronger} is not what the model is for, train on {weaker} alone and use {stronger} at inference only"
+        f"suggestion: with a weight of {number(weights[stronger] / ratio, 3)} instead of {number(weights[stronger])}, "
+        f"{stronger} has the same gradient norm as {weaker}; if {stronger} is only an auxiliary loss, "
+        f"train on {weaker} alone"
     ]
-
-
-def _g(value: float) -> str:
-    return f"{value:.3g}"

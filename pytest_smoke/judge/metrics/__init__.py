@@ -21,14 +21,17 @@ from pytest_smoke.judge.metrics.missing_metrics import missing_declared
 from pytest_smoke.judge.metrics.peak_regression import peak_regression
 from pytest_smoke.judge.metrics.time_to_target import time_to_target
 from pytest_smoke.outcome import Finding
-from pytest_smoke.recipe.metric import Metric
+from pytest_smoke.recipe.model import MetricSpec
 
-__all__ = ["advisories"]
+__all__ = ["ADVISORIES", "advisories"]
+
+ADVISORIES = ("peak-regression", "above-chance", "time-to-target", "exposure-bias", "metrics", "full-accept")
+"""Check ids of all advisories."""
 
 
 def advisories(
     metrics: Mapping[str, Sequence[tuple[int, float]]],
-    declared: Mapping[str, Metric],
+    declared: Mapping[str, MetricSpec],
     *,
     full_steps: int,
     stage: str = "",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import fsum, inf, sqrt
 
 from pytest_smoke.judge.metrics.main_metric import lower_is_better
-from pytest_smoke.recipe.metric import Metric
+from pytest_smoke.recipe.model import MetricSpec
 from pytest_smoke.text import count, number
 
 LARGEST = 1e50
@@ -32,20 +32,20 @@ class History:
     """The finite values (up to `LARGEST`) that `evaluate` returned for one metric, by rising step."""
 
     name: str
-    spec: Metric
+    spec: MetricSpec
     steps: tuple[int, ...]
     values: tuple[float, ...]
     dropped: int
     """Number of values that were not finite or larger than `LARGEST`."""
 
     @classmethod
-    def of(cls, name: str, points: Sequence[tuple[int, float]], spec: Metric | None) -> History:
+    def of(cls, name: str, points: Sequence[tuple[int, float]], spec: MetricSpec | None) -> History:
         """Build from `(step, value)` points; a step evaluated twice keeps its newest value."""
         newest = sorted(dict(points).items())
         kept = [(step, float(value)) for step, value in newest if abs(value) <= LARGEST]  # False for NaN
         return cls(
             name=name,
-            spec=spec or Metric(),
+            spec=spec or MetricSpec(),
             steps=tuple(step for step, _ in kept),
             values=tuple(value for _, value in kept),
             dropped=len(newest) - len(kept),

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 from pytest_smoke.criteria import parse
 from pytest_smoke.outcome import Finding
-from pytest_smoke.recipe.metric import Metric
+from pytest_smoke.recipe.model import MetricSpec
 from pytest_smoke.text import closest, listed
 
 
-def missing_declared(declared: Mapping[str, Metric], returned: Collection[str]) -> list[Finding]:
+def missing_declared(declared: Mapping[str, MetricSpec], returned: Collection[str]) -> list[Finding]:
     """Warn (`metrics`) if the recipe's `metrics` section names what `evaluate` never returned, `against` included."""
     names = [name for name in declared if name not in returned]
     names += [spec.against for spec in declared.values() if spec.against and spec.against not in returned]

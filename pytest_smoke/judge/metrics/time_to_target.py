@@ -134,7 +134,7 @@ class _Points:
 def _trend(recent: _Points, line: _Line, target: float, full_steps: int) -> tuple[Status, str, str]:
     """Status, reason and message of the trend; an `improving` one gets its message from `_arrival`."""
     if not line.error and not line.slope:
-        return "pass", "unclear-trend", "It did not change at all, so there is no trend to extrapolate"
+        return "pass", "unclear", "It did not change at all, so there is no trend to extrapolate"
     if line.slope - line.t * line.error > 0:
         return "pass", "improving", ""
     if line.slope + line.t * line.error < 0:
@@ -150,7 +150,7 @@ def _trend(recent: _Points, line: _Line, target: float, full_steps: int) -> tupl
         )
     return (
         "pass",
-        "unclear-trend",
+        "unclear",
         "Too noisy to tell a slow improvement from none: evaluate on more items, or more often",
     )
 
@@ -161,7 +161,7 @@ def _arrival(earliest: float, latest: float, now: int, full_steps: int) -> tuple
     if low > full_steps:
         return (
             "warn",
-            "target-after-full-run",
+            "too-slow",
             f"At this slope it reaches the target at step {_rounded(low)} at the earliest (extrapolated at the peak "
             f"learning rate), but the full run has {count(full_steps, 'step')}"
             if low < inf
@@ -172,7 +172,7 @@ def _arrival(earliest: float, latest: float, now: int, full_steps: int) -> tuple
         span = f"at step {_rounded(low)} or later, or never"
     return (
         "pass",
-        "target-after-smoke-run",
+        "still-improving",
         f"It should reach the target {span} (90 % interval, extrapolated with linear and saturating trends); "
         f"the full run has {count(full_steps, 'step')}",
     )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pytest_smoke.judge.metrics import advisories
 from pytest_smoke.outcome import Finding
-from pytest_smoke.recipe.metric import Metric
+from pytest_smoke.recipe.model import MetricSpec
 
 FULL_STEPS = 2000
 VALUES = st.floats(-100, 100)
@@ -20,7 +20,7 @@ FIRST_ACC[3], FIRST_ACC[10], FIRST_ACC[15] = 1 / 24, 2 / 24, 1 / 24
 
 
 def advise(
-    values: Sequence[float], spec: Metric | None = None, *, every: int = 10, name: str = "f1"
+    values: Sequence[float], spec: MetricSpec | None = None, *, every: int = 10, name: str = "f1"
 ) -> dict[str, Finding]:
     """The advisories on one metric that was evaluated every `every` steps, by check."""
     points = [(every * (at + 1), value) for at, value in enumerate(values)]

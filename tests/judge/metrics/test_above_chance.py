@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pytest_smoke.recipe.metric import Metric
+from pytest_smoke.recipe.model import MetricSpec
 from tests.judge.metrics.series import FIRST_ACC, advise
 
 
 def test_two_significant_evaluations_in_a_row_are_needed() -> None:
     """Three single ones warn; one more after the last makes two in a row."""
-    spec = Metric(items=24, chance=1 / 32_000)
+    spec = MetricSpec(items=24, chance=1 / 32_000)
     single = advise(FIRST_ACC, spec)["above-chance"]
     assert (single.status, single.reason) == ("warn", "at-chance")
     assert "better than chance (0.0031 %) in 3 of 16 evaluations, but never 2 in a row" in single.text
@@ -19,7 +19,7 @@ def test_two_significant_evaluations_in_a_row_are_needed() -> None:
 
 
 def test_a_fall_back_to_chance_is_reported() -> None:
-    finding = advise([0.0, 0.5, 0.6, 0.5, 0.0, 0.0], Metric(items=100, chance=0.0))["above-chance"]
+    finding = advise([0.0, 0.5, 0.6, 0.5, 0.0, 0.0], MetricSpec(items=100, chance=0.0))["above-chance"]
     assert finding.status == "pass"
     assert finding.text == (
         "f1 was better than chance (0.00 %) from step 20 (50.00 %) for 3 evaluations, "
@@ -28,7 +28,7 @@ def test_a_fall_back_to_chance_is_reported() -> None:
 
 
 def test_a_return_above_chance_is_reported() -> None:
-    finding = advise([0.0, 0.5, 0.6, 0.0, 0.5], Metric(items=100, chance=0.0))["above-chance"]
+    finding = advise([0.0, 0.5, 0.6, 0.0, 0.5], MetricSpec(items=100, chance=0.0))["above-chance"]
     assert (finding.status, finding.step) == ("pass", 20)
     assert finding.text == (
         "f1 was better than chance (0.00 %) from step 20 (50.00 %) for 2 evaluations and again at the end: "
@@ -38,10 +38,10 @@ def test_a_return_above_chance_is_reported() -> None:
 
 def test_an_error_rate_is_better_than_chance_below_it() -> None:
     rates = [0.75, 0.76, 0.74, 0.5, 0.4, 0.3]
-    for spec in (Metric(items=400, chance=0.75), Metric(chance=0.75)):
+    for spec in (MetricSpec(items=400, chance=0.75), MetricSpec(chance=0.75)):
         finding = advise(rates, spec, name="error_rate")["above-chance"]
         assert finding.status == "pass" or spec.items is None, finding.text
-    lower = Metric(items=400, chance=0.75)
+    lower = MetricSpec(items=400, chance=0.75)
     assert advise(rates, lower, name="error_rate")["above-chance"].step == 40
-    higher = Metric(items=400, chance=0.75, better="higher")
+    higher = MetricSpec(items=400, chance=0.75, better="higher")
     assert advise(rates, higher, name="error_rate")["above-chance"].reason == "at-chance"

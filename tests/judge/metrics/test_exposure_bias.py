@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pytest_smoke.judge.metrics import advisories
 from pytest_smoke.outcome import Finding
-from pytest_smoke.recipe.metric import Metric
+from pytest_smoke.recipe.model import MetricSpec
 from tests.judge.metrics.series import FULL_STEPS, noisy
 
 
@@ -23,8 +23,8 @@ def exposed(
     if text_nll is not None:
         metrics["text_nll"] = [(len(nll), text_nll)]
     declared = {
-        "latent_nll": Metric(kind="teacher-forced", condition="latent", against="text_nll" if text_nll else None),
-        "latent_em": Metric(kind="free-running", condition="latent", items=items, chance=chance),
+        "latent_nll": MetricSpec(kind="teacher-forced", condition="latent", against="text_nll" if text_nll else None),
+        "latent_em": MetricSpec(kind="free-running", condition="latent", items=items, chance=chance),
     }
     findings = advisories(metrics, declared, full_steps=FULL_STEPS)
     return next(finding for finding in findings if finding.id == "exposure-bias[latent_em]")
@@ -63,8 +63,8 @@ def test_generation_at_a_chance_level_above_zero_warns() -> None:
 
 def test_metrics_of_different_conditions_are_not_compared() -> None:
     declared = {
-        "text_nll": Metric(kind="teacher-forced", condition="text"),
-        "latent_em": Metric(kind="free-running", condition="latent", items=200),
+        "text_nll": MetricSpec(kind="teacher-forced", condition="text"),
+        "latent_em": MetricSpec(kind="free-running", condition="latent", items=200),
     }
     metrics = {"text_nll": [(1, 9.0), (2, 3.0)], "latent_em": [(1, 0.0), (2, 0.0)]}
     assert not [f for f in advisories(metrics, declared, full_steps=9) if f.id.startswith("exposure-bias")]

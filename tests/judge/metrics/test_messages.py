@@ -9,7 +9,7 @@ import pytest
 from pytest_smoke.judge.metrics import advisories
 from pytest_smoke.judge.metrics.missing_metrics import missing_metrics
 from pytest_smoke.outcome import Finding
-from pytest_smoke.recipe.metric import Metric
+from pytest_smoke.recipe.model import MetricSpec
 from tests.judge.metrics.series import FIRST_ACC, advise, noisy
 
 RISING = [0.10, 0.14, 0.17, 0.22, 0.25, 0.31, 0.33, 0.38]
@@ -20,8 +20,8 @@ def exposure(nll: list[float], match: list[float], chance: float | None = None) 
     """The `exposure-bias` finding of one condition."""
     metrics = {"nll": list(enumerate(nll, 1)), "match": list(enumerate(match, 1))}
     declared = {
-        "nll": Metric(kind="teacher-forced"),
-        "match": Metric(kind="free-running", items=200, chance=chance),
+        "nll": MetricSpec(kind="teacher-forced"),
+        "match": MetricSpec(kind="free-running", items=200, chance=chance),
     }
     findings = advisories(metrics, declared, full_steps=2000)
     return next(finding for finding in findings if finding.id == "exposure-bias[match]")
@@ -29,12 +29,12 @@ def exposure(nll: list[float], match: list[float], chance: float | None = None) 
 
 def target(values: list[float], value: float = 0.9) -> Finding:
     """The `time-to-target` finding."""
-    return advise(values, Metric(target=value), every=100)["time-to-target"]
+    return advise(values, MetricSpec(target=value), every=100)["time-to-target"]
 
 
 def chance(values: list[float], level: float = 0.0) -> Finding:
     """The `above-chance` finding on 100 items."""
-    return advise(values, Metric(items=100, chance=level))["above-chance"]
+    return advise(values, MetricSpec(items=100, chance=level))["above-chance"]
 
 
 FALLING_NLL = noisy(lambda at: 13 - 0.5 * at, 8, 0.05)
@@ -44,7 +44,7 @@ MESSAGES: list[tuple[str, Finding, str]] = [
     ("peak-regression: -", advise(RISING)["peak-regression"], "f1 is at its best at the end: 0.38 at step 80"),
     (
         "peak-regression: -, 2",
-        advise(FIRST_ACC, Metric(items=24))["peak-regression"],
+        advise(FIRST_ACC, MetricSpec(items=24))["peak-regression"],
         "f1 was best at step 110 (8.33 %) and ended at 4.17 % (step 160), within the noise of 24 items: a "
         "constant metric ends this far below the best of 15 earlier evaluations in 99 % of runs",
     ),
@@ -98,26 +98,26 @@ MESSAGES: list[tuple[str, Finding, str]] = [
     ),
     (
         "above-chance: too-few-evaluations",
-        advise([0.5, 0.4], Metric(chance=0.1))["above-chance"],
+        advise([0.5, 0.4], MetricSpec(chance=0.1))["above-chance"],
         "f1 was evaluated 2 times, too few to tell a trend from noise: evaluate more often "
         "(smoke.evaluate_every_steps)",
     ),
     ("time-to-target: -", target([0.5, 0.7, 0.95]), "f1 is 0.95 at step 300 and has reached its target of 0.9"),
     (
-        "time-to-target: target-after-smoke-run",
+        "time-to-target: still-improving",
         target(RISING),
         "f1 is 0.38 at step 800, target 0.9; slope +0.4 \u00b1 0.031 per 1,000 steps over the last 5 evaluations. "
         "It should reach the target at step 1,900 or later, or never (90 % interval, extrapolated with linear"
         " and saturating trends); the full run has 2,000 steps",
     ),
     (
-        "time-to-target: target-after-full-run",
+        "time-to-target: too-slow",
         target([0.9 - 0.8 / (k + 1) for k in range(12)], 0.95),
         "f1 is 0.8333 at step 1200, target 0.95; slope +0.094 \u00b1 0.0074 per 1,000 steps over the last 6 "
         "evaluations. It improves, but levels off before the target (extrapolated at the peak learning rate)",
     ),
     (
-        "time-to-target: target-after-full-run, 2",
+        "time-to-target: too-slow, 2",
         target(noisy(lambda at: 0.1 + 0.0002 * at, 16, 0.0001)),
         "f1 is 0.1029 at step 1600, target 0.9; slope +0.002 \u00b1 0.00016 per 1,000 steps over the last 8 "
         "evaluations. At this slope it reaches the target at step 340,000 at the earliest (extrapolated at "
@@ -139,13 +139,13 @@ MESSAGES: list[tuple[str, Finding, str]] = [
         "the data: longer training alone is unlikely to reach the target",
     ),
     (
-        "time-to-target: unclear-trend",
+        "time-to-target: unclear",
         target([0.0] * 8),
         "f1 is 0 at step 800, target 0.9; slope +0 \u00b1 0 per 1,000 steps over the last 5 evaluations. It did "
         "not change at all, so there is no trend to extrapolate",
     ),
     (
-        "time-to-target: unclear-trend, 2",
+        "time-to-target: unclear, 2",
         target(noisy(lambda at: 0.3, 16, 0.3)),
         "f1 is 0.1458 at step 1600, target 0.9; slope +0.15 \u00b1 0.48 per 1,000 steps over the last 8 "
         "evaluations. Too noisy to tell a slow improvement from none: evaluate on more items, or more often",
@@ -181,12 +181,12 @@ MESSAGES: list[tuple[str, Finding, str]] = [
     ),
     (
         "metrics: missing-metric",
-        advisories({"val_f1": [(1, 0.5)]}, {"val_f": Metric()}, full_steps=9)[0],
+        advisories({"val_f1": [(1, 0.5)]}, {"val_f": MetricSpec()}, full_steps=9)[0],
         "the recipe's `metrics` section names val_f, but evaluate() returned val_f1 -> did you mean val_f1?",
     ),
     (
         "metrics: missing-metric, 2",
-        advisories({}, {"val_f1": Metric()}, full_steps=9)[0],
+        advisories({}, {"val_f1": MetricSpec()}, full_steps=9)[0],
         "the recipe's `metrics` section names val_f1, but evaluate() returned nothing",
     ),
     (
@@ -197,7 +197,7 @@ MESSAGES: list[tuple[str, Finding, str]] = [
     ),
     (
         "peak-regression: -, 3",
-        advise([1.0, math.nan, 2.0, 3.0, math.inf, 4.0, 3.5], Metric(items=50))["peak-regression"],
+        advise([1.0, math.nan, 2.0, 3.0, math.inf, 4.0, 3.5], MetricSpec(items=50))["peak-regression"],
         "f1 was best at step 60 (4) and ended at 3.5 (step 70), within the noise of 5 evaluations: a constant"
         " metric ends this far below the best of 4 earlier evaluations in 47 % of runs; left out 2 values not"
         " finite or above 1e+50; `items: 50` was ignored because some values are not between 0 and 1",

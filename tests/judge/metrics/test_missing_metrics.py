@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pytest_smoke.judge.metrics import advisories
 from pytest_smoke.judge.metrics.missing_metrics import missing_metrics
-from pytest_smoke.recipe.metric import Metric
+from pytest_smoke.recipe.model import MetricSpec
 
 
 def test_a_declared_metric_or_reference_that_evaluate_never_returned_warns() -> None:
-    findings = advisories({"val_f1": [(1, 0.5)]}, {"val_f": Metric(chance=0.0, against="tset_f1")}, full_steps=9)
+    findings = advisories({"val_f1": [(1, 0.5)]}, {"val_f": MetricSpec(chance=0.0, against="tset_f1")}, full_steps=9)
     assert [(f.id, f.status, f.reason) for f in findings] == [("metrics", "warn", "missing-metric")]
     assert "names val_f and tset_f1, but evaluate() returned val_f1" in findings[0].text
     assert findings[0].hint.startswith("did you mean val_f1")

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from pytest_smoke.judge.metrics import advisories
 from pytest_smoke.judge.metrics.history import History
 from pytest_smoke.judge.metrics.peak_regression import OUTLIERS_FROM, peak_regression
-from pytest_smoke.recipe.metric import Metric
+from pytest_smoke.recipe.model import MetricSpec
 from tests.judge.metrics.series import FIRST_ACC, VALUES, advise, noisy
 
 
 def test_a_fall_from_two_hits_to_one_of_24_items_is_noise() -> None:
-    finding = advise(FIRST_ACC, Metric(items=24))["peak-regression"]
+    finding = advise(FIRST_ACC, MetricSpec(items=24))["peak-regression"]
     assert finding.status == "pass"
     assert finding.text.startswith(
         "f1 was best at step 110 (8.33 %) and ended at 4.17 % (step 160), within the noise of 24 items"
@@ -26,7 +26,7 @@ def test_a_fall_from_two_hits_to_one_of_24_items_is_noise() -> None:
 
 def test_the_same_fall_on_a_thousand_times_the_items_is_a_regression() -> None:
     values = [*FIRST_ACC[:1] * 7, 0.02, 0.05, 0.08, 1 / 12, 0.08, 0.07, 0.06, 0.05, 1 / 24]
-    finding = advise(values, Metric(items=24_000))["peak-regression"]
+    finding = advise(values, MetricSpec(items=24_000))["peak-regression"]
     assert (finding.status, finding.reason) == ("warn", "regressed")
     assert "compare the full run's checkpoints before changing the recipe" in finding.hint
     assert finding.data["peak_step"] == 110
@@ -34,7 +34,7 @@ def test_the_same_fall_on_a_thousand_times_the_items_is_a_regression() -> None:
 
 def test_values_that_are_not_finite_or_not_shares_are_left_out_and_named() -> None:
     """Percentages (2.0, 3.0) are not shares of items, so the scatter of the evaluations is used instead."""
-    finding = advise([1.0, math.nan, 2.0, 3.0, math.inf, 4.0, 3.5], Metric(items=50))["peak-regression"]
+    finding = advise([1.0, math.nan, 2.0, 3.0, math.inf, 4.0, 3.5], MetricSpec(items=50))["peak-regression"]
     assert "left out 2 values not finite or above 1e+50" in finding.text
     assert "`items: 50` was ignored" in finding.text
 
@@ -50,7 +50,7 @@ RISING = st.lists(VALUES, min_size=2, max_size=30).map(sorted).filter(lambda val
 @given(RISING, st.booleans(), st.sampled_from([None, 30]))
 def test_a_metric_that_never_falls_passes(values: list[float], lower: bool, items: int | None) -> None:
     sign = -1 if lower else 1
-    spec = Metric(better="lower" if lower else "higher", items=items)
+    spec = MetricSpec(better="lower" if lower else "higher", items=items)
     assert advise([sign * value for value in values], spec)["peak-regression"].status == "pass"
 
 
@@ -58,11 +58,11 @@ def test_a_metric_that_never_falls_passes(values: list[float], lower: bool, item
 def test_unit_origin_and_direction_do_not_change_the_result(
     values: list[float], scale: float, shift: float, mirrored: bool
 ) -> None:
-    plain = peak_regression(History.of("m", list(enumerate(values)), Metric(better="higher")))
+    plain = peak_regression(History.of("m", list(enumerate(values)), MetricSpec(better="higher")))
     factor = -scale if mirrored else scale
     moved = [factor * value + shift for value in values]
     assume(len(set(moved)) == len(set(values)))
-    spec = Metric(better="lower" if mirrored else "higher")
+    spec = MetricSpec(better="lower" if mirrored else "higher")
     transformed = peak_regression(History.of("m", list(enumerate(moved)), spec))
     p_value = plain.data.get("p_value")
     if p_value is not None and abs(p_value - 0.01) > 1e-6 and plain.data["noise"] > 1e-9:
