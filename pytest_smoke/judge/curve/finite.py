@@ -80,7 +80,7 @@ class FiniteCheck:
             return []
         points = count(self.skipped, "point")
         return [
-            f"gradient norm not finite at {points} with a finite loss, first at step {self.first_skipped}: "
+            f"{points} with a finite loss and a non-finite gradient norm, first at step {self.first_skipped}: "
             f"an fp16 loss scaler skips such steps (more than {MAX_SKIPPED_STEPS} in a row are unstable)"
         ]
 

@@ -20,7 +20,7 @@ def rise(series: str, seen: Rise) -> str:
     """Describe a rise from its lowest span to the newest one."""
     low, high = seen.low_span, seen.high_span
     change = high.mean - low.mean
-    sigmas = f"{seen.sigmas:.1f} standard deviations of its noise" if seen.sigmas < inf else "without any noise"
+    sigmas = f"{seen.sigmas:.1f} standard deviations of its noise" if seen.sigmas < inf else "in a series without noise"
     return (
         f"{SERIES_NAMES[series]} rose from {number(low.mean)} ({steps(low.first_step, low.last_step)}, its lowest) to "
         f"{number(high.mean)} ({steps(high.first_step, high.last_step)}): "
@@ -57,10 +57,10 @@ def early_divergence(seen: EarlyDivergenceDetector, step: int) -> str:
 
 def ended_early(step: int, points: int, planned_points: int) -> str:
     """Say where an incomplete run ended."""
-    where = f"at step {step}, after {points:,} of" if points else "before the first of"
-    return (
-        f"ended {where} {count(planned_points, 'planned point')}: no rise so far, but an incomplete run cannot promote"
-    )
+    planned = count(planned_points, "planned point")
+    if not points:
+        return f"ended before the first of {planned}: an incomplete run cannot promote"
+    return f"ended at step {step}, after {points:,} of {planned}: no rise so far, but an incomplete run cannot promote"
 
 
 def masked(evidence: Evidence) -> str:
@@ -91,7 +91,9 @@ def too_noisy(points: int, points_needed: int | None, limit: DetectionLimit) -> 
 
 def no_progress(level: float) -> str:
     """Say that the loss did not improve, and whether it is at chance level."""
-    return f"loss did not improve on its initial level {number(level)}{_chance(level)}: any fall is within its noise"
+    return (
+        f"loss did not improve on its initial level {number(level)}{_chance(level)}: any decrease is within its noise"
+    )
 
 
 def promoted(points: int, first: float, lowest: float, limit: DetectionLimit) -> str:
@@ -106,7 +108,7 @@ def rejected(rises: Sequence[RejectedRise], limit: DetectionLimit) -> str:
     where = f"at step {first.step}" if len(rises) == 1 else f"{len(rises)} times, first at step {first.step}"
     return (
         f"training loss rose {where}, but the fixed probe batch did not ({number(first.before)} before, "
-        f"{number(first.after)} after): the data got harder, the model did not get worse; "
+        f"{number(first.after)} after): the data got harder (is it shuffled?), the model did not get worse; "
         f"a {_lasting_rise(limit)} would have been detected"
     )
 
@@ -114,9 +116,10 @@ def rejected(rises: Sequence[RejectedRise], limit: DetectionLimit) -> str:
 def _lasting_rise(limit: DetectionLimit) -> str:
     """Name the smallest detectable rise, relative to the larger of level and progress."""
     size, name = max((limit.level, "the lowest level"), (limit.progress, "the total fall"))
-    return (
-        f"lasting rise of {number(limit.rise, 2)} ({percent(limit.rise / size)} of {name})" if size else "lasting rise"
-    )
+    if not size:
+        return "lasting rise"
+    share = limit.rise / size
+    return f"lasting rise of {number(limit.rise, 2)}" + (f" ({percent(share)} of {name})" if share < 100 else "")
 
 
 def _chance(level: float) -> str:
