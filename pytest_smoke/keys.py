@@ -1,4 +1,4 @@
-"""What the plugin keeps on pytest's objects, all of it."""
+"""Everything that the plugin keeps on pytest's objects."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_smoke.bisect.result import BisectResult
+    from pytest_smoke.judge.checks.registry import Registry
     from pytest_smoke.outcome import Outcome
-    from pytest_smoke.report.bisect import BisectResult
 
 OUTCOMES: pytest.StashKey[list[Outcome]] = pytest.StashKey()
-"""On an item: the smokes it conducted, in order."""
+"""On an item: the outcomes of its smoke runs, in order."""
 
 BISECT_RESULT: pytest.StashKey[BisectResult] = pytest.StashKey()
-"""On a bisect's item: what it found."""
+"""On a bisect's item: its result."""
+
+REGISTRY: pytest.StashKey[Registry] = pytest.StashKey()
+"""On the config: the checks of the session, with those of other plugins."""

@@ -1,4 +1,4 @@
-"""`--smoke-bisect GOOD BAD` as the one item of a session."""
+"""`--smoke-bisect GOOD BAD`: the one item of its session, and its summary."""
 
 from __future__ import annotations
 
@@ -9,40 +9,41 @@ from typing import Any
 import pytest
 
 from pytest_smoke.bisect.cache import VerdictCache
+from pytest_smoke.bisect.result import BisectResult, BisectTrial
 from pytest_smoke.bisect.search import Bisection
 from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.item import run_with_options
-from pytest_smoke.collect.progress import say
-from pytest_smoke.criteria import parse
-from pytest_smoke.errors import BisectStateError, RecipeError
+from pytest_smoke.collect.progress import say, terminal_width
+from pytest_smoke.errors import BisectStateError, SmokeError
 from pytest_smoke.keys import BISECT_RESULT
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases
-from pytest_smoke.report.bisect import BisectResult, BisectTrial, line, summary
+from pytest_smoke.report.bisect import bisect_summary, trial_line
+from pytest_smoke.text import count
 
 STATE = "bisect.json"
 COLOURS = {"promote": "green", "": "bold"}
-"""Markup of a line by the verdict it speaks of; red where not named."""
+"""Markup of a line by its verdict; red for any other."""
 
 
 class BisectFailedError(Exception):
-    """A bisect without an answer; its text is the sentence that says why."""
+    """A bisect found no answer; the text says why."""
 
 
 class BisectFile(pytest.File):
     """The unstable recipe, whose only item is the bisect."""
 
     def collect(self) -> Iterator[BisectItem]:
-        """One item. Raises CollectError with what is wrong with the recipes or their names."""
+        """Yield one item. Raises CollectError with what is wrong with the recipes or their names."""
         try:
             good, bad = (_case(named, self.config) for named in self.config.option.smoke_bisect)
-        except (RecipeError, LookupError) as error:
-            raise self.CollectError(str(error.args[0] if isinstance(error, LookupError) else error)) from None
+        except SmokeError as error:
+            raise self.CollectError(str(error)) from None
         yield BisectItem.from_parent(self, name="bisect", good=good, bad=bad)
 
 
 class BisectItem(pytest.Item):
-    """Conducts smokes between two recipes until the settings that matter are found."""
+    """Executes smoke runs between two recipes until the settings that matter are found."""
 
     def __init__(self, *, good: Case, bad: Case, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -50,11 +51,11 @@ class BisectItem(pytest.Item):
         self.add_marker("smoke")
 
     def runtest(self) -> None:
-        """Search. Raises NothingFound where there is no answer."""
+        """Search. Raises BisectFailedError if there is no answer."""
         option = self.config.option
         path = option.smoke_report / STATE if option.smoke_report else None
         try:
-            decided = VerdictCache(path)
+            cache = VerdictCache(path)
         except (BisectStateError, OSError) as error:
             raise BisectFailedError(str(error)) from None
         device = need_device(self.bad.recipe.requires, self.config)
@@ -67,77 +68,72 @@ class BisectItem(pytest.Item):
             run_smoke=lambda case, name: (
                 run_with_options(self.config, case, device=device, id=f"{self.nodeid}#{name}").outcome
             ),
-            decided=decided,
-            said=self._say,
+            cache=cache,
+            on_trial=self._on_trial,
         )
         try:
-            bisected = bisection.run()
+            result = bisection.run()
         except KeyboardInterrupt:
-            say(self.config, self._how_to_go_on(len(decided), path))
+            say(self.config, self._how_to_resume(len(cache), path))
             raise
-        self.stash[BISECT_RESULT] = bisected
-        self.user_properties.append(("smoke_bisect", bisected.text))
-        if not bisected.found:
-            raise BisectFailedError(bisected.text)
+        self.stash[BISECT_RESULT] = result
+        self.user_properties.append(("smoke_bisect", result.text))
+        if not result.found:
+            raise BisectFailedError(result.text)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
-        """The sentence alone, where that is all there is to say."""
+        """Return the sentence alone if the bisect found no answer."""
         return str(excinfo.value) if isinstance(excinfo.value, BisectFailedError) else super().repr_failure(excinfo)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Where the item comes from."""
+        """Return where the item comes from."""
         return self.path, None, "bisect {}..{}".format(*self.config.option.smoke_bisect)
 
-    def _say(self, tried: BisectTrial, number: int, of: int) -> None:
-        say(self.config, f"  {line(tried, number=number, of=of)}")
+    def _on_trial(self, trial: BisectTrial, number: int, settings: int) -> None:
+        say(self.config, f"  {trial_line(trial, number=number, of=settings)}")
 
-    def _how_to_go_on(self, count: int, path: Path | None) -> str:
-        smokes = f"{count} smoke{'s' * (count != 1)} decided"
+    def _how_to_resume(self, finished: int, path: Path | None) -> str:
+        runs = count(finished, "smoke run")
         if path is None:
-            return f"{smokes}, and nothing is kept without --smoke-report DIR"
-        return f"{smokes}, kept in {path}: the same command goes on from there"
+            return f"{runs} finished; their verdicts are lost, because --smoke-report DIR was not given"
+        return f"{runs} finished, their verdicts are in {path}: rerun the same command to continue"
 
 
 class BisectSummary:
-    """Says in the terminal what came in on the report of the bisect's item."""
+    """Prints the result that arrived on the report of the bisect's item."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._bisected: BisectResult | None = None
+        self._result: BisectResult | None = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep it."""
-        if wire := getattr(report, "smoke_bisected", None):
-            self._bisected = BisectResult.from_dict(wire)
+        """Keep the result."""
+        if tree := getattr(report, "smoke_bisect_result", None):
+            self._result = BisectResult.from_dict(tree)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """The smokes it rests on, and the answer."""
-        if self._bisected is None:
+        """Print the trials and the answer."""
+        if self._result is None:
             return
         terminalreporter.section("bisect")
-        for text, verdict in summary(self._bisected):
+        for text, verdict in bisect_summary(self._result, width=terminal_width()):
             terminalreporter.write_line(text, **{COLOURS.get(verdict, "red"): True})
         if self._config.option.smoke_report:
             terminalreporter.write_line(f"written to {self._config.option.smoke_report / STATE}")
 
 
 def attach_bisect_result(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Put what was found on the item's report, as builtins: it crosses to xdist's controller with it."""
+    """Put the result on the item's report as builtins, which pytest-xdist sends to its controller."""
     if report.when == "call":
-        report.smoke_bisected = item.stash[BISECT_RESULT].to_dict()  # type: ignore[attr-defined]  # our own
+        report.smoke_bisect_result = item.stash[BISECT_RESULT].to_dict()  # type: ignore[attr-defined]  # our own
 
 
 def _case(named: str, config: pytest.Config) -> Case:
-    """The case that `FILE`, `FILE::CELL` or an item's id names. Raises RecipeError, and LookupError for other names."""
+    """Return the case that `FILE`, `FILE::CELL` or an item's id names. Raises RecipeError and SmokeError."""
     path, _, name = named.partition("::")
-    cases = load_cases(
-        config.invocation_params.dir / path,
-        root=config.rootpath,
-        mode=config.option.smoke_mode,
-        parse_criterion=parse,
-    )
-    meant = [case for case in cases if name in (case.name, case.cell or "")]
-    if len(meant) != 1:
+    cases = load_cases(config.invocation_params.dir / path, root=config.rootpath, mode=config.option.smoke_mode)
+    matching = [case for case in cases if name in (case.name, case.cell or "")]
+    if len(matching) != 1:
         names = ", ".join(f"{path}::{case.name}" for case in cases)
-        raise LookupError(f"--smoke-bisect {named} names {len(meant)} of its smokes; it must name one: {names}")
-    return meant[0]
+        raise SmokeError(f"--smoke-bisect {named} matches {len(matching)} smoke runs, not one; there are: {names}")
+    return matching[0]

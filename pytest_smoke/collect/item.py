@@ -1,4 +1,4 @@
-"""One smoke as a pytest item."""
+"""One smoke run as a pytest item."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pytest_smoke.collect.devices import need_device
-from pytest_smoke.collect.progress import progress_of
-from pytest_smoke.collect.source_location import place_of
-from pytest_smoke.keys import OUTCOMES
+from pytest_smoke.collect.progress import progress_of, terminal_width
+from pytest_smoke.collect.source_location import source_location
+from pytest_smoke.keys import OUTCOMES, REGISTRY
 from pytest_smoke.monitor.smoke import RunOptions, SmokeResult, run_smoke, skipped_outcome
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
@@ -20,7 +20,7 @@ from pytest_smoke.report.terminal import failure, headline, properties
 
 
 class NotPromotedError(Exception):
-    """A smoke whose verdict is not `promote`."""
+    """The verdict on a smoke run is not `promote`."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(headline(outcome))
@@ -36,52 +36,53 @@ class SmokeItem(pytest.Item):
         self.add_marker("smoke")
 
     def runtest(self) -> None:
-        """Conduct the smoke; only a promotion passes."""
+        """Execute the smoke run; only a promotion passes. Raises NotPromotedError for any other verdict."""
         device = device_for(self, self.case, id=self.nodeid)
-        conducted = run_for_item(self, self.case, device=device, id=self.nodeid)
-        outcome = conducted.outcome
-        if conducted.error is not None and outcome.verdict == "error":
-            raise conducted.error
-        if outcome.verdict == "inconclusive" and outcome.reason in ("preflight", "wiring"):
+        result = run_for_item(self, self.case, device=device, id=self.nodeid)
+        outcome = result.outcome
+        if result.error is not None and outcome.verdict == "error":
+            raise result.error
+        if outcome.completed:
             pytest.skip(outcome.text)
         if not outcome.promoted:
             raise NotPromotedError(outcome)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
-        """The reason first; the traceback only where it is the user's."""
+        """Return the failure text, which starts with the reason and has a traceback only if the task raised."""
         outcomes = self.stash.get(OUTCOMES, [])
         if not outcomes or isinstance(excinfo.value, KeyboardInterrupt):
             return super().repr_failure(excinfo)
         return failure_text(outcomes[-1], self.case, self)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Where the item comes from."""
+        """Return where the item comes from."""
         return self.path, None, f"{self.case.path}: {self.name}"
 
 
 def device_for(item: pytest.Item, case: Case, *, id: str) -> str:
-    """The device to run on; where the machine lacks it, the outcome says that nobody judged this recipe."""
+    """Return the device to run on. If the machine lacks it, leave an outcome, and skip or fail the item."""
     if item.config.option.smoke_preflight:
-        return "none"  # nothing will run
+        return "none"  # preflight does not run anything
     try:
         return need_device(case.recipe.requires, item.config)
     except (pytest.skip.Exception, pytest.fail.Exception) as lacking:
-        item.stash.setdefault(OUTCOMES, []).append(skipped_outcome(case, str(lacking), id=id))
+        outcome = skipped_outcome(case, str(lacking), id=id, root=item.config.rootpath)
+        item.stash.setdefault(OUTCOMES, []).append(outcome)
         raise
 
 
 def run_for_item(item: pytest.Item, case: Case, *, device: str, id: str) -> SmokeResult:
-    """Conduct `case` under the session's options and leave its outcome on `item`."""
-    conducted = run_with_options(item.config, case, device=device, id=id)
-    item.stash.setdefault(OUTCOMES, []).append(conducted.outcome)
-    item.user_properties.extend(properties(conducted.outcome))
-    return conducted
+    """Execute `case` with the session's options, and leave its outcome on `item`."""
+    result = run_with_options(item.config, case, device=device, id=id)
+    item.stash.setdefault(OUTCOMES, []).append(result.outcome)
+    item.user_properties.extend(properties(result.outcome))
+    return result
 
 
 def run_with_options(config: pytest.Config, case: Case, *, device: str, id: str) -> SmokeResult:
-    """Conduct `case` under the session's options."""
+    """Execute `case` with the session's options."""
     option = config.option
-    conditions = RunOptions(
+    options = RunOptions(
         root=str(config.rootpath),
         device=device,
         isolation=option.smoke_isolation,
@@ -90,13 +91,14 @@ def run_with_options(config: pytest.Config, case: Case, *, device: str, id: str)
         preflight_only=option.smoke_preflight,
         report_folder=option.smoke_report,
         resume=option.smoke_resume,
+        registry=config.stash[REGISTRY],
     )
     with progress_of(config, case) as watch:
-        return run_smoke(case, conditions, id=id, watch=watch)
+        return run_smoke(case, options, id=id, watch=watch)
 
 
 def failure_text(outcome: Outcome, case: Case, item: pytest.Item) -> str:
-    """The failure text of a smoke, with the command that reruns it from where pytest was started."""
+    """Return the failure text of a smoke run, with the command that reruns it from where pytest was started."""
     option = item.config.option
     words = ["pytest --smoke"]
     if option.smoke_mode:
@@ -105,4 +107,10 @@ def failure_text(outcome: Outcome, case: Case, item: pytest.Item) -> str:
         words.append(f"--smoke-device {option.smoke_device}")
     path = os.path.relpath(item.path, item.config.invocation_params.dir)
     words.append(shlex.quote(f"{path}::{item.nodeid.partition('::')[2]}"))
-    return failure(outcome, place=place_of(outcome, case), rerun=" ".join(words))
+    return failure(
+        outcome,
+        place=source_location(outcome, case),
+        rerun=" ".join(words),
+        width=terminal_width(),
+        verbose=item.config.option.verbose > 0,
+    )

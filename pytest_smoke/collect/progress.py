@@ -1,4 +1,4 @@
-"""One live line while a smoke runs, on a terminal only."""
+"""One live line while a smoke run trains, on a terminal only."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pytest
 from pytest_smoke.monitor.child import Watch
 from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.report.full_run_estimate import clock
+from pytest_smoke.text import number, seconds
 
 REFRESH_SECONDS = 0.2
-CLEAR = "\r\x1b[K"
+CLEAR_LINE = "\r\x1b[K"
 
 
 @contextmanager
 def progress_of(config: pytest.Config, case: Case) -> Iterator[Watch | None]:
-    """A watch that draws step, loss, learning rate and time left; None where nobody would see it."""
+    """Yield a watch that prints step, loss, learning rate and time left; None if nobody would see it."""
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or not reporter.isatty or config.option.verbose < 0 or hasattr(config, "workerinput"):
         yield None
@@ -33,8 +33,13 @@ def progress_of(config: pytest.Config, case: Case) -> Iterator[Watch | None]:
         line.clear()
 
 
+def terminal_width() -> int:
+    """Return the width of the terminal in columns; 80 if it is not known."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
 def say(config: pytest.Config, text: str) -> None:
-    """A line that stays, in the middle of a test; nothing under -q and in a worker."""
+    """Print a line that stays, in the middle of a test; nothing under -q and in a worker."""
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or config.option.verbose < 0 or hasattr(config, "workerinput"):
         return
@@ -44,17 +49,17 @@ def say(config: pytest.Config, text: str) -> None:
 
 
 def _uncaptured(capture: Any) -> AbstractContextManager[None]:
-    """While a test runs, the terminal's file descriptor is captured, but under `-p no:capture`."""
+    """Release the terminal, which pytest captures while a test runs; not under `-p no:capture`."""
     uncaptured: AbstractContextManager[None] = capture.global_and_fixture_disabled() if capture else nullcontext()
     return uncaptured
 
 
 class _Line:
     def __init__(self, reporter: Any, capture: Any, case: Case) -> None:
-        self._reporter, self._capture, self._case = reporter, capture, case
+        self._reporter, self._capture, self._planned = reporter, capture, case.run_steps
         self._drawn = time.monotonic()
         self._first: tuple[float, int] | None = None
-        """When the first steps came in, and how many: building the task is no measure of the rest."""
+        """Time and number of the first steps: building the task says nothing about the time left."""
         self._visible = False
 
     def draw(self, monitor: RunMonitor) -> None:
@@ -63,18 +68,18 @@ class _Line:
             return
         self._drawn = now
         self._first = self._first or (now, monitor.steps)
-        row, planned = monitor.trace.steps[-1], self._case.run_steps
-        began, done = now - self._first[0], monitor.steps - self._first[1]
-        left = f"  {clock(began / done * (planned - monitor.steps))} left" if done else ""
+        row = monitor.trace.steps[-1]
+        elapsed, done = now - self._first[0], monitor.steps - self._first[1]
+        left = f"  {seconds(elapsed / done * (self._planned - monitor.steps))} left" if done else ""
         stage = f"  stage {row.stage}" if row.stage else ""
-        text = f"{stage}  step {row.step}/{planned}  loss {row.loss:.4g}  lr {row.lr:.3g}{left}"
+        text = f"{stage}  step {row.step}/{self._planned}  loss {number(row.loss)}  lr {number(row.lr, 3)}{left}"
         with _uncaptured(self._capture):
             if not self._visible:
                 self._reporter.ensure_newline()
-            self._reporter.write(CLEAR + text[: shutil.get_terminal_size().columns - 1], flush=True)
+            self._reporter.write(CLEAR_LINE + text[: terminal_width() - 1], flush=True)
         self._visible = True
 
     def clear(self) -> None:
         if self._visible:
             with _uncaptured(self._capture):
-                self._reporter.write(CLEAR, flush=True)
+                self._reporter.write(CLEAR_LINE, flush=True)

@@ -1,4 +1,4 @@
-"""The controller's side: outcomes come in on test reports, a table and a file go out."""
+"""Collects outcomes from test reports in the process that reports, and prints and writes them."""
 
 from __future__ import annotations
 
@@ -6,105 +6,120 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.files import write_atomic
+from pytest_smoke.collect.progress import terminal_width
+from pytest_smoke.files import VERDICTS, write_atomic
 from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.options import RECIPE_GLOB
 from pytest_smoke.outcome import Outcome
-from pytest_smoke.report.acceptance import acceptance
-from pytest_smoke.report.campaign import campaign_table, campaigns
-from pytest_smoke.report.full_run_estimate import ahead
+from pytest_smoke.report.ablations import ablation_tables
+from pytest_smoke.report.acceptance import acceptance_table
+from pytest_smoke.report.full_run_estimate import full_run_lines
 from pytest_smoke.report.prediction_errors import error_lines
 from pytest_smoke.report.terminal import verdict_table, warnings
 from pytest_smoke.report.verdicts_json import verdicts_json
 
 COLOURS = {"promote": "green", "": "bold"}
-"""Markup of a table row by verdict; red where not named."""
-SAID_NOTHING = {"preflight": "p", "wiring": "w"}
-"""Letters of the two kinds of run that are never a verdict."""
+"""Markup of a table row by verdict; red for any other."""
+LETTERS = {"preflight": "p", "wiring": "w"}
+"""Progress letters of the two kinds of run that complete without a verdict."""
 
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Put the item's outcomes on its report, as builtins: they cross to xdist's controller with it."""
+    """Put the item's outcomes on its report as builtins, which pytest-xdist sends to its controller."""
     outcomes = item.stash.get(OUTCOMES, [])
     if outcomes and (report.when == "call" or (report.when == "setup" and report.failed)):
         report.smoke_outcomes = [outcome.to_dict() for outcome in outcomes]  # type: ignore[attr-defined]  # our own
 
 
 def outcomes_on(report: pytest.TestReport) -> list[Outcome]:
-    """The inverse of `attach`; empty for any other report."""
-    return [Outcome.from_dict(wire) for wire in getattr(report, "smoke_outcomes", [])]
+    """Return the outcomes on a report; none on the report of any other item."""
+    return [Outcome.from_dict(tree) for tree in getattr(report, "smoke_outcomes", [])]
 
 
 def status_of(report: pytest.TestReport) -> tuple[str, str, Any] | None:
-    """Category, letter and word of a recipe's item; None leaves it to pytest."""
+    """Return category, letter and word of a recipe's item; None leaves them to pytest."""
     outcomes = outcomes_on(report)
     if len(outcomes) != 1 or outcomes[0].id != report.nodeid:
         return None
     outcome = outcomes[0]
     if report.passed:
         return "passed", ".", ("PROMOTE", {"green": True})
-    if report.skipped and outcome.reason in SAID_NOTHING:
-        return f"{outcome.reason} ok", SAID_NOTHING[outcome.reason], (f"{outcome.reason.upper()} OK", {"yellow": True})
+    if report.skipped and (done := outcome.completed):
+        return f"{done} ok", LETTERS[done], (f"{done.upper()} OK", {"green": True})
     if report.failed:
         return "failed", "F", (outcome.verdict.upper(), {"red": True})
     return None
 
 
 class Summary:
-    """Collects outcomes where there is one of it: the controller, or the only process."""
+    """Collects outcomes. There is one: in the controller of pytest-xdist, or in the only process."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._outcomes: dict[str, Outcome] = {}
 
     def pytest_sessionstart(self) -> None:
-        """Yesterday's verdicts must not be read as today's."""
+        """Write an empty `verdicts.json`, so that an old one cannot be taken for this session's."""
         if not self._config.option.collectonly:
             self._write()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what came in, and write it at once: a session that is killed later loses nothing."""
-        came = outcomes_on(report) or _lost(report)
-        if came:
-            self._outcomes |= {outcome.id: outcome for outcome in came}
-            self._write()
+        """Keep the outcomes of a report and write them at once, so that a killed session loses none."""
+        arrived = outcomes_on(report) or _lost(report)
+        if not arrived:
+            return
+        self._outcomes |= {outcome.id: outcome for outcome in arrived}
+        self._write()
+        for outcome in arrived:
+            self._announce(outcome)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """The closing table, and a table for each recipe of which several cells ran."""
+        """Print the closing section."""
         if not self._outcomes:
             return
-        terminalreporter.section("smokes")
-        for line, verdict in verdict_table(self._outcomes.values()):
+        outcomes, width = list(self._outcomes.values()), terminal_width()
+        verbose = self._config.option.verbose > 0
+        terminalreporter.section("smoke runs")
+        for line, verdict in verdict_table(outcomes, width=width):
             terminalreporter.write_line(line, **{COLOURS.get(verdict, "red"): True})
-        for line in ahead(self._outcomes.values()):
+        for line in warnings(outcomes, width=width, verbose=verbose):
+            terminalreporter.write_line(line, yellow=True)
+        for line in full_run_lines(outcomes, width=width) if verbose else []:
             terminalreporter.write_line(line)
-        for line in error_lines(self._outcomes.values()):
+        for line in error_lines(outcomes, width=width):
             terminalreporter.write_line(line)
-        for outcome in sorted(self._outcomes.values(), key=lambda outcome: outcome.id):
-            if outcome.facts.get("full_accept") and (rows := acceptance(outcome)):
-                terminalreporter.write_line(f"acceptance of {outcome.id}")
+        for outcome in sorted(outcomes, key=lambda outcome: outcome.id):
+            if outcome.facts.full_accept and (rows := acceptance_table(outcome, width=width - 2)):
+                terminalreporter.write_line("")
+                terminalreporter.write_line(f"acceptance of {outcome.id}", bold=True)
                 for row in rows:
                     terminalreporter.write_line(f"  {row}")
-        for line in warnings(self._outcomes.values()):
-            terminalreporter.write_line(line, yellow=True)
-        for campaign in campaigns(self._outcomes.values()):
+        for table in ablation_tables(outcomes, width=width):
             terminalreporter.write_line("")
-            for line, verdict in campaign_table(campaign):
+            for line, verdict in table:
                 terminalreporter.write_line(line, **{COLOURS.get(verdict, "red"): True})
         for outcome in self._outcomes.values():
-            if outcome.promoted and "package" in outcome.facts:
-                terminalreporter.write_line(f"packaged in {outcome.facts['package']}")
+            if outcome.promoted and outcome.facts.package:
+                terminalreporter.write_line(f"packaged in {outcome.facts.package}")
         if self._config.option.smoke_report:
-            terminalreporter.write_line(f"written to {self._config.option.smoke_report / 'verdicts.json'}")
+            terminalreporter.write_line(f"written to {self._config.option.smoke_report / VERDICTS}")
+
+    def _announce(self, outcome: Outcome) -> None:
+        """Call `pytest_smoke_outcome`; a plugin that raises becomes a warning."""
+        try:
+            self._config.hook.pytest_smoke_outcome(config=self._config, outcome=outcome)
+        except Exception as error:
+            text = f"pytest_smoke_outcome raised {type(error).__name__} for {outcome.id}: {error}"
+            self._config.issue_config_time_warning(pytest.PytestWarning(text), stacklevel=2)
 
     def _write(self) -> None:
         folder = self._config.option.smoke_report
         if folder is not None:
-            write_atomic(folder / "verdicts.json", verdicts_json(self._outcomes.values()))
+            write_atomic(folder / VERDICTS, verdicts_json(self._outcomes.values()))
 
 
 def _lost(report: pytest.TestReport) -> list[Outcome]:
-    """A recipe's item whose xdist worker died: its report is synthetic and carries nothing of ours."""
+    """Return the outcome of an item whose pytest-xdist worker died: its report is synthetic and has no outcome."""
     path, _, name = report.nodeid.partition("::")
     if report.when != "???" or not path.endswith(RECIPE_GLOB.removeprefix("*")):  # type: ignore[comparison-overlap]  # xdist's own
         return []
@@ -118,7 +133,8 @@ def _lost(report: pytest.TestReport) -> list[Outcome]:
             verdict="error",
             reason="worker-crash",
             step=None,
-            text="the xdist worker that conducted it died",
+            text="the pytest-xdist worker that executed the run died",
+            decided_by="",
             findings=(),
         )
     ]

@@ -1,1 +1,1 @@
-"""What a smoke has to say, in every form. Pure renderers: none knows pytest or torch."""
+"""Renderers: pure functions from outcomes to text. They import neither pytest nor torch and read no files."""

@@ -1,62 +1,65 @@
-"""The acceptance table: each criterion with its target, what was seen, and whether that was enough."""
+"""The acceptance table: each criterion with its target, its current value, and whether it is met."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_smoke.judge.verdict import CRITERION, READINGS, STAGE, check_of
+from pytest_smoke.judge.metrics import ADVISORIES
 from pytest_smoke.outcome import Finding, Outcome
-from pytest_smoke.text import NOT_CHECKED, STATUS_WORDS, table
+from pytest_smoke.report.layout import WIDTH, wrapped_table
+from pytest_smoke.text import NOT_CHECKED, STATUS_WORDS, number
 
-HEADER = ("criterion", "target", "current", "status")
-"""`target` is what the right side of a criterion came to, `current` what its left side did."""
-INFRASTRUCTURE = "infrastructure"
-"""The row of all checks that are no criteria, readings apart: these say what the metrics did, and decide nothing."""
+CRITERION, STAGE = "accept", "stage"
+"""Checks that judge the criteria of a smoke run and of its stages."""
+HEADER = ("status", "criterion", "target", "current")
+"""`target` is the value of a criterion's right side, `current` that of its left side."""
+OTHER_CHECKS = "all other checks"
+"""Row that sums up the checks that are neither criteria nor advisories on metrics, which never decide."""
+FULL_RUN = "full run"
+"""Status of a criterion that only the full run can meet."""
 
 
-def acceptance(outcome: Outcome) -> list[str]:
-    """Rows of the table, its header first; empty for a smoke without criteria, or one that nobody judged by them.
+def acceptance_table(outcome: Outcome, *, width: int = WIDTH) -> list[str]:
+    """Render the table, header first; empty for a smoke run without criteria, or if none of them was checked.
 
-    Criteria of stages come first, then the smoke's own, then the full run's, which a smoke cannot judge.
+    Criteria of stages come first, then those of the smoke run, then those of the full run.
     """
-    judged = [*_of_stages(outcome), *_of_smoke(outcome)]
-    if outcome.mode == "wiring" or all(row[-1] == NOT_CHECKED for row in judged):
+    judged = [*_stage_criteria(outcome), *_criteria(outcome)]
+    if outcome.mode == "wiring" or all(row[0] == NOT_CHECKED for row in judged):
         return []
-    full = [(text, "", "", "full run") for text in outcome.facts.get("full_accept", [])]
-    rows = [HEADER, _infrastructure(outcome), *judged, *full]
-    return table(rows)
+    full = [(FULL_RUN, text, "", "") for text in outcome.facts.full_accept]
+    rows = wrapped_table([HEADER, _other_checks(outcome), *judged, *full], width, wrap_columns=(1, 3))
+    return [line for row in rows for line in row]
 
 
-def _infrastructure(outcome: Outcome) -> tuple[str, ...]:
-    others = [finding for finding in outcome.findings if check_of(finding.id) not in (CRITERION, STAGE, *READINGS)]
-    wrong = [f"{finding.id} {finding.status}" for finding in others if finding.status != "pass"]
+def _other_checks(outcome: Outcome) -> tuple[str, ...]:
+    others = [finding for finding in outcome.findings if finding.check not in (CRITERION, STAGE, *ADVISORIES)]
+    wrong = [f"{finding.id} {STATUS_WORDS[finding.status]}" for finding in others if finding.status != "pass"]
     statuses = {finding.status for finding in others}
     worst = next((status for status in ("fail", "not-checked", "warn") if status in statuses), "pass")
-    seen = "; ".join([f"{len(others) - len(wrong)} of {len(others)} pass", *wrong])
-    return INFRASTRUCTURE, f"{len(others)} checks", seen, STATUS_WORDS[worst]
+    current = "; ".join([f"{len(others) - len(wrong)} of {len(others)} pass", *wrong])
+    return STATUS_WORDS[worst], OTHER_CHECKS, "", current
 
 
-def _of_stages(outcome: Outcome) -> Iterator[tuple[str, ...]]:
+def _stage_criteria(outcome: Outcome) -> Iterator[tuple[str, ...]]:
     for finding in outcome.findings:
-        if check_of(finding.id) == STAGE:
-            name = finding.id[len("stage[") : -1]
-            for wire in finding.data.get("criteria", []):
-                yield _row(Finding.from_dict(wire), f"stage {name}: ")
+        if finding.check == STAGE:
+            for tree in finding.data.get("criteria", []):
+                yield _row(Finding.from_dict(tree), f"stage {finding.subject}: ")
 
 
-def _of_smoke(outcome: Outcome) -> Iterator[tuple[str, ...]]:
+def _criteria(outcome: Outcome) -> Iterator[tuple[str, ...]]:
     for finding in outcome.findings:
-        if check_of(finding.id) == CRITERION:
+        if finding.check == CRITERION:
             yield _row(finding)
 
 
-def _row(finding: Finding, before: str = "") -> tuple[str, ...]:
+def _row(finding: Finding, prefix: str = "") -> tuple[str, ...]:
     name = finding.data.get("name")
-    before += f"{name}: " if name else ""
-    text = finding.id[len("accept[") : -1]
-    return before + text, _number(finding.bound), _number(finding.observed), STATUS_WORDS[finding.status]
+    criterion = f"{prefix}{name}: {finding.subject}" if name else prefix + finding.subject
+    return STATUS_WORDS[finding.status], criterion, _value(finding.bound), _value(finding.observed)
 
 
-def _number(value: Any) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, int | float) else str(value)
+def _value(value: Any) -> str:
+    return "" if value is None else number(value) if isinstance(value, int | float) else str(value)

@@ -1,35 +1,35 @@
-"""What the smokes say of their full runs: how long one would take at this pace, and what it must reach."""
+"""Estimates for the full runs of the smoke runs that were promoted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from pytest_smoke.outcome import Outcome
+from pytest_smoke.report.layout import WIDTH, wrap
+from pytest_smoke.text import count, seconds
 
 
-def ahead(outcomes: Iterable[Outcome]) -> list[str]:
-    """A line for each smoke that was promoted: its pace, an estimate of the full run's time, its criteria."""
+def full_run_lines(outcomes: Iterable[Outcome], *, width: int = WIDTH) -> list[str]:
+    """Render a paragraph for each promoted smoke run: length, time and criteria of its full run."""
     return [
         line
         for outcome in sorted(outcomes, key=lambda outcome: outcome.id)
-        if outcome.promoted and (line := _line(outcome))
+        if outcome.promoted and (text := _estimate(outcome))
+        for line in wrap(f"{outcome.id}: {text}", width)
     ]
 
 
-def clock(seconds: float) -> str:
-    """`2:05:09` or `5:09`, hours, minutes and seconds."""
-    minutes, rest = divmod(int(seconds + 0.5), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _line(outcome: Outcome) -> str:
+def _estimate(outcome: Outcome) -> str:
     facts, parts = outcome.facts, []
-    full = facts.get("estimated_full_seconds")
-    if full is not None:
-        times = facts["full_steps"] / facts["steps"]
-        pace = f"{facts['samples_per_second']:,.0f} samples/s"
-        parts.append(f"{facts['full_steps']:,} steps, {times:.3g}x the smoke's, about {clock(full)} at its {pace}")
-    if facts.get("full_accept"):
-        parts.append(f"must reach {'; '.join(facts['full_accept'])}")
-    return f"{outcome.id}: full run: {'; '.join(parts)}" if parts else ""
+    if facts.estimated_full_seconds is not None and facts.full_steps and facts.steps:
+        parts.append(
+            f"the full run has {count(facts.full_steps, 'step')} ({facts.full_steps / facts.steps:.3g}x the smoke run) "
+            f"and takes about {seconds(facts.estimated_full_seconds)} at {facts.samples_per_second or 0:,.0f} samples/s"
+        )
+    if facts.full_accept:
+        parts.append(f"it must reach {'; '.join(facts.full_accept)}" if parts else _criteria(facts.full_accept))
+    return "; ".join(parts)
+
+
+def _criteria(criteria: tuple[str, ...]) -> str:
+    return f"the full run must reach {'; '.join(criteria)}"

@@ -1,4 +1,4 @@
-"""A curve in one line of text."""
+"""A curve as one line of block characters."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import pairwise
 
 BARS = "▁▂▃▄▅▆▇█"
 BROKEN = "x"
-"""Stands for a block whose mean is not finite."""
+"""Bar of a block with a value that is not finite."""
 
 
 def sparkline(values: Sequence[float], *, width: int = 60) -> str:
-    """Block means of `values` as at most `width` bars between their lowest and highest; `x` where not finite."""
+    """Draw the means of at most `width` blocks of `values`, scaled from the lowest to the highest."""
     if not values:
         return ""
     blocks = _blocks(values, min(width, len(values)))
@@ -26,7 +26,7 @@ def _bar(value: float, low: float, high: float) -> str:
         return BROKEN
     if high <= low:
         return BARS[0]
-    # Halves first: high - low may overflow where each half does not.
+    # Halved first, because high - low may overflow.
     share = (value / 2 - low / 2) / (high / 2 - low / 2)
     return BARS[min(len(BARS) - 1, int(share * len(BARS)))]
 

@@ -1,111 +1,191 @@
-"""What a person reads in the terminal: the table at the end, and the text of a smoke that was not promoted."""
+"""The closing table of all smoke runs, and the failure text of one that was not promoted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pytest_smoke.outcome import Finding, Outcome
+from pytest_smoke.outcome import Finding, Outcome, StageFacts
+from pytest_smoke.report.layout import WIDTH, short_ids, wrap
 from pytest_smoke.report.sparkline import sparkline
-from pytest_smoke.text import NOT_CHECKED, STATUS_WORDS, table
+from pytest_smoke.text import STATUS_WORDS, count, number, seconds, table, verdict_label
 
 HINTS = 3
-"""Hints a failure text gives at most: the first is the one to try."""
-HEADER = ("recipe", "mode", "verdict", "steps", "evidence", "loss", "smallest rise", "seconds")
+"""A failure text gives at most this many hints."""
+MAX_BARS = 60
+"""Longest curve of a failure text."""
+COLUMNS = ("verdict", "smoke run", "steps", "evidence", "loss", "smallest rise", "time", "full run")
+"""Header of the closing table."""
+DROPPED = ("full run", "smallest rise", "evidence", "loss", "time")
+"""Columns that are left out of a table too wide for the terminal, the first one first."""
+_GRAVITY = ("fail", "not-checked", "warn", "pass")
+
+
+def label(outcome: Outcome) -> str:
+    """Format the verdict with its reason: `unstable (rise)`; `wiring ok` and `preflight ok` for runs without one."""
+    return f"{outcome.completed} ok" if outcome.completed else verdict_label(outcome.verdict, outcome.reason)
+
+
+def style(outcome: Outcome) -> str:
+    """Return what colours a line about the outcome: its verdict, or `promote` for a completed wiring or preflight."""
+    return "promote" if outcome.completed else outcome.verdict
 
 
 def headline(outcome: Outcome) -> str:
-    """`unstable: loss rose from ...`, the first line of everything said about a smoke."""
-    word = f"{outcome.verdict} ({outcome.reason})" if outcome.reason else outcome.verdict
-    return f"{word}: {outcome.text}"
+    """Format verdict, reason and the sentence that decided: `unstable (rise): loss rose from ...`."""
+    return f"{label(outcome)}: {outcome.text}"
 
 
-def failure(outcome: Outcome, *, place: str, rerun: str) -> str:
-    """Reason first, then the curve, all findings, hints, the user's file and line, and the command to run it again."""
-    parts = [headline(outcome)]
+def failure(outcome: Outcome, *, place: str, rerun: str, width: int = WIDTH, verbose: bool = False) -> str:
+    """Render the failure text of a smoke run: verdict, curve, findings, hints, place, and the command that reruns it.
+
+    Lists the checks that failed or warn, and counts the others; `verbose` lists all.
+    """
+    parts = [wrap(headline(outcome), width)]
     losses = [float(value) for value in outcome.curve.get("loss", [])]
     if losses:
-        last = outcome.facts["steps"] - 1
-        parts.append(f"  loss {_g(losses[0])} {sparkline(losses)} {_g(losses[-1])}   steps 0-{last}")
-    parts.append("\n".join(_finding_rows(outcome.findings)))
-    hints = list(dict.fromkeys(f.hint for f in _by_gravity(outcome.findings) if f.hint))[:HINTS]
-    if hints:
-        parts.append("\n".join(f"  hint: {hint}" for hint in hints))
+        parts.append([_curve(losses, outcome.facts.steps or 0, width)])
+    parts.append(_finding_rows(outcome, width, verbose=verbose))
+    hints = list(dict.fromkeys(finding.hint for finding in _by_gravity(outcome) if finding.hint))[:HINTS]
+    parts.append([line for hint in hints for line in wrap(hint, width, first="  hint: ", rest=" " * 8)])
     if outcome.output:
-        parts.append("  last lines of its output:\n" + "\n".join(f"    {line}" for line in outcome.output.splitlines()))
-    parts.append(f"  {place}\n  rerun: {rerun}")
-    return "\n\n".join(parts)
+        lines = [f"    {line}".rstrip() for line in outcome.output.splitlines()]
+        parts.append(["  last output of the training process:", *lines])
+    parts.append([f"  {place}", f"  rerun: {rerun}"])
+    return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def verdict_table(outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:
-    """Rows of the closing table, header first, each with the verdict it speaks of (empty for the header)."""
-    rows: list[tuple[str, ...]] = [HEADER]
-    verdicts = [""]
-    for outcome in sorted(outcomes, key=lambda outcome: outcome.id):
-        own = [_row(outcome), *(_stage_row(stage) for stage in outcome.facts.get("stages", []))]
+def verdict_table(outcomes: Iterable[Outcome], *, width: int = WIDTH) -> list[tuple[str, str]]:
+    """Render the closing table: its lines, each with what colours it (empty for the header).
+
+    Leaves out columns of `DROPPED` that have no value, and drops more of them one by one until the table fits `width`.
+    """
+    ordered = sorted(outcomes, key=lambda outcome: outcome.id)
+    names = short_ids([outcome.id for outcome in ordered])
+    rows: list[tuple[str, ...]] = [COLUMNS]
+    styles = [""]
+    for outcome in ordered:
+        own = [_row(outcome, names[outcome.id]), *map(_stage_row, outcome.facts.stages)]
         rows += own
-        verdicts += [outcome.verdict] * len(own)
-    return list(zip(table(rows), verdicts, strict=True))
+        styles += [style(outcome)] * len(own)
+    kept = [at for at, column in enumerate(COLUMNS) if column not in DROPPED or _has_values(rows[1:], at)]
+    lines = _columns(rows, kept)
+    for dropped in map(COLUMNS.index, DROPPED):
+        if dropped in kept and max(map(len, lines)) > width:
+            kept.remove(dropped)
+            lines = _columns(rows, kept)
+    return list(zip(lines, styles, strict=True))
 
 
-def warnings(outcomes: Iterable[Outcome]) -> list[str]:
-    """A line for each check that warns about a smoke that was promoted all the same."""
-    return [
-        f"{outcome.id}: {finding.id} warns: {finding.text}{f' ({finding.hint})' if finding.hint else ''}"
-        for outcome in sorted(outcomes, key=lambda outcome: outcome.id)
-        for finding in outcome.findings
-        if outcome.promoted and finding.status == "warn"
-    ]
+def warnings(outcomes: Iterable[Outcome], *, width: int = WIDTH, verbose: bool = False) -> list[str]:
+    """Render the warnings of the promoted smoke runs, one paragraph each; `verbose` adds their hints."""
+    ordered = sorted(outcomes, key=lambda outcome: outcome.id)
+    names = short_ids([outcome.id for outcome in ordered])
+    lines: list[str] = []
+    for outcome in ordered:
+        for finding in outcome.findings:
+            if outcome.promoted and finding.status == "warn":
+                lines += wrap(f"{names[outcome.id]}: {finding.id}: {finding.text}", width, first="warning: ")
+                lines += wrap(finding.hint, width, first="  hint: ", rest=" " * 8) if verbose and finding.hint else []
+    return lines
 
 
 def properties(outcome: Outcome) -> list[tuple[str, Any]]:
-    """What a JUnit `<testcase>` says of a smoke."""
-    kept = ("steps", "evidence_steps", "loss_first", "loss_last", "smallest_rise", "seconds", "device")
-    facts = [(f"smoke_{key}", outcome.facts[key]) for key in kept if outcome.facts.get(key) is not None]
-    checks = [(f"smoke_check[{finding.id}]", finding.status) for finding in outcome.findings]
-    verdict = [("smoke_verdict", outcome.verdict), ("smoke_reason", outcome.reason), ("smoke_text", outcome.text)]
-    return [*verdict, *([("smoke_step", outcome.step)] if outcome.step is not None else []), *facts, *checks]
-
-
-def _row(outcome: Outcome) -> tuple[str, ...]:
+    """Return the properties of a JUnit `<testcase>`: verdict, figures that are known, and the status of each check."""
     facts = outcome.facts
-    first, last, rise = facts.get("loss_first"), facts.get("loss_last"), facts.get("smallest_rise")
-    steps, planned = facts.get("steps", 0), facts.get("planned_steps", 0)
+    figures = {
+        "smoke_step": outcome.step,
+        "smoke_steps": facts.steps,
+        "smoke_evidence_steps": facts.evidence_steps,
+        "smoke_loss_first": facts.loss_first,
+        "smoke_loss_last": facts.loss_last,
+        "smoke_smallest_rise": facts.smallest_rise,
+        "smoke_seconds": facts.seconds,
+        "smoke_device": facts.device,
+    }
+    return [
+        ("smoke_verdict", outcome.verdict),
+        ("smoke_reason", outcome.reason),
+        ("smoke_text", outcome.text),
+        *((name, value) for name, value in figures.items() if value is not None),
+        *((f"smoke_check[{finding.id}]", finding.status) for finding in outcome.findings),
+    ]
+
+
+def _curve(losses: Sequence[float], steps: int, width: int) -> str:
+    before, after = f"  loss {number(losses[0])} ", f" {number(losses[-1])}   steps 0-{steps - 1}"
+    return before + sparkline(losses, width=max(1, min(MAX_BARS, width - len(before) - len(after)))) + after
+
+
+def _finding_rows(outcome: Outcome, width: int, *, verbose: bool) -> list[str]:
+    shown = [
+        finding
+        for finding in outcome.findings
+        if verbose or finding.status in ("fail", "warn") or finding.id == outcome.decided_by
+    ]
+    indent = max((len(STATUS_WORDS[finding.status]) for finding in shown), default=0)
+    lines: list[str] = []
+    for finding in shown:
+        text = "see above" if finding.id == outcome.decided_by and finding.text == outcome.text else finding.text
+        first = f"  {STATUS_WORDS[finding.status].ljust(indent)}  "
+        lines += wrap(f"{finding.id}: {text}", width, first=first, rest=" " * (len(first) + 2))
+    hidden = [finding.status for finding in outcome.findings if finding not in shown]
+    passed, unchecked = hidden.count("pass"), hidden.count("not-checked")
+    counts = [f"{count(passed, 'check')} passed"] if passed else []
+    counts += (
+        [f"{unchecked} not checked" if passed else f"{count(unchecked, 'check')} not checked"] if unchecked else []
+    )
+    return [*lines, f"  {', '.join(counts)}; -v lists them"] if counts else lines
+
+
+def _by_gravity(outcome: Outcome) -> list[Finding]:
+    """The deciding finding first, then failed, not checked, warned and passed ones."""
+    return sorted(outcome.findings, key=lambda f: (f.id != outcome.decided_by, _GRAVITY.index(f.status)))
+
+
+def _row(outcome: Outcome, name: str) -> tuple[str, ...]:
+    facts = outcome.facts
+    rise = facts.smallest_rise if outcome.verdict in ("promote", "hold") else None
+    full = facts.estimated_full_seconds if outcome.promoted else None
     return (
-        outcome.recipe,
-        outcome.mode if outcome.cell is None else f"{outcome.mode}[{outcome.cell}]",
-        f"{outcome.verdict} ({outcome.reason})" if outcome.reason else outcome.verdict,
-        str(steps) if steps == planned else f"{steps}/{planned}",
-        str(facts.get("evidence_steps", 0)) if steps else "-",
-        f"{_g(first)} -> {_g(last)}" if first is not None and last is not None else "-",
-        f"{rise:.2g}" if rise is not None and outcome.verdict in ("promote", "hold") else "-",
-        f"{facts['seconds']:.1f}" if "seconds" in facts else "-",
+        label(outcome),
+        name,
+        _steps(facts.steps or 0, facts.planned_steps or 0),
+        str(facts.evidence_steps or 0) if facts.steps else "-",
+        _losses(facts.loss_first, facts.loss_last),
+        "-" if rise is None else f"{rise:.2g}",
+        "-" if facts.seconds is None else seconds(facts.seconds),
+        "-" if full is None else f"about {seconds(full)}",
     )
 
 
-def _stage_row(stage: Mapping[str, Any]) -> tuple[str, ...]:
-    """A stage below its smoke: what its curve said, and its criteria where they failed."""
-    first, last, steps = stage.get("loss_first"), stage.get("loss_last"), stage["steps"]
+def _stage_row(stage: StageFacts) -> tuple[str, ...]:
+    """A stage, below its smoke run: the verdict on its loss, or that its criteria failed."""
+    judged = "wiring ok" if stage.loss_verdict == "wiring" else stage.loss_verdict or "not started"
     return (
-        f"  stage {stage['name']}",
+        f"  {'criteria failed' if stage.criteria == 'fail' else judged}",
+        f"  stage {stage.name}",
+        _steps(stage.steps, stage.planned_steps),
+        str(stage.evidence_steps) if stage.steps else "-",
+        _losses(stage.loss_first, stage.loss_last),
         "",
-        "criteria failed" if stage["criteria"] == "fail" else stage["loss_verdict"] or "not started",
-        str(steps) if steps == stage["planned_steps"] else f"{steps}/{stage['planned_steps']}",
-        str(stage["evidence_steps"]) if steps else "-",
-        f"{_g(first)} -> {_g(last)}" if first is not None and last is not None else "-",
+        "-" if stage.train_seconds is None else seconds(stage.train_seconds),
         "",
-        f"{stage['train_seconds']:.1f}" if "train_seconds" in stage else "-",
     )
 
 
-def _finding_rows(findings: Sequence[Finding]) -> list[str]:
-    width = max(len(finding.id) for finding in findings)
-    return [f"  {f.id.ljust(width)}  {STATUS_WORDS[f.status].ljust(len(NOT_CHECKED))}  {f.text}" for f in findings]
+def _columns(rows: Sequence[tuple[str, ...]], kept: Sequence[int]) -> list[str]:
+    return table([[row[column] for column in kept] for row in rows])
 
 
-def _by_gravity(findings: Sequence[Finding]) -> list[Finding]:
-    return sorted(findings, key=lambda f: ("fail", "not-checked", "warn", "pass").index(f.status))
+def _has_values(rows: Sequence[tuple[str, ...]], column: int) -> bool:
+    return any(row[column] not in ("", "-") for row in rows)
 
 
-def _g(value: float) -> str:
-    return f"{value:.4g}"
+def _steps(made: int, planned: int) -> str:
+    return str(made) if made == planned else f"{made}/{planned}"
+
+
+def _losses(first: float | None, last: float | None) -> str:
+    # `verdicts.json` has no number for NaN and infinities: there they are texts, which `float` reads.
+    return "-" if first is None or last is None else f"{number(float(first))} -> {number(float(last))}"

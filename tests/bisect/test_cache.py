@@ -15,7 +15,7 @@ from pytest_smoke.errors import BisectStateError
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Mode, Recipe
-from pytest_smoke.report.bisect import BisectResult, BisectTrial
+from pytest_smoke.bisect.result import BisectResult, BisectTrial
 
 TRIED = st.builds(
     BisectTrial,

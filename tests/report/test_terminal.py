@@ -1,37 +1,16 @@
-"""Outcomes survive every form they are written in."""
+"""The closing table, failure texts, warnings and JUnit properties."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.files import write_atomic
-from pytest_smoke.outcome import Finding, Outcome
-from pytest_smoke.report.sparkline import BARS, BROKEN, sparkline
-from pytest_smoke.report.terminal import failure, properties, verdict_table
-from pytest_smoke.report.verdicts_json import verdicts_json
-
-FLOATS = st.floats(allow_nan=True, allow_infinity=True)
-PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | FLOATS | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
-FINDINGS = st.builds(
-    Finding,
-    id=st.text(min_size=1, max_size=8),
-    status=st.sampled_from(("pass", "warn", "fail", "not-checked")),
-    text=st.text(max_size=20),
-    observed=PLAIN,
-    data=st.dictionaries(st.text(max_size=5), PLAIN, max_size=2),
-)
+from pytest_smoke.outcome import Facts, Finding, Outcome, StageFacts
+from pytest_smoke.report.full_run_estimate import full_run_lines
+from pytest_smoke.report.terminal import COLUMNS, failure, headline, properties, verdict_table, warnings
 
 
 def outcome(**changes: Any) -> Outcome:
@@ -44,72 +23,15 @@ def outcome(**changes: Any) -> Outcome:
         "reason": "",
         "step": None,
         "text": "no rise",
+        "decided_by": "",
         "findings": (),
     }
     return Outcome(**{**plain, **changes})
 
 
-@given(st.lists(FINDINGS, max_size=3), st.dictionaries(st.text(max_size=5), PLAIN, max_size=3))
-def test_the_wire_form_gives_the_outcome_back(findings: list[Finding], facts: dict[str, Any]) -> None:
-    """NaN included: repr is compared, because NaN equals nothing."""
-    one = outcome(findings=tuple(findings), facts=facts)
-    assert repr(Outcome.from_dict(one.to_dict())) == repr(one)
-
-
-@given(st.dictionaries(st.text(max_size=5), PLAIN, max_size=3))
-def test_verdicts_json_is_strict_whatever_it_holds(facts: dict[str, Any]) -> None:
-    """A bare NaN would break every other reader."""
-
-    def refuse(constant: str) -> Any:
-        raise AssertionError(constant)
-
-    tree = json.loads(verdicts_json([outcome(facts=facts)]), parse_constant=refuse)
-    assert tree["schema"] == 1
-    assert tree["outcomes"][0]["verdict"] == "promote"
-
-
-def test_outcomes_are_in_the_order_of_their_ids() -> None:
-    """However workers finished."""
-    text = verdicts_json([outcome(id="b"), outcome(id="a")])
-    assert [o["id"] for o in json.loads(text)["outcomes"]] == ["a", "b"]
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
-    """A lone surrogate cannot be encoded: the write breaks in the middle."""
-    path = tmp_path / "deep" / "verdicts.json"
-    write_atomic(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_atomic(path, "x" * 10_000 + "\ud800")
-    assert path.read_text() == "old"
-    assert os.listdir(path.parent) == ["verdicts.json"]
-
-
-def test_a_report_is_as_readable_as_any_new_file(tmp_path: Path) -> None:
-    """Not private to who ran it, as a temporary file is."""
-    (tmp_path / "plain").touch()
-    write_atomic(tmp_path / "report", "x")
-    assert (tmp_path / "report").stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
-@given(st.lists(FLOATS, max_size=200), st.integers(1, 80))
-def test_a_sparkline_has_a_bar_a_block_and_marks_what_is_not_finite(values: list[float], width: int) -> None:
-    """At most `width` of them; the lowest and the highest block are the lowest and the highest bar."""
-    line = sparkline(values, width=width)
-    assert len(line) == min(len(values), width)
-    assert set(line) <= {*BARS, BROKEN}
-    if len(values) <= width:
-        assert [mark == BROKEN for mark in line] == [not math.isfinite(value) for value in values]
-
-
-def test_a_rise_looks_like_one() -> None:
-    """Eight even steps are the eight bars."""
-    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == BARS
-
-
-def test_the_failure_text_gives_three_hints_the_gravest_first() -> None:
-    """A fourth is noise."""
+def test_a_failure_text_gives_three_hints_the_most_severe_first() -> None:
     findings = tuple(
-        Finding(id=f"c{i}", status=status, text="t", hint=f"hint {i}")
+        Finding(id=f"c{i}", status=status, text="t", hint=f"hint {i}")  # type: ignore[arg-type]  # a Status
         for i, status in enumerate(("warn", "not-checked", "fail", "fail", "pass"))
     )
     text = failure(outcome(verdict="hold", reason="ratio", findings=findings), place="a.smoke.yaml:3", rerun="pytest")
@@ -122,24 +44,178 @@ def test_the_failure_text_gives_three_hints_the_gravest_first() -> None:
     assert "a.smoke.yaml:3\n  rerun: pytest" in text
 
 
-def test_the_table_has_a_row_for_an_outcome_without_any_figures() -> None:
-    """A worker that died leaves one."""
+def test_the_hint_of_the_deciding_finding_is_the_first() -> None:
+    findings = (
+        Finding(id="mix", status="fail", text="m", hint="fix the mix"),
+        Finding(id="loss-trend", status="not-checked", text="t", hint="train longer"),
+    )
+    decided = outcome(verdict="inconclusive", decided_by="loss-trend", findings=findings)
+    text = failure(decided, place="a.smoke.yaml:3", rerun="pytest")
+    assert text.index("train longer") < text.index("fix the mix")
+
+
+def test_checks_that_passed_are_counted_and_listed_when_verbose() -> None:
+    findings = (
+        Finding(id="mix", status="pass", text="the mix is fair"),
+        Finding(id="run", status="pass", text="done"),
+        Finding(id="updates", status="not-checked", text="the run ended early"),
+        Finding(id="finite", status="fail", text="the loss is NaN"),
+    )
+    failed = outcome(verdict="unstable", text="the loss is NaN", decided_by="finite", findings=findings)
+    short = failure(failed, place="p", rerun="r")
+    assert "  2 checks passed, 1 not checked; -v lists them" in short.splitlines()
+    assert "the mix is fair" not in short
+    verbose = failure(failed, place="p", rerun="r", verbose=True)
+    assert "-v lists" not in verbose
+    assert [text in verbose for text in ("the mix is fair", "done", "the run ended early")] == [True] * 3
+
+
+def test_the_deciding_sentence_appears_once() -> None:
+    text = "loss rose from 2.608 to 2.804"
+    finding = Finding(id="loss-trend", status="fail", text=text)
+    failed = outcome(verdict="unstable", text=text, decided_by="loss-trend", findings=(finding,))
+    assert failure(failed, place="p", rerun="r").count(text) == 1
+
+
+WORDS = st.lists(st.text(alphabet="abc.,/_-%", min_size=1, max_size=12), min_size=1, max_size=30).map(" ".join)
+
+
+@given(WORDS, WORDS, st.integers(40, 120))
+def test_a_failure_text_fits_the_width_without_breaking_a_word(text: str, hint: str, width: int) -> None:
+    findings = (
+        Finding(id="loss-trend", status="fail", text=text, hint=hint),
+        Finding(id="mix", status="warn", text=hint),
+    )
+    curve = {"step": [*range(200)], "loss": [*range(200)]}
+    failed = outcome(verdict="hold", text=text, decided_by="loss-trend", findings=findings, curve=curve)
+    lines = failure(failed, place="a.smoke.yaml:3", rerun="pytest").splitlines()
+    assert all(len(line) <= width for line in failure(failed, place="p", rerun="r", width=width).splitlines())
+    words = {word for line in lines for word in line.split()}
+    assert {*text.split(), *hint.split()} <= words
+
+
+def test_an_outcome_without_any_figures_has_a_row() -> None:
+    """As left by an xdist worker that died."""
     rows = verdict_table([outcome(verdict="error", reason="worker-crash")])
     assert rows[1][1] == "error"
-    assert rows[1][0].split() == ["a.smoke.yaml", "constant", "error", "(worker-crash)", "0", "-", "-", "-", "-"]
+    assert rows[1][0].split() == ["error", "(worker-crash)", "a.smoke.yaml::constant", "0"]
 
 
-def test_junit_properties_carry_verdict_checks_and_figures() -> None:
-    """What is not known is left out."""
-    found = dict(
-        properties(
-            outcome(
-                step=7, facts={"steps": 9, "loss_first": None}, findings=(Finding(id="mix", status="warn", text=""),)
-            )
-        )
+def test_unknown_figures_are_dashes() -> None:
+    promoted = outcome(
+        id="b.smoke.yaml::constant", facts=Facts(steps=9, planned_steps=9, evidence_steps=8, seconds=1.0)
     )
+    rows = verdict_table([outcome(verdict="error", reason="worker-crash"), promoted])
+    assert rows[1][0].split()[2:] == ["a.smoke.yaml::constant", "0", "-", "-"]
+    assert rows[2][0].split()[2:] == ["9", "8", "1.0", "s"]
+
+
+def test_a_wide_table_has_every_column_and_a_narrow_one_drops_the_least_important() -> None:
+    facts = Facts(
+        steps=800,
+        planned_steps=800,
+        evidence_steps=640,
+        loss_first=2.303,
+        loss_last=0.4123,
+        smallest_rise=0.031,
+        seconds=12.4,
+        estimated_full_seconds=312.0,
+    )
+    one = outcome(id="recipes/tagger/tagger.smoke.yaml::constant", facts=facts)
+    wide = [line for line, _ in verdict_table([one], width=120)]
+    assert wide == [
+        "verdict  smoke run                    steps  evidence  loss             smallest rise  time  full run",
+        "promote  tagger.smoke.yaml::constant  800    640       2.303 -> 0.4123  0.031          12 s  about 5 min 12 s",
+    ]
+    narrow = [line for line, _ in verdict_table([one], width=72)]
+    assert narrow == [
+        "verdict  smoke run                    steps  loss             time",
+        "promote  tagger.smoke.yaml::constant  800    2.303 -> 0.4123  12 s",
+    ]
+
+
+@given(st.integers(1, 200))
+def test_verdict_name_and_steps_are_never_dropped(width: int) -> None:
+    header, row = (line for line, _ in verdict_table([outcome(facts=Facts(steps=3, planned_steps=9))], width=width))
+    assert header.split("  ")[0] == "verdict"
+    assert [word in row for word in ("promote", "a.smoke.yaml::constant", "3/9")] == [True] * 3
+
+
+@pytest.mark.parametrize("reason", ["wiring", "preflight"])
+def test_a_completed_wiring_or_preflight_run_reads_as_a_success(reason: str) -> None:
+    completed = outcome(verdict="inconclusive", reason=reason, text="10 steps ran")
+    (_, header_style), (row, style) = verdict_table([completed])
+    assert header_style == ""
+    assert row.startswith(f"{reason} ok  a.smoke.yaml::constant")
+    assert style == "promote"
+    assert headline(completed) == f"{reason} ok: 10 steps ran"
+
+
+def test_stages_have_rows_below_their_smoke_run() -> None:
+    stages = (
+        StageFacts(
+            name="A",
+            first_step=0,
+            steps=400,
+            planned_steps=400,
+            evidence_steps=380,
+            full_steps=9000,
+            loss_verdict="stable",
+            criteria="fail",
+            loss_first=2.0,
+            loss_last=1.0,
+            train_seconds=4.0,
+        ),
+        StageFacts(name="B", first_step=400, steps=0, planned_steps=400, evidence_steps=0, full_steps=9000),
+    )
+    rows = verdict_table([outcome(verdict="hold", reason="stage", facts=Facts(steps=400, stages=stages))], width=100)
+    assert [line.split("  ")[1] for line, _ in rows[2:]] == ["criteria failed", "not started"]
+    assert [style for _, style in rows] == ["", "hold", "hold", "hold"]
+    assert rows[2][0].split("  stage A")[1].split() == ["400", "380", "2", "->", "1", "4.0", "s"]
+
+
+def test_only_promoted_runs_list_their_warnings() -> None:
+    finding = Finding(id="schedule", status="warn", text="the tail is short", hint="train longer")
+    assert warnings([outcome(verdict="hold", findings=(finding,))]) == []
+    promoted = outcome(findings=(finding,))
+    assert warnings([promoted]) == ["warning: a.smoke.yaml::constant: schedule: the tail is short"]
+    assert warnings([promoted], verbose=True)[1:] == ["  hint: train longer"]
+
+
+def test_recipes_of_the_same_name_are_told_apart_by_their_folder() -> None:
+    ids = ["x/a/m.smoke.yaml::constant", "x/b/m.smoke.yaml::constant", "x/b/n.smoke.yaml::constant"]
+    rows = [line.split()[1] for line, _ in verdict_table([outcome(id=id) for id in ids])[1:]]
+    assert rows == ["a/m.smoke.yaml::constant", "b/m.smoke.yaml::constant", "n.smoke.yaml::constant"]
+
+
+def test_the_full_run_is_estimated_for_promoted_runs_only() -> None:
+    facts = Facts(
+        steps=400,
+        full_steps=20_000,
+        samples_per_second=12_345.6,
+        estimated_full_seconds=7509.0,
+        full_accept=("f1 > 0.9", "max(grad_norm) < 10"),
+    )
+    assert full_run_lines([outcome(verdict="hold", facts=facts)]) == []
+    assert full_run_lines([outcome(facts=Facts())]) == []
+    assert full_run_lines([outcome(facts=facts)], width=300) == [
+        "a.smoke.yaml::constant: the full run has 20,000 steps (50x the smoke run) and takes about 2 h 5 min at "
+        "12,346 samples/s; it must reach f1 > 0.9; max(grad_norm) < 10"
+    ]
+    assert full_run_lines([outcome(facts=Facts(full_accept=("f1 > 0.9",)))]) == [
+        "a.smoke.yaml::constant: the full run must reach f1 > 0.9"
+    ]
+
+
+def test_junit_properties_hold_the_verdict_the_checks_and_the_known_figures() -> None:
+    facts, finding = Facts(steps=9), Finding(id="mix", status="warn", text="")
+    found = dict(properties(outcome(step=7, facts=facts, findings=(finding,))))
     assert found["smoke_verdict"] == "promote"
     assert found["smoke_step"] == 7
     assert found["smoke_steps"] == 9
     assert found["smoke_check[mix]"] == "warn"
     assert "smoke_loss_first" not in found
+
+
+def test_column_names_are_unique() -> None:
+    assert len(set(COLUMNS)) == len(COLUMNS)

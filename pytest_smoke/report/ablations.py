@@ -1,0 +1,83 @@
+"""The ablation table of a recipe: what each cell changes, its verdict, and its main metric."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pytest_smoke.judge.metrics.main_metric import final_slope
+from pytest_smoke.outcome import Outcome
+from pytest_smoke.report.layout import WIDTH, wrapped_table
+from pytest_smoke.report.terminal import label, style
+from pytest_smoke.text import number
+
+
+def ablation_tables(outcomes: Iterable[Outcome], *, width: int = WIDTH) -> list[list[tuple[str, str]]]:
+    """Render a table for each recipe and mode with more than one cell, unless none of its runs made a step.
+
+    A table's first line is its title, its second the header; each line comes with what colours it.
+    """
+    groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        groups[outcome.recipe, outcome.mode].append(outcome)
+    return [
+        _table(recipe, mode, sorted(group, key=lambda outcome: (outcome.cell is not None, outcome.id)), width)
+        for (recipe, mode), group in sorted(groups.items())
+        if len({outcome.cell for outcome in group}) > 1 and any(outcome.facts.steps for outcome in group)
+    ]
+
+
+def _table(recipe: str, mode: str, outcomes: Sequence[Outcome], width: int) -> list[tuple[str, str]]:
+    facts = next((outcome.facts for outcome in outcomes if outcome.facts.main_metric), None)
+    metric = facts.main_metric if facts else None
+    better = (facts.main_metric_better if facts else None) or "higher"
+    columns = ["cell", "verdict", "step"]
+    if metric is not None:
+        columns += [f"{'highest' if better == 'higher' else 'lowest'} {metric}", "change at the end"]
+    header = [*columns, "loss", "changes"]
+    rows = wrapped_table(
+        [header, *(_row(outcome, metric, better) for outcome in outcomes)], width, wrap_columns=(len(header) - 1,)
+    )
+    styles = ["", *map(style, outcomes)]
+    title = (f"ablations of {recipe}, mode {mode}", "")
+    return [title, *((line, style) for lines, style in zip(rows, styles, strict=True) for line in lines)]
+
+
+def _row(outcome: Outcome, metric: str | None, better: str) -> list[str]:
+    # `verdicts.json` has no number for NaN and infinities: there they are texts, which `float` reads.
+    points = [(step, float(value)) for step, value in outcome.metrics.get(metric or "", [])]
+    cells = [] if metric is None else [_best(points, better), _change(points)]
+    last = outcome.facts.loss_last
+    return [
+        outcome.cell or "baseline",
+        label(outcome),
+        "-" if outcome.step is None else str(outcome.step),
+        *cells,
+        "-" if last is None else number(float(last)),
+        ", ".join(f"{key}: {_setting(value)}" for key, value in (outcome.facts.cell_changes or {}).items()) or "-",
+    ]
+
+
+def _best(points: Sequence[tuple[int, float]], better: str) -> str:
+    finite = [(value, step) for step, value in points if math.isfinite(value)]
+    if not finite:
+        return "-"
+    sign = 1 if better == "higher" else -1
+    value, step = max(finite, key=lambda point: (sign * point[0], -point[1]))
+    return f"{number(value)} at {step}"
+
+
+def _change(points: Sequence[tuple[int, float]]) -> str:
+    slope = final_slope(points)
+    if slope is None:
+        return "-"
+    error = "" if slope.standard_error is None else f" ± {slope.standard_error:.2g}"
+    return f"{slope.change:+.2g}{error} (last {slope.evaluations})"
+
+
+def _setting(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
