@@ -33,3 +33,8 @@ def run_pytest(
         return pytester.runpytest_subprocess("--smoke-device", "cpu", *plugins, *args)
 
     return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the file whose one session takes longest, or a worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_controls.py")

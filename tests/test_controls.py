@@ -128,7 +128,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that one session over all controls wrote."""
     report = tmp_path_factory.mktemp("report")
     command = [sys.executable, "-m", "pytest", "--smoke", "-o", "smoke_files=*.control.yaml", "--smoke-timeout", "15"]
-    command += ["--smoke-device", "cpu", "--smoke-report", str(report), "-p", "no:cacheprovider", "tests/controls"]
+    command += ["--smoke-device", "cpu", "--smoke-report", str(report), "-p", "no:cacheprovider"]
+    command += ["-n", "2", "tests/controls"]  # one waits 15 s for the control that hangs
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout + run.stderr
     return report
