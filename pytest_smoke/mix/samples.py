@@ -10,7 +10,7 @@ from statistics import NormalDist
 from typing import Any, Protocol
 
 from pytest_smoke.mix.audit import ROUNDING, MixFault, MixIntent, descending, dominance_faults, share_text
-from pytest_smoke.text import count
+from pytest_smoke.text import count, percent
 
 ALPHA = 1e-4
 """Chance that one audit rejects a correct sampler; a run is audited at most ten times."""
@@ -147,8 +147,8 @@ def audit_samples(sampled: SampledCounts, expected: Mapping[str, float] | None, 
     undetected = max(noise.values())
     if undetected > mix.tolerance and not faults:
         text = (
-            f"{of} are too few for a tolerance of {share_text(mix.tolerance)}: a share that is off by "
-            f"{share_text(undetected)} could go unnoticed"
+            f"{of} are too few for a tolerance of {percent(mix.tolerance)}: a share that is off by "
+            f"{percent(undetected)} could go unnoticed"
         )
         warnings.append(MixFault(reason="too-few-samples", source="", text=text))
     return SampledMixAudit(shares=shares, faults=tuple(faults), warnings=tuple(warnings))
@@ -169,6 +169,6 @@ def _source_fault(name: str, share: float, expected: float, noise: float, mix: M
         return None
     text = (
         f"source {name!r} is {share_text(share)} of {of}, not the expected {share_text(expected)}: more than the "
-        f"tolerance of {share_text(mix.tolerance)}, and more than chance explains ({share_text(noise)})"
+        f"tolerance of {percent(mix.tolerance)}, and more than chance explains ({percent(noise)})"
     )
     return MixFault(reason="sampled-share-off", source=name, text=text)

@@ -1,4 +1,4 @@
-"""Counting a corpus: every layout and format gives what was written, and what cannot be counted is said."""
+"""Count a corpus in every layout and format, and report what cannot be counted."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.audit import count
+from pytest_smoke.audit import count_corpus
 from pytest_smoke.errors import CorpusError
-from pytest_smoke.mix.corpus import source_of
-from pytest_smoke.mix.rows import rows_of
+from pytest_smoke.mix.corpus import count_rows, source_of
 
 
 def write(folder: Path, files: dict[str, str | bytes]) -> Path:
@@ -50,14 +49,12 @@ def lines(rows: int) -> str:
         ("00017.jsonl", "corpus"),
     ],
 )
-def test_a_file_belongs_to_the_source_that_its_path_names(tmp_path: Path, name: str, source: str) -> None:
-    """Hive's folder first, then any folder, then the name up to the shard's number."""
+def test_the_path_of_a_file_names_its_source(tmp_path: Path, name: str, source: str) -> None:
     corpus = tmp_path / "corpus"
     assert source_of(corpus / name, corpus) == source
 
 
-def test_every_format_in_one_folder(tmp_path: Path) -> None:
-    """Blank lines and headers are no rows; a field may hold newlines; what is beside the data is told."""
+def test_all_formats_in_one_folder_are_counted(tmp_path: Path) -> None:
     corpus = write(
         tmp_path,
         {
@@ -70,14 +67,13 @@ def test_every_format_in_one_folder(tmp_path: Path) -> None:
             "_SUCCESS": "",
         },
     )
-    found = count(corpus)
+    found = count_corpus(corpus)
     assert (found.counts, found.unit) == ({"nad": 9, "osm": 3}, "rows")
-    assert found.notes == ("without a row: osm/b.csv", "left out, as no data: README.md")
-    assert count(corpus, by="shards").counts == {"nad": 2, "osm": 2}
+    assert found.notes == ("files without rows: osm/b.csv", "ignored, not data files: README.md")
+    assert count_corpus(corpus, by="shards").counts == {"nad": 2, "osm": 2}
 
 
-def test_a_rows_own_field_names_its_source(tmp_path: Path) -> None:
-    """In both text formats, over all files."""
+def test_a_field_of_each_row_names_its_source(tmp_path: Path) -> None:
     corpus = write(
         tmp_path,
         {
@@ -85,7 +81,7 @@ def test_a_rows_own_field_names_its_source(tmp_path: Path) -> None:
             "b.csv": "text,source\nx,osm\n\ny,gn\n",
         },
     )
-    assert count(corpus, source_field="source").counts == {"gn": 1, "nad": 2, "osm": 2}
+    assert count_corpus(corpus, source_field="source").counts == {"gn": 1, "nad": 2, "osm": 2}
 
 
 ROWS = st.lists(
@@ -94,8 +90,9 @@ ROWS = st.lists(
 
 
 @given(ROWS)
-def test_what_was_written_is_counted(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
-    """Whatever the rows hold: newlines, quotes, separators."""
+def test_the_number_of_written_rows_is_counted(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
+) -> None:
     folder = tmp_path_factory.mktemp("rows")
     text = io.StringIO()
     csv.writer(text).writerows([("source", "text"), *rows])
@@ -105,31 +102,31 @@ def test_what_was_written_is_counted(tmp_path_factory: pytest.TempPathFactory, r
     }
     files["b.csv.gz"], files["b.jsonl.gz"] = gzip.compress(files["a.csv"]), gzip.compress(files["a.jsonl"])
     for name in write(folder, dict(files)).iterdir():
-        assert rows_of(name, default="it")["it"] == len(rows)
-        assert rows_of(name, default="it", source_field="source") == Counter(source for source, _ in rows)
+        assert count_rows(name, default="it")["it"] == len(rows)
+        assert count_rows(name, default="it", source_field="source") == Counter(source for source, _ in rows)
 
 
-def test_parquet_rows_are_read_from_the_metadata(tmp_path: Path) -> None:
-    """And a column of sources, where it is asked for."""
+def test_parquet_rows_are_counted_in_total_or_by_column(tmp_path: Path) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     table = pa.table({"text": ["x"] * 7, "source": ["nad"] * 5 + ["osm"] * 2})
     pq.write_table(table, tmp_path / "mix-00000-of-00001.snappy.parquet")
-    assert count(tmp_path).counts == {"mix": 7}
-    assert count(tmp_path, source_field="source").counts == {"nad": 5, "osm": 2}
-    with pytest.raises(CorpusError, match="there is no column 'lang'; the columns are text, source"):
-        count(tmp_path, source_field="lang")
+    assert count_corpus(tmp_path).counts == {"mix": 7}
+    assert count_corpus(tmp_path, source_field="source").counts == {"nad": 5, "osm": 2}
+    with pytest.raises(CorpusError, match="there is no column 'lang'; columns: text, source"):
+        count_corpus(tmp_path, source_field="lang")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(CorpusError, match=r"broken\.parquet: not a Parquet file"):
-        count(tmp_path)
+        count_corpus(tmp_path)
 
 
-def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the way that needs none."""
+def test_without_pyarrow_the_error_names_the_extra_and_shards_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     corpus = write(tmp_path, {"nad-0.parquet": b"PAR1", "osm-0.parquet": b"PAR1", "osm-1.parquet": b"PAR1"})
     with pytest.raises(CorpusError, match=r"pip install 'pytest-verdict-smoke\[parquet\]', or count shards"):
-        count(corpus)
-    assert count(corpus, by="shards").counts == {"nad": 1, "osm": 2}
+        count_corpus(corpus)
+    assert count_corpus(corpus, by="shards").counts == {"nad": 1, "osm": 2}
 
 
 MANIFESTS = {
@@ -141,95 +138,100 @@ MANIFESTS = {
 
 
 @pytest.mark.parametrize("text", MANIFESTS.values(), ids=MANIFESTS)
-def test_a_manifest_is_believed_and_named(tmp_path: Path, text: str) -> None:
-    """Unless rows are asked for."""
+def test_the_manifest_is_used_unless_rows_are_requested(tmp_path: Path, text: str) -> None:
     corpus = write(tmp_path, {"manifest.json": text, "nad-1.jsonl": lines(1)})
-    found = count(corpus)
+    found = count_corpus(corpus)
     assert (found.counts, found.unit) == ({"nad": 7, "osm": 2}, "rows")
-    assert found.notes == (f"rows are those that {corpus / 'manifest.json'} states",)
-    assert count(corpus / "manifest.json").counts == found.counts
-    assert count(corpus, by="rows").counts == {"nad": 1}
+    assert found.notes == (f"the numbers of rows are taken from {corpus / 'manifest.json'}",)
+    assert count_corpus(corpus / "manifest.json").counts == found.counts
+    assert count_corpus(corpus, by="rows").counts == {"nad": 1}
 
 
-def test_a_manifest_in_csv_of_shards(tmp_path: Path) -> None:
-    """A data file that has no such columns is none."""
+def test_a_csv_is_a_manifest_only_with_its_columns(tmp_path: Path) -> None:
     corpus = write(
         tmp_path, {"manifest.csv": "path,source,shards\na,nad,3\nb,nad,2\nc,osm,1\n", "x.csv": "text\nhey\n"}
     )
-    assert (count(corpus).counts, count(corpus).unit) == ({"nad": 5, "osm": 1}, "shards")
-    assert count(corpus / "x.csv").counts == {"x": 1}
+    assert (count_corpus(corpus).counts, count_corpus(corpus).unit) == ({"nad": 5, "osm": 1}, "shards")
+    assert count_corpus(corpus / "x.csv").counts == {"x": 1}
 
 
 REFUSED: list[tuple[dict[str, str | bytes], dict[str, Any], list[str]]] = [
-    ({}, {}, ["there is no data file here", ".parquet, .jsonl"]),
-    ({"a.md": ""}, {}, ["there is no data file here"]),
-    ({"a.jsonl": ""}, {}, ["not one of the rows"]),
+    ({}, {}, ["there are no data files in this folder", ".parquet, .jsonl"]),
+    ({"a.md": ""}, {}, ["there are no data files in this folder"]),
+    ({"a.jsonl": ""}, {}, ["the corpus has no rows"]),
     ({"a.arrow": "x", "b.jsonl": lines(1)}, {}, ["a.arrow: unknown format", ".csv.gz"]),
     ({"a.jsonl.gz": b"no gzip"}, {}, ["a.jsonl.gz: the file cannot be read", "Not a gzipped file"]),
     ({"a.jsonl.gz": gzip.compress(lines(50).encode())[:-9]}, {}, ["a.jsonl.gz: the file cannot be read"]),
     ({"a.csv": 'text\n"open\nquote\n'}, {}, ["a.csv:3: not CSV"]),
     ({"a.csv": b"text\n\xff\n"}, {}, ["a.csv: byte 0xff is not UTF-8"]),
     ({"a.csv": "text\nx\n"}, {"source_field": "source"}, ["a.csv:1: there is no column 'source'", "text"]),
-    ({"a.jsonl": '{"source": "a"}\n{"source": 3}\n'}, {"source_field": "source"}, ["a.jsonl:2: ", "'source' holds 3"]),
-    ({"a.jsonl": '{"text": "a"}\n'}, {"source_field": "source"}, ["a.jsonl:1: ", "holds nothing"]),
+    ({"a.jsonl": '{"source": "a"}\n{"source": 3}\n'}, {"source_field": "source"}, ["a.jsonl:2: ", "'source' is 3"]),
+    ({"a.jsonl": '{"text": "a"}\n'}, {"source_field": "source"}, ["a.jsonl:1: ", "is empty"]),
     ({"a.jsonl": "{\n"}, {"source_field": "source"}, ["a.jsonl:1: the line is not JSON"]),
-    ({"a.jsonl": lines(1)}, {"by": "shards", "source_field": "source"}, ["shards have no field 'source'"]),
-    ({"a.jsonl": lines(1)}, {"by": "manifest"}, ["there is no manifest.json or manifest.csv here"]),
-    ({"manifest.json": "[]"}, {}, ["manifest.json: the manifest names no source"]),
+    ({"a.jsonl": lines(1)}, {"by": "shards", "source_field": "source"}, ["shards do not have a field 'source'"]),
+    ({"a.jsonl": lines(1)}, {"by": "manifest"}, ["there is no manifest.json or manifest.csv in this folder"]),
+    ({"manifest.json": "[]"}, {}, ["manifest.json: the manifest does not name any source"]),
     ({"manifest.json": "{"}, {}, ["manifest.json: not JSON"]),
-    ({"manifest.json": '"nad"'}, {}, ["manifest.json: not a manifest; it is a list"]),
+    ({"manifest.json": '"nad"'}, {}, ["manifest.json: not a manifest; a manifest is a list"]),
     ({"manifest.json": '{"a": 1, "a": 2}'}, {}, ["manifest.json: the key 'a' is given twice"]),
     ({"manifest.json": '{"a": -1}'}, {}, ["source 'a': rows is -1", "0 or more"]),
     ({"manifest.json": '{"a": true}'}, {}, ["source 'a': rows is True"]),
-    ({"manifest.json": '[{"rows": 3}]'}, {}, ["entry 1 names no source"]),
+    ({"manifest.json": '[{"rows": 3}]'}, {}, ["entry 1 does not name a source"]),
     (
         {"manifest.json": '[{"source": "a", "lines": 3}]'},
         {},
-        ["entry 1 has neither rows nor shards, but source, lines"],
+        ["entry 1 has neither rows nor shards; its keys: source, lines"],
     ),
-    ({"manifest.json": '{"a": {"rows": 1}, "b": {"shards": 2}}'}, {}, ["some entries give rows and some shards"]),
-    ({"manifest.json": '{"a": 0}'}, {}, ["not one of the rows"]),
-    ({"manifest.csv": "name,rows\na,1\n"}, {}, ["manifest.csv:1: ", "found name, rows"]),
+    ({"manifest.json": '{"a": {"rows": 1}, "b": {"shards": 2}}'}, {}, ["some entries state rows, others shards"]),
+    ({"manifest.json": '{"a": 0}'}, {}, ["the corpus has no rows"]),
+    ({"manifest.csv": "name,rows\na,1\n"}, {}, ["manifest.csv:1: ", "columns: name, rows"]),
     ({"manifest.csv": "source,rows\na,many\n"}, {}, ["manifest.csv:2: rows is 'many'"]),
-    ({"manifest.csv": "source,rows\na,1\n", "manifest.json": "{}"}, {}, ["both manifest.json and manifest.csv"]),
+    (
+        {"manifest.csv": "source,rows\na,1\n", "manifest.json": "{}"},
+        {},
+        ["the folder has both manifest.json and manifest.csv"],
+    ),
 ]
 
 
 @pytest.mark.parametrize(("files", "how", "fragments"), REFUSED)
-def test_what_cannot_be_counted_is_one_clear_error(
+def test_a_corpus_that_cannot_be_counted_is_one_error_line(
     tmp_path: Path, files: dict[str, str | bytes], how: dict[str, Any], fragments: list[str]
 ) -> None:
-    """With the file, the line if there is one, the offending value, and what is allowed."""
     with pytest.raises(CorpusError) as caught:
-        count(write(tmp_path, files), **how)
+        count_corpus(write(tmp_path, files), **how)
     assert all(fragment in str(caught.value) for fragment in fragments), str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_long_field_is_counted_and_the_limit_of_others_is_left_alone(tmp_path: Path) -> None:
-    """The csv module's limit of 128 KiB is process-wide."""
+def test_a_long_csv_field_is_counted_without_changing_the_global_limit(tmp_path: Path) -> None:
     before = csv.field_size_limit()
     corpus = write(tmp_path, {"a.csv": "text\n" + "x" * 300_000 + "\n"})
-    assert count(corpus).counts == {"a": 1}
+    assert count_corpus(corpus).counts == {"a": 1}
     assert csv.field_size_limit() == before
 
 
-def test_links_are_followed_once(tmp_path: Path) -> None:
-    """A corpus is often a folder of links; one that leads back ends nowhere."""
+def test_links_are_followed_and_cycles_are_counted_once(tmp_path: Path) -> None:
     real = write(tmp_path / "store", {"part-0.jsonl": lines(4)})
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     (corpus / "nad").symlink_to(real)
     (real / "again").symlink_to(corpus)
-    assert count(corpus).counts == {"nad": 4}
+    assert count_corpus(corpus).counts == {"nad": 4}
 
 
-def test_a_broken_link_and_a_pipe_are_refused(tmp_path: Path) -> None:
-    """Neither is skipped, and nothing waits."""
+def test_broken_links_and_pipes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").symlink_to(tmp_path / "gone")
-    with pytest.raises(CorpusError, match=r"a\.jsonl: this is not a regular file, or its link leads nowhere"):
-        count(tmp_path)
+    with pytest.raises(CorpusError, match=r"a\.jsonl: not a regular file, or a broken link"):
+        count_corpus(tmp_path)
     (tmp_path / "a.jsonl").unlink()
     os.mkfifo(tmp_path / "b.jsonl")
-    with pytest.raises(CorpusError, match=r"b\.jsonl: this is not a regular file"):
-        count(tmp_path)
+    with pytest.raises(CorpusError, match=r"b\.jsonl: not a regular file"):
+        count_corpus(tmp_path)
+
+
+def test_a_duplicate_key_in_a_manifest_is_reported_as_such(tmp_path: Path) -> None:
+    corpus = write(tmp_path, {"manifest.json": '{"a": 1, "a": 2}'})
+    with pytest.raises(CorpusError) as caught:
+        count_corpus(corpus)
+    assert str(caught.value) == f"{corpus / 'manifest.json'}: the key 'a' is given twice"

@@ -1,4 +1,4 @@
-"""`classify_error`: six buckets, the first match wins."""
+"""Sort errors into six buckets; the first match wins."""
 
 # ruff: noqa: RUF001  (letters that look like Latin ones are what is tested)
 
@@ -51,8 +51,9 @@ def nfd(text: str) -> str:
         ("Paris, rue de Paris", "Paris", "Paris", "other"),
     ],
 )
-def test_the_bucket_of_an_error(raw: str, gold: str | None, pred: str | None, bucket: str) -> None:
-    """What each bucket takes, and what it does not."""
+def test_an_error_goes_into_the_first_matching_bucket(
+    raw: str, gold: str | None, pred: str | None, bucket: str
+) -> None:
     assert classify_error(raw, gold, pred, "tag") == bucket
 
 
@@ -67,15 +68,15 @@ def test_the_bucket_of_an_error(raw: str, gold: str | None, pred: str | None, bu
         ("Paris, Lyon", "Paris", "Lyon", ("other",)),
     ],
 )
-def test_all_that_match_in_order(raw: str, gold: str, pred: str | None, buckets: tuple[str, ...]) -> None:
-    """The first of them is the error's bucket."""
+def test_all_matching_buckets_are_returned_in_order(
+    raw: str, gold: str, pred: str | None, buckets: tuple[str, ...]
+) -> None:
     assert matching_buckets(raw, gold, pred, "tag") == buckets
 
 
 @pytest.mark.parametrize(("gold", "pred"), [("", ""), (None, None), ("", None)])
-def test_two_empty_values_are_no_error(gold: str | None, pred: str | None) -> None:
-    """There is nothing to put in a bucket."""
-    with pytest.raises(ValueError, match="no error of 'city'"):
+def test_two_empty_values_are_refused(gold: str | None, pred: str | None) -> None:
+    with pytest.raises(ValueError, match="not an error of 'city'"):
         classify_error("Paris", gold, pred, "city")
 
 
@@ -83,8 +84,9 @@ VALUES = st.one_of(st.none(), st.text(max_size=4), st.text(st.sampled_from("aAé
 
 
 @given(VALUES, VALUES, VALUES)
-def test_an_error_has_the_first_of_its_buckets(raw: str | None, gold: str | None, pred: str | None) -> None:
-    """In the published order, `other` alone or not at all, and never a slip into nothing."""
+def test_the_bucket_of_any_error_is_the_first_of_its_matching_buckets(
+    raw: str | None, gold: str | None, pred: str | None
+) -> None:
     assume(gold or pred)
     buckets = matching_buckets(raw or "", gold, pred, "tag")
     assert classify_error(raw or "", gold, pred, "tag") == buckets[0]
@@ -101,8 +103,7 @@ def test_an_error_has_the_first_of_its_buckets(raw: str | None, gold: str | None
     st.text(st.sampled_from("abcXYZ"), min_size=1, max_size=6),
     st.text(st.sampled_from(",. -»("), max_size=3),
 )
-def test_punctuation_at_the_edge_is_always_a_slip(raw: str, value: str, edge: str) -> None:
-    """Whichever side it is on."""
+def test_punctuation_at_an_edge_is_always_a_bio_slip(raw: str, value: str, edge: str) -> None:
     assume(edge)
     assert "bio_slip" in matching_buckets(raw, value, edge + value, "tag")
     assert "bio_slip" in matching_buckets(raw, value + edge, value, "tag")
@@ -110,12 +111,12 @@ def test_punctuation_at_the_edge_is_always_a_slip(raw: str, value: str, edge: st
 
 @given(st.integers(0, 10**30), st.integers(0, 10**30))
 def test_numbers_are_compared_by_value(one: int, two: int) -> None:
-    """Each written in another script's digits, with zeros before it."""
+    """The numbers are written with leading zeros, and in digits of different scripts."""
     arabic = str(two).translate({ord(str(n)): chr(0x0660 + n) for n in range(10)})
     confused = "num_confused" in matching_buckets("", f"no {one:05}", f"no {arabic}", "tag")
     assert confused == (one != two)
 
 
 def test_very_long_numbers_are_compared() -> None:
-    """Python refuses to convert more than 4300 digits."""
+    """Python refuses to convert more than 4,300 digits to an integer."""
     assert classify_error("", "1" * 5000, "2" * 5000, "tag") == "num_confused"

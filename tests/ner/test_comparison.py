@@ -1,4 +1,4 @@
-"""Two runs: shares before and after, and what is beyond noise."""
+"""Compare the errors of two runs: shares before and after, and changes beyond noise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.diagnose import BUCKETS, Comparison, compare, comparison_text, diagnose
+from pytest_smoke.diagnose import BUCKETS, ErrorComparison, compare, comparison_text, diagnose
 from pytest_smoke.ner.comparison import Share, difference_interval
 
 
@@ -25,15 +25,16 @@ from pytest_smoke.ner.comparison import Share, difference_interval
         ((10, 10), (0, 10), 0.6075, 1.0000),
     ],
 )
-def test_the_interval_is_the_published_one(one: tuple[int, int], two: tuple[int, int], low: float, high: float) -> None:
-    """Newcombe 1998, table II, method 10: of p1 - p2, to four places."""
+def test_the_interval_equals_the_published_one(
+    one: tuple[int, int], two: tuple[int, int], low: float, high: float
+) -> None:
+    """Newcombe 1998, table II, method 10: the interval of p1 - p2, to four places."""
     found = difference_interval(Share(count=two[0], of=two[1]), Share(count=one[0], of=one[1]))
     assert found == pytest.approx((low, high), abs=5e-5)
 
 
 @pytest.mark.parametrize(("n1", "n2", "p1", "p2"), [(30, 30, 0.1, 0.1), (60, 40, 0.05, 0.05), (50, 50, 0.2, 0.05)])
-def test_the_interval_covers_what_it_promises(n1: int, n2: int, p1: float, p2: float) -> None:
-    """The probability, summed over all outcomes, that the true difference lies in it: about 95 %."""
+def test_the_interval_covers_the_true_difference_in_95_percent(n1: int, n2: int, p1: float, p2: float) -> None:
 
     def chance(n: int, p: float, k: int) -> float:
         return comb(n, k) * p**k * (1 - p) ** (n - k)
@@ -50,8 +51,7 @@ SHARES = st.integers(1, 500).flatmap(lambda of: st.builds(Share, count=st.intege
 
 
 @given(SHARES, SHARES)
-def test_the_interval_holds_the_difference_and_turns_with_it(before: Share, after: Share) -> None:
-    """Within -1 and 1, and swapped runs give the mirrored interval."""
+def test_the_interval_contains_the_difference_and_is_mirrored_for_swapped_runs(before: Share, after: Share) -> None:
     low, high = difference_interval(before, after)
     assert before.value is not None
     assert after.value is not None
@@ -61,24 +61,22 @@ def test_the_interval_holds_the_difference_and_turns_with_it(before: Share, afte
 
 @given(SHARES)
 def test_no_change_is_never_beyond_noise(share: Share) -> None:
-    """0 lies in the interval."""
     low, high = difference_interval(share, share)
     assert low <= 0 <= high
 
 
 def run(*, slips: int, right: int, raw: str = "Paris, 75008", tag: str = "p") -> list[dict[str, Any]]:
-    """Examples whose postcode was taken with its comma, and right ones."""
+    """Return examples whose postcode is predicted with the comma before it (`slips`), and correct ones (`right`)."""
     gold = [[7, 12, tag]]
     slip, fine = ({"raw": raw, "gold": gold, "pred": [[start, 12, tag]]} for start in (5, 7))
     return [slip] * slips + [fine] * right
 
 
-def changes(comparison: Comparison, tag: str, bucket: str) -> dict[str, Any]:
+def changes(comparison: ErrorComparison, tag: str, bucket: str) -> dict[str, Any]:
     return {c.measure: c for c in comparison.changes if (c.tag, c.bucket) == (tag, bucket)}
 
 
-def test_a_shift_beyond_noise_is_marked() -> None:
-    """6 % of 200 to 1 %."""
+def test_a_change_beyond_noise_is_marked() -> None:
     comparison = compare(diagnose(run(slips=12, right=188)), diagnose(run(slips=2, right=198)))
     found = changes(comparison, "p", "bio_slip")
     assert (found["fn"].before, found["fn"].after) == (Share(count=12, of=200), Share(count=2, of=200))
@@ -89,15 +87,13 @@ def test_a_shift_beyond_noise_is_marked() -> None:
     assert lines[lines.index(line) - 2] == "all tags"
 
 
-def test_a_shift_within_noise_is_not_marked() -> None:
-    """The same shares of 50 examples."""
+def test_a_change_within_noise_is_not_marked() -> None:
     comparison = compare(diagnose(run(slips=3, right=47)), diagnose(run(slips=1, right=49)))
     assert not changes(comparison, "p", "bio_slip")["fn"].beyond_noise
     assert "*" not in comparison_text(comparison).partition("\n")[2]
 
 
-def test_a_shift_that_the_order_hides_is_told() -> None:
-    """Every error stays `non_latin`; only what they match besides has changed."""
+def test_a_change_hidden_by_the_bucket_order_gets_a_line() -> None:
     raw = "Париж, 75008"
     before = diagnose(run(slips=40, right=60, raw=raw))
     missed = [{"raw": raw, "gold": [[7, 12, "p"]], "pred": []}] * 40
@@ -107,25 +103,23 @@ def test_a_shift_that_the_order_hides_is_told() -> None:
     assert (slips["fn"].before.count, slips["fn"].after.count) == (0, 0)
     assert (slips["matching"].before.count, slips["matching"].after.count) == (40, 0)
     text = comparison_text(comparison)
-    assert "bio_slip, with those counted under an earlier bucket: 40.0 % -> 0.0 %" in text
-    assert "empty_pred, with those counted under an earlier bucket: 0.0 % -> 40.0 %" in text
+    assert "bio_slip, including errors counted under an earlier bucket: 40.0 % -> 0.0 %" in text
+    assert "empty_pred, including errors counted under an earlier bucket: 0.0 % -> 40.0 %" in text
 
 
-def test_tags_that_only_one_run_has() -> None:
-    """Nothing is compared with nothing, and different gold is told."""
+def test_a_tag_of_only_one_run_has_no_interval_and_is_named() -> None:
     comparison = compare(diagnose(run(slips=1, right=1, tag="old")), diagnose(run(slips=1, right=1, tag="new")))
     assert [c.tag for c in comparison.changes[:: 3 * len(BUCKETS)]] == ["", "new", "old"]
     assert changes(comparison, "new", "bio_slip")["fn"].interval is None
-    assert comparison.other_gold == ("new", "old")
+    assert comparison.tags_with_other_gold == ("new", "old")
     text = comparison_text(comparison)
     assert "- -> 50.0 %" in text
-    assert text.endswith("not as many gold values before as after: new, old")
+    assert text.endswith("the number of gold values differs between the runs: new, old")
 
 
-def test_two_equal_runs_change_nothing() -> None:
-    """Tags without a change are not listed."""
+def test_equal_runs_have_no_changes() -> None:
     report = diagnose(run(slips=1, right=3))
     comparison = compare(report, report)
     assert not any(change.beyond_noise for change in comparison.changes)
-    assert comparison.other_gold == ()
+    assert comparison.tags_with_other_gold == ()
     assert [line for line in comparison_text(comparison).splitlines() if line and line[0] != " "][1:] == ["all tags"]

@@ -1,4 +1,4 @@
-"""Rows and lines: what is read, and what is said of those that cannot be."""
+"""Read examples from rows and lines, and report those that are malformed."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ def row(**changes: Any) -> dict[str, Any]:
         [(0, 10, "city"), {"tag": "postcode", "start": 12, "end": 17}],
     ],
 )
-def test_spans_as_objects_and_as_triples(given_values: list[Any]) -> None:
-    """Both may stand in one list; other keys are ignored."""
+def test_spans_are_objects_or_triples(given_values: list[Any]) -> None:
     (example,) = read_rows([row(gold=given_values, id=7)])
     assert example.gold == (
         Entity(tag="city", value="Le Tréport", span=(0, 10)),
@@ -37,8 +36,7 @@ def test_spans_as_objects_and_as_triples(given_values: list[Any]) -> None:
     assert (example.raw, example.pred, example.place) == (RAW, (), "example 1")
 
 
-def test_values_by_tag() -> None:
-    """One, several, or none; blank is none."""
+def test_values_are_read_by_tag() -> None:
     (example,) = read_rows([row(pred={"city": "le tréport", "postcode": ["76470", "7647"], "road": None, "unit": " "})])
     assert example.pred == (
         Entity(tag="city", value="le tréport"),
@@ -53,31 +51,34 @@ SPAN = 'allowed: {"tag": ..., "start": ..., "end": ...} or [start, end, tag]'
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "no JSON at column 2, '': Expecting property name"),
-        ('{"raw": "a", "gold": [], "pred": []} x', "no JSON at column 38, 'x': Extra data; allowed: one object a line"),
-        ("[1, 2]", "[1, 2] is no object; allowed: an object with raw, gold and pred"),
-        ("null", "None is no object"),
-        ('{"raw": "a", "gold": []}', "no 'pred' among its keys ('raw', 'gold'); raw, gold and pred are needed"),
-        ('{"raw": 3, "gold": [], "pred": []}', "raw is 3; allowed: the text, a string"),
+        ("{", "not JSON at column 2, '': Expecting property name"),
+        (
+            '{"raw": "a", "gold": [], "pred": []} x',
+            "not JSON at column 38, 'x': Extra data; allowed: one JSON object per line",
+        ),
+        ("[1, 2]", "[1, 2] is not an object; allowed: an object with raw, gold and pred"),
+        ("null", "None is not an object"),
+        ('{"raw": "a", "gold": []}', "the key 'pred' is missing; keys: 'raw', 'gold'; raw, gold and pred are required"),
+        ('{"raw": 3, "gold": [], "pred": []}', "raw is 3; allowed: a string"),
         (
             '{"raw": "a", "gold": "a", "pred": []}',
-            "gold is 'a'; allowed: a list of spans, or an object of tags and values",
+            "gold is 'a'; allowed: a list of spans, or an object with the values of each tag",
         ),
         ('{"raw": "a", "gold": null, "pred": []}', "gold is None; allowed"),
-        ('{"raw": "a", "gold": [], "pred": [], "gold": []}', "the key 'gold' is there twice"),
+        ('{"raw": "a", "gold": [], "pred": [], "gold": []}', "the key 'gold' is given twice"),
         (
             '{"raw": "a", "gold": {"t": "a", "t": "b"}, "pred": []}',
-            "the key 't' is there twice; a tag with several values",
+            "the key 't' is given twice; a tag with several values takes a list",
         ),
-        ('{"raw": "a", "gold": {"t": 3}, "pred": []}', "gold['t'] is 3; allowed: a value that is a string"),
+        ('{"raw": "a", "gold": {"t": 3}, "pred": []}', "gold['t'] is 3; allowed: a string, a list of strings, or null"),
         (
             '{"raw": "a", "gold": [], "pred": {"t": ["a", null]}}',
-            "pred['t'] is None; allowed: a value that is a string",
+            "pred['t'] is None; allowed: a string, a list of strings, or null",
         ),
-        ('{"raw": "a", "gold": {"": "a"}, "pred": []}', "gold: tag is ''; allowed: a name"),
+        ('{"raw": "a", "gold": {"": "a"}, "pred": []}', "gold: tag is ''; allowed: a string that is not empty"),
         ('{"raw": "a", "gold": [[0, 1]], "pred": []}', f"gold[0] is [0, 1]; {SPAN}"),
         ('{"raw": "a", "gold": [], "pred": [{"tag": "t"}]}', f"pred[0] is {{'tag': 't'}}; {SPAN}"),
-        ('{"raw": "a", "gold": [[0, 1, 2]], "pred": []}', "gold[0]: tag is 2; allowed: a name"),
+        ('{"raw": "a", "gold": [[0, 1, 2]], "pred": []}', "gold[0]: tag is 2; allowed: a string that is not empty"),
         (
             '{"raw": "a", "gold": [["t", 0, 1]], "pred": []}',
             "gold[0]: start is 't'; allowed: a whole number of code points",
@@ -91,14 +92,13 @@ SPAN = 'allowed: {"tag": ..., "start": ..., "end": ...} or [start, end, tag]'
         ('{"raw": "ab", "gold": [], "pred": [[2, 1, "t"]]}', "pred[0]: reversed span: start 2 is after end 1"),
         (
             '{"raw": "🏠", "gold": [[0, 2, "t"]], "pred": []}',
-            "gold[0]: span 0-2 is not inside the text; offsets go from 0 to 1",
+            "gold[0]: span 0-2 is outside the text; offsets go from 0 to 1",
         ),
-        ("[" * 100_000, "nested too deep"),
+        ("[" * 100_000, "nested too deeply"),
         ("1" * 5000, "5000 digits"),
     ],
 )
-def test_a_line_that_cannot_be_read(line: str, message: str) -> None:
-    """One sentence: file, line, the offending value, what is allowed."""
+def test_a_faulty_line_is_reported_with_its_place_and_what_is_allowed(line: str, message: str) -> None:
     with pytest.raises(ExamplesError) as caught:
         read_lines([b"\n", line.encode()], "run.jsonl")
     (fault,) = caught.value.faults
@@ -108,8 +108,7 @@ def test_a_line_that_cannot_be_read(line: str, message: str) -> None:
     assert "\n" not in fault
 
 
-def test_every_faulty_line_is_told_and_ten_are_shown() -> None:
-    """Good lines between them change nothing."""
+def test_all_faulty_lines_are_kept_and_ten_are_printed() -> None:
     lines = [b"{}", json.dumps(row()).encode()] * 12
     with pytest.raises(ExamplesError) as caught:
         read_lines(lines, "run.jsonl")
@@ -119,27 +118,25 @@ def test_every_faulty_line_is_told_and_ten_are_shown() -> None:
 
 
 @pytest.mark.parametrize("lines", [[], [b"\n", b"  \n"], [b"\xef\xbb\xbf"]])
-def test_a_file_without_examples_is_told(lines: list[bytes]) -> None:
-    """Nothing diagnosed must not look like nothing wrong."""
-    with pytest.raises(ExamplesError, match=r"^run\.jsonl: no examples; allowed: one JSON object a line$"):
+def test_a_file_without_examples_is_an_error(lines: list[bytes]) -> None:
+    with pytest.raises(
+        ExamplesError, match=r"^run\.jsonl: the file has no examples; allowed: one JSON object per line$"
+    ):
         read_lines(lines, "run.jsonl")
 
 
-def test_bytes_that_are_no_utf8_are_told() -> None:
-    """The first of them."""
-    with pytest.raises(ExamplesError, match=r"run.jsonl:1: byte b'\\xe9' is no UTF-8"):
+def test_the_first_byte_that_is_not_utf8_is_reported() -> None:
+    with pytest.raises(ExamplesError, match=r"run.jsonl:1: byte b'\\xe9' is not UTF-8"):
         read_lines(['{"raw": "Tréport"}'.encode("latin-1")], "run.jsonl")
 
 
-def test_what_editors_leave_in_files_is_read() -> None:
-    """A byte-order mark, Windows line ends, a separator of lines within a text."""
+def test_byte_order_marks_and_windows_line_ends_are_read() -> None:
     line = json.dumps(row(raw="a\u2028b"), ensure_ascii=False).encode()
     (one, two) = read_lines([b"\xef\xbb\xbf" + line + b"\r\n", line], "run.jsonl")
     assert (one.raw, one.place, two.place) == ("a\u2028b", "run.jsonl:1", "run.jsonl:2")
 
 
-def test_predictions_are_trimmed_and_gold_is_not() -> None:
-    """What trims to nothing is dropped; a value without offsets is trimmed alone."""
+def test_only_predictions_are_trimmed() -> None:
     spans = row(gold=[[10, 17, "postcode"]], pred=[[10, 17, "postcode"], [10, 12, "city"]])
     values = row(pred={"postcode": ", 76470", "city": ["--", "St."]})
     first, second = (trim_predictions(example, keep_full_stop=True) for example in read_rows([spans, values]))
@@ -159,8 +156,7 @@ JSON = st.recursive(
 
 
 @given(st.fixed_dictionaries({"raw": st.text(max_size=6), "gold": JSON, "pred": JSON}))
-def test_a_row_is_read_or_refused(found: dict[str, Any]) -> None:
-    """No other error escapes, and every value read with a place is the text at that place."""
+def test_any_row_is_read_or_refused(found: dict[str, Any]) -> None:
     examples, faults = [], ()
     try:
         examples = read_rows([found])

@@ -15,8 +15,8 @@ from pytest_smoke.ner.letters import has_foreign_letter
 FOREIGN = regex.compile(r"(?![\p{Script=Latin}\p{Script=Common}\p{Script=Inherited}])\p{L}")
 
 
-def test_every_letter_of_unicode_is_sorted_as_its_script_says() -> None:
-    """About 130,000 letters; those that only one of both Unicode versions knows are left out."""
+def test_every_letter_of_unicode_agrees_with_its_script() -> None:
+    """Letters that are missing in one of the two Unicode versions are skipped."""
     letters = [
         c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c)[0] == "L" and regex.match(r"\p{L}", c)
     ]
@@ -25,8 +25,7 @@ def test_every_letter_of_unicode_is_sorted_as_its_script_says() -> None:
     assert wrong == []
 
 
-def test_nothing_but_letters_is_foreign() -> None:
-    """Digits, marks, punctuation and symbols of all scripts."""
+def test_only_letters_are_foreign() -> None:
     others = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c)[0] != "L")
     assert not has_foreign_letter(others)
 
@@ -49,12 +48,10 @@ def test_nothing_but_letters_is_foreign() -> None:
     ],
 )
 def test_latin_text_is_not_foreign(text: str) -> None:
-    """Accents, Turkish, Vietnamese, the okina, ordinals, full width, the Kelvin sign, Arabic digits."""
     assert not has_foreign_letter(text)
     assert not has_foreign_letter(unicodedata.normalize("NFD", text))
 
 
 @pytest.mark.parametrize("text", ["Αθήνα", "улица 5", "75008 パリ", "דרך", "Rue Ω", "서울", "सड़क", "Ꭰ"])
-def test_a_letter_of_another_script_is(text: str) -> None:
-    """One is enough."""
+def test_one_letter_of_another_script_is_foreign(text: str) -> None:
     assert has_foreign_letter(text)

@@ -1,4 +1,4 @@
-"""`trim_boundary`: offsets shrunk to letters and numbers."""
+"""Trim spans to letters and numbers."""
 
 # ruff: noqa: RUF001  (letters that look like Latin ones are what is tested)
 
@@ -37,22 +37,19 @@ ACCENTED = unicodedata.normalize("NFD", "Orléans é")
         (f"{DEVANAGARI_ROAD}\u200d", DEVANAGARI_ROAD),
     ],
 )
-def test_what_is_left_of_a_value(text: str, value: str) -> None:
-    """Marks stay with their letters; all else that is neither letter nor number goes, at both ends only."""
+def test_values_are_trimmed_to_letters_and_numbers_with_their_marks(text: str, value: str) -> None:
     found = trim_span(text, 0, len(text))
     assert found is not None
     assert found == (text.index(value), text.index(value) + len(value), value)
 
 
-def test_offsets_are_those_of_the_whole_text() -> None:
-    """A comma taken along with the postcode behind it."""
+def test_offsets_refer_to_the_whole_text() -> None:
     text = "LE TRÉPORT, 76470 (FR)"
     assert trim_boundary(text, 10, 18) == (12, 17)
     assert trim_span(text, 10, 18) == (12, 17, "76470")
 
 
-def test_a_mark_whose_base_is_cut_off_is_trimmed() -> None:
-    """The span never grows to fetch the base."""
+def test_a_mark_without_its_base_in_the_span_is_trimmed() -> None:
     text = unicodedata.normalize("NFD", "été")
     assert text[1] == "\u0301"
     assert trim_boundary(text, 1, len(text)) == (2, 5)
@@ -72,19 +69,16 @@ def test_a_mark_whose_base_is_cut_off_is_trimmed() -> None:
         ("...", None),
     ],
 )
-def test_a_full_stop_is_kept_on_request(text: str, kept: str | None) -> None:
-    """One, directly behind a last letter."""
+def test_one_full_stop_after_a_letter_is_kept_on_request(text: str, kept: str | None) -> None:
     found = trim_span(text, 0, len(text), keep_full_stop=True)
     assert (found and found[2]) == kept
 
 
-def test_the_full_stop_must_be_in_the_span() -> None:
-    """Trimming never grows a span."""
+def test_a_full_stop_outside_the_span_is_not_added() -> None:
     assert trim_boundary("St. Paul", 0, 2, keep_full_stop=True) == (0, 2)
 
 
 def test_a_span_without_letter_or_number_is_empty_at_its_start() -> None:
-    """And a decoder is told to drop it."""
     assert trim_boundary("ab, -- cd", 2, 7) == (2, 2)
     assert trim_span("ab, -- cd", 2, 7) is None
 
@@ -95,12 +89,11 @@ def test_a_span_without_letter_or_number_is_empty_at_its_start() -> None:
         (2, 2, "empty span: start and end are both 2"),
         (9, 9, "empty span: start and end are both 9"),
         (3, 1, "reversed span: start 3 is after end 1"),
-        (-2, 3, "span -2-3 is not inside the text; offsets go from 0 to 5"),
-        (1, 6, "span 1-6 is not inside the text; offsets go from 0 to 5"),
+        (-2, 3, "span -2-3 is outside the text; offsets go from 0 to 5"),
+        (1, 6, "span 1-6 is outside the text; offsets go from 0 to 5"),
     ],
 )
-def test_a_span_that_is_none_is_refused(start: int, end: int, message: str) -> None:
-    """Never a silent clip."""
+def test_an_invalid_span_is_refused(start: int, end: int, message: str) -> None:
     for function in (trim_boundary, trim_span):
         with pytest.raises(ValueError, match=message):
             function("Paris", start, end)
@@ -112,28 +105,26 @@ TEXTS = st.one_of(st.text(min_size=1), st.text(st.sampled_from(AWKWARD), min_siz
 
 @st.composite
 def spans(draw: st.DrawFn, texts: st.SearchStrategy[str] = TEXTS) -> tuple[str, int, int]:
-    """A text, any Unicode, and a span that is inside it."""
+    """Return any Unicode text and a valid span of it."""
     text = draw(texts)
     start = draw(st.integers(0, len(text) - 1))
     return text, start, draw(st.integers(start + 1, len(text)))
 
 
 def by_pattern(text: str, start: int, end: int) -> tuple[int, int]:
-    """The oracle: categories spelled as a string (s solid, m mark, x the rest), then one pattern over that."""
+    """Trim with a regular expression over one character per category: s letter or number, m mark, x other."""
     spelled = "".join({"L": "s", "N": "s", "M": "m"}.get(unicodedata.category(c)[0], "x") for c in text[start:end])
     found = re.search("s(?:.*s)?m*", spelled)
     return (start + found.start(), start + found.end()) if found else (start, start)
 
 
 @given(spans())
-def test_offsets_are_those_of_the_oracle(span: tuple[str, int, int]) -> None:
-    """For any string, astral characters and lone surrogates among them."""
+def test_offsets_agree_with_a_regular_expression(span: tuple[str, int, int]) -> None:
     assert trim_boundary(*span) == by_pattern(*span)
 
 
 @given(spans(st.text(st.sampled_from("aÉ7½٣कि्\u0301,. -(»🏠𐐷"), min_size=1)))
-def test_values_are_those_of_another_library(span: tuple[str, int, int]) -> None:
-    """`regex` knows Unicode's categories by itself."""
+def test_values_agree_with_the_regex_library(span: tuple[str, int, int]) -> None:
     text, start, end = span
     found = regex.search(r"[\p{L}\p{N}](?s:.*[\p{L}\p{N}])?\p{M}*", text[start:end])
     kept = trim_span(text, start, end)
@@ -141,8 +132,7 @@ def test_values_are_those_of_another_library(span: tuple[str, int, int]) -> None
 
 
 @given(spans(), st.booleans())
-def test_trimming_twice_is_trimming_once(span: tuple[str, int, int], keep_full_stop: bool) -> None:
-    """A trimmed span has nothing left to trim."""
+def test_trimming_twice_changes_nothing(span: tuple[str, int, int], keep_full_stop: bool) -> None:
     text = span[0]
     once = trim_boundary(*span, keep_full_stop=keep_full_stop)
     assume(once[0] < once[1])
@@ -150,8 +140,7 @@ def test_trimming_twice_is_trimming_once(span: tuple[str, int, int], keep_full_s
 
 
 @given(spans(), st.booleans())
-def test_a_span_never_grows_nor_loses_a_letter(span: tuple[str, int, int], keep_full_stop: bool) -> None:
-    """What is cut off, at either end, holds neither letter nor number."""
+def test_a_span_never_grows_or_loses_a_letter(span: tuple[str, int, int], keep_full_stop: bool) -> None:
     text, start, end = span
     first, last = trim_boundary(text, start, end, keep_full_stop=keep_full_stop)
     assert start <= first <= last <= end
@@ -160,8 +149,7 @@ def test_a_span_never_grows_nor_loses_a_letter(span: tuple[str, int, int], keep_
 
 
 @given(spans())
-def test_a_kept_full_stop_is_all_that_differs(span: tuple[str, int, int]) -> None:
-    """The option adds that character or nothing."""
+def test_keep_full_stop_adds_one_full_stop_or_nothing(span: tuple[str, int, int]) -> None:
     text, _, end = span
     first, last = trim_boundary(*span)
     kept = trim_boundary(*span, keep_full_stop=True)
