@@ -1,4 +1,4 @@
-"""Which column is what."""
+"""Recognize columns by their names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,12 @@ aux_loss loss_ce gloss accuracy ppl lr step epoch
 
 
 @pytest.mark.parametrize("name", LOSSES.split())
-def test_a_training_loss_is_recognised(name: str) -> None:
-    """The usual names of a training loss are taken without a note."""
+def test_a_training_loss_is_recognized_without_a_note(name: str) -> None:
     assert columns.loss_column({"step": 9, name: 9, "val_loss": 9, "lr": 9}) == (name, [])
 
 
 @pytest.mark.parametrize("name", NOT_LOSSES.split())
-def test_other_columns_are_no_training_loss(name: str) -> None:
-    """Validation losses, terms and all else do not displace the training loss."""
+def test_other_columns_do_not_replace_the_training_loss(name: str) -> None:
     assert columns.loss_column({name: 9, "train/loss": 9})[0] == "train/loss"
 
 
@@ -40,15 +38,13 @@ def test_other_columns_are_no_training_loss(name: str) -> None:
         ({"loss": 3, "train_loss_step": 900}, "train_loss_step"),
     ],
 )
-def test_of_several_the_rawest_and_densest_is_taken(counts: dict[str, int], chosen: str) -> None:
-    """Raw before averaged, averaged before summed up by epoch; and a column logged now and then comes last."""
+def test_raw_and_dense_losses_come_before_averaged_and_sparse_ones(counts: dict[str, int], chosen: str) -> None:
     found, notes = columns.loss_column(counts)
     assert found == chosen
     assert [name for name in counts if name not in notes[0]] == []
 
 
-def test_a_single_component_is_taken_with_a_note() -> None:
-    """One column that looks like a loss is taken, and the note names it."""
+def test_a_single_column_that_looks_like_a_loss_is_used_with_a_note() -> None:
     found, (note,) = columns.loss_column({"step": 9, "crf_nll": 9, "val_loss": 9})
     assert found == "crf_nll"
     assert "the only column" in note
@@ -57,14 +53,18 @@ def test_a_single_component_is_taken_with_a_note() -> None:
 @pytest.mark.parametrize(
     ("counts", "fragments"),
     [
-        ({"step": 9, "val_loss": 9, "loss/eval": 9}, ["only 'val_loss', 'loss/eval'", "--loss"]),
-        ({"step": 9, "loss_ce": 9, "loss_crf": 9}, ["several", "'loss_ce', 'loss_crf'", "--loss"]),
-        ({"step": 9, "acc": 9}, ["no loss column", "'step', 'acc'", "--loss"]),
-        ({}, ["no numeric column"]),
+        (
+            {"step": 9, "val_loss": 9, "loss/eval": 9},
+            ["no training loss, only 'val_loss' and 'loss/eval'", "--loss NAME"],
+        ),
+        ({"step": 9, "loss_ce": 9, "loss_crf": 9}, ["several columns", "'loss_ce' and 'loss_crf'", "--loss NAME"]),
+        ({"step": 9, "acc": 9}, ["no loss column", "'step' and 'acc'", "--loss NAME"]),
+        ({}, ["no loss column, and no other column with numbers"]),
     ],
 )
-def test_no_loss_says_what_there_is(counts: dict[str, int], fragments: list[str]) -> None:
-    """Without a training loss the error names what was found and the option."""
+def test_without_a_training_loss_the_error_lists_columns_and_the_option(
+    counts: dict[str, int], fragments: list[str]
+) -> None:
     with pytest.raises(LogError) as refused:
         columns.loss_column(counts)
     assert refused.value.reason == "no-loss-column"
@@ -74,21 +74,18 @@ def test_no_loss_says_what_there_is(counts: dict[str, int], fragments: list[str]
 @pytest.mark.parametrize(
     "name", ["lr", "LR", "learning_rate", "learning rate", "lr-AdamW", "train/lr", "learningRate", "optim/lr/pg0"]
 )
-def test_a_learning_rate_is_recognised(name: str) -> None:
-    """The usual names of a learning rate."""
+def test_a_learning_rate_is_recognized(name: str) -> None:
     assert columns.lr_column({"loss": 9, name: 9}) == (name, [])
 
 
 @pytest.mark.parametrize(
     "name", ["lr_scale", "lr_decay", "base_lr", "min_lr", "clr", "learning", "rate", "tokens_per_second"]
 )
-def test_other_columns_are_no_learning_rate(name: str) -> None:
-    """Factors and bounds of a learning rate are not one."""
+def test_other_columns_are_not_learning_rates(name: str) -> None:
     assert columns.lr_column({"loss": 9, name: 9}) == (None, [])
 
 
-def test_of_several_parameter_groups_the_first_is_taken() -> None:
-    """The note names all groups."""
+def test_the_learning_rate_of_the_first_parameter_group_is_used_with_a_note() -> None:
     found, (note,) = columns.lr_column({"lr-AdamW/pg1": 9, "lr-AdamW/pg2": 9})
     assert found == "lr-AdamW/pg1"
     assert "lr-AdamW/pg2" in note
@@ -98,8 +95,7 @@ def test_of_several_parameter_groups_the_first_is_taken() -> None:
     "name",
     ["grad_norm", "gnorm", "gradient_norm", "train/grad_norm", "grad norm", "total_grad_norm", "grad_2.0_norm_total"],
 )
-def test_a_gradient_norm_is_recognised(name: str) -> None:
-    """The usual names of the global gradient norm; a layer's own is none."""
+def test_the_global_gradient_norm_is_recognized(name: str) -> None:
     assert columns.grad_norm_column({"loss": 9, "grad_norm/layer1": 99, "weight_norm": 99, name: 9}) == name
 
 
@@ -114,8 +110,7 @@ def test_a_gradient_norm_is_recognised(name: str) -> None:
         (["epoch", "time", "steps_per_second", "max_steps"], None),
     ],
 )
-def test_the_step_is_recognised(names: list[str], chosen: str | None) -> None:
-    """The run's own counter before a batch's, and never an epoch or a rate."""
+def test_the_step_column_is_recognized(names: list[str], chosen: str | None) -> None:
     assert columns.step_column(dict.fromkeys(names, 9)) == chosen
 
 
@@ -131,6 +126,5 @@ def test_the_step_is_recognised(names: list[str], chosen: str | None) -> None:
         ("acc", False),
     ],
 )
-def test_terms_have_a_loss_word(name: str, is_term: bool) -> None:
-    """A term has a loss's word in its name, as a word, and is not held out."""
+def test_a_loss_term_has_a_loss_word_and_is_not_held_out(name: str, is_term: bool) -> None:
     assert columns.is_component(name) == is_term

@@ -1,4 +1,4 @@
-"""Files, folders, the standard input and TensorBoard."""
+"""Find and read files, folders, standard input and TensorBoard event files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ import pytest
 
 from pytest_smoke.errors import LogError
 from pytest_smoke.logs import read as logs
-from pytest_smoke.logs.log import Names
+from pytest_smoke.logs.log import ColumnNames
 
 
-def test_the_newest_checkpoint_stands_for_its_run(tmp_path: Path) -> None:
-    """Of checkpoints' trainer states the last counts, by number; a state of the run itself comes before them."""
+def test_only_the_newest_trainer_state_of_a_run_is_a_log(tmp_path: Path) -> None:
     for run, steps in (("a", (500, 1000, 900)), ("b", (10,))):
         for step in steps:
             folder = tmp_path / run / f"checkpoint-{step}"
@@ -30,8 +29,7 @@ def test_the_newest_checkpoint_stands_for_its_run(tmp_path: Path) -> None:
     ]
 
 
-def test_known_names_are_found_in_order(tmp_path: Path) -> None:
-    """A folder is searched to its bottom for names that logs have; event files make their folder a log."""
+def test_a_folder_is_searched_for_known_names_at_any_depth(tmp_path: Path) -> None:
     for name in (
         "z/metrics.csv",
         "a/train.log",
@@ -47,27 +45,24 @@ def test_known_names_are_found_in_order(tmp_path: Path) -> None:
     assert found == ["a/deep/log.jsonl", "a/train.log", "tb", "z/metrics.csv"]
 
 
-def test_a_folder_without_logs_says_what_was_looked_for(tmp_path: Path) -> None:
-    """The error lists the known names."""
+def test_a_folder_without_logs_lists_the_searched_names(tmp_path: Path) -> None:
     with pytest.raises(
-        LogError, match=r"no log in this folder; looked for trainer_state.json, metrics\*.csv"
+        LogError, match=r"no log in this folder: searched for trainer_state.json, metrics\*.csv"
     ) as refused:
         logs.find(str(tmp_path))
     assert refused.value.reason == "no-log"
 
 
-def test_the_standard_input_is_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`-` is read from the standard input, its format told by content."""
+def test_standard_input_is_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"step": 1, "loss": 2.5}\n')))
     log = logs.read("-")
     assert (log.path, log.points[0].loss) == ("-", 2.5)
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [(b"\x7fELF\0\0", "not a text file"), (None, "cannot be read: No such file")]
+    ("content", "says"), [(b"\x7fELF\0\0", "not a text file"), (None, "the log cannot be read: No such file")]
 )
-def test_an_unreadable_file_says_why(tmp_path: Path, content: bytes | None, says: str) -> None:
-    """Binary and missing files have their sentence."""
+def test_an_unreadable_file_is_an_error_with_the_cause(tmp_path: Path, content: bytes | None, says: str) -> None:
     file = tmp_path / "log.csv"
     if content is not None:
         file.write_bytes(content)
@@ -78,13 +73,11 @@ def test_an_unreadable_file_says_why(tmp_path: Path, content: bytes | None, says
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_encodings_of_other_systems_are_read(tmp_path: Path, encoding: str) -> None:
-    """A byte order mark does not rename the first column."""
     (tmp_path / "log.csv").write_bytes("step,loss\n7,2.5\n".encode(encoding))
     assert logs.read(str(tmp_path / "log.csv")).points[0].step == 7
 
 
 def test_event_files_need_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the package there is one sentence that names it."""
     (tmp_path / "events.out.tfevents.1.host").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.setitem(sys.modules, "tensorboard.backend.event_processing.event_accumulator", None)
@@ -106,8 +99,7 @@ def write_events(folder: Path, rows: list[tuple[int, dict[str, float]]], *, suff
     events.close()
 
 
-def test_event_files_are_a_log(tmp_path: Path) -> None:
-    """Scalars of all tags are joined by step; a resumed run's older points are cut with a note."""
+def test_event_files_of_a_resumed_run_are_one_log(tmp_path: Path) -> None:
     write_events(tmp_path, [(n, {"train/loss": 4 - n, "train/lr": 0.5}) for n in range(4)])
     write_events(tmp_path, [(n, {"train/loss": 8.0, "train/lr": 0.25}) for n in (2, 3)], suffix=".b", start=100)
     log = logs.read(str(tmp_path))
@@ -115,37 +107,33 @@ def test_event_files_are_a_log(tmp_path: Path) -> None:
     assert "go back from 3 to 2" in log.notes[0]
 
 
-def test_a_cut_event_file_is_noted(tmp_path: Path) -> None:
-    """A file that ends inside a record is read up to there."""
+def test_a_truncated_event_file_is_read_to_its_end_with_a_note(tmp_path: Path) -> None:
     write_events(tmp_path, [(n, {"loss": 4.0}) for n in range(4)])
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-5])
     log = logs.read(str(tmp_path))
     assert len(log.points) == 3
-    assert "is cut off in its last record" in log.notes[0]
+    assert "ends inside a record" in log.notes[0]
 
 
 HEAVY = ("torch", "yaml", "pydantic", "numpy", "pytest", "tensorboard")
 
 
 def loaded(code: str) -> set[str]:
-    """Which heavy packages are imported after `code` in a fresh process."""
+    """Return the heavy packages that are imported after `code` in a new process."""
     script = f"import json, sys\n{code}\nprint(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
 def test_readers_import_nothing_heavy() -> None:
-    """Reading a log and its command line import no torch, yaml, pydantic, numpy, pytest."""
     assert loaded("import pytest_smoke.logs.read, pytest_smoke.cli.judge") == set()
 
 
 def test_the_import_test_can_fail() -> None:
-    """A heavy import is seen."""
     assert loaded("import yaml") == {"yaml"}
 
 
-def test_names_are_optional(tmp_path: Path) -> None:
-    """`read` recognises columns where none is named."""
+def test_column_names_are_optional(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("step,loss\n1,2\n")
-    assert logs.read(str(tmp_path / "x.csv")) == logs.read(str(tmp_path / "x.csv"), Names())
+    assert logs.read(str(tmp_path / "x.csv")) == logs.read(str(tmp_path / "x.csv"), ColumnNames())

@@ -1,4 +1,4 @@
-"""Every format says the same of the same run."""
+"""Read the same run from every format."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_smoke.errors import LogError
-from pytest_smoke.logs.log import Log, Names
+from pytest_smoke.logs.log import ColumnNames, Log
 from pytest_smoke.logs.read import read_text
 
 Run = list[tuple[int, float, float, float]]
-"""Step, loss, learning rate, gradient norm."""
+"""Step, loss, learning rate and gradient norm of each point."""
 
 
 def read(text: str, path: str = "log", **names: str) -> Log:
-    return read_text(path, text, Names(**names))
+    return read_text(path, text, ColumnNames(**names))
 
 
 def csv(run: Run) -> str:
@@ -139,29 +139,27 @@ runs = st.lists(
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.__name__)
 @given(run=runs)
-def test_every_format_has_the_same_points(form: Callable[[Run], str], run: Run) -> None:
-    """A run written in any format is read back to the digit, with no step, rate or norm lost."""
+def test_every_format_yields_the_same_points(form: Callable[[Run], str], run: Run) -> None:
     log = read(form(run))
     assert [(p.step, p.loss, p.lr, p.grad_norm) for p in log.points] == run
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.__name__)
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_every_format_keeps_what_is_not_finite(form: Callable[[Run], str], bad: float) -> None:
-    """NaN and infinity reach the judge, whatever the format calls them, and the gradient norm's as well."""
+def test_every_format_keeps_nan_and_infinity(form: Callable[[Run], str], bad: float) -> None:
     log = read(form([(0, 2.0, 0.1, 1.0), (1, 1.9, 0.1, bad), (2, bad, 0.1, bad), (3, 1.8, 0.1, 1.0)]))
     assert [math.isfinite(p.loss) for p in log.points] == [True, True, False, True]
     assert [math.isfinite(p.grad_norm or 0) for p in log.points] == [True, False, False, True]
 
 
 def test_zeros_after_a_nan_reach_the_judge() -> None:
-    """A NaN that a trainer logs as 0.0 is passed on: the engine knows what to make of it."""
+    """Some trainers log NaN as 0.0; the judge recognizes this."""
     log = read("step,loss,grad_norm\n1,2.0,1\n2,0.0,nan\n3,0.0,nan\n")
     assert [p.loss for p in log.points] == [2.0, 0.0, 0.0]
 
 
 def test_hugging_face_prints_are_numbered() -> None:
-    """Printed dicts have a fraction of an epoch and no step: points are numbered, and the note says so."""
+    """Printed dicts have a fraction of an epoch, but no step."""
     text = "{'loss': 2.5, 'grad_norm': 1.5, 'learning_rate': 1e-05, 'epoch': 0.01}\n"
     bar = "  3%|3         | 3/300 [00:10<05:00,  1.2it/s]\r"
     strings = "{'loss': '2.4', 'grad_norm': 'nan', 'learning_rate': '9e-06', 'epoch': '0.02'}\n"
@@ -171,14 +169,12 @@ def test_hugging_face_prints_are_numbered() -> None:
     assert "numbered from 0" in log.notes[0]
 
 
-def test_a_progress_bar_is_read_at_each_return() -> None:
-    """tqdm rewrites one line; each state of it is a point."""
+def test_each_state_of_a_progress_bar_is_a_point() -> None:
     text = "\r".join(f"Epoch 0:  1%|#| {n}/300 [00:10<01:30, 10.0it/s, loss={3 - n / 10}, v_num=0]" for n in range(4))
     assert [p.loss for p in read(text).points] == [3.0, 2.9, 2.8, 2.7]
 
 
-def test_components_and_the_probe_are_kept_apart() -> None:
-    """Terms have their own place, as has the fixed batch's loss; held-out losses and metrics have none."""
+def test_loss_terms_and_the_probe_loss_are_separate_from_the_loss() -> None:
     log = read("step,loss,crf_nll,probe_loss,val_loss,acc\n1,2,0.5,3,9,0.1\n2,1.9,,,9,0.1\n")
     assert [dict(p.terms) for p in log.points] == [{"crf_nll": 0.5}, {}]
     assert [p.probe_loss for p in log.points] == [3.0, None]
@@ -187,17 +183,15 @@ def test_components_and_the_probe_are_kept_apart() -> None:
 NAMED = "it,a,b,rate\n10,1.0,5.0,0.1\n20,2.0,6.0,0.2\n"
 
 
-def test_columns_can_be_named() -> None:
-    """The user's names win over what is recognised, a validation loss's included."""
+def test_selected_columns_win_over_recognized_ones() -> None:
     log = read("x,loss,val_loss,lr,rate,n\n1,9,1.0,9,0.5,10\n", "x.csv", loss="val_loss", lr="rate", step="n")
     assert [(p.step, p.loss, p.lr) for p in log.points] == [(10, 1.0, 0.5)]
     assert log.loss_column == "val_loss"
 
 
 @pytest.mark.parametrize("option", ["loss", "lr", "step"])
-def test_an_unknown_name_lists_the_columns(option: str) -> None:
-    """A name that is no column is an error, never a silent fallback."""
-    with pytest.raises(LogError, match=r"no such column; columns: 'it', 'a', 'b', 'rate'") as refused:
+def test_an_unknown_column_name_is_an_error_with_all_columns(option: str) -> None:
+    with pytest.raises(LogError, match=r"no such column; columns: 'it', 'a', 'b' and 'rate'") as refused:
         read(NAMED, "x.csv", **{"loss": "a", option: "zzz"})
     assert refused.value.reason == "no-such-column"
 
@@ -206,28 +200,35 @@ REFUSED = [
     ("", "empty", "the log is empty"),
     (" \n\n", "empty", "the log is empty"),
     ("# only a comment\n", "no-loss-column", "no line of the log"),
-    ("step,loss\n", "header-only", "header (step, loss) and nothing below"),
+    ("step,loss\n", "header-only", "header (step, loss), but no rows"),
     ("step,val_loss\n1,2\n", "no-loss-column", "only 'val_loss'"),
-    ("step,acc\n1,2\n", "no-loss-column", "columns: 'step', 'acc'"),
-    ("step,loss\n1,2.0\n2,oops\n3,1\n4,also\n", "not-a-number", "line 3: 'loss' is 'oops', not a number (and 1 more"),
+    ("step,acc\n1,2\n", "no-loss-column", "columns: 'step' and 'acc'"),
+    (
+        "step,loss\n1,2.0\n2,oops\n3,1\n4,also\n",
+        "not-a-number",
+        "line 3: 'loss' is 'oops', not a number (and 1 more cell)",
+    ),
     ("step,loss\n1,x\n", "not-a-number", "line 2: 'loss' is 'x'"),
     ("step,loss\n1,\n2,\n", "no-loss-column", "columns: 'step'"),
-    ("step,loss\n1,2,3\n2,3,4\n", "unreadable", "have not the header's 2 cells (first: line 2, with 3)"),
-    ('{"log_history": []}', "empty", "history is empty"),
-    ('{\n  "log_history": [\n    {"loss": 2.0, "step": 1},\n    {"lo', "unreadable", "broken or cut off"),
-    ('[{"loss": 2.0, "step": 1},\n', "unreadable", "broken or cut off"),
-    ('{"step": 1, "lo', "unreadable", "broken or cut off"),
-    ('{"a": 1,\n "b": 2}', "unreadable", "the JSON document is no log"),
+    (
+        "step,loss\n1,2,3\n2,3,4\n",
+        "unreadable",
+        "2 lines with another number of cells than the header's 2 (first: line 2, with 3)",
+    ),
+    ('{"log_history": []}', "empty", "the log has no entries"),
+    ('{\n  "log_history": [\n    {"loss": 2.0, "step": 1},\n    {"lo', "unreadable", "broken or incomplete"),
+    ('[{"loss": 2.0, "step": 1},\n', "unreadable", "broken or incomplete"),
+    ('{"step": 1, "lo', "unreadable", "broken or incomplete"),
+    ('{"a": 1,\n "b": 2}', "unreadable", "the JSON document is not a log"),
     ('{"step": 1, "losses": [1, 2]}\n', "no-loss-column", "columns: 'step'"),
-    ('{"loss": [1, 2],\n "step": [1]}', "unreadable", "different lengths: [1, 2]"),
+    ('{"loss": [1, 2],\n "step": [1]}', "unreadable", "different lengths: 1 and 2"),
     ('{"step": 1}\n{"step": 2}\n', "no-loss-column", "columns: 'step'"),
-    ("Traceback (most recent call last):\nOSError\n", "no-loss-column", "no line of the log holds a named number"),
+    ("Traceback (most recent call last):\nOSError\n", "no-loss-column", "no line of the log has a name with a number"),
 ]
 
 
 @pytest.mark.parametrize(("text", "reason", "says"), REFUSED, ids=[repr(text)[:40] for text, _, _ in REFUSED])
-def test_what_cannot_be_judged_says_why(text: str, reason: str, says: str) -> None:
-    """Each log that cannot be judged has its own reason and sentence."""
+def test_a_log_that_cannot_be_judged_has_its_own_reason(text: str, reason: str, says: str) -> None:
     with pytest.raises(LogError) as refused:
         read(text)
     assert refused.value.reason == reason
@@ -235,15 +236,13 @@ def test_what_cannot_be_judged_says_why(text: str, reason: str, says: str) -> No
 
 
 def test_a_table_without_a_header_is_refused() -> None:
-    """Numbers in the first line are no column names."""
-    with pytest.raises(LogError, match=r"should name the columns, but holds numbers: 0,2\.5") as refused:
+    with pytest.raises(LogError, match=r"must name the columns, but holds numbers: 0,2\.5") as refused:
         read("0,2.5\n1,2.4\n", "x.csv")
     assert refused.value.reason == "no-header"
 
 
 @given(st.one_of(st.text(), st.text(alphabet="steplos0123456789.,:={}[]'\"\n \tna-")), st.sampled_from(["x", "x.csv"]))
-def test_any_text_is_read_or_refused(text: str, path: str) -> None:
-    """No text raises anything but LogError, and what is read has points by rising step."""
+def test_any_text_is_read_or_raises_a_log_error(text: str, path: str) -> None:
     try:
         log = read(text, path)
     except LogError:

@@ -1,7 +1,7 @@
-"""What trainers themselves write is judged rightly: Hugging Face `Trainer`, Lightning's `CSVLogger`, TensorBoard.
+"""Judge logs written by real trainers: Hugging Face `Trainer`, Lightning's `CSVLogger`, TensorBoard.
 
-Each trains twice, at a rate that descends and at one that diverges, in one child process: their imports and warnings
-stay out of pytest's, and neither needs a hub.
+Each trains twice, with a healthy and with a diverging learning rate, in one subprocess, so that imports and warnings
+stay out of the pytest process. None needs a model hub.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ONE_CORE = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 
 
 def hugging_face(folder: Path, rate: float) -> None:
-    """`Trainer` on a random 1-layer GPT-2 that learns to count modulo 16, with a chance of 1/8 to jump."""
+    """Train a 1-layer GPT-2 from scratch to count modulo 16, where each token jumps with a probability of 1/8."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, set_seed
 
@@ -65,7 +65,7 @@ def hugging_face(folder: Path, rate: float) -> None:
 
 
 def lightning(folder: Path, rate: float) -> None:
-    """`CSVLogger` with step and epoch losses, a validation loss and the learning rate in sparse rows."""
+    """Train with `CSVLogger`: step and epoch losses, a validation loss and the learning rate in sparse rows."""
     import lightning as pl
     import torch
     from lightning.pytorch.callbacks import LearningRateMonitor
@@ -107,7 +107,7 @@ def lightning(folder: Path, rate: float) -> None:
 
 
 def tensorboard(folder: Path, rate: float) -> None:
-    """`SummaryWriter` in a plain loop, one tag each for training loss, validation loss and learning rate."""
+    """Train a plain loop with `SummaryWriter`: one tag each for training loss, validation loss and learning rate."""
     import torch
     from torch.utils.tensorboard import SummaryWriter
 
@@ -130,14 +130,14 @@ def tensorboard(folder: Path, rate: float) -> None:
 
 
 def network() -> Any:
-    """A perceptron with 8 inputs."""
+    """Return a perceptron with 8 inputs."""
     import torch
 
     return torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1))
 
 
 def samples(count: int) -> tuple[Any, Any]:
-    """Inputs and the sum of their sines, with noise of standard deviation 0.3."""
+    """Return inputs and the sums of their sines, with noise of standard deviation 0.3."""
     import torch
 
     inputs = torch.randn(count, 8)
@@ -146,12 +146,12 @@ def samples(count: int) -> tuple[Any, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """A library, and how it is made to train."""
+    """A library and how to train with it."""
 
     train: Callable[[Path, float], None]
     needs: tuple[str, ...]
     writes: str
-    """The log, in the run's folder; empty: the folder itself."""
+    """The log in the run's folder; empty if the folder is the log."""
     healthy_rate: float
     diverging_rate: float
 
@@ -172,7 +172,7 @@ LIBRARIES = {
 
 
 def train(name: str, folder: Path) -> None:
-    """Fill `folder` with both runs of a library."""
+    """Run both trainings of a library in `folder`."""
     command = [sys.executable, __file__, name, str(folder)]
     env = os.environ | OFFLINE | ONE_CORE
     done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=TRAIN_SECONDS)
@@ -180,7 +180,7 @@ def train(name: str, folder: Path) -> None:
 
 
 def judge(log: Path) -> tuple[int, list[dict[str, Any]]]:
-    """Exit status and JSON lines of the command line."""
+    """Return the exit status and the JSON lines of `judge`."""
     command = [sys.executable, "-m", "pytest_smoke", "judge", "--format", "json", str(log)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert not done.stderr
@@ -188,8 +188,7 @@ def judge(log: Path) -> tuple[int, list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_what_a_trainer_writes_is_judged_rightly(name: str, tmp_path: Path) -> None:
-    """The run that descends is promoted on all its points and its learning rate; the other is stopped on its way."""
+def test_a_healthy_run_of_a_trainer_promotes_and_a_diverging_one_does_not(name: str, tmp_path: Path) -> None:
     library = LIBRARIES[name]
     if missing := [module for module in library.needs if find_spec(module) is None]:
         pytest.skip(f"{' and '.join(missing)} not installed: this trainer cannot write its log")
@@ -202,7 +201,7 @@ def test_what_a_trainer_writes_is_judged_rightly(name: str, tmp_path: Path) -> N
     assert 0 < diverging["step"] < STEPS - 1
     status, both = judge(tmp_path)
     assert status == 1
-    assert [line["verdict"] for line in both] == ["unstable", "promote"], both  # in order of their names
+    assert [line["verdict"] for line in both] == ["unstable", "promote"], both  # sorted by name
 
 
 if __name__ == "__main__":
