@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_smoke.criteria import parse
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.recipe.model import Recipe
 from pytest_smoke.train.batch_stream import BatchStream
 from pytest_smoke.train.data import seeded_task
-from pytest_smoke.train.plan import RunPlan, StagePlan
+from pytest_smoke.recipe.stages import Stage
+from pytest_smoke.train.plan import RunPlan, ratio_every_steps
 from pytest_smoke.train.step import Stepper
 
 ROOT = Path(__file__).parents[1]
@@ -75,10 +75,10 @@ def measured(stepper: Stepper, feed: BatchStream, rounds: int) -> tuple[float, l
     return median(plain), ratios
 
 
-def line(name: str, terms: int, stage: StagePlan, plain: float, ratios: list[float]) -> str:
+def line(name: str, terms: int, stage: Stage, plain: float, ratios: list[float]) -> str:
     """A row of the table."""
     low, middle, high = quantiles(ratios, n=4)
-    probes = -(-stage.steps // stage.ratio_every_steps(terms))
+    probes = -(-stage.steps // ratio_every_steps(stage, terms))
     cost = f"{probes} in {stage.steps} steps: +{100 * probes * (middle - 1) / stage.steps:.1f} %"
     return f"| {name} | {terms} | {1e3 * plain:.1f} | {middle:.2f} ({low:.2f} to {high:.2f}) | {cost} |"
 
@@ -97,11 +97,11 @@ def main() -> None:
         plan = RunPlan.of(case_of(1000), root=".", device="cpu")
         stepper, feed = Stepper(plan, task, device), BatchStream(task, plan, seed=0)
         stepper.learn_terms(task.batch)
-        print(line("transformer, 0.8 million weights", terms, plan.windows[0], *measured(stepper, feed, rounds)))
-    case, *_ = load_cases(ROOT / "recipes" / "latent_prefix.smoke.yaml", root=ROOT, parse_criterion=parse)
+        print(line("transformer, 0.8 million weights", terms, plan.stages[0], *measured(stepper, feed, rounds)))
+    case, *_ = load_cases(ROOT / "recipes" / "latent_prefix.smoke.yaml", root=ROOT)
     plan = RunPlan.of(case, root=str(ROOT), device="cpu")
     task = seeded_task(plan)
-    for stage in plan.windows:
+    for stage in plan.stages:
         feed = BatchStream(task, plan, seed=0)
         stepper = stepper if stage.first_step else Stepper(plan, task, device)
         if stage.first_step:

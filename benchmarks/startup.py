@@ -22,6 +22,7 @@ import yaml
 from pytest_smoke.events import Ended, Step
 from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.train.launch import accelerators, child_of
+from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.train.plan import RunPlan
 
 ROOT = Path(__file__).parents[1]
@@ -96,11 +97,7 @@ def child_start(rounds: int) -> None:
             batch_size=4,
             micro_batches=1,
             world_size=1,
-            learning_rate=1e-3,
-            lr_schedule="constant",
-            warmup_steps=0,
-            max_steps=1,
-            run_steps=1,
+            stages=(Stage(steps=1, max_steps=1, learning_rate=1e-3),),
             precision="fp32",
             grad_clip_norm=None,
             loss_weights={},
@@ -126,7 +123,7 @@ def first_step(plan: RunPlan) -> float:
             if not found and any(isinstance(record, Step) for record in records):
                 found = time.perf_counter() - began
             if any(isinstance(record, Ended) for record in records):
-                child.answer(None)
+                child.send(Finish())
     return found
 
 

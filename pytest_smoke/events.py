@@ -29,8 +29,10 @@ class Step:
     grad_norm: float
     """2-norm of the whole gradient before clipping."""
     lr: float
-    stage: str | None = None
-    phase: str | None = None
+    stage: str = ""
+    """Empty if the recipe declares no stages."""
+    phase: str = ""
+    """Empty if the stage has no phases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,10 @@ class BatchEquivalence:
     """One batch in micro-batches of the smoke's size and of the full run's, before step `step`."""
 
     step: int
-    stage: str | None = None
-    phase: str | None = None
+    stage: str = ""
+    """Empty if the recipe declares no stages."""
+    phase: str = ""
+    """Empty if the stage has no phases."""
     samples: int
     """Samples in the batch."""
     smoke: int
@@ -268,21 +272,27 @@ Event = (
 
 
 @dataclass(frozen=True, slots=True)
-class Abort:
-    """Parent to child: the run is doomed; differentiate the terms on the newest checkpoint at or before a step."""
-
-    last_good_step: int | None
-    """None: there is none, or nothing is wrong with the gradients; nothing is differentiated."""
+class Continue:
+    """Command at the end of a stage: start the next one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Continue:
-    """Parent to child, at the end of a stage: start the next one."""
+class Finish:
+    """Command after the last step: save the trained state and leave."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndAfterStage:
-    """Parent to child, at the end of a stage: its criteria failed, so the next one does not start."""
+    """Command at the end of a stage: save the trained state and leave, the stage failed its criteria."""
 
 
-Command = Abort | Continue | EndAfterStage
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Command at any time: stop training, run the gradient probe on the last good weights, and leave."""
+
+    last_good_step: int | None
+    """The probe runs on the newest weights in memory at or before this step; None: no probe."""
+
+
+Command = Continue | Finish | EndAfterStage | Abort
+"""What the pytest process tells the training process. None stands for "nothing yet" and for nothing else."""

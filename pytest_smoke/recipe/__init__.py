@@ -1,1 +1,4 @@
-"""Recipes: the full run, what stands in for it, and what must hold. The only room that knows YAML and pydantic."""
+"""Recipes: their YAML, their model, and every check that can be made before anything runs.
+
+Only this package imports yaml and pydantic.
+"""

@@ -1,4 +1,4 @@
-"""One mode of one ablation cell of a recipe: what a single smoke runs."""
+"""One mode of one ablation cell of a recipe: what a single smoke run executes."""
 
 from __future__ import annotations
 
@@ -9,74 +9,85 @@ from typing import Any
 from pytest_smoke.recipe.model import Mode, Pipeline, Recipe, Settings
 from pytest_smoke.recipe.modes import SCHEDULE_OF_MODE, WIRING_STEPS
 from pytest_smoke.recipe.resume import resume_window
-from pytest_smoke.recipe.spans import Span, spans_of
+from pytest_smoke.recipe.stages import Stage, smoke_steps, stages_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A smoke to be run. Two cases of one recipe differ in mode or in one ablated setting."""
+    """A smoke run to execute. Two cases of one recipe differ in their mode or in one ablated setting."""
 
     path: str
-    """The recipe's file, as a POSIX path from pytest's rootdir (absolute where it lies outside)."""
+    """The recipe's file, as a POSIX path relative to pytest's rootdir (absolute if it is outside)."""
     recipe: Recipe
     """The recipe with the cell's setting applied."""
     mode: Mode
-    """The mode it runs in."""
+    """The mode of the smoke run."""
     cell: str | None = None
     """Name of the ablation cell; None for the baseline."""
-    stage: str | None = None
-    """The stage that this case is one window of; None for a whole smoke."""
     places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
-    """`path:line` by dotted key, for messages."""
+    """`path:line` by dotted recipe key, for messages."""
 
     @property
     def name(self) -> str:
-        """`constant` or `constant[cell]`, the item's name."""
+        """The item's name: `constant` or `constant[cell]`."""
         return self.mode if self.cell is None else f"{self.mode}[{self.cell}]"
 
     @property
     def full(self) -> Settings:
-        """The full run's settings."""
+        """The settings of the full run."""
         return self.recipe.full
 
     @property
     def declared(self) -> dict[str, Any]:
-        """Settings of the full run that the smoke names itself, equal or not; only `grad_clip_norm` may be null."""
+        """Settings that the `smoke` section names itself, equal to the full run's or not.
+
+        Of all settings only `grad_clip_norm` may be null.
+        """
         smoke = self.recipe.smoke
         named = {key: getattr(smoke, key) for key in Settings.model_fields if key in smoke.model_fields_set}
         return {key: value for key, value in named.items() if value is not None or key == "grad_clip_norm"}
 
     @property
     def settings(self) -> Settings:
-        """The smoke's settings: the full run's, but for its own length, what it declares, and the mode's schedule."""
+        """The settings of the smoke run: the full run's, except its length, what `smoke` declares, and the schedule."""
         inherited = {**self.full.model_dump(), "lr_schedule": SCHEDULE_OF_MODE[self.mode]}
         weights = {**self.full.loss_weights, **self.recipe.smoke.loss_weights}
         return Settings(**{**inherited, **self.declared, "loss_weights": weights})
 
     @property
     def pipeline(self) -> Pipeline | None:
-        """What the pipeline after training may cost; None: there is none."""
+        """The limits of the export pipeline that follows training; None if the recipe asks for no pipeline."""
         asked = self.recipe.smoke.pipeline
         if isinstance(asked, bool):
             return Pipeline() if asked else None
         return asked
 
     @property
-    def spans(self) -> tuple[Span, ...]:
-        """The stages' places in this smoke, in order; empty where the recipe declares none."""
-        at_most = WIRING_STEPS if self.mode == "wiring" else None
-        return spans_of(self.recipe.stages, self.recipe.smoke.steps_per_epoch, at_most=at_most)
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of the smoke run in order; one without a name if the recipe declares none."""
+        return stages_of(
+            self.recipe, self.settings, self.declared, run_steps=self.run_steps, at_most=self._longest_stage
+        )
 
     @property
     def run_steps(self) -> int:
-        """Optimizer steps this smoke runs."""
+        """Optimizer steps of the smoke run."""
+        smoke, longest = self.recipe.smoke, self._longest_stage
         if self.recipe.stages:
-            return self.spans[-1].end
-        smoke = self.recipe.smoke
-        steps = min(smoke.run_steps or smoke.max_steps, smoke.max_steps)
-        return min(steps, WIRING_STEPS) if self.mode == "wiring" else steps
+            lengths = [smoke_steps(stage, smoke.steps_per_epoch) for stage in self.recipe.stages]
+        else:
+            lengths = [min(smoke.run_steps or smoke.max_steps, smoke.max_steps)]
+        return sum(lengths if longest is None else (min(length, longest) for length in lengths))
 
     @property
     def resume_window(self) -> tuple[int, int] | None:
-        """The step before which the `resume` check saves the state, and how many steps it compares; None: no check."""
-        return resume_window(self.recipe.checks.resume, self.run_steps, self.spans)
+        """The step before which the `resume` check saves the state and the steps it compares; None if it is off."""
+        return resume_window(self.recipe.checks.resume, self.stages)
+
+    def key(self, *candidates: str) -> str:
+        """Return the first of these dotted recipe keys that the file contains; the last one if it contains none."""
+        return next((key for key in candidates if key in self.places), candidates[-1])
+
+    @property
+    def _longest_stage(self) -> int | None:
+        return WIRING_STEPS if self.mode == "wiring" else None

@@ -1,29 +1,38 @@
-"""pydantic's errors as sentences: what is wrong, with the value, and what is allowed."""
+"""Turn pydantic's errors into sentences: what is wrong with the value, and what is allowed."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import isfinite
 from typing import Any
 
 from pydantic import ValidationError
 
 from pytest_smoke.recipe.fields import Frozen
-from pytest_smoke.recipe.metric import Metric
-from pytest_smoke.recipe.model import Checks, Mix, Pipeline, Recipe, Requires, Settings, Smoke, Source
+from pytest_smoke.recipe.model import (
+    Checks,
+    MetricSpec,
+    MixSpec,
+    Pipeline,
+    Recipe,
+    Requires,
+    Settings,
+    Smoke,
+    SourceSpec,
+)
 from pytest_smoke.recipe.resume import ResumeCheck
-from pytest_smoke.recipe.stages import Phase, Stage
+from pytest_smoke.recipe.stages import PhaseSpec, StageSpec
 from pytest_smoke.recipe.yaml_document import REFUSED
+from pytest_smoke.text import closest, count, did_you_mean, number
 
 Keys = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something wrong with the data, before it has a place in a file."""
+    """A fault of the recipe's data, before its place in a file is known."""
 
     keys: Keys
     """Path to the offending part of the data."""
@@ -34,29 +43,22 @@ class Problem:
 
 
 def problems(error: ValidationError, *, within: Keys = ()) -> list[Problem]:
-    """One problem for each of pydantic's, but for values that were refused already.
+    """Return one problem for each of pydantic's errors, except for values that have a fault already.
 
-    `within` is where the validated data stands in the recipe.
+    `within` is the place of the validated data in the recipe.
     """
-    return [_problem(one, within) for one in error.errors(include_url=False) if one["input"] is not REFUSED]
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?`, or the list of all that are known where nothing is near."""
-    known = list(known)
-    by_folded = {_folded(one): one for one in known}
-    near = get_close_matches(_folded(word), by_folded, n=1, cutoff=0.7)
-    return f"did you mean {by_folded[near[0]]}?" if near else f"known: {', '.join(known) or 'none'}"
+    errors = error.errors(include_url=False)
+    return [_problem(detail, within) for detail in errors if detail["input"] is not REFUSED]
 
 
 def dotted(keys: Keys) -> str:
-    """`checks.accept[0]`, the path as a person says it."""
+    """Format a path into the recipe: `checks.accept[0]`."""
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
     return text.removeprefix(".")
 
 
-def shown(value: object) -> str:
-    """The value as it reads in YAML, shortened; its kind where it has parts."""
+def described(value: object) -> str:
+    """Name a value as YAML spells it, shortened; mappings and lists by their kind."""
     if value is None:
         return "empty (null)"
     if isinstance(value, bool):
@@ -77,13 +79,13 @@ _MODELS: dict[Keys, type[Frozen]] = {
     ("smoke", "pipeline"): Pipeline,
     ("checks",): Checks,
     ("checks", "resume"): ResumeCheck,
-    ("mix",): Mix,
+    ("mix",): MixSpec,
     ("requires",): Requires,
 }
 
 
-def _bound(number: float) -> str:
-    return f"{number:g}" if isinstance(number, float) else str(number)
+def _bound(value: float) -> str:
+    return number(value) if isinstance(value, float) else f"{value:,}"
 
 
 _ALLOWED: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -103,11 +105,11 @@ _ALLOWED: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 
 _PATTERNS: dict[Keys, str] = {
-    ("task",): "an import path package.module:Name",
-    ("checks", "grad_ratio"): "two loss terms as term/term",
-    ("ablate",): "letters, digits and the signs _ . + -",
-    ("stages", "name"): "letters, digits and the signs _ . + -",
-    ("stages", "phases", "name"): "letters, digits and the signs _ . + -",
+    ("task",): "an import path, package.module:Name",
+    ("checks", "grad_ratio"): "two loss terms, as term/term",
+    ("ablate",): "a name of letters, digits and the characters _ . + -",
+    ("stages", "name"): "a name of letters, digits and the characters _ . + -",
+    ("stages", "phases", "name"): "a name of letters, digits and the characters _ . + -",
 }
 
 
@@ -117,8 +119,9 @@ def _problem(error: Any, within: Keys) -> Problem:
     name = dotted(keys)
     if kind == "missing":
         model = _model(keys[:-1])
-        text = f"key {name} is missing" + (f": {model.model_fields[str(keys[-1])].description}" if model else "")
-        return Problem(keys=keys[:-1], at_key=False, text=text.rstrip("."))
+        meaning = model.description(str(keys[-1])).partition(". ")[0].rstrip(".") if model else ""
+        text = f"key {name} is missing" + (f": {meaning}" if meaning else "")
+        return Problem(keys=keys[:-1], at_key=False, text=text)
     if kind == "extra_forbidden":
         return Problem(keys=keys, at_key=True, text=_unknown_key(keys))
     if kind == "value_error":
@@ -128,16 +131,16 @@ def _problem(error: Any, within: Keys) -> Problem:
             text = f"key {value} in {dotted(keys[:-1])} must be {_PATTERNS[keys[:-1]]}"
             return Problem(keys=keys, at_key=True, text=text)
         pattern = _PATTERNS[tuple(key for key in keys if isinstance(key, str))]
-        return Problem(keys=keys, at_key=False, text=f"{name} is {shown(value)}; it must be {pattern}")
+        return Problem(keys=keys, at_key=False, text=f"{name} is {described(value)}; it must be {pattern}")
     if kind in ("too_short", "too_long"):
         return Problem(keys=keys, at_key=False, text=f"{name} {_wrong_length(kind, ctx, keys)}")
     allowed = _ALLOWED[kind](ctx) if kind in _ALLOWED else error["msg"]
-    if keys == ("smoke", "pipeline"):
+    if keys in (("smoke", "pipeline"), ("checks", "resume")):
         allowed = "true, false or a mapping"
-    text = f"{name} is {shown(value)}; it must be {allowed}"
+    text = f"{name} is {described(value)}; it must be {allowed}"
     if kind == "literal_error" and isinstance(value, str):
-        near = nearest(value, re.findall(r"'([^']+)'", ctx["expected"]))
-        text += f" ({near})" if near.startswith("did") else ""
+        near = closest(value, re.findall(r"'([^']+)'", ctx["expected"]), cutoff=0.7)
+        text += f" (did you mean {near}?)" if near else ""
     if value is None:
         text += ", or leave the key out"
     return Problem(keys=keys, at_key=False, text=text)
@@ -145,9 +148,9 @@ def _problem(error: Any, within: Keys) -> Problem:
 
 def _wrong_length(kind: str, ctx: dict[str, Any], keys: Keys) -> str:
     if keys[:2] == ("checks", "grad_ratio"):
-        return f"has {ctx['actual_length']} bounds; it must have two, [low, high]"
-    bound = ctx["min_length"] if kind == "too_short" else ctx["max_length"]
-    return f"has {ctx['actual_length']} entries; it must have at {'least' if kind == 'too_short' else 'most'} {bound}"
+        return f"has {count(ctx['actual_length'], 'bound')}; it must have two, [low, high]"
+    limit = f"at least {ctx['min_length']}" if kind == "too_short" else f"at most {ctx['max_length']}"
+    return f"has {count(ctx['actual_length'], 'entry', 'entries')}; it must have {limit}"
 
 
 def _unknown_key(keys: Keys) -> str:
@@ -155,7 +158,7 @@ def _unknown_key(keys: Keys) -> str:
     model = _model(section)
     where = f" in {dotted(section)}" if section else ""
     known = [*(model.model_fields if model else ()), *(() if section else ("extends",))]
-    hint = nearest(key, known)
+    hint = did_you_mean(key, known)
     if hint.startswith("known"):
         home = next((path for path, other in _MODELS.items() if key in other.model_fields), None)
         if home is not None:
@@ -165,13 +168,9 @@ def _unknown_key(keys: Keys) -> str:
 
 def _model(section: Keys) -> type[Frozen] | None:
     if section[:1] == ("metrics",) and len(section) == 2:
-        return Metric
+        return MetricSpec
     if section[:2] == ("mix", "sources"):
-        return Source
+        return SourceSpec
     if section[:1] == ("stages",) and len(section) > 1:
-        return Phase if "phases" in section else Stage
+        return PhaseSpec if "phases" in section else StageSpec
     return _MODELS.get(section)
-
-
-def _folded(word: str) -> str:
-    return word.lower().replace("-", "_")

@@ -1,4 +1,4 @@
-"""What the recipe's models are made of: the base of all of them, and the kinds of numbers."""
+"""Building blocks of the recipe's models: their base class and their number types."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pydantic import (
     WrapValidator,
 )
 
+from pytest_smoke.text import count
+
 Count = Annotated[int, Field(ge=1, le=10**12)]
 Steps = Annotated[int, Field(ge=0, le=10**12)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -23,7 +25,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 def criterion_text(written: object) -> object:
-    """`{name: comparison}`, as YAML reads `- name: comparison`, as one text again; all else as it is."""
+    """Return `name: comparison` for the mapping that YAML makes of `- name: comparison`; anything else unchanged."""
     if isinstance(written, Mapping) and len(written) == 1:
         ((name, comparison),) = written.items()
         if isinstance(name, str) and isinstance(comparison, str):
@@ -35,8 +37,10 @@ def _one_criterion(written: object) -> object:
     text = criterion_text(written)
     if isinstance(text, Mapping):
         keys = ", ".join(map(str, text))
-        what = f"is a mapping of {len(text)} keys ({keys})" if len(text) != 1 else f"has no text after {keys}:"
-        raise ValueError(f"an entry is CRITERION, or NAME: CRITERION; this one {what}")
+        problem = (
+            f"is a mapping with {count(len(text), 'key')} ({keys})" if len(text) != 1 else f"has no text after {keys}:"
+        )
+        raise ValueError(f"this entry {problem}; write CRITERION, or NAME: CRITERION")
     return text
 
 
@@ -45,10 +49,10 @@ CriterionText = Annotated[str, BeforeValidator(_one_criterion, json_schema_input
 
 
 def form_by_kind(kind: type, if_kind: Any, otherwise: Any) -> WrapValidator:
-    """Of a union's two forms only the one that the value's kind points at is tried, and so only its faults are told.
+    """Validate a union of two forms by the one that the value's type selects, so that only its errors are reported.
 
-    Not pydantic's `Discriminator`: that is asked when a model is dumped, too, and what is raised there, a Ctrl-C that
-    happens to arrive, becomes a warning.
+    pydantic's `Discriminator` is also called when a model is dumped, and turns whatever is raised there, such as a
+    KeyboardInterrupt, into a warning.
     """
     forms = TypeAdapter(if_kind), TypeAdapter(otherwise)
 
@@ -59,6 +63,11 @@ def form_by_kind(kind: type, if_kind: Any, otherwise: Any) -> WrapValidator:
 
 
 class Frozen(BaseModel):
-    """Unknown keys are refused, nothing is coerced; the docstring under a field is its description in the schema."""
+    """Base of all models: immutable, refuses unknown keys, and converts no types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def description(cls, key: str) -> str:
+        """Return the docstring of a field on one line."""
+        return " ".join((cls.model_fields[key].description or "").split())

@@ -1,83 +1,96 @@
-"""A recipe file as cases to run, or every fault in it at once."""
+"""Load a recipe file, and the files it extends, as cases to run; or report every fault in them at once."""
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from pytest_smoke.errors import Fault, RecipeError
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.cells import cell_problems, with_cell
-from pytest_smoke.recipe.criteria_faults import ParseCriterion, criterion_problems, reach_problems
-from pytest_smoke.recipe.explain import Problem, problems
-from pytest_smoke.recipe.extend import Sources, path_from, read_sources
-from pytest_smoke.recipe.mix import row_problems
+from pytest_smoke.recipe.criteria_faults import criterion_problems, reach_problems
+from pytest_smoke.recipe.explain import Keys, Problem, described, dotted, problems
 from pytest_smoke.recipe.model import Mode, Recipe, Smoke
 from pytest_smoke.recipe.modes import modes_of
 from pytest_smoke.recipe.resume import resume_fault
 from pytest_smoke.recipe.stage_faults import stage_problems
 from pytest_smoke.recipe.task_ref import task_fault
+from pytest_smoke.recipe.yaml_document import REFUSED, Document, parse_document
+
+MAX_BYTES = 2**20
+"""Largest recipe. One has about 2 KiB; a larger file is something else under a recipe's name."""
+MAX_EXTENDS = 8
+"""Longest chain of recipes that extend each other."""
 
 
 def load_recipe(path: Path, *, root: Path) -> Recipe:
-    """The recipe in a file; `root` is where its task is imported from. Imports nothing of the user's.
+    """Load the recipe in a file; its task is looked for from `root`, but not imported.
 
-    Raises RecipeError with every fault of the file, and of those it extends.
+    Raises RecipeError with every fault of the file and of those it extends.
     """
-    return _validated(read_sources(path, root), root, None)
+    return _validated(read_files(path, root), root)
 
 
-def load_cases(
-    path: Path, *, root: Path, mode: Mode | None = None, parse_criterion: ParseCriterion | None = None
-) -> list[Case]:
-    """The smokes of a recipe file: for each mode the baseline, then its ablation cells.
+def load_cases(path: Path, *, root: Path, mode: Mode | None = None) -> list[Case]:
+    """Load the smoke runs of a recipe file: for each mode the baseline, then its ablation cells.
 
-    `mode` overrides the recipe's, and with it an `lr_schedule` that the smoke names; the full run's is never touched.
-
-    The grammar of criteria belongs to the judge, so who has one gives its parser. Raises RecipeError as `load_recipe`.
+    `mode` replaces the modes of the recipe, and with them the `lr_schedule` of its `smoke` section; the full run's
+    schedule stays. Raises RecipeError as `load_recipe` does.
     """
-    sources = read_sources(path, root)
-    recipe = _validated(sources, root, parse_criterion)
-    places = sources.places()
-    where = path_from(path, root)
+    files = read_files(path, root)
+    recipe = _validated(files, root)
+    places = files.places()
+    shown_path = path_from(path, root)
     recipes: dict[str | None, Recipe] = {None: recipe}
-    recipes |= {name: with_cell(sources.data, cell) for name, cell in recipe.ablate.items()}
+    recipes |= {name: with_cell(files.data, cell) for name, cell in recipe.ablate.items()}
     if mode is not None:
-        recipes = {cell: _free_of_schedule(changed) for cell, changed in recipes.items()}
+        recipes = {cell: _without_schedule(changed) for cell, changed in recipes.items()}
     return [
-        Case(path=where, recipe=changed, mode=one, cell=cell, places=places)
-        for one in modes_of(recipe.smoke, mode)
+        Case(path=shown_path, recipe=changed, mode=one_mode, cell=cell, places=places)
+        for one_mode in modes_of(recipe.smoke, mode)
         for cell, changed in recipes.items()
     ]
 
 
-def _free_of_schedule(recipe: Recipe) -> Recipe:
-    """The recipe whose smoke leaves its schedule to its mode."""
+def path_from(file: Path, root: Path) -> str:
+    """Return the file as a POSIX path relative to the root; absolute if it is outside."""
+    absolute = os.path.abspath(file)
+    base = os.path.join(os.path.abspath(root), "")
+    return absolute.removeprefix(base).replace(os.sep, "/")
+
+
+def _without_schedule(recipe: Recipe) -> Recipe:
+    """Remove `smoke.lr_schedule`, so that the mode sets it."""
     kept = recipe.smoke.model_fields_set - {"lr_schedule"}
     smoke = Smoke.model_construct(kept, **recipe.smoke.model_copy(update={"lr_schedule": None}).__dict__)
     return recipe.model_copy(update={"smoke": smoke})
 
 
-def _validated(sources: Sources, root: Path, parse_criterion: ParseCriterion | None) -> Recipe:
+def _validated(files: RecipeFiles, root: Path) -> Recipe:
     found: list[Problem] = []
     recipe = None
     try:
-        recipe = Recipe.model_validate(sources.data)
+        recipe = Recipe.model_validate(files.data)
     except ValidationError as error:
         found = problems(error)
-    found += cell_problems(sources.data)
-    found += row_problems(sources.data)
+    found += cell_problems(files.data)
+    found += _row_problems(files.data)
     if recipe is not None:
-        found += stage_problems(recipe) or [*_resume_problems(recipe), *reach_problems(recipe, parse_criterion)]
-    task = sources.data.get("task")
+        found += stage_problems(recipe) or [*_resume_problems(recipe), *reach_problems(recipe)]
+    task = files.data.get("task")
     if isinstance(task, str) and not any(problem.keys == ("task",) for problem in found):
-        wrong = task_fault(task, root)
-        if wrong:
-            found.append(Problem(keys=("task",), at_key=False, text=wrong))
-    if parse_criterion is not None:
-        found += criterion_problems(sources.data, parse_criterion)
-    faults: list[Fault] = [*sources.faults, *map(sources.fault, found)]
+        fault = task_fault(task, root)
+        if fault:
+            found.append(Problem(keys=("task",), at_key=False, text=fault))
+    found += criterion_problems(files.data)
+    faults: list[Fault] = [*files.faults, *map(files.fault, found)]
     if faults:
         raise RecipeError(faults)
     assert recipe is not None, "a recipe that does not validate has faults"
@@ -86,5 +99,163 @@ def _validated(sources: Sources, root: Path, parse_criterion: ParseCriterion | N
 
 def _resume_problems(recipe: Recipe) -> list[Problem]:
     case = Case(path="", recipe=recipe, mode="constant")
-    wrong = resume_fault(recipe.checks.resume, case.run_steps, case.spans)
-    return [Problem(keys=("checks", "resume"), at_key=False, text=wrong)] if wrong else []
+    fault = resume_fault(recipe.checks.resume, case.stages)
+    return [Problem(keys=("checks", "resume"), at_key=False, text=fault)] if fault else []
+
+
+def _row_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a problem for each source of the mix without rows, if there is no corpus to count them in."""
+    mix = data.get("mix")
+    sources = mix.get("sources") if isinstance(mix, Mapping) and mix.get("corpus") is None else None
+    for name, source in sources.items() if isinstance(sources, Mapping) else ():
+        if isinstance(source, Mapping) and source.get("rows") is None:
+            text = f"key mix.sources.{name}.rows is missing; write the number of rows, or name a corpus in mix.corpus"
+            yield Problem(keys=("mix", "sources", name), at_key=False, text=text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RecipeFiles:
+    """The merged data of a recipe, and the files that it was written in."""
+
+    documents: tuple[Document, ...]
+    """The recipe itself, then the files that it extends, nearest first."""
+    data: dict[str, Any]
+    """Merged data without `extends`. Mappings are merged, the nearest file wins; lists are replaced as a whole."""
+    faults: tuple[Fault, ...]
+    """Faults in the YAML of any of the files."""
+
+    def places(self) -> dict[str, str]:
+        """Return `path:line` by dotted key: of each section, stage and criterion, and of each key in a section."""
+        keys: list[Keys] = [(section,) for section in self.data]
+        keys += [(section, key) for section, value in self.data.items() if isinstance(value, dict) for key in value]
+        accept = self.data.get("checks", {}).get("accept", [])
+        keys += [("checks", "accept", number) for number in range(len(accept))]
+        for number, stage in enumerate(self.data.get("stages", [])):
+            keys += [("stages", number), *(("stages", number, key) for key in stage)]
+        return {dotted(key): f"{path}:{line}" for key in keys for path, line in [self._key_line(key)]}
+
+    def _key_line(self, keys: Keys) -> tuple[str, int]:
+        found = ((document.path, document.key_place(keys)) for document in self.documents)
+        return next((path, place[0]) for path, place in found if place)
+
+    def fault(self, problem: Problem) -> Fault:
+        """Locate a problem: in the nearest file that has the offending text, otherwise at what encloses it."""
+        keys = problem.keys
+        while True:
+            for document in self.documents:
+                at_key = problem.at_key and keys == problem.keys
+                place = document.key_place(keys) if at_key else document.value_place(keys)
+                if place:
+                    return Fault(document.path, *place, problem.text)
+            keys = keys[:-1]
+
+
+def read_files(file: Path, root: Path) -> RecipeFiles:
+    """Read and merge a file and all that it extends.
+
+    Raises RecipeError if one of them has no readable mapping, or if `extends` leads nowhere.
+    """
+    documents: list[Document] = []
+    faults: list[Fault] = []
+    files: list[Path] = []
+    while True:
+        path = path_from(file, root)
+        files.append(file)
+        document, found = _read_cached(str(file), path, _stamp(file)) if documents else _read(file, path)
+        faults += found
+        if document is None:
+            raise RecipeError(faults)
+        documents.append(document)
+        if "extends" not in document.data:
+            break
+        base = document.data["extends"]
+        if base is REFUSED:
+            raise RecipeError(faults)
+        if not isinstance(base, str) or not base:
+            text = f"extends is {described(base)}; it must be the path of another recipe"
+            raise _extends_error(faults, document, text)
+        file = Path(os.path.normpath(file.parent / base))
+        if not file.is_file():
+            text = (
+                f"extends {base}: there is no file {path_from(file, root)}; the path is relative to this file's folder"
+            )
+            raise _extends_error(faults, document, text)
+        first = next((at for at, earlier in enumerate(files) if earlier.samefile(file)), None)
+        if first is not None:
+            names = [earlier.path for earlier in documents[first:]]
+            text = f"extends {base} closes a circle: {' -> '.join([*names, names[0]])}; remove one of the extends"
+            raise _extends_error(faults, document, text)
+        if len(documents) > MAX_EXTENDS:
+            text = f"more than {MAX_EXTENDS} recipes extend each other; merge some of them"
+            raise _extends_error(faults, document, text)
+    data: dict[str, Any] = {}
+    for document, file in zip(reversed(documents), reversed(files), strict=True):
+        data = _merged(data, _with_absolute_corpus(document.data, file.parent))
+    data.pop("extends", None)
+    return RecipeFiles(documents=tuple(documents), data=data, faults=tuple(faults))
+
+
+def _extends_error(faults: list[Fault], document: Document, text: str) -> RecipeError:
+    keys: Keys = ("extends",)
+    line, column = document.value_place(keys) or (1, 1)
+    return RecipeError([*faults, Fault(document.path, line, column, text)])
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in own.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]  # `both` narrows the two
+    return merged
+
+
+def _with_absolute_corpus(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make `mix.corpus` absolute: it is relative to the file that names it, which another recipe may extend."""
+    mix = data.get("mix")
+    corpus = mix.get("corpus") if isinstance(mix, dict) else None
+    if not isinstance(mix, dict) or not isinstance(corpus, str) or not corpus:
+        return data
+    return {**data, "mix": {**mix, "corpus": os.path.abspath(folder / corpus)}}
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        state = file.stat()
+    except OSError:
+        return 0, 0
+    return state.st_mtime_ns, state.st_size
+
+
+@lru_cache(maxsize=64)
+def _read_cached(file: str, path: str, stamp: tuple[int, int]) -> tuple[Document | None, list[Fault]]:
+    """Read a file that others extend; thousands of recipes may share one. `stamp` changes with the file."""
+    return _read(Path(file), path)
+
+
+def _read(file: Path, path: str) -> tuple[Document | None, list[Fault]]:
+    def fault(text: str, line: int = 1, column: int = 1) -> tuple[None, list[Fault]]:
+        return None, [Fault(path, line, column, text)]
+
+    try:
+        with open(file, "rb", opener=_open_without_waiting) as stream:
+            state = os.fstat(stream.fileno())
+            if not stat.S_ISREG(state.st_mode):
+                return fault("this is not a regular file")
+            if state.st_size > MAX_BYTES:
+                return fault(f"the file has {state.st_size:,} bytes; a recipe has at most {MAX_BYTES:,}")
+            raw = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        return fault(f"the file cannot be read: {error.strerror or error}")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8-sig", errors="replace")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        return fault(f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8", line, column)
+    return parse_document(text, path)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open without waiting for a writer, so that a named pipe cannot block the session."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -1,4 +1,8 @@
-"""The recipe as frozen, typed values; `load.py` is the only way one is made from a file."""
+"""The recipe as frozen, typed models.
+
+The docstring under each field is its description in the JSON Schema, which editors and the reference show to users.
+`load.py` makes recipes from files.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from pytest_smoke.recipe.fields import Count, CriterionText, Finite, Frozen, Positive, Share, Steps, form_by_kind
-from pytest_smoke.recipe.metric import Metric
 from pytest_smoke.recipe.resume import Resume
-from pytest_smoke.recipe.stages import Stage, with_lengths
+from pytest_smoke.recipe.stages import StageSpec, with_lengths
+from pytest_smoke.text import number
 
 Mode = Literal["constant", "long-tail", "wiring"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -31,40 +35,41 @@ Change = Literal[
 def _ordered(bounds: list[float]) -> list[float]:
     low, high = bounds
     if low > high:
-        raise ValueError(f"the low bound {low:g} is above the high bound {high:g}; write [low, high]")
+        raise ValueError(f"the low bound {number(low)} is above the high bound {number(high)}; write [low, high]")
     return bounds
 
 
 _Many = Annotated[list[Mode], Field(min_length=1)]
 Modes = Annotated[Mode | _Many, form_by_kind(list, _Many, Mode)]
 Bounds = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class Settings(Frozen):
-    """Every setting of a run that shapes its dynamics. The full run's are the truth that a smoke must copy."""
+    """Settings of the full run. The smoke run must use the same ones, except for its length and schedule."""
 
     batch_size: Count
-    """Micro-batch per device, in samples."""
+    """Samples in one micro-batch on one device."""
     grad_accum_steps: Count = 1
-    """Micro-batches accumulated into one optimizer step, per device."""
+    """Micro-batches that each device accumulates into one optimizer step."""
     world_size: Count = 1
-    """Data-parallel devices. A smoke folds them onto its one device as further micro-batches."""
+    """Number of data-parallel devices. A smoke run uses one device and accumulates the batches of all of them."""
     learning_rate: Positive
-    """Peak learning rate."""
+    """Peak learning rate, reached at the end of the warmup."""
     lr_schedule: LrSchedule = "cosine"
-    """What the learning rate does after its warm-up; a smoke's is set by its mode."""
+    """Learning rate schedule after the warmup. The smoke run's schedule is set by its mode."""
     warmup_steps: Steps = 0
-    """Steps of linear warm-up from 0: step 0 has multiplier 0, step `warmup_steps` has 1."""
+    """Optimizer steps of linear warmup. The learning rate is 0 at step 0 and `learning_rate` at step `warmup_steps`."""
     max_steps: Count
-    """Length of the run, and horizon of its schedule, in optimizer steps; may be left out where `stages` say it."""
+    """Length of the run and of its schedule, in optimizer steps. Leave it out if `stages` have it."""
     precision: Precision = "fp32"
-    """Autocast type; weights stay fp32. `fp16` adds a loss scaler."""
+    """Autocast dtype. Weights stay in fp32; `fp16` adds a loss scaler."""
     grad_clip_norm: Positive | None = None
-    """Largest global gradient norm (2-norm); absent or null: no clipping."""
+    """Largest allowed gradient norm (2-norm over all parameters). Default: no clipping."""
     loss_weights: dict[str, Finite] = {}
-    """Weight by loss term; a term not named here has the task's own weight, or 1."""
+    """Weight of each loss term, by name. A term that is not listed keeps the task's own weight, or 1."""
     from_scratch: bool = False
-    """True if weights start random, so that a loss which never leaves its first level is no evidence of anything."""
+    """Whether the model is trained from scratch. A loss that never improves is then inconclusive."""
 
     @property
     def effective_batch(self) -> int:
@@ -82,25 +87,27 @@ INHERITED_NOT_NULL = (
     "precision",
     "from_scratch",
 )
-"""Settings a smoke inherits by leaving them out; of the full run's only `grad_clip_norm` may be null."""
+"""Settings that `smoke` inherits if it leaves them out. Of the inherited settings only `grad_clip_norm` may be null."""
 
 
 class Pipeline(Frozen):
-    """What the pipeline may cost: train, evaluate, export, quantize, package, load."""
+    """Limits of the export pipeline: evaluate, export, quantize, package, load the package."""
 
     quantize: Literal["int8"] | None = "int8"
-    """Weights of the quantized model; null: none is made."""
+    """Type of the quantized model's weights. Null: the model is not quantized."""
     tolerance: Share = 1e-4
-    """Largest difference between the model's outputs and its exported self's, as a share of the largest output."""
+    """Largest difference between the outputs of the model and of its export, as a share of the largest output."""
     max_drop: dict[str, Positive] = {}
-    """`metric: amount`: how much lower, in its own units, a metric of `evaluate` may be once the model is quantized."""
+    """How far quantization may lower a metric of `evaluate`: `metric: amount`, in the metric's own unit."""
     max_rise: dict[str, Positive] = {}
-    """`metric: amount`: how much higher; for metrics that are better when they are low."""
+    """How far quantization may raise a metric that is better when lower: `metric: amount`, in the metric's own unit."""
 
     @model_validator(mode="after")
-    def _something_to_bound(self) -> Self:
+    def _quantizes_what_it_limits(self) -> Self:
         if self.quantize is None and (self.max_drop or self.max_rise):
-            raise ValueError("max_drop and max_rise bound what quantizing costs, and quantize is null")
+            raise ValueError(
+                "max_drop and max_rise limit the quantized model, but quantize is null; remove one of them"
+            )
         return self
 
 
@@ -108,155 +115,191 @@ PipelineOrNot = Annotated[bool | Pipeline, form_by_kind(bool, bool, Pipeline)]
 
 
 class Smoke(Frozen):
-    """The run that stands in for the full one. What is not named here is the full run's."""
+    """The smoke run. Every setting that is left out is the full run's."""
 
     change: Change | None = None
-    """What is new since the last stable recipe; it picks the mode where `mode` is absent."""
+    """What is new since the last recipe that trained stably. It selects the mode if `mode` is left out."""
     mode: Modes | None = None
-    """Mode, or modes (one item each); the option `--smoke-mode` overrides it."""
+    """Mode, or a list of modes with one test item each. `--smoke-mode` overrides it. Default: selected by `change`, or
+    `constant`."""
     max_steps: Count
-    """Horizon of the smoke's schedule, in optimizer steps, and its length unless `run_steps` is less; see `stages`."""
+    """Length of the smoke run and of its schedule, in optimizer steps. Leave it out if `stages` have it."""
     run_steps: Count | None = None
-    """Optimizer steps really run of the schedule's `max_steps`; absent: all."""
+    """Optimizer steps to run, if the run should end before its schedule. Default and maximum: `max_steps`."""
     seed: Steps = 0
-    """Seed of weights, data order and dropout."""
+    """Seed of the initial weights, the data order and dropout."""
     cpu_threads: Count = 1
-    """Intra-op threads of the run; fixed here, so that a verdict does not depend on the machine's cores."""
+    """CPU threads of the training process. It is fixed, so that the verdict does not depend on the machine's cores."""
     evaluate_every_steps: Count | None = None
-    """Optimizer steps between two calls of the task's `evaluate`; absent: only after the last step."""
-    edges: list[Count] = []
-    """Steps at which data or loss change by design (an epoch of unshuffled data, say): no rise is seen across one."""
+    """Optimizer steps between two calls of the task's `evaluate`. Default: only after the last step."""
+    expected_jumps: list[Count] = []
+    """Optimizer steps at which the data or the loss changes by design, such as the epoch boundaries of unshuffled data.
+    The loss before such a step is not compared with the loss after it."""
     steps_per_epoch: Count | None = None
-    """Optimizer steps in one epoch, for criteria that say `by epoch N`."""
+    """Optimizer steps in one epoch, for criteria with `by epoch N` and for lengths in epochs."""
     pipeline: PipelineOrNot = False
-    """After training: evaluate, export, quantize, package, and load the package anew; true, or what it may cost."""
+    """Whether to evaluate, export, quantize and package the model after training, and to load the package again. Write
+    a mapping instead of `true` to set limits."""
     args: dict[str, Any] = {}
-    """Arguments of the task that the smoke repeats; one that differs from the full run's is refused by `rehearsal`."""
+    """Arguments of the task, repeated. One that differs from the full run's fails the check `settings`."""
 
     batch_size: Count | None = None
-    """As the full run's, in samples; may differ if the effective batch does not."""
+    """Samples in one micro-batch. Default: the full run's. It may differ if the effective batch does not."""
     grad_accum_steps: Count | None = None
-    """As the full run's; may differ if the effective batch does not."""
+    """Micro-batches in one optimizer step. Default: the full run's. It may differ if the effective batch does not."""
     world_size: Count | None = None
-    """As the full run's; may differ if the effective batch does not."""
+    """Number of data-parallel devices. Default: the full run's. It may differ if the effective batch does not."""
     learning_rate: Positive | None = None
-    """As the full run's."""
+    """Peak learning rate. Default: the full run's."""
     lr_schedule: LrSchedule | None = None
-    """Set by the mode; naming another is refused by `schedule`."""
+    """Learning rate schedule. Default: the mode's; any other fails the check `schedule`."""
     warmup_steps: Steps | None = None
-    """As the full run's."""
+    """Optimizer steps of linear warmup. Default: the full run's."""
     precision: Precision | None = None
-    """As the full run's."""
+    """Autocast dtype. Default: the full run's."""
     grad_clip_norm: Positive | None = None
-    """As the full run's; null here where the full run clips is a difference."""
+    """Largest allowed gradient norm. Default: the full run's; null means no clipping."""
     loss_weights: dict[str, Finite] = {}
-    """As the full run's."""
+    """Weight of each loss term, by name. Default: the full run's."""
     from_scratch: bool | None = None
-    """As the full run's."""
+    """Whether the model is trained from scratch. Default: the full run's."""
 
     @field_validator("run_steps")
     @classmethod
-    def _within_the_horizon(cls, run_steps: int | None, info: ValidationInfo) -> int | None:
+    def _at_most_max_steps(cls, run_steps: int | None, info: ValidationInfo) -> int | None:
         max_steps = info.data.get("max_steps")
         if run_steps is not None and max_steps is not None and run_steps > max_steps:
-            raise ValueError(f"{run_steps} is more than the smoke's max_steps, {max_steps}; at most that")
+            raise ValueError(f"{run_steps} is more than smoke.max_steps, which is {max_steps}")
         return run_steps
 
     @field_validator(*INHERITED_NOT_NULL, mode="before")
     @classmethod
     def _not_null(cls, value: Any) -> Any:
         if value is None:
-            raise ValueError("empty (null) is no setting; leave the key out to inherit the full run's")
+            raise ValueError("empty (null) is not allowed; leave the key out to inherit the full run's value")
         return value
 
 
 class Checks(Frozen):
-    """What must hold beyond a stable loss."""
+    """Requirements beyond a stable loss."""
 
     grad_ratio: dict[
         Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+$")],
         Bounds,
     ] = {}
-    """`term/term: [low, high]`: bounds (inclusive) of the median ratio of the two terms' raw gradient norms."""
+    """Bounds on the balance of loss terms: `term/term: [low, high]`, both inclusive, for the median ratio of the two
+    terms' unweighted gradient norms."""
     accept: list[CriterionText] = []
-    """Criteria over metrics, each of which must hold for a promotion."""
+    """Criteria on metrics. Each must hold for a promotion."""
     full_accept: list[CriterionText] = []
-    """Criteria that the full run must meet; kept in the outcome and shown, never judged on the smoke."""
-    baseline: Annotated[str, Field(min_length=1)] | None = None
-    """An earlier smoke's `verdicts.json`, or the report folder it lies in, from the rootdir: what `baseline.NAME` in a
-    criterion reads."""
-    baseline_id: Annotated[str, Field(min_length=1)] | None = None
-    """Id of the outcome in `baseline`; absent: this smoke's own id, or the only outcome there is."""
+    """Criteria for the full run. They are reported, but not judged on the smoke run."""
+    baseline: Text | None = None
+    """`verdicts.json` of an earlier smoke run, or its report folder, relative to pytest's rootdir. Criteria read its
+    metrics as `baseline.NAME`."""
+    baseline_id: Text | None = None
+    """Id of the outcome in `baseline` to compare with. Default: the outcome with this item's id, or the only one."""
     resume: Resume = False
-    """Whether a run that goes on from a checkpoint in a fresh process must make the same steps; or where it is cut."""
+    """Whether to check that a run resumed from a checkpoint in a new process makes the same steps. Write a mapping
+    instead of `true` to choose the step."""
 
 
-class Source(Frozen):
+class MetricSpec(Frozen):
+    """What is known about a metric that `evaluate` returns. It is used for advice and never fails a smoke run."""
+
+    better: Literal["higher", "lower"] | None = None
+    """Which direction is better. Default: `lower` for a name with loss, nll, perplexity, error or similar, else
+    `higher`."""
+    kind: Literal["teacher-forced", "free-running"] | None = None
+    """Whether the model is given the reference prefix (`teacher-forced`) or continues its own output
+    (`free-running`)."""
+    condition: Text | None = None
+    """Condition of the measurement, such as `latent` or `text`. Metrics of one condition are read together."""
+    against: Text | None = None
+    """Metric of another condition to compare with, such as an upper bound or a fair baseline."""
+    items: Annotated[int, Field(ge=1, le=10**12)] | None = None
+    """Number of evaluated items, if the metric is a mean of values between 0 and 1. It determines the noise."""
+    chance: Annotated[float, Field(ge=-1e50, le=1e50, allow_inf_nan=False)] | None = None
+    """Value for a model that has learned nothing."""
+    target: Annotated[float, Field(ge=-1e50, le=1e50, allow_inf_nan=False)] | None = None
+    """Value that the full run must reach."""
+
+    @field_validator("chance", "target")
+    @classmethod
+    def _a_proportion(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("items") is not None and not 0 <= value <= 1:
+            raise ValueError(
+                f"{number(value)} is not between 0 and 1, as a mean over items must be; write a share, or remove items"
+            )
+        return value
+
+
+class SourceSpec(Frozen):
     """One source of the data mix."""
 
     rows: Count | None = None
-    """Rows the source has; left out where the mix names its `corpus`, whose rows are counted."""
+    """Number of rows. Leave it out if the mix has a `corpus`, whose rows are counted."""
     weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    """How often one of its rows is drawn, relative to the other sources' rows."""
+    """How often a row of this source is sampled, relative to a row of the other sources."""
     share: Share | None = None
-    """Intended share of the sampled mix; absent: none is intended, only dominance is checked."""
+    """Intended share of the sampled mix. Default: none; only `dominant_share` and `lead_ratio` apply."""
 
 
-class Mix(Frozen):
-    """The data mix the recipe samples: share of a source = rows x weight over the sum of rows x weight."""
+class MixSpec(Frozen):
+    """The data mix that the recipe samples. The share of a source is its rows x weight, relative to all sources."""
 
-    sources: Annotated[dict[str, Source], Field(min_length=1)]
-    """The sources by name."""
-    corpus: Annotated[str, Field(min_length=1)] | None = None
-    """Folder, data file or manifest whose rows are counted before a run, from the recipe's own folder."""
+    sources: Annotated[dict[str, SourceSpec], Field(min_length=1)]
+    """Sources by name."""
+    corpus: Text | None = None
+    """Folder, data file or manifest of the corpus, relative to the recipe. Its rows are counted before the run."""
     dominant_share: Share = 0.4
-    """A source with a larger sampled share dominates; where even equal shares are larger, it must also lead."""
+    """Largest share that one source may have. Where even equal shares are larger, a source must also exceed
+    `lead_ratio` to be dominant."""
     lead_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
-    """The largest source may not have more than this times the share of the next."""
+    """Largest allowed ratio between the shares of the largest and the second largest source."""
     tolerance: Share = 0.02
-    """Largest difference between a source's intended and sampled share."""
+    """Largest allowed difference between the intended and the sampled share of a source."""
 
     @field_validator("sources")
     @classmethod
-    def _something_to_sample(cls, sources: dict[str, Source]) -> dict[str, Source]:
+    def _samples_something(cls, sources: dict[str, SourceSpec]) -> dict[str, SourceSpec]:
         if not any(source.weight for source in sources.values()):
-            raise ValueError("every source has weight 0; at least one must be sampled")
+            raise ValueError("every source has weight 0; at least one must be larger")
         intended = sum(source.share or 0.0 for source in sources.values())
         if intended > 1.0 + 1e-6:
-            raise ValueError(f"the sources' intended shares sum to {intended:g}; at most 1")
+            raise ValueError(f"the intended shares add up to {number(intended)}; at most 1 is possible")
         return sources
 
 
 class Requires(Frozen):
-    """What the machine must have; where it has not, the smoke is skipped with a reason."""
+    """What the machine must have. Otherwise the smoke run is skipped, with the reason."""
 
     device: Literal["any", "cpu", "cuda", "mps"] = "any"
-    """Kind of device the smoke must run on."""
+    """Kind of device that the smoke run needs."""
     memory_gib: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """Memory the accelerator must have, in GiB."""
+    """Memory that the accelerator needs, in GiB."""
 
 
 class Recipe(Frozen):
-    """One `*.smoke.yaml`: the task, the full run, the smoke that stands in for it, and what must hold."""
+    """A recipe, `*.smoke.yaml`: the task, the full run, the smoke run that stands for it, and what must hold."""
 
     task: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
-    """Import path `package.module:Name` of the task, resolved from pytest's rootdir."""
+    """Import path of the task, `package.module:Name`, relative to pytest's rootdir."""
     args: dict[str, Any] = {}
-    """Keyword arguments the task is called with; part of the full run's settings."""
+    """Keyword arguments for the task. They are settings of the full run, too."""
     full: Settings
-    """The full run."""
+    """Settings of the full run."""
     smoke: Smoke
-    """The smoke."""
-    stages: list[Stage] = []
-    """Stages of the run, one after the other; absent: one stage without a name."""
+    """Settings of the smoke run. What is left out is the full run's."""
+    stages: list[StageSpec] = []
+    """Stages of the run, in order. Default: a single stage without a name."""
     checks: Checks = Checks()
-    """What must hold beyond a stable loss."""
-    metrics: dict[str, Metric] = {}
-    """What the readings may know of a metric that `evaluate` returns, by its name."""
-    mix: Mix | None = None
-    """The data mix, audited before anything runs."""
+    """Requirements beyond a stable loss."""
+    metrics: dict[str, MetricSpec] = {}
+    """What is known about the metrics that `evaluate` returns, by name."""
+    mix: MixSpec | None = None
+    """The data mix, checked before anything runs."""
     ablate: dict[Annotated[str, Field(pattern=r"^[\w.+-]+$")], Annotated[dict[str, Any], Field(min_length=1)]] = {}
-    """Ablation cells beside the baseline: `name: {dotted.key: value}`, one key of `args` or `full`, or `smoke.seed`."""
+    """Ablation cells to run as well: `name: {key: value}`, with one dotted key of `args` or `full`, or `smoke.seed`."""
     requires: Requires = Requires()
     """What the machine must have."""
 

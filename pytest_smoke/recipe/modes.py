@@ -1,11 +1,11 @@
-"""Which mode a change calls for, and what a mode promises."""
+"""Select the mode of a smoke run, and the schedule of each mode."""
 
 from __future__ import annotations
 
 from pytest_smoke.recipe.model import Change, Mode, Smoke
 
 MODE_OF_CHANGE: dict[Change | None, Mode] = {
-    None: "constant",  # when in doubt: a stable recipe flagged costs one launch, a divergent one passed costs a night
+    None: "constant",  # the strictest mode: missing a divergence costs more than repeating a smoke run
     "new-recipe": "constant",
     "new-loss": "constant",
     "new-normalization": "constant",
@@ -19,16 +19,16 @@ MODE_OF_CHANGE: dict[Change | None, Mode] = {
 }
 
 SCHEDULE_OF_MODE: dict[Mode, str] = {"constant": "constant", "long-tail": "cosine", "wiring": "constant"}
-"""The `lr_schedule` each mode promises."""
+"""The `lr_schedule` of the smoke run in each mode."""
 
 LONG_TAIL_MIN_STEPS = 10_000
-"""Below this horizon a cosine tail reaches into the window that is judged."""
+"""Shortest `max_steps` of a long-tail run; with fewer, the cosine already decays in the judged steps."""
 WIRING_STEPS = 10
-"""Optimizer steps of a wiring run: enough to cross an accumulation, an update and an evaluation."""
+"""Optimizer steps of a wiring run: enough for gradient accumulation, an update and an evaluation."""
 
 
 def modes_of(smoke: Smoke, override: Mode | None = None) -> list[Mode]:
-    """The modes to run: `override` (the command line), else the recipe's own, else what its change calls for."""
+    """Return the modes to run: `override` (`--smoke-mode`), else `smoke.mode`, else the mode for `smoke.change`."""
     if override is not None:
         return [override]
     if smoke.mode is None:

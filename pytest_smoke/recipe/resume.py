@@ -7,7 +7,7 @@ from math import isqrt
 from typing import Annotated
 
 from pytest_smoke.recipe.fields import Count, Frozen, form_by_kind
-from pytest_smoke.recipe.spans import Span
+from pytest_smoke.recipe.stages import Stage
 
 RESUMED_STEPS = 32
 """Steps the check compares: a lost optimizer state shows at the second, a lost order of data at the first."""
@@ -26,31 +26,32 @@ class ResumeCheck(Frozen):
 Resume = Annotated[bool | ResumeCheck, form_by_kind(bool, bool, ResumeCheck)]
 
 
-def resume_window(asked: Resume, run_steps: int, spans: Sequence[Span]) -> tuple[int, int] | None:
-    """The step before which the state is saved, and how many steps are compared; None: no check.
+def resume_window(asked: Resume, stages: Sequence[Stage]) -> tuple[int, int] | None:
+    """Return the step before which the state is saved and the number of steps compared; None if the check is off.
 
-    `spans`: the stages of a smoke of `run_steps` steps. Both lie in one of them, the last one if no step is named.
+    Both are inside one of `stages`, the last one if the recipe names no step.
     """
     if not asked:
         return None
     settings = ResumeCheck() if asked is True else asked
-    stages = [(span.first_step, span.end) for span in spans] or [(0, run_steps)]
-    at = settings.at_step or _prime_in_second_half(*stages[-1])
-    end = next((end for first, end in stages if first <= at < end), 0)
+    at = settings.at_step or _prime_in_second_half(stages[-1].first_step, stages[-1].end)
+    end = next((stage.end for stage in stages if stage.first_step <= at < stage.end), 0)
     return (at, min(settings.steps or RESUMED_STEPS, end - at)) if at and at < end else None
 
 
-def resume_fault(asked: Resume, run_steps: int, spans: Sequence[Span]) -> str:
+def resume_fault(asked: Resume, stages: Sequence[Stage]) -> str:
     """What is wrong with the steps that a recipe names; empty where nothing is."""
     if isinstance(asked, bool) or asked.at_step is None:
         return ""
-    at, end = asked.at_step, asked.at_step + (asked.steps or 1)
+    at, end, run_steps = asked.at_step, asked.at_step + (asked.steps or 1), stages[-1].end
     if end > run_steps:
         return f"checks.resume ends at step {end}, after the smoke's {run_steps} steps; at most that"
-    for span in spans:
-        if span.first_step <= at < span.end < end:
-            name = span.stage.name
-            return f"checks.resume ends at step {end}, after stage {name} ends at step {span.end}; stay within a stage"
+    for stage in stages:
+        if stage.first_step <= at < stage.end < end:
+            return (
+                f"checks.resume ends at step {end}, after stage {stage.name} ends at step {stage.end}; "
+                "stay within a stage"
+            )
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The recipe's JSON Schema, so that editors complete and check recipes as they are written."""
+"""Generate the JSON Schema of recipes, with which editors complete and check them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from pytest_smoke.recipe.model import Recipe
 
-EXTENDS = "Path of another recipe, from this file's folder; its keys hold here too, and what is written here wins."
+EXTENDS = "Path of another recipe, relative to this file's folder. Its keys apply here, too; keys in this file win."
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of a `*.smoke.yaml`.
+    """Return the JSON Schema (draft 2020-12) of a `*.smoke.yaml`.
 
-    Required keys are required only where nothing is extended: a recipe that extends another may have them from there.
-    The lengths of full run and smoke are required only where no stages say them.
+    Required keys are required only without `extends`, which may provide them. The lengths of the full run and of the
+    smoke run are required only without `stages`.
     """
     schema = Recipe.model_json_schema()
     defs = schema["$defs"]
@@ -28,7 +28,9 @@ def json_schema() -> dict[str, Any]:
         part.pop("required", None)
     for part in (schema, *defs.values()):
         for value in part["properties"].values():
-            if "patternProperties" in value:  # pydantic leaves other names open, and refuses them when it validates
+            if "description" in value:
+                value["description"] = " ".join(value["description"].split())
+            if "patternProperties" in value:  # pydantic's schema allows other names, its validation does not
                 value.setdefault("additionalProperties", False)
     lengths = {}
     for section in ("full", "smoke"):
@@ -44,12 +46,12 @@ def json_schema() -> dict[str, Any]:
 
 
 def _take_required(schema: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
-    """The `required` of a schema and of all within it, as a schema of its own; the outermost is taken out."""
+    """Return the `required` of a schema and of everything inside it as a schema; remove the outermost one."""
     if "$ref" in schema:
         schema = dict(defs[schema["$ref"].rpartition("/")[2]])
     for choice in schema.get("anyOf", ()):
         if "$ref" in choice:
-            # Harmless for the other choices: `required` says nothing of what is no object.
+            # Harmless for the other choices: `required` applies to objects only.
             return _take_required(choice, defs)
     required = schema.pop("required", None)
     inner = {name: _take_required(part, defs) for name, part in schema.get("properties", {}).items()}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_smoke.recipe.explain import Keys, Problem, dotted
 from pytest_smoke.recipe.model import Recipe
-from pytest_smoke.recipe.stages import Stage, full_steps, phase_lengths, smoke_steps
+from pytest_smoke.recipe.stages import StageSpec, full_steps, phase_lengths, smoke_steps
 
 
 def stage_problems(recipe: Recipe) -> list[Problem]:
@@ -53,7 +53,7 @@ def _length(keys: Keys, full: str, steps: int | None, epochs: int | None, per_ep
         yield Problem(keys=(*keys, f"{full}epochs"), at_key=True, text=text)
 
 
-def _phase_problems(keys: Keys, stage: Stage, per_epoch: int | None) -> Iterator[Problem]:
+def _phase_problems(keys: Keys, stage: StageSpec, per_epoch: int | None) -> Iterator[Problem]:
     lengths = phase_lengths(stage, per_epoch)
     last = len(stage.phases) - 1
     for number, phase in enumerate(stage.phases):

@@ -1,4 +1,4 @@
-"""Whether a task's import path leads to something, found without importing anything."""
+"""Check that a task's import path leads to a class or function, without importing anything."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 
-from pytest_smoke.recipe.explain import nearest
+from pytest_smoke.text import did_you_mean
 
 
 def task_fault(task: str, root: Path) -> str | None:
-    """What is wrong with `package.module:Name`, in a sentence; None if nothing is, or if only an import could tell."""
+    """Return what is wrong with `package.module:Name`; None if nothing is, or if only an import could tell."""
     module, name = task.split(":")
     folder = os.path.abspath(root)
     try:
         source = _source(module, folder, tuple(sys.path))
         if source is not None and not os.path.exists(source):
-            _source.cache_clear()  # the file went away since it was found
+            _source.cache_clear()  # the file was deleted after it was found
             source = _source(module, folder, tuple(sys.path))
         if source is None:
             return None
@@ -31,17 +31,17 @@ def task_fault(task: str, root: Path) -> str | None:
         return str(error)
     except OSError:
         return None
-    outcome = _names(source, state.st_mtime_ns, state.st_size)
-    if isinstance(outcome, str):
-        return f"task module {module} has a syntax error: {_shown(source, folder)}:{outcome}"
-    if outcome is None or name in outcome:
+    names = _names(source, state.st_mtime_ns, state.st_size)
+    if isinstance(names, str):
+        return f"task module {module} has a syntax error: {_relative(source, folder)}:{names}"
+    if names is None or name in names:
         return None
-    known = sorted(one for one in outcome if not one.startswith("_"))
-    return f"task {task}: {_shown(source, folder)} has no top-level name {name}; {nearest(name, known)}"
+    public = sorted(known for known in names if not known.startswith("_"))
+    return f"task {task}: {_relative(source, folder)} has no top-level name {name}; {did_you_mean(name, public)}"
 
 
 def task_source(task: str, root: Path) -> Path | None:
-    """The file of the module that holds the task; None where it has none, or is not found."""
+    """Return the source file of the task's module; None if it has none or is not found."""
     try:
         source = _source(task.partition(":")[0], os.path.abspath(root), tuple(sys.path))
     except _NotFoundError:
@@ -55,22 +55,22 @@ class _NotFoundError(Exception):
 
 @lru_cache(maxsize=1024)
 def _source(module: str, folder: str, _sys_path: tuple[str, ...]) -> str | None:
-    """The module's source file; None if it has none that can be read. Thousands of recipes may name one module."""
-    spec, wrong = _find(module, folder)
+    """Return the module's source file; None if it has none. Cached, as thousands of recipes may name one module."""
+    spec, fault = _find(module, folder)
     if spec is None:
-        importlib.invalidate_caches()  # a file younger than the finder's view of its folder
-        spec, wrong = _find(module, folder)
+        importlib.invalidate_caches()  # the file may be newer than the finder's listing of its folder
+        spec, fault = _find(module, folder)
     if spec is None:
-        raise _NotFoundError(wrong)
+        raise _NotFoundError(fault)
     if spec.origin is None:
-        raise _NotFoundError(f"task module {module} is a folder without __init__.py; name a module in it")
+        raise _NotFoundError(f"task module {module} is a folder without __init__.py; name a module inside it")
     return spec.origin if isinstance(spec.loader, SourceFileLoader) else None
 
 
 def _find(module: str, folder: str) -> tuple[ModuleSpec | None, str | None]:
-    """The module's spec, or why there is none. Parents are searched by their folders, never imported."""
+    """Return the module's spec, or why there is none. Parent packages are searched by folder, not imported."""
     parts = module.split(".")
-    spec = PathFinder.find_spec(parts[0], [folder, *sys.path]) or _elsewhere(parts[0])
+    spec = PathFinder.find_spec(parts[0], [folder, *sys.path]) or _from_other_finders(parts[0])
     for depth, part in enumerate(parts[1:], start=1):
         if spec is None:
             break
@@ -78,26 +78,27 @@ def _find(module: str, folder: str) -> tuple[ModuleSpec | None, str | None]:
             parent = ".".join(parts[:depth])
             return (
                 None,
-                f"task module {module} is not found: {parent} is a module, not a package that could hold {part}",
+                f"task module {module} was not found: {parent} is a module, not a package with a module {part}",
             )
-        # The tail alone: a namespace package's dotted name would be looked up in sys.modules, where its parent is not.
+        # Search the last part alone: for a dotted name, PathFinder looks up a namespace package in sys.modules, and
+        # nothing is imported here.
         locations = list(spec.submodule_search_locations)
         spec = PathFinder.find_spec(part, locations)
         if spec is None:
             parent = ".".join(parts[:depth])
-            looked = ", ".join(_shown(one, folder) for one in locations)
-            return None, f"task module {module} is not found: {parent} has no module {part} in {looked}"
+            searched = ", ".join(_relative(location, folder) for location in locations)
+            return None, f"task module {module} was not found: {parent} has no module {part} in {searched}"
     if spec is None:
         return (
             None,
-            f"task module {module} is not found: no {parts[0]}.py or {parts[0]}/ in pytest's root folder {folder} "
-            "(--rootdir sets it) or on sys.path",
+            f"task module {module} was not found: no {parts[0]}.py or {parts[0]}/ in pytest's rootdir {folder} "
+            "(set it with --rootdir) or on sys.path",
         )
     return spec, None
 
 
-def _elsewhere(name: str) -> ModuleSpec | None:
-    """A top-level module of another finder: built in, or installed in editable mode."""
+def _from_other_finders(name: str) -> ModuleSpec | None:
+    """Find a top-level module that is built in, or installed in editable mode."""
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
         spec = find(name, None) if find and finder is not PathFinder else None
@@ -106,17 +107,17 @@ def _elsewhere(name: str) -> ModuleSpec | None:
     return None
 
 
-def _shown(file: str, folder: str) -> str:
+def _relative(file: str, folder: str) -> str:
     base = os.path.join(folder, "")
     return Path(file[len(base) :] if file.startswith(base) else file).as_posix()
 
 
 @lru_cache(maxsize=1024)
 def _names(file: str, mtime_ns: int, size: int) -> frozenset[str] | str | None:
-    """Names bound at the module's top level; None if they cannot be known; `line:col: what` for a syntax error."""
+    """Return the names bound at top level, None if they cannot be known, or `line:col: message` for a syntax error."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an invalid escape in the user's file is not ours to report
+            warnings.simplefilter("ignore")  # an invalid escape in the user's file is not a fault of the recipe
             tree = ast.parse(Path(file).read_bytes(), file)
         found = frozenset(_bound(tree.body))
     except SyntaxError as error:
@@ -131,15 +132,15 @@ _DYNAMIC = frozenset({"globals", "exec", "eval", "setattr", "vars"})
 
 
 def _bound(body: Sequence[ast.AST]) -> Iterator[str]:
-    """Names that statements bind in their own scope; `*` where an import or a call may bind any."""
+    """Yield the names that statements bind in their own scope; `*` if an import or a call may bind any name."""
     pending = list(body)
     while pending:
         node = pending.pop()
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 yield name
-                # Another scope, but for `global` in it, and decorators, which are read here.
-                yield from (one for inner in ast.walk(node) if isinstance(inner, ast.Global) for one in inner.names)
+                # The body is another scope, except for `global`; decorators are evaluated in this one.
+                yield from (bound for inner in ast.walk(node) if isinstance(inner, ast.Global) for bound in inner.names)
                 pending += node.decorator_list
                 continue
             case ast.Lambda():

@@ -1,104 +1,110 @@
-"""YAML text as plain data, with the line and column of every key and value."""
+"""Read YAML text as plain data, with the line and column of every key and value.
+
+Plain scalars have PyYAML's value (YAML 1.1). Those that YAML readers disagree about, or that YAML 1.1 reads in a way
+few people expect (`1e-3` is text, `off` is false, `010` is 8), are faults, so that no recipe means something else than
+its author thinks.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isinf
 from typing import Any, Final
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pytest_smoke.errors import Fault
-from pytest_smoke.recipe.scalar import Trap, read_plain
 
 MAX_DEPTH = 50
-"""Nested mappings and lists; libyaml's composer overflows the C stack at some 10,000 and takes the process along."""
+"""Levels of nested mappings and lists. libyaml's composer is recursive and overflows the C stack near 10,000 levels."""
 MAX_NODES = 20_000
-"""Keys and values once aliases are written out; a recipe has some 100."""
+"""Keys and values in a file, with aliases expanded; a recipe has about 100."""
 
 Place = tuple[int, int]
 """Line and column, from 1."""
+Scalar = str | int | float | bool | None
 
 
-class _Unreadable:
-    """Stands where a value was refused, so that nothing says a second time that it is wrong."""
+class _Refused:
+    """Replaces a value that has a fault, so that no later check reports it a second time."""
 
     def __repr__(self) -> str:
         return "<refused>"
 
 
-REFUSED: Final = _Unreadable()
+REFUSED: Final = _Refused()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Document:
-    """One recipe file: its data and where each part of it is written."""
+    """The data of one recipe file, and the place of each part of it."""
 
     path: str
-    """The file as faults name it."""
+    """The file, as faults name it."""
     root: MappingNode
-    """YAML nodes, for places."""
+    """PyYAML's nodes, which know their lines and columns."""
     data: dict[str, Any]
-    """Plain data; `REFUSED` where a fault was found."""
+    """Plain data, with `REFUSED` in place of every value that has a fault."""
 
     def key_place(self, keys: Sequence[str | int]) -> Place | None:
-        """Where the last of `keys` is written as a key (a list's element: where it starts); None if it is not here."""
+        """Return where the last of `keys` is written, or where an element of a list starts; None if it is not here."""
         found = _find(self.root, keys)
         return found and _place(found[0])
 
     def value_place(self, keys: Sequence[str | int]) -> Place | None:
-        """Where the value at `keys` starts; None if it is not here."""
+        """Return where the value at `keys` starts; None if it is not here."""
         found = _find(self.root, keys)
         return found and _place(found[1])
 
 
-def parse(text: str, path: str) -> tuple[Document | None, list[Fault]]:
-    """The document in `text` (None if it is no mapping) and every fault in its spelling."""
-    bad = _UNPRINTABLE.search(text)
-    if bad:
-        line, column = place_at(text, bad.start())
-        return None, [Fault(path, line, column, f"control character {bad[0]!r} is not allowed in YAML; delete it")]
+def parse_document(text: str, path: str) -> tuple[Document | None, list[Fault]]:
+    """Return the document in `text` (None if it has no readable mapping) and every fault of its YAML."""
+    control = _UNPRINTABLE.search(text)
+    if control:
+        line, column = place_at(text, control.start())
+        return None, [Fault(path, line, column, f"control character {control[0]!r} is not allowed in YAML; delete it")]
     try:
         root = yaml.compose(text, _Loader)
-    except _TooMuchError as error:
+    except _TooLargeError as error:
         return None, [Fault(path, *_place(error.node), error.text)]
     except yaml.YAMLError as error:
-        return None, [_syntax_fault(error, text, path)]
+        return None, [_fault_before(error, text, path) or _syntax_fault(error, text, path)]
     if root is None or (isinstance(root, ScalarNode) and root.tag == _PLAIN and not root.value):
-        return None, [Fault(path, 1, 1, "the file is empty; a recipe is a mapping with the keys task, full and smoke")]
+        return None, [Fault(path, 1, 1, f"the file is empty; {_SHAPE}")]
     reader = _Reader(path)
     try:
         data = reader.value(root)
-    except _TooMuchError as error:
+    except _TooLargeError as error:
         return None, [*reader.faults, Fault(path, *_place(error.node), error.text)]
     if not isinstance(root, MappingNode) or not isinstance(data, dict):
         shape = "a list" if isinstance(root, SequenceNode) else f"the text {_short(root.value)}"
-        what = f"the file holds {shape}; a recipe is a mapping with the keys task, full and smoke"
-        return None, reader.faults or [Fault(path, *_place(root), what)]
+        return None, reader.faults or [Fault(path, *_place(root), f"the file holds {shape}; {_SHAPE}")]
     return Document(path=path, root=root, data=data), reader.faults
 
 
 def place_at(text: str, index: int) -> Place:
-    """Line and column of a character index."""
+    """Return the line and column of a character, given its index."""
     return text.count("\n", 0, index) + 1, index - (text.rfind("\n", 0, index) + 1) + 1
 
 
+_SHAPE = "a recipe is a mapping with the keys task, full and smoke"
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _PLAIN, _TEXT = "plain", "text"
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _TooMuchError(Exception):
+class _TooLargeError(Exception):
     def __init__(self, node: Node, text: str) -> None:
         super().__init__(text)
         self.node = node
         self.text = text
 
 
-class _Loader(_Base):  # type: ignore[misc]
-    """Composes nodes only; their tags say plain or quoted, which is all that `read_plain` needs."""
+class _Loader(_Base):  # type: ignore[misc]  # the base class is chosen at run time
+    """Composes nodes whose tags say only whether a scalar is plain; nothing is constructed."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
@@ -112,16 +118,34 @@ class _Loader(_Base):  # type: ignore[misc]
         self._depth += 1
         self._nodes += 1
         if parent is not None and self._depth > MAX_DEPTH:
-            raise _TooMuchError(parent, f"more than {MAX_DEPTH} nested levels; a recipe needs fewer than 10")
+            raise _TooLargeError(parent, f"more than {MAX_DEPTH} nested levels; a recipe needs fewer than 10")
         if parent is not None and self._nodes > MAX_NODES:
-            raise _TooMuchError(parent, f"more than {MAX_NODES} keys and values; a recipe needs some 100")
+            raise _TooLargeError(parent, f"more than {MAX_NODES:,} keys and values; a recipe needs about 100")
 
     def ascend_resolver(self) -> None:
         self._depth -= 1
 
 
+def _fault_before(error: yaml.YAMLError, text: str, path: str) -> Fault | None:
+    """Return the fault of too many levels or values in the text before libyaml's error; None if there is none.
+
+    libyaml scans up to 1,024 characters ahead of what it composes, and since 0.2.6 (PyYAML 6.0.4) the scanner has its
+    own limit of 1,000 levels. Without this, the message would depend on the version.
+    """
+    mark = isinstance(error, yaml.MarkedYAMLError) and error.problem_mark
+    if not mark:
+        return None
+    try:
+        yaml.compose(text[: mark.index], _Loader)
+    except _TooLargeError as too_large:
+        return Fault(path, *_place(too_large.node), too_large.text)
+    except yaml.YAMLError:
+        pass
+    return None
+
+
 class _Reader:
-    """Reads nodes into plain data and gathers faults on the way."""
+    """Convert nodes to plain data and collect their faults."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -130,25 +154,25 @@ class _Reader:
         self._open: set[int] = set()
 
     def value(self, node: Node) -> Any:
-        """The node's data, `REFUSED` where it has a fault of its own."""
+        """Return the node's data, or `REFUSED` if it has a fault of its own."""
         self._nodes += 1
         tag = node.tag
         if tag != _PLAIN and tag != _TEXT:
-            return self._refuse(node, f"tag {_tag_text(tag)} is not allowed; write the plain value")
+            return self._refuse(node, f"tag {_tag_text(tag)} is not allowed; write the value without a tag")
         if isinstance(node, ScalarNode):
             if tag == _TEXT:
                 return node.value
             try:
                 return read_plain(node.value)
-            except Trap as trap:
-                return self._refuse(node, str(trap))
+            except AmbiguousScalarError as error:
+                return self._refuse(node, str(error))
         if id(node) in self._open:
-            return self._refuse(node, "an alias inside its own anchor never ends; write the value out")
+            return self._refuse(node, "an alias inside its own anchor has no end; write the value out")
         if self._nodes > MAX_NODES:
-            what = f"aliases expand to more than {MAX_NODES} keys and values; a recipe needs some 100"
-            raise _TooMuchError(node, what)
+            text = f"aliases expand to more than {MAX_NODES:,} keys and values; a recipe needs about 100"
+            raise _TooLargeError(node, text)
         if len(self._open) >= MAX_DEPTH:
-            raise _TooMuchError(node, f"aliases nest more than {MAX_DEPTH} levels; a recipe needs fewer than 10")
+            raise _TooLargeError(node, f"aliases nest more than {MAX_DEPTH} levels; a recipe needs fewer than 10")
         self._open.add(id(node))
         data = self._mapping(node) if isinstance(node, MappingNode) else [self.value(item) for item in node.value]
         self._open.discard(id(node))
@@ -160,15 +184,14 @@ class _Reader:
             key = self._key(key_node)
             if key in data:
                 first = next(first for first, _ in node.value if first.value == key)
-                self._refuse(
-                    key_node, f"key {_short(key)} is already on line {first.start_mark.line + 1}; keep one of them"
-                )
+                line = first.start_mark.line + 1
+                self._refuse(key_node, f"key {_short(key)} is already on line {line}; delete one of them")
             elif key is not None:
                 data[key] = self.value(value_node)
         return data
 
     def _key(self, node: Node) -> str | None:
-        """The key's text; None if it is refused."""
+        """Return the key's text; None if it has a fault."""
         if not isinstance(node, ScalarNode) or (node.tag != _PLAIN and node.tag != _TEXT):
             self._refuse(node, "a key must be text")
             return None
@@ -179,18 +202,18 @@ class _Reader:
             self._refuse(node, "merge key << is not supported; use `extends`, or write the keys out")
             return None
         if key in _KEYS_READ_AS_VALUES or not isinstance(_read_key(key), str):
-            self._refuse(node, f"key {key or '(empty)'} is not read as text by YAML; quote it")
+            self._refuse(node, f"key {key or '(empty)'} is not text in YAML; quote it")
             return None
         return key
 
-    def _refuse(self, node: Node, text: str) -> _Unreadable:
+    def _refuse(self, node: Node, text: str) -> _Refused:
         self.faults.append(Fault(self.path, *_place(node), text))
         return REFUSED
 
 
 _KEYS_READ_AS_VALUES = frozenset(
     spelling
-    for word in ("true", "false", "null", "yes", "no", "on", "off")  # y and n are fine names of an argument
+    for word in ("true", "false", "null", "yes", "no", "on", "off")  # not y and n, which are common argument names
     for spelling in (word, word.capitalize(), word.upper())
 )
 
@@ -198,12 +221,12 @@ _KEYS_READ_AS_VALUES = frozenset(
 def _read_key(key: str) -> object:
     try:
         return read_plain(key)
-    except Trap:
+    except AmbiguousScalarError:
         return None
 
 
 def _find(root: Node, keys: Sequence[str | int]) -> tuple[Node, Node] | None:
-    """The key node and the value node at `keys`; the same node twice for the root and for a list's elements."""
+    """Return the key node and the value node at `keys`; twice the same node for the root and for a list's elements."""
     key_node = value_node = root
     for key in keys:
         if isinstance(value_node, MappingNode):
@@ -236,10 +259,101 @@ def _syntax_fault(error: yaml.YAMLError, text: str, path: str) -> Fault:
         return Fault(path, 1, 1, f"not valid YAML: {' '.join(str(error).split())}")
     line, column = mark.line + 1, mark.column + 1
     if text[mark.index : mark.index + 1] == "\t":
-        return Fault(path, line, column, "not valid YAML: a tab cannot indent; use spaces")
+        return Fault(path, line, column, "not valid YAML: tabs cannot indent; use spaces")
     if error.problem == "but found another document":
-        return Fault(path, line, column, "a second YAML document starts here; one recipe a file")
+        return Fault(path, line, column, "a second YAML document starts here; write one recipe in each file")
     context = f" {error.context}" if error.context else ""
     if context and error.context_mark and error.context_mark.line + 1 != line:
         context += f" that starts on line {error.context_mark.line + 1}"
     return Fault(path, line, column, f"not valid YAML: {error.problem}{context}")
+
+
+class AmbiguousScalarError(ValueError):
+    """A plain scalar that YAML readers disagree about; the message names it and says what to write instead."""
+
+
+_WORDS: dict[str, Scalar] = {"": None, "~": None}
+for _word, _value in (("null", None), ("true", True), ("false", False)):
+    _WORDS |= dict.fromkeys((_word, _word.capitalize(), _word.upper()), _value)
+_SWITCHES = {
+    spelling: value
+    for word, value in (("yes", True), ("on", True), ("y", True), ("no", False), ("off", False), ("n", False))
+    for spelling in (word, word.capitalize(), word.upper())
+}
+_INFINITIES = {f"{sign}.{word}": float(f"{sign}inf") for sign in ("", "+", "-") for word in ("inf", "Inf", "INF")}
+_NANS = {f"{sign}.{word}" for sign in ("", "+", "-") for word in ("nan", "NaN", "NAN")}
+
+_NUMERIC_START = frozenset("0123456789+-.")
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
+_BASED_INT = re.compile(r"[-+]?0(?:x[0-9a-fA-F_]*[0-9a-fA-F]|b[01_]*[01])")
+_FLOAT = re.compile(r"(?:[-+]?[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+][0-9]+)?")
+_OCTAL = re.compile(r"[-+]?0o?[0-9_]+")
+_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t].*)?")
+_NUMBER_AS_TEXT = re.compile(r"([-+]?)([0-9][0-9_]*)?(?:\.([0-9][0-9_]*)?)?(?:[eE]([-+]?)([0-9]+))?")
+
+
+def read_plain(text: str) -> Scalar:
+    """Return the value of a plain (unquoted) scalar.
+
+    Raises AmbiguousScalarError for switches (`off`), floats that YAML 1.1 reads as text (`1e-3`), octal and base-60
+    numbers, dates, and NaN.
+    """
+    if text[:1] in _NUMERIC_START and text:
+        return _read_numeric(text)
+    if text in _WORDS:
+        return _WORDS[text]
+    if text in _SWITCHES:
+        value = "true" if _SWITCHES[text] else "false"
+        raise AmbiguousScalarError(
+            f"{text} is {value} to some YAML readers and text to others; write {value}, or quote it"
+        )
+    return text
+
+
+def _read_numeric(text: str) -> Scalar:
+    if _INT.fullmatch(text):
+        return _whole(text, 10)
+    if _FLOAT.fullmatch(text):
+        value = float(text.replace("_", ""))
+        if isinf(value):
+            raise AmbiguousScalarError(
+                f"{text} is too large for a float; the largest is about 1.8e+308, infinity is .inf"
+            )
+        return value
+    if _BASED_INT.fullmatch(text):
+        return _whole(text, 0)
+    if text in _INFINITIES:
+        return _INFINITIES[text]
+    _refuse_ambiguous(text)
+    return text
+
+
+def _refuse_ambiguous(text: str) -> None:
+    """Raise AmbiguousScalarError if `text` looks like a number or a date that YAML readers disagree about."""
+    if text in _NANS:
+        raise AmbiguousScalarError(f"{text} is not allowed, because NaN equals nothing; write a finite number, or null")
+    if _OCTAL.fullmatch(text):
+        sign = "-" if text.startswith("-") else ""
+        digits = sign + (text.replace("_", "").lstrip("+-").lstrip("0o") or "0")
+        raise AmbiguousScalarError(
+            f"{text} is octal to some YAML readers; write {digits} without leading zeros, or quote it"
+        )
+    if _BASE_60.fullmatch(text):
+        raise AmbiguousScalarError(f"{text} is a base-60 number in YAML 1.1; write the number in full, or quote it")
+    if _DATE.fullmatch(text):
+        raise AmbiguousScalarError(f"{text} is a date in YAML; quote it")
+    number = _NUMBER_AS_TEXT.fullmatch(text)
+    if number and (number[2] or number[3]):
+        sign, whole, fraction, exponent_sign, exponent = (part or "" for part in number.groups())
+        written = f"{sign}{whole or '0'}.{fraction or '0'}" + (f"e{exponent_sign or '+'}{exponent}" if exponent else "")
+        raise AmbiguousScalarError(
+            f"{text} is text in YAML 1.1, not a number; write {written.replace('_', '')}, or quote it"
+        )
+
+
+def _whole(text: str, base: int) -> int:
+    try:
+        return int(text.replace("_", ""), base)
+    except ValueError as error:  # Python converts at most 4,300 digits
+        raise AmbiguousScalarError(f"a whole number of {len(text):,} digits is too large") from error

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from pytest_smoke.errors import UnsplittableBatchError
 from pytest_smoke.events import BatchEquivalence
+from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.train.batch_splitter import BatchSplitter
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.data import one_step
 from pytest_smoke.train.device import isolated_eval, seed_all
-from pytest_smoke.train.plan import RunPlan, StagePlan
+from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.task import Task
 
@@ -28,7 +29,7 @@ Look = tuple[list[Tensor | None], list[Tensor]]
 """Gradient by parameter, and the terms' means."""
 
 
-def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Stepper, stage: StagePlan, step: int) -> BatchEquivalence:
+def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Stepper, stage: Stage, step: int) -> BatchEquivalence:
     """The gradient of one batch in both sizes of micro-batches, before `step`.
 
     In evaluation mode, for dropout draws other masks in other geometries, and without autocast, for rounding and a

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_smoke.errors import TaskError
 from pytest_smoke.events import Gradients
+from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.train.batch_stream import BatchStream
 from pytest_smoke.train.checkpoints.io import StateFile
 from pytest_smoke.train.checkpoints.layout import TRAINING
@@ -16,7 +17,7 @@ from pytest_smoke.train.checkpoints.weights import load_weights, read_weights, s
 from pytest_smoke.train.data import seeded_task
 from pytest_smoke.train.gradients import reading
 from pytest_smoke.train.instrumentation import POSTMORTEM_SEED_OFFSET
-from pytest_smoke.train.plan import RunPlan, StagePlan
+from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.task import Task
 from pytest_smoke.train.worker import settle
@@ -69,14 +70,14 @@ def probe(plan: RunPlan, checkpoint: Path | None, *, batches: int) -> Probed:
     )
 
 
-def _entered(plan: RunPlan, task: Task, stepper: Stepper, stage: StagePlan, step: int) -> BatchStream:
+def _entered(plan: RunPlan, task: Task, stepper: Stepper, stage: Stage, step: int) -> BatchStream:
     """Enter the stages up to `stage` and its phases up to `step`, as a run does; what is drawn from there on.
 
     Drawn apart from the training order: a checkpoint has seen that.
     """
     seed = plan.seed + POSTMORTEM_SEED_OFFSET
     feed = BatchStream(task, plan, seed=seed)
-    for entered in plan.windows:
+    for entered in plan.stages:
         if entered.first_step:
             stepper.begin(entered)
         for at in dict.fromkeys([entered.first_step, *(first for _, first in entered.phases)]):
@@ -92,13 +93,13 @@ def _entered(plan: RunPlan, task: Task, stepper: Stepper, stage: StagePlan, step
     return feed
 
 
-def _stage_of(plan: RunPlan, checkpoint: Path | None, state: StateFile | None) -> tuple[StagePlan, int]:
+def _stage_of(plan: RunPlan, checkpoint: Path | None, state: StateFile | None) -> tuple[Stage, int]:
     """The stage that weights are of, and the step: a checkpoint says so, other files are of the end of a run."""
     if checkpoint is None:
-        return plan.windows[0], 0
+        return plan.stages[0], 0
     if state is None:
-        return plan.windows[-1], plan.run_steps
-    known = next((stage for stage in plan.windows if stage.name == state.about.get("stage")), None)
+        return plan.stages[-1], plan.run_steps
+    known = next((stage for stage in plan.stages if stage.name == state.about.get("stage", "")), None)
     if known is None:
         names = ", ".join(stage.name for stage in plan.stages if stage.name) or "none"
         raise TaskError(f"{checkpoint} is of stage {state.about.get('stage')}; the recipe's stages are {names}")

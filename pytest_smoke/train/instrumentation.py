@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytest_smoke.errors import TaskError
 from pytest_smoke.events import Abort, Metrics, PredictionsFailed, ProbeLoss
+from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.train.batch_equivalence import compare_batch_sizes
 from pytest_smoke.train.batch_stream import BatchStream
 from pytest_smoke.train.channel import Channel
@@ -17,7 +18,7 @@ from pytest_smoke.train.deferred_metrics import DeferredMetrics
 from pytest_smoke.train.device import isolated_eval, seed_all, to_device
 from pytest_smoke.train.gradients import reading
 from pytest_smoke.train.machine import PeakMemory
-from pytest_smoke.train.plan import RunPlan, StagePlan
+from pytest_smoke.train.plan import RunPlan, probe_every_steps
 from pytest_smoke.train.predictions import write_predictions
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.task import Task, metrics_of, probe_batches_of
@@ -49,17 +50,17 @@ class Instrumentation:
         self._probe_batches = to_device(probe_batches_of(self._task, plan.batch_size, seed=plan.seed), self._device)
         self._checkpoints = WeightHistory(self._stepper.model)
 
-    def look(self, stage: StagePlan, step: int) -> None:
+    def look(self, stage: Stage, step: int) -> None:
         """What is seen before `step`: a checkpoint and the probe batch, now and then the task's own metrics.
 
         Where a stage or a phase begins also whether the full run's micro-batches give the same gradient.
         """
-        begins, offset = stage.begins_at(step), step - stage.first_step
+        begins, offset = stage.starts_at(step), step - stage.first_step
         if begins and self._plan.folds_otherwise:
             with self._memory.aside():
                 found = compare_batch_sizes(self._plan, self._task, self._stepper, stage, step)
             self._channel.send([found])
-        probe = offset % stage.probe_every_steps == 0
+        probe = offset % probe_every_steps(stage) == 0
         if probe or begins:
             self._checkpoints.save(step)
         if probe or step == stage.end - 1:

@@ -50,7 +50,7 @@ class Child:
             raise ChildDiedError(_ending(self._process.exitcode)) from None
         return records
 
-    def answer(self, command: Command | None) -> None:
+    def send(self, command: Command) -> None:
         """Say it to the child; one that has left already does not hear it, and its records tell."""
         with contextlib.suppress(BrokenPipeError):
             self._connection.send(command)
@@ -79,7 +79,7 @@ class Child:
 
 def child_of(plan: RunPlan) -> AbstractContextManager[Child]:
     """A child that runs `plan`; killed on the way out if it is still there."""
-    return _child(_rehearse_in_child, plan)
+    return _child(_train_in_child, plan)
 
 
 @cache
@@ -122,7 +122,7 @@ def _start(entry: Callable[..., None], plan: RunPlan | None, *, output: Path) ->
 # Imported late: these two run in the child, where torch is; the parent only names them.
 
 
-def _rehearse_in_child(plan: RunPlan, connection: Connection, output: str, environment: dict[str, str]) -> None:
+def _train_in_child(plan: RunPlan, connection: Connection, output: str, environment: dict[str, str]) -> None:
     from pytest_smoke.train import worker
 
     worker.child_main(plan, connection, output, environment)

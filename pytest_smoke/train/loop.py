@@ -20,6 +20,7 @@ from pytest_smoke.events import (
     StageEnded,
     Step,
 )
+from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.train.batch_stream import BatchStream
 from pytest_smoke.train.channel import Channel
 from pytest_smoke.train.checkpoints.manager import CheckpointManager
@@ -29,7 +30,7 @@ from pytest_smoke.train.export.pipeline import check_needs, run_pipeline
 from pytest_smoke.train.gradients import reading
 from pytest_smoke.train.instrumentation import Instrumentation
 from pytest_smoke.train.machine import PeakMemory, ended, started
-from pytest_smoke.train.plan import RunPlan, StagePlan
+from pytest_smoke.train.plan import RunPlan, ratio_every_steps
 from pytest_smoke.train.rng import set_generators
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.task import Task
@@ -60,7 +61,7 @@ class Loop:
         self._utilization = Utilization(reader_of(device))
         self._train_seconds = 0.0
         self._began = time.perf_counter()
-        self._begin(plan.windows[0])
+        self._begin(plan.stages[0])
 
     def run(self) -> None:
         """Train, report, and obey the parent. What was seen is reported before an exception passes through."""
@@ -77,7 +78,7 @@ class Loop:
         self._first = self._go_on()
         if self._first is None:
             return
-        for stage in self._plan.windows:
+        for stage in self._plan.stages:
             if stage.end <= self._first:
                 continue
             if stage != self._stage:
@@ -116,13 +117,13 @@ class Loop:
         Loaders that gave `states` know their place, and are not wound forward. Now and then it says that it is alive.
         """
         said = time.perf_counter()
-        for stage in self._plan.windows:
+        for stage in self._plan.stages:
             if stage.first_step > step:
                 break
             if stage != self._stage:
                 self._begin(stage)
             for at in range(stage.first_step, min(stage.end, step)):
-                if stage.begins_at(at):
+                if stage.starts_at(at):
                     self._begin_phase(at)
                 elif states is None:
                     self._feed.draw()
@@ -142,13 +143,13 @@ class Loop:
             "tally": self._source_counter.state_dict(),
         }
 
-    def _begin(self, stage: StagePlan) -> None:
+    def _begin(self, stage: Stage) -> None:
         """Enter a stage; the first one is entered when the model is made."""
         if stage.first_step:
             self._stepper.begin(stage)
         self._stage = stage
         self._seconds_before = self._train_seconds
-        self._schedule = schedules.named(self._plan.lr_schedule, stage.warmup_steps, stage.max_steps)
+        self._schedule = schedules.named(stage.lr_schedule, stage.warmup_steps, stage.max_steps)
         self._before = snapshot(self._stepper.model, frozen=stage.train is not None)
 
     def _train(self) -> bool:
@@ -159,7 +160,7 @@ class Loop:
             if self._checkpoints.due(step):
                 self._channel.send(self._deferred.flush(wait=True))
                 self._checkpoints.keep(step, self._feed, self._progress())
-            batches = self._begin_phase(step) if stage.begins_at(step) else None
+            batches = self._begin_phase(step) if stage.starts_at(step) else None
             self._instrumentation.look(self._stage, step)
             began = time.perf_counter()
             self._step(step, batches or self._feed.draw())
@@ -188,7 +189,7 @@ class Loop:
         if digests := self._checkpoints.digests(step, batches):
             self._channel.send(digests)
         multiplier = self._schedule(offset)
-        probe = len(terms) > 1 and offset % stage.ratio_every_steps(len(terms)) == 0
+        probe = len(terms) > 1 and offset % ratio_every_steps(stage, len(terms)) == 0
         row, gram = stepper.update(batches, multiplier, probe=probe)
         self._deferred.put(partial(self._step_record, step, stage.learning_rate * multiplier), row)
         if (step + 1) % CHUNK_STEPS == 0 or step == stage.end - 1:
@@ -231,13 +232,13 @@ class Loop:
         self._channel.send(self._deferred.flush(wait=True))
         values = self._instrumentation.evaluate(evaluated_at) if evaluate else None
         self._channel.send([compare(self._before, self._stepper.model, self._stepper.optimizer)])
-        if stage.name is not None:
+        if stage.name:
             self._channel.send([StageEnded(stage.name, self._train_seconds - self._seconds_before)])
         return values
 
     def _finish(self) -> None:
         plan, stop = self._plan, None
-        steps, staged = plan.run_steps, bool(plan.stages)
+        steps, staged = plan.run_steps, plan.has_named_stages
         evaluates = plan.pipeline is not None and not staged  # a stage's criteria are asked before the pipeline
         values = self._end_stage(steps - 1 if staged else steps, evaluate=not evaluates)
         if plan.pipeline is not None and (stop := self._channel.poll()) is None:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from pytest_smoke.errors import TaskError
+from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.train.device import isolated_eval, to_device
 from pytest_smoke.train.freezing import ParameterFreezer, call_on_stage_start
 from pytest_smoke.train.gradients import TermGradients
-from pytest_smoke.train.plan import RunPlan, StagePlan
+from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.task import Task, counts_of, optimizer_of
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -33,15 +34,15 @@ class Stepper:
         self.terms: tuple[str, ...] = ()
         """Names of the loss terms, in the order of every figure by term; known after `learn_terms`."""
         self.weights: tuple[float, ...] = ()
-        self._seen: list[tuple[StagePlan, str]] = []
-        self.begin(plan.windows[0])
+        self._seen: list[tuple[Stage, str]] = []
+        self.begin(plan.stages[0])
 
-    def begin(self, stage: StagePlan) -> None:
+    def begin(self, stage: Stage) -> None:
         """Enter the stage: choose what trains, and make an optimizer, a loss scaler and their state anew."""
         self.stage = stage
         self._phases_left = max(1, len(stage.phases))
         self._trainable.restore()
-        if stage.name is not None:
+        if stage.name:
             self._enter(stage.name, stage.phase_at(stage.first_step), anew=True)
         self._trainable.choose(stage.train, key=self._key("train"))
         self.optimizer = optimizer_of(self.task, self.model, stage.learning_rate)
@@ -54,7 +55,6 @@ class Stepper:
 
     def enter_phase(self, step: int) -> None:
         """Enter the phase of the stage that begins at `step`; optimizer and schedule go on."""
-        assert self.stage.name is not None
         self._enter(self.stage.name, self.stage.phase_at(step), anew=False)
 
     def _enter(self, stage: str, phase: str | None, *, anew: bool) -> None:
@@ -64,7 +64,7 @@ class Stepper:
 
     def _key(self, name: str) -> str:
         """`stages[0].train`, the recipe's key of a setting that the stage has of its own; empty without stages."""
-        return f"stages[{self.plan.stages.index(self.stage)}].{name}" if self.plan.stages else ""
+        return f"{self.stage.key}.{name}" if self.stage.name else ""
 
     def learn_terms(self, batch: Any) -> None:
         """Names, order and weights of the terms, from one micro-batch; leaves model and random numbers as they were."""
@@ -90,7 +90,7 @@ class Stepper:
         self._phases_left -= 1
         if self._phases_left:
             return []
-        if self.stage is self.plan.windows[-1] or not self.plan.stages:
+        if self.stage is self.plan.stages[-1]:
             return [name for name in weights if name not in self.seen_terms]
         known = {name for stage, name in self._seen if stage is self.stage}
         return [name for name in self.stage.loss_weights.keys() - self.plan.loss_weights.keys() if name not in known]

@@ -59,7 +59,7 @@ def settle(plan: RunPlan) -> torch.device:
     return device
 
 
-def rehearse(plan: RunPlan, channel: Channel) -> None:
+def train(plan: RunPlan, channel: Channel) -> None:
     """Run `plan` in this process. Raises whatever the task raises, and TaskError."""
     device = settle(plan)
     Loop(plan, seeded_task(plan), device, channel).run()
@@ -70,7 +70,7 @@ def child_main(plan: RunPlan, connection: Connection, output: str, environment: 
     _settle(output, environment)
     channel = PipeChannel(connection)
     try:
-        rehearse(plan, channel)
+        train(plan, channel)
     except ParentDiedError:
         return
     except (Exception, SystemExit) as error:

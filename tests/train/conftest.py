@@ -9,23 +9,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.train.plan import RunPlan
 
 
 def make_plan(**changes: Any) -> RunPlan:
     """Twenty plain steps on the CPU, with the given changes."""
+    settings = {"learning_rate": 0.1, "lr_schedule": "constant", "warmup_steps": 0, "max_steps": 20, "run_steps": 20}
+    settings |= {key: changes.pop(key) for key in list(changes) if key in settings}
+    steps = settings.pop("run_steps")
+    weights = changes.get("loss_weights", {})
     defaults: dict[str, Any] = {
+        "stages": (Stage(steps=steps, loss_weights=weights, **settings),),
         "task": "nowhere:Task",
         "args": {},
         "root": ".",
         "batch_size": 8,
         "micro_batches": 1,
         "world_size": 1,
-        "learning_rate": 0.1,
-        "lr_schedule": "constant",
-        "warmup_steps": 0,
-        "max_steps": 20,
-        "run_steps": 20,
         "precision": "fp32",
         "grad_clip_norm": None,
         "loss_weights": {},

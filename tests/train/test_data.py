@@ -11,7 +11,7 @@ import pytest
 
 from pytest_smoke.errors import TaskError
 from pytest_smoke.events import SourceCounts
-from pytest_smoke.mix.draws import resolution
+from pytest_smoke.mix.samples import resolution
 from pytest_smoke.train.data import SourceCounter, draw
 from pytest_smoke.train.plan import RunPlan
 

@@ -37,7 +37,7 @@ def heard(plan: RunPlan, timeout: float | None = 60) -> list[Event]:
         while (more := child.receive(timeout)) is not None:
             records += more
             if any(isinstance(record, Ended) for record in more):
-                child.answer(None)
+                child.send(Finish())
     return records
 
 
@@ -143,12 +143,13 @@ def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     )
     code = (
         "from pytest_smoke.train.launch import child_of\n"
+        "from pytest_smoke.recipe.stages import Stage\n"
         "from pytest_smoke.train.plan import RunPlan\n"
         "def main():\n"
         "    plan = RunPlan(task='hangs:Task', args={}, root="
         + repr(str(tmp_path))
         + ", batch_size=1, micro_batches=1,\n"
-        "        world_size=1, learning_rate=0.1, lr_schedule='constant', warmup_steps=0, max_steps=1, run_steps=1,\n"
+        "        world_size=1, stages=(Stage(steps=1, max_steps=1, learning_rate=0.1),),\n"
         "        precision='fp32', grad_clip_norm=None, loss_weights={}, seed=0, device='cpu', cpu_threads=1,\n"
         "        evaluate_every_steps=None)\n"
         "    with child_of(plan) as child:\n"

@@ -26,7 +26,8 @@ from pytest_smoke.events import (
     Updates,
 )
 from pytest_smoke.train.loop import Loop
-from pytest_smoke.train.plan import RunPlan, StagePlan
+from pytest_smoke.recipe.stages import Stage
+from pytest_smoke.train.plan import RunPlan
 
 Planner = Callable[..., RunPlan]
 
@@ -101,7 +102,7 @@ def stages(**b: Any) -> dict[str, Any]:
     }
     b_stage = a_stage | {"name": "B", "first_step": 30, "steps": 20, "max_steps": 20, "learning_rate": 0.02}
     b_stage |= {"train": ("adapter.*",), "phases": ()} | b
-    return {"run_steps": 50, "max_steps": 50, "stages": (StagePlan(**a_stage), StagePlan(**b_stage))}
+    return {"stages": (Stage(**a_stage), Stage(**b_stage))}
 
 
 def run(plan: RunPlan, task: Any, *words: Command) -> Line:

@@ -23,11 +23,16 @@ from pytest_smoke.train.checkpoints.journal import Journal
 from pytest_smoke.train.checkpoints.layout import CHECKED, JOURNAL, LAST_GOOD, ROLLING, TRAINED
 from pytest_smoke.train.checkpoints.restore import changed, fingerprints, load_state
 from pytest_smoke.train.digest import digest, leaves
-from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.plan import RunPlan, probe_every_steps
 from pytest_smoke.train.rng import generators
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.task import Task
 
+NOT_TRAINED = (
+    *("number", "accept", "continue_on_fail", "steps_per_epoch", "from_scratch"),
+    *("full_learning_rate", "full_warmup_steps", "full_steps"),
+)
+"""Fields of a stage that only the judge reads."""
 NOT_SETTINGS = ("root", "device", "saving", "pipeline", "predictions")
 """Fields of a plan that do not shape its dynamics."""
 ROLLING_SHARE = 0.05
@@ -151,7 +156,7 @@ class CheckpointManager:
 
     def _rolls(self, step: int) -> bool:
         stage = self._stepper.stage
-        at = step > 0 and (step - stage.first_step) % stage.probe_every_steps == 0
+        at = step > 0 and (step - stage.first_step) % probe_every_steps(stage) == 0
         return self._journal is not None and at and time.monotonic() >= self._next
 
     def _rolling(self) -> list[Path]:
@@ -218,6 +223,9 @@ class CheckpointManager:
 def settings_of(plan: RunPlan, task: Task, device: torch.device) -> dict[str, Any]:
     """What two runs must have in common for one to go on from the other's checkpoint."""
     settings = {key: value for key, value in asdict(plan).items() if key not in NOT_SETTINGS}
+    settings["stages"] = [
+        {key: value for key, value in stage.items() if key not in NOT_TRAINED} for stage in settings["stages"]
+    ]
     return {**settings, "device": device.type, "task_sha256": _source_sum(task)}
 
 

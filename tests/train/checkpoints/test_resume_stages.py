@@ -29,7 +29,8 @@ from pytest_smoke.train.checkpoints import manager as keeper
 from pytest_smoke.train.checkpoints.layout import Check, Saving
 from pytest_smoke.train.gradient_probe import probe
 from pytest_smoke.train.loop import Loop
-from pytest_smoke.train.plan import RunPlan, StagePlan
+from pytest_smoke.recipe.stages import Stage
+from pytest_smoke.train.plan import RunPlan
 from tests.train.checkpoints.test_resume import Stateful
 from tests.train.conftest import make_plan
 from tests.train.test_stages import Encoded
@@ -89,9 +90,9 @@ class Floats(Stateful):
         return (batch.float() for batch in super().__iter__())
 
 
-def stage(name: str, first_step: int, steps: int, **changes: Any) -> StagePlan:
+def stage(name: str, first_step: int, steps: int, **changes: Any) -> Stage:
     defaults = {"max_steps": 100, "learning_rate": 0.05, "warmup_steps": 3, "loss_weights": {}}
-    return StagePlan(name=name, first_step=first_step, steps=steps, **{**defaults, **changes})
+    return Stage(name=name, first_step=first_step, steps=steps, **{**defaults, **changes})
 
 
 STAGES = (
