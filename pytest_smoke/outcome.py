@@ -1,90 +1,318 @@
-"""What a smoke run leaves: findings, and the outcome that every report is made from."""
+"""What a smoke run produces: findings, a verdict, facts, and the outcome that every report is made from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
 Status = Literal["pass", "warn", "fail", "not-checked"]
+VerdictWord = Literal["promote", "unstable", "hold", "invalid", "inconclusive", "error"]
+VERDICTS: tuple[VerdictWord, ...] = ("promote", "unstable", "hold", "invalid", "inconclusive", "error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """The outcome of one check, in plain data."""
+    """What one check said of a smoke run. All values are builtins."""
 
     id: str
-    """Stable id of the check: `batch-geometry`, `loss-trend`, `accept[max(grad_norm) < 500]`, ..."""
+    """Id of the check, with what it is about in brackets: `loss-trend`, `stage[A]`, `accept[max(grad_norm) < 500]`."""
     status: Status
-    """`not-checked` never promotes."""
+    """`fail` and `not-checked` never promote; `warn` does not change the verdict."""
     text: str
-    """One sentence with the numbers that decided."""
+    """What happened, with the numbers that decided it."""
     reason: str = ""
-    """One word for scripts, where the check can fail in several ways: `rise`, `spike`, `masked`, ..."""
+    """Why, as one kebab-case phrase for scripts; empty if the check passed without reservation."""
     step: int | None = None
-    """The optimizer step it speaks of."""
+    """The optimizer step the finding is about."""
     observed: Any = None
-    """What was seen (builtins only)."""
+    """The value that was seen."""
     bound: Any = None
-    """What is allowed (builtins only)."""
+    """The value that is allowed."""
     hint: str = ""
-    """What to try next; empty where the sentence says it."""
+    """What to try next."""
+    key: str = ""
+    """Dotted recipe key to look at: `full.learning_rate`, `checks.accept[0]`."""
+    place: str = ""
+    """`file:line` in the user's own code, if the finding is about code."""
     data: dict[str, Any] = field(default_factory=dict)
-    """Figures for plots and tables (builtins only)."""
+    """Figures for plots and tables."""
+
+    @property
+    def check(self) -> str:
+        """Id of the check alone: `loss-trend` for `loss-trend` and `loss-trend[A]`."""
+        return self.id.partition("[")[0]
+
+    @property
+    def subject(self) -> str:
+        """What the finding is about: `A` for `loss-trend[A]`; empty without brackets."""
+        return self.id.partition("[")[2].removesuffix("]")
 
     def to_dict(self) -> dict[str, Any]:
-        """A tree of builtins."""
+        """Return a tree of builtins."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, wire: dict[str, Any]) -> Self:
-        """The inverse of `to_wire`."""
-        return cls(**wire)
+    def from_dict(cls, tree: Mapping[str, Any]) -> Self:
+        """Return the inverse of `to_dict`."""
+        return cls(**tree)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The verdict on a smoke run and the finding that decided it."""
+
+    word: VerdictWord
+    """The verdict."""
+    reason: str
+    """Reason of the deciding finding, or its id if it has none; empty for a promotion without reservation."""
+    step: int | None
+    """The optimizer step the verdict is about."""
+    text: str
+    """The sentence that decided."""
+    decided_by: str
+    """Id of the deciding finding; empty if there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageFacts:
+    """Figures of one stage of a smoke run. A value is None where it is not known."""
+
+    name: str
+    """Name of the stage."""
+    first_step: int
+    """First optimizer step in the smoke run."""
+    steps: int
+    """Optimizer steps made."""
+    planned_steps: int
+    """Optimizer steps planned."""
+    evidence_steps: int
+    """Steps at 80 % or more of the stage's peak learning rate."""
+    full_steps: int
+    """Length of the stage in the full run, in optimizer steps."""
+    phases: tuple[tuple[str, int], ...] = ()
+    """Name and first step of each phase."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the stage; `phases` in it are counted from the stage's first step."""
+    loss_verdict: str | None = None
+    """Verdict on the stage's loss; `wiring` for a wiring run, None if the stage did not start."""
+    criteria: Status | None = None
+    """Status of the stage's own criteria; None if it has none."""
+    loss_first: float | None = None
+    """Mean loss of the first tenth of the steps."""
+    loss_last: float | None = None
+    """Mean loss of the last tenth of the steps."""
+    train_seconds: float | None = None
+    """Wall time of the steps, without probes and evaluations."""
+    samples_per_second: float | None = None
+    """Training throughput."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradientFacts:
+    """The newest gradient probe of a smoke run."""
+
+    step: int
+    """Optimizer step of the probe."""
+    raw: Mapping[str, float]
+    """2-norm of the gradient by loss term."""
+    weighted: Mapping[str, float]
+    """The same times the absolute weight of the term."""
+    cosines: Mapping[str, float]
+    """Cosine by `term/term`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointFacts:
+    """A checkpoint that a smoke run left behind."""
+
+    kind: str
+    """`trained` or `last-good`."""
+    step: int
+    """The state is the one before this optimizer step."""
+    folder: str
+    """Folder, relative to the report folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Figures of a smoke run, with units in the names. A value is None, or empty, where it is not known."""
+
+    planned_steps: int | None = None
+    """Optimizer steps planned for the smoke run."""
+    full_steps: int | None = None
+    """Length of the full run, in optimizer steps."""
+    evidence_steps: int | None = None
+    """Steps at 80 % or more of the full run's peak learning rate: planned ones until the run has made steps."""
+    evidence_needed_steps: int | None = None
+    """Evidence that a promotion needs."""
+    effective_batch_samples: int | None = None
+    """Samples in one optimizer step."""
+    learning_rate: float | None = None
+    """Peak learning rate."""
+    precision: str | None = None
+    """`fp32`, `bf16` or `fp16`."""
+    seed: int | None = None
+    """Seed of weights, data order and dropout."""
+    task: str | None = None
+    """Import path of the task."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """All settings of the smoke run."""
+    args: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the task."""
+    better: Mapping[str, str] = field(default_factory=dict)
+    """`higher` or `lower` by metric, where the recipe declares it."""
+    cell_changes: Mapping[str, Any] | None = None
+    """What the ablation cell changes; None for the baseline."""
+    full_accept: tuple[str, ...] = ()
+    """Criteria that the full run must meet."""
+    steps: int | None = None
+    """Optimizer steps made."""
+    device: str | None = None
+    """Device of the run, as torch names it."""
+    device_name: str | None = None
+    """Name of the hardware."""
+    torch: str | None = None
+    """Version of torch in the training process."""
+    parameters: int | None = None
+    """Parameters of the model."""
+    trainable_parameters: int | None = None
+    """Those of them that require a gradient."""
+    loss_first: float | None = None
+    """Mean loss of the first tenth of the steps."""
+    loss_last: float | None = None
+    """Mean loss of the last tenth of the steps."""
+    last_values: Mapping[str, float] = field(default_factory=dict)
+    """Last value of every series that a criterion can name."""
+    resumed_at_steps: tuple[int, ...] = ()
+    """Steps at which the run was resumed from a checkpoint."""
+    main_metric: str | None = None
+    """The metric by which cells are compared."""
+    main_metric_better: str | None = None
+    """`higher` or `lower`."""
+    train_seconds: float | None = None
+    """Wall time of the steps, without probes and evaluations."""
+    peak_memory_gib: float | None = None
+    """Peak memory allocated on the accelerator, in GiB; None on a CPU."""
+    utilization_percent: float | None = None
+    """Mean utilization of a CUDA device, in percent."""
+    samples_per_second: float | None = None
+    """Training throughput."""
+    smoke_to_full_steps: float | None = None
+    """Steps of the smoke run over steps of the full run."""
+    estimated_full_seconds: float | None = None
+    """Estimated wall time of the full run at the smoke run's throughput."""
+    stages: tuple[StageFacts, ...] = ()
+    """One entry per declared stage."""
+    gradient_norms: GradientFacts | None = None
+    """The newest gradient probe."""
+    checkpoints: tuple[CheckpointFacts, ...] = ()
+    """Checkpoints that were written."""
+    checkpoint_problems: tuple[str, ...] = ()
+    """Checkpoints that could not be written, and why."""
+    smallest_rise: float | None = None
+    """Smallest lasting rise of the loss that would have been seen, in units of the loss."""
+    seconds: float | None = None
+    """Wall time of the smoke run, all sessions of a resumed one together."""
+    package: str | None = None
+    """Folder of the model package."""
+    started_at: str | None = None
+    """Start of the smoke run, ISO 8601 in UTC."""
+    git_commit: str | None = None
+    """Commit of the project, with `-dirty` if files were changed; None outside a git repository."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions of Python and of the packages that can change a verdict."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a tree of builtins without the values that are not known."""
+        return _without_unknown(asdict(self))
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> Self:
+        """Return the inverse of `to_dict`."""
+        known = {one.name for one in fields(cls)}
+        values = {key: value for key, value in tree.items() if key in known}
+        for key in ("full_accept", "resumed_at_steps", "checkpoint_problems"):
+            values[key] = tuple(values.get(key, ()))
+        values["stages"] = tuple(
+            StageFacts(**{**stage, "phases": tuple(tuple(phase) for phase in stage.get("phases", ()))})
+            for stage in values.get("stages", ())
+        )
+        values["checkpoints"] = tuple(CheckpointFacts(**one) for one in values.get("checkpoints", ()))
+        if "gradient_norms" in values:
+            values["gradient_norms"] = GradientFacts(**values["gradient_norms"])
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One smoke, in plain data."""
+    """One smoke run, in plain data: the one thing every report is made from."""
 
     id: str
     """The item's node id."""
     recipe: str
-    """The recipe's file, from the rootdir."""
+    """The recipe's file, relative to the rootdir."""
     mode: str
+    """`constant`, `long-tail` or `wiring`."""
     cell: str | None
     """Ablation cell; None for the baseline."""
-    verdict: str
-    """`promote`, `unstable`, `hold`, `invalid`, `inconclusive` or `error`."""
+    verdict: VerdictWord
+    """The verdict."""
     reason: str
-    """One word for scripts; empty for a clean promotion."""
+    """Why, as one kebab-case phrase for scripts; empty for a promotion without reservation."""
     step: int | None
-    """The optimizer step the verdict speaks of."""
+    """The optimizer step the verdict is about."""
     text: str
     """The sentence that decided."""
+    decided_by: str
+    """Id of the finding that decided; empty if there is none."""
     findings: tuple[Finding, ...]
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """Figures, with the unit in the name."""
+    """One per check, in the order in which they were made."""
+    facts: Facts = field(default_factory=Facts)
+    """Figures of the run."""
     curve: Mapping[str, list[Any]] = field(default_factory=dict)
-    """`step` and mean `loss` of at most 240 blocks of the smoke."""
+    """`step` and mean `loss` of at most 240 blocks of the run."""
     metrics: Mapping[str, list[Any]] = field(default_factory=dict)
     """`[step, value]` pairs by metric of the task's `evaluate`."""
     output: str = ""
-    """Newest lines the child wrote, where it broke off."""
+    """Newest lines of the training process's output if it crashed or hung."""
 
     @property
     def promoted(self) -> bool:
         """Whether the full run is worth launching."""
         return self.verdict == "promote"
 
+    @property
+    def completed(self) -> str:
+        """`preflight` or `wiring` if the run did all it was asked and is no verdict by design; else empty."""
+        return self.reason if self.verdict == "inconclusive" and self.reason in ("preflight", "wiring") else ""
+
+    @property
+    def deciding(self) -> Finding | None:
+        """The finding that decided the verdict."""
+        return self.finding(self.decided_by)
+
     def finding(self, id: str) -> Finding | None:
-        """The finding of a check; None if it was not made."""
+        """Return the finding with this id; None if there is none."""
         return next((finding for finding in self.findings if finding.id == id), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """A tree of builtins; NaN and infinities stay floats (JSON reports rename them)."""
-        return asdict(self)
+        """Return a tree of builtins; NaN and infinities stay floats."""
+        tree = {one.name: getattr(self, one.name) for one in fields(self)}
+        return tree | {"findings": [finding.to_dict() for finding in self.findings], "facts": self.facts.to_dict()}
 
     @classmethod
-    def from_dict(cls, wire: Mapping[str, Any]) -> Self:
-        """The inverse of `to_wire`."""
-        return cls(**{**wire, "findings": tuple(Finding.from_dict(finding) for finding in wire["findings"])})
+    def from_dict(cls, tree: Mapping[str, Any]) -> Self:
+        """Return the inverse of `to_dict`."""
+        findings = tuple(Finding.from_dict(finding) for finding in tree["findings"])
+        return cls(**{**tree, "findings": findings, "facts": Facts.from_dict(tree["facts"])})
+
+
+def _without_unknown(tree: dict[str, Any]) -> dict[str, Any]:
+    """Drop None and empty containers, also one level down in `stages`."""
+    known = {key: value for key, value in tree.items() if value is not None and value not in ((), {}, [])}
+    if "stages" in known:
+        known["stages"] = [
+            {key: value for key, value in stage.items() if value is not None} for stage in known["stages"]
+        ]
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in known.items()}

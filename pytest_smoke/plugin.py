@@ -21,36 +21,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
 
 
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    from pytest_smoke import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     for marker in options.MARKERS:
         config.addinivalue_line("markers", marker)
     options.check(config)
-    if config.option.smoke and not hasattr(config, "workerinput"):
-        if config.option.smoke_bisect:
-            from pytest_smoke.collect.bisect import BisectSummary
+    if config.option.smoke:
+        from pytest_smoke.collect.session import configure
 
-            config.pluginmanager.register(BisectSummary(config), "smoke-bisect-summary")
-        else:
-            from pytest_smoke.collect.summary import Summary
-
-            config.pluginmanager.register(Summary(config), "smoke-summary")
+        configure(config)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     if not parent.config.option.smoke:
         return None
-    if parent.config.option.smoke_bisect:
-        from pytest_smoke.collect.bisect import BisectFile
+    from pytest_smoke.collect.file import collector_of
 
-        return BisectFile.from_parent(parent, path=file_path)
-    from pytest_smoke.collect.file import RecipeFile, is_recipe
-
-    return RecipeFile.from_parent(parent, path=file_path) if is_recipe(file_path, parent.config) else None
+    return collector_of(file_path, parent)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if not item.config.option.smoke and item.get_closest_marker("smoke"):
-        options.skip_or_fail("a smoke test: it runs only with --smoke", item.config)
+        options.skip_or_fail("smoke tests run only with --smoke", item.config)
     if mark := item.get_closest_marker("gpu"):
         from pytest_smoke.collect.devices import need_gpus
 
@@ -81,9 +78,9 @@ def pytest_report_teststatus(report: Any) -> tuple[str, str, Any] | None:
 
 @pytest.fixture
 def smoke(request: pytest.FixtureRequest) -> Smokes:
-    """Conducts recipes from a test: `smoke("lm.smoke.yaml")` returns the outcome, whose `verdict` the test asserts."""
+    """Execute smoke runs from a test: `smoke("lm.smoke.yaml")` returns the outcome, whose verdict the test asserts."""
     if not request.config.option.smoke:
-        options.skip_or_fail("it uses the fixture smoke, which trains only with --smoke", request.config)
+        options.skip_or_fail("the fixture smoke trains only with --smoke", request.config)
     from pytest_smoke.collect.fixture import Smokes
 
     return Smokes(request.node)

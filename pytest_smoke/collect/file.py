@@ -9,28 +9,34 @@ from pathlib import Path
 import pytest
 
 from pytest_smoke.collect.item import SmokeItem
-from pytest_smoke.criteria import parse
 from pytest_smoke.errors import RecipeError
 from pytest_smoke.options import RECIPE_GLOB
 from pytest_smoke.recipe.load import load_cases
 
 
+def collector_of(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Return the collector of a recipe file, or of the one file of a bisect; None for any other file."""
+    if parent.config.option.smoke_bisect:
+        from pytest_smoke.collect.bisect import BisectFile
+
+        return BisectFile.from_parent(parent, path=path)
+    return RecipeFile.from_parent(parent, path=path) if is_recipe(path, parent.config) else None
+
+
 def is_recipe(path: Path, config: pytest.Config) -> bool:
-    """Whether the file's name (or, for a glob with a slash, its path from the rootdir) is a recipe's."""
+    """Tell whether a file is a recipe by its name, or by its path from the rootdir for a glob with a slash."""
     globs = [RECIPE_GLOB, *config.getini("smoke_files")]
     inside = path.relative_to(config.rootpath).as_posix() if path.is_relative_to(config.rootpath) else path.as_posix()
     return any(fnmatch(inside if "/" in glob else path.name, glob) for glob in globs)
 
 
 class RecipeFile(pytest.File):
-    """One `*.smoke.yaml`; its items are its modes times its ablation cells."""
+    """One `*.smoke.yaml`. It has one item for each of its modes and ablation cells."""
 
     def collect(self) -> Iterator[SmokeItem]:
-        """One item a case. Raises CollectError with every fault of the file."""
+        """Yield one item per case. Raises CollectError with every fault of the file."""
         try:
-            cases = load_cases(
-                self.path, root=self.config.rootpath, mode=self.config.getoption("smoke_mode"), parse_criterion=parse
-            )
+            cases = load_cases(self.path, root=self.config.rootpath, mode=self.config.getoption("smoke_mode"))
         except RecipeError as error:
             raise self.CollectError(str(error)) from None
         for case in cases:

@@ -1,4 +1,4 @@
-"""Run a plan, in a child or here, with the stand listening; whatever breaks becomes the `run` finding."""
+"""Runs a plan, in a training process or in this one, with a listener; whatever goes wrong becomes the `run` finding."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
 from pytest_smoke.events import Command, Crashed, Ended, Event, Saved
 from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.outcome import Finding
+from pytest_smoke.text import count, seconds
 from pytest_smoke.train.checkpoints.layout import LAST_GOOD, TRAINED
 from pytest_smoke.train.launch import GRACE_SECONDS, Child, child_of
 from pytest_smoke.train.plan import RunPlan
 
 
 class Listener(Protocol):
-    """Takes a run's records, and has the parent's word."""
+    """Receives a run's events and gives it commands."""
 
     @property
     def ended(self) -> Ended | None: ...
@@ -29,18 +30,18 @@ class Listener(Protocol):
     @property
     def complete(self) -> bool: ...
     @property
-    def doing(self) -> str: ...
+    def progress(self) -> str: ...
     @property
-    def held_by(self) -> str | None: ...
+    def failed_stage(self) -> str | None: ...
     @property
-    def decided_by(self) -> str: ...
-    def receive(self, records: list[Event]) -> None: ...
-    def command(self) -> tuple[Command | None] | None: ...
+    def stopped_because(self) -> str: ...
+    def on_events(self, events: Sequence[Event]) -> None: ...
+    def take_command(self) -> Command | None: ...
 
 
 L = TypeVar("L", bound=Listener)
 Watch = Callable[[RunMonitor], None]
-"""Called after every chunk of records."""
+"""Called after every chunk of events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,106 +50,115 @@ class ProcessResult:
 
     finding: Finding
     output: str = ""
-    """Newest lines of its output, or its traceback, where it broke off."""
+    """Newest lines of its output, or its traceback, if it failed."""
     error: Exception | None = None
-    """What the task raised in this process; always None for a child."""
+    """What the task raised in this process; always None for a training process."""
 
 
 def run_in_child(
     plan: RunPlan, monitor: L, timeout_seconds: float | None, watch: Callable[[L], None] | None
 ) -> ProcessResult:
-    """Run `plan` in a process of its own, and kill it if it stays silent for too long."""
+    """Run `plan` in a training process, and kill it if it reports nothing for `timeout_seconds`."""
     with child_of(plan) as child:
         try:
             _listen(child, monitor, timeout_seconds, watch, plan)
-        except ChildDiedError as gone:
+        except ChildDiedError as died:
             return ProcessResult(
-                finding=_broke(monitor, "crash", f"the run's process ended early: {gone}"), output=child.last_lines()
+                finding=_failed(monitor, "crash", f"the training process died: {died}"), output=child.last_lines()
             )
         except ChildTimeoutError:
-            text = f"the run said nothing for {timeout_seconds:g} s (--smoke-timeout) and was killed"
+            text = f"the training process made no progress for {seconds(timeout_seconds or 0.0)} and was killed"
             child.dump_stacks()
-            return ProcessResult(finding=_broke(monitor, "hang", text), output=child.last_lines())
+            hint = "raise --smoke-timeout if the task needs longer between two steps"
+            return ProcessResult(finding=_failed(monitor, "hang", text, hint=hint), output=child.last_lines())
         if monitor.crashed is None and monitor.ended is None:
-            return ProcessResult(
-                finding=_broke(monitor, "crash", "the run's process left without a word"), output=child.last_lines()
-            )
-        ran = _ran(monitor)
-        return replace(ran, output=child.last_lines()) if monitor.crashed is not None else ran
+            text = "the training process ended without reporting a result"
+            return ProcessResult(finding=_failed(monitor, "crash", text), output=child.last_lines())
+        result = _result(monitor)
+        return replace(result, output=child.last_lines()) if monitor.crashed is not None else result
 
 
 def run_here(plan: RunPlan, monitor: RunMonitor, watch: Watch | None) -> ProcessResult:
-    """Run `plan` in this process, so that a debugger can follow."""
-    from pytest_smoke.train.crash import crash_of  # torch in this process, because it was asked for
-    from pytest_smoke.train.worker import rehearse
+    """Run `plan` in this process, so that a debugger can follow it."""
+    from pytest_smoke.train.crash import crash_of  # imports torch into the pytest process: --smoke-isolation none
+    from pytest_smoke.train.worker import train
 
     try:
-        rehearse(plan, _Here(monitor, watch))
+        train(plan, _InProcessChannel(monitor, watch))
     except (Exception, SystemExit) as error:
-        monitor.receive([crash_of(error, plan.root)])
-        ran = _ran(monitor)
-        return replace(ran, error=error if isinstance(error, Exception) else None)
-    return _ran(monitor)
+        monitor.on_events([crash_of(error, plan.root)])
+        return replace(_result(monitor), error=error if isinstance(error, Exception) else None)
+    return _result(monitor)
 
 
-class _Here:
-    """The channel of a run in this process: records go straight to the stand."""
+class _InProcessChannel:
+    """Hands events straight to the monitor."""
 
     def __init__(self, monitor: RunMonitor, watch: Watch | None) -> None:
         self._monitor, self._watch = monitor, watch
         self._command: Command | None = None
 
-    def send(self, records: list[Event]) -> None:
-        self._monitor.receive(records)
-        command = self._monitor.command()
-        self._command = command[0] if command else self._command
+    def send(self, events: list[Event]) -> None:
+        self._monitor.on_events(events)
+        self._command = self._monitor.take_command() or self._command
         if self._watch:
             self._watch(self._monitor)
 
     def poll(self, *, wait: bool = False) -> Command | None:
-        said, self._command = self._command, None
-        return said
+        command, self._command = self._command, None
+        return command
 
 
 def _listen(
     child: Child, monitor: L, timeout_seconds: float | None, watch: Callable[[L], None] | None, plan: RunPlan
 ) -> None:
-    """A run that made every step writes a checkpoint after it has ended, and takes as long as a large model takes."""
+    """Pass events on until the training process leaves.
+
+    A run that made every step still writes a checkpoint, which takes as long as a large model takes.
+    """
     while True:
         written = plan.saving.folder is None or any(one.kind in (TRAINED, LAST_GOOD) for one in monitor.saved)
         settled = monitor.ended is not None and (written or monitor.ended.steps < plan.run_steps)
         try:
-            records = child.receive(GRACE_SECONDS if settled else timeout_seconds)
+            events = child.receive(GRACE_SECONDS if settled else timeout_seconds)
         except (ChildDiedError, ChildTimeoutError):
             if monitor.ended is not None:
-                return  # what a process does on its way out (a prefetcher that never ends) is no part of the run
+                return  # the run is over: what keeps the process alive (a prefetcher, say) does not matter
             raise
-        if records is None:
+        if events is None:
             return
-        monitor.receive(records)
-        command = monitor.command()
+        monitor.on_events(events)
+        command = monitor.take_command()
         if command is not None:
-            child.answer(command[0])
+            child.send(command)
         if watch:
             watch(monitor)
 
 
-def _ran(monitor: Listener) -> ProcessResult:
+def _result(monitor: Listener) -> ProcessResult:
     if monitor.crashed is not None:
         crashed = monitor.crashed
-        finding = _broke(monitor, crashed.reason, crashed.text, crashed.place, crashed.key)
+        finding = _failed(monitor, crashed.reason, crashed.text, place=crashed.place, key=crashed.key)
         return ProcessResult(finding=finding, output=crashed.traceback)
-    text = f"{monitor.steps} steps ran"
-    if monitor.held_by is not None:
-        text = f"ended after stage {monitor.held_by} ({monitor.steps} steps): its criteria had decided"
+    text = f"{count(monitor.steps, 'step')} ran"
+    if monitor.failed_stage is not None:
+        text = f"stopped after stage {monitor.failed_stage} ({count(monitor.steps, 'step')}): its criteria failed"
     elif not monitor.complete:
-        text = f"stopped after {monitor.steps} steps: {monitor.decided_by} had decided"
+        text = f"stopped after {count(monitor.steps, 'step')}: {monitor.stopped_because}"
     return ProcessResult(finding=Finding(id="run", status="pass", text=text))
 
 
-def _broke(monitor: Listener, reason: str, text: str, place: str = "", key: str = "") -> Finding:
+def _failed(monitor: Listener, reason: str, text: str, *, place: str = "", key: str = "", hint: str = "") -> Finding:
     last = monitor.steps - 1 if monitor.steps else None
-    when = "before its first step" if last is None else f"after step {last}{monitor.doing}"
+    when = "before the first step" if last is None else f"after step {last}{monitor.progress}"
     at = f" at {place}" if place else ""
-    data = {"place": place, "key": key}
-    return Finding(id="run", status="fail", reason=reason, text=f"{text}{at} ({when})", step=last, data=data)
+    return Finding(
+        id="run",
+        status="fail",
+        reason=reason,
+        text=f"{text}{at} ({when})",
+        step=last,
+        hint=hint,
+        place=place,
+        key=key,
+    )

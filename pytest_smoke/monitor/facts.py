@@ -1,81 +1,163 @@
-"""Figures of an outcome, with the unit in each name."""
+"""The facts of an outcome: what was planned, what the run showed, what it cost, and where it ran."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from pytest_smoke.judge.checks.preflight import evidence_needed, evidence_steps
+from pytest_smoke.environment import git_commit, versions
+from pytest_smoke.judge.checks.schedule import evidence_needed, evidence_steps
 from pytest_smoke.judge.metrics.main_metric import main_metric
-from pytest_smoke.monitor.costs import costs, stages, tenths
-from pytest_smoke.monitor.run_monitor import RunMonitor
+from pytest_smoke.monitor.run_monitor import RunMonitor, StageMonitor
+from pytest_smoke.outcome import CheckpointFacts, Facts, GradientFacts, StageFacts
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.recipe.windows import windows_of
+from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.train.checkpoints.layout import LAST_GOOD, TRAINED
 
 
-def planned(case: Case) -> dict[str, Any]:
-    """What is known before anything runs."""
-    settings, windows = case.settings, [window.case for window in windows_of(case)]
-    facts: dict[str, Any] = {"cell_changes": case.recipe.ablate[case.cell]} if case.cell is not None else {}
-    facts |= {
-        "planned_steps": case.run_steps,
-        "full_steps": case.full.max_steps,
-        "evidence_steps": sum(map(evidence_steps, windows)),
-        "evidence_needed_steps": sum(map(evidence_needed, windows)),
-        "effective_batch_samples": settings.effective_batch,
-        "learning_rate": settings.learning_rate,
-        "precision": settings.precision,
-        "seed": case.recipe.smoke.seed,
-        "task": case.recipe.task,
-        "settings": settings.model_dump(),
-        "args": dict(case.recipe.args),
-        "better": {name: spec.better for name, spec in case.recipe.metrics.items() if spec.better},
-    }
-    full_accept = case.recipe.checks.full_accept
-    return facts | ({"full_accept": list(full_accept)} if full_accept else {})
+def planned_facts(case: Case, *, root: Path) -> Facts:
+    """Return what is known before anything runs."""
+    settings = case.settings
+    return Facts(
+        cell_changes=None if case.cell is None else case.recipe.ablate[case.cell],
+        planned_steps=case.run_steps,
+        full_steps=case.full.max_steps,
+        evidence_steps=sum(evidence_steps(case.mode, stage) for stage in case.stages),
+        evidence_needed_steps=sum(evidence_needed(case.mode, stage) for stage in case.stages),
+        effective_batch_samples=settings.effective_batch,
+        learning_rate=settings.learning_rate,
+        precision=settings.precision,
+        seed=case.recipe.smoke.seed,
+        task=case.recipe.task,
+        settings=settings.model_dump(),
+        args=dict(case.recipe.args),
+        better={name: spec.better for name, spec in case.recipe.metrics.items() if spec.better},
+        full_accept=tuple(case.recipe.checks.full_accept),
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        git_commit=git_commit(root),
+        versions=versions(),
+    )
 
 
-def seen(monitor: RunMonitor, case: Case) -> dict[str, Any]:
-    """What the run showed. `loss_first` and `loss_last` are means over its first and last tenth."""
+def run_facts(facts: Facts, monitor: RunMonitor, case: Case) -> Facts:
+    """Add what the run showed."""
     steps, started, ended = monitor.trace.steps, monitor.started, monitor.ended
-    facts: dict[str, Any] = {"steps": monitor.steps}
+    known: dict[str, Any] = {"steps": monitor.steps}
     if started is not None:
-        facts |= {"device": started.device, "device_name": started.device_name, "torch": started.torch}
-        facts |= {"parameters": started.parameters, "trainable_parameters": started.trainable}
+        known |= {"device": started.device, "device_name": started.device_name, "torch": started.torch}
+        known |= {"parameters": started.parameters, "trainable_parameters": started.trainable}
     if steps:
-        facts["evidence_steps"] = sum(stage_monitor.evidence_steps for stage_monitor in monitor.stage_monitors)
-        facts |= tenths([row.loss for row in steps])
-        facts["last_values"] = monitor.trace.last_values()
-    if monitor.trace.cuts:
-        facts["resumed_at_steps"] = sorted(monitor.trace.cuts)
+        known["evidence_steps"] = sum(view.evidence_steps for view in monitor.stages)
+        known |= first_and_last_tenth([row.loss for row in steps])
+        known["last_values"] = monitor.trace.last_values()
     declared = {name: spec.better for name, spec in case.recipe.metrics.items()}
     main = main_metric(case.recipe.checks.accept, monitor.trace.metrics, declared)
     if main is not None:
-        facts |= {"main_metric": main.name, "main_metric_better": main.better}
+        known |= {"main_metric": main.name, "main_metric_better": main.better}
     if ended is not None:
-        facts |= {"train_seconds": round(ended.train_seconds, 3), "peak_memory_gib": ended.peak_memory_gib}
-        if ended.utilization_percent is not None:
-            facts["utilization_percent"] = ended.utilization_percent
-    facts |= costs(monitor, case)
-    if case.recipe.stages:
-        facts["stages"] = stages(monitor)
+        known |= {
+            "train_seconds": round(ended.train_seconds, 3),
+            "peak_memory_gib": ended.peak_memory_gib,
+            "utilization_percent": ended.utilization_percent,
+        }
     probe = monitor.trace.postmortem or (monitor.trace.gradients[-1] if monitor.trace.gradients else None)
     if probe is not None:
-        facts["gradient_norms"] = {
-            "step": probe.step,
-            "raw": dict(probe.raw),
-            "weighted": dict(probe.weighted),
-            "cosines": dict(probe.cosines),
-        }
-    return facts
+        known["gradient_norms"] = GradientFacts(
+            step=probe.step, raw=dict(probe.raw), weighted=dict(probe.weighted), cosines=dict(probe.cosines)
+        )
+    return replace(
+        facts,
+        **known,
+        **_throughput(monitor, case),
+        resumed_at_steps=tuple(sorted(monitor.trace.resumed_at)),
+        stages=tuple(_stage_facts(view, case) for view in monitor.stages if view.stage.name),
+        smallest_rise=monitor.smallest_rise,
+    )
 
 
-def saved(monitor: RunMonitor, folder: str) -> dict[str, Any]:
-    """The checkpoints that were written, and those that could not be. `folder`: theirs, from the report's."""
-    kept = [
-        {"kind": one.kind, "step": one.step, "folder": f"{folder}/{one.folder}"}
+def checkpoint_facts(facts: Facts, monitor: RunMonitor, folder: str) -> Facts:
+    """Add the checkpoints that were written, and those that could not be. `folder`: relative to the report folder."""
+    written = tuple(
+        CheckpointFacts(kind=one.kind, step=one.step, folder=f"{folder}/{one.folder}")
         for one in monitor.saved
         if one.folder and one.kind in (TRAINED, LAST_GOOD)
-    ]
-    lost = [f"{one.kind} checkpoint: {one.problem}" for one in monitor.saved if one.problem]
-    return ({"checkpoints": kept} if kept else {}) | ({"checkpoint_problems": lost} if lost else {})
+    )
+    problems = tuple(f"{one.kind} checkpoint: {one.problem}" for one in monitor.saved if one.problem)
+    return replace(facts, checkpoints=written, checkpoint_problems=problems)
+
+
+def first_and_last_tenth(losses: list[float]) -> dict[str, float]:
+    """Return the mean loss over the first and over the last tenth."""
+    tenth = max(1, len(losses) // 10)
+    return {"loss_first": sum(losses[:tenth]) / tenth, "loss_last": sum(losses[-tenth:]) / tenth}
+
+
+def _throughput(monitor: RunMonitor, case: Case) -> dict[str, Any]:
+    """Return the throughput of the training steps, and an estimate of the full run's time at it."""
+    ended = monitor.ended
+    if ended is None or not monitor.steps or not ended.train_seconds > 0:
+        return {}
+    found: dict[str, Any] = {"samples_per_second": _samples_per_second(ended.steps, case, ended.train_seconds)}
+    if not monitor.complete:
+        return found
+    full_seconds = sum(
+        ((view.train_seconds if view.stage.name else ended.train_seconds) or 0.0)
+        / view.stage.steps
+        * view.stage.full_steps
+        for view in monitor.stages
+    )
+    return found | {
+        "smoke_to_full_steps": round(monitor.steps / case.full.max_steps, 6),
+        "estimated_full_seconds": round(full_seconds, 1),
+    }
+
+
+def _stage_facts(view: StageMonitor, case: Case) -> StageFacts:
+    stage, steps = view.stage, view.steps
+    losses = first_and_last_tenth([one.loss for one in steps]) if steps else {}
+    facts = StageFacts(
+        name=stage.name,
+        first_step=stage.first_step,
+        steps=len(steps),
+        planned_steps=stage.steps,
+        evidence_steps=view.evidence_steps,
+        full_steps=stage.full_steps,
+        phases=stage.phases,
+        settings=_stage_settings(stage),
+        loss_verdict=_loss_verdict(view),
+        criteria=view.criteria.status if view.criteria else None,
+        loss_first=losses.get("loss_first"),
+        loss_last=losses.get("loss_last"),
+    )
+    if not view.train_seconds:
+        return facts
+    return replace(
+        facts,
+        train_seconds=round(view.train_seconds, 3),
+        samples_per_second=_samples_per_second(stage.steps, case, view.train_seconds),
+    )
+
+
+def _stage_settings(stage: Stage) -> dict[str, Any]:
+    """Return the stage's own settings; phases by their first step, counted from the stage's first."""
+    phases = {name: first - stage.first_step for name, first in stage.phases}
+    return {
+        "learning_rate": stage.full_learning_rate,
+        "warmup_steps": stage.full_warmup_steps,
+        "train": None if stage.train is None else list(stage.train),
+        "loss_weights": dict(stage.loss_weights),
+        **({"phases": phases} if phases else {}),
+    }
+
+
+def _loss_verdict(view: StageMonitor) -> str | None:
+    curve = view.curve
+    if curve is None:
+        return None
+    return "wiring" if view.is_wiring and curve.verdict != "unstable" else curve.verdict
+
+
+def _samples_per_second(steps: int, case: Case, seconds: float) -> float:
+    return round(steps * case.settings.effective_batch / seconds, 1)

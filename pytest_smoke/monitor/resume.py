@@ -1,11 +1,18 @@
-"""Conduct the `resume` check: a second process goes on from the first one's checkpoint."""
+"""Makes the `resume` check: a second training process continues from the first one's checkpoint."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_smoke.events import BatchDigest, Command, Crashed, Ended, Event, Resumed, Saved, Step
-from pytest_smoke.judge.checks.resume import TOLERANCE, resume
+from pytest_smoke.judge.checks.resume import (
+    TOLERANCE,
+    checkpoint_not_saved,
+    resume,
+    resume_not_checked,
+    resumed_run_failed,
+)
 from pytest_smoke.monitor.child import run_in_child
 from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.outcome import Finding
@@ -14,8 +21,8 @@ from pytest_smoke.train.checkpoints.layout import CHECKED, NOTHING, Check
 from pytest_smoke.train.plan import RunPlan
 
 
-class Second:
-    """Hears the second run."""
+class ResumedRun:
+    """Listens to the second run. Nobody judges its loss, and it ends by itself."""
 
     def __init__(self, check: Check) -> None:
         self._check = check
@@ -25,13 +32,13 @@ class Second:
         self.ended: Ended | None = None
         self.crashed: Crashed | None = None
         self.saved: list[Saved] = []
-        self.doing = ""
-        self.held_by: str | None = None
-        self.decided_by = ""
+        self.progress = ""
+        self.failed_stage: str | None = None
+        self.stopped_because = "it ended early"
 
     @property
     def steps(self) -> int:
-        """The step it has come to."""
+        """The step it has reached, counted in the uninterrupted run."""
         return self._check.step + len(self.rows) if self.rows else 0
 
     @property
@@ -39,72 +46,53 @@ class Second:
         """Whether it made every step."""
         return len(self.rows) == self._check.steps
 
-    def receive(self, records: list[Event]) -> None:
-        """Take records in."""
-        for record in records:
-            match record:
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Take events in."""
+        for event in events:
+            match event:
                 case Step():
-                    self.rows.append(record)
+                    self.rows.append(event)
                 case BatchDigest():
-                    self.digests[record.step] = record.digest
+                    self.digests[event.step] = event.digest
                 case Resumed():
-                    self.changed = record.changed
+                    self.changed = event.changed
                 case Ended():
-                    self.ended = record
+                    self.ended = event
                 case Crashed():
-                    self.crashed = record
+                    self.crashed = event
 
-    def command(self) -> tuple[Command | None] | None:
-        """Nothing: nobody judges its loss, and it leaves by itself."""
+    def take_command(self) -> Command | None:
+        """Return None: there is nothing to command."""
         return None
 
 
-def begun(monitor: RunMonitor) -> list[Finding]:
-    """What is said of a smoke that an earlier session had begun."""
-    if monitor.restart_reason:
-        text = f"begun anew, at step 0: {monitor.restart_reason}"
-        return [Finding(id="resumed", status="warn", reason="anew", text=text)]
-    cuts = sorted(monitor.trace.cuts)
-    if not cuts:
-        return []
-    text = f"cut off and resumed at step{'s' if len(cuts) > 1 else ''} {', '.join(map(str, cuts))}"
-    return [Finding(id="resumed", status="pass", text=text, step=cuts[-1], observed=cuts)]
-
-
 def check_resume(case: Case, plan: RunPlan, monitor: RunMonitor, timeout_seconds: float | None) -> list[Finding]:
-    """The finding of a smoke whose recipe asks for it, else none. `plan` and `stand` are the first run's."""
+    """Return the finding `resume` if the recipe asks for it, else nothing. `plan` and `monitor` are the first run's."""
     if not case.recipe.checks.resume:
         return []
     check = plan.saving.check
     if check is None:
-        return [_not_checked(f"{case.run_steps} steps are too few to cut the run between two of them")]
+        return [resume_not_checked(f"not checked: a run of {case.run_steps} steps is too short to be cut in two")]
     if not monitor.complete:
-        return [_not_checked("the run did not reach its end")]
+        return [resume_not_checked("not checked: the run did not reach its end")]
     saved = next((one for one in monitor.saved if one.kind == CHECKED and one.step == check.step), None)
     if saved is None:
-        return [
-            _not_checked(f"the run was resumed after step {check.step}, whose state an earlier session did not save")
-        ]
+        text = f"not checked: an earlier session made step {check.step} and did not save the state before it"
+        return [resume_not_checked(text)]
     if saved.problem:
-        text = f"the state before step {check.step} could not be saved: {saved.problem}"
-        return [Finding(id="resume", status="fail", reason="unsaved", text=text, step=check.step)]
-    second = Second(check)
-    again = replace(plan, predictions=None, saving=replace(NOTHING, check=replace(check, again=True)))
-    ran = run_in_child(again, second, timeout_seconds, None)
-    if ran.finding.status == "fail":
-        text = f"the resumed run broke off: {ran.finding.text}"
-        return [Finding(id="resume", status="fail", reason="crash", text=text, step=check.step, hint=ran.output)]
+        return [checkpoint_not_saved(check.step, saved.problem)]
+    second = ResumedRun(check)
+    resumed_plan = replace(plan, predictions=None, saving=replace(NOTHING, check=replace(check, again=True)))
+    result = run_in_child(resumed_plan, second, timeout_seconds, None)
+    if result.finding.status == "fail":
+        return [resumed_run_failed(check.step, result.finding.text, result.output)]
     on_cpu = monitor.started is not None and monitor.started.device == "cpu"
-    found = resume(
+    finding = resume(
         monitor.trace.steps,
         second.rows,
         planned=check.steps,
-        drawn=(monitor.digests, second.digests),
+        batch_digests=(monitor.digests, second.digests),
         changed=second.changed,
         tolerance=0.0 if on_cpu else TOLERANCE[plan.precision],
     )
-    return [found]
-
-
-def _not_checked(text: str) -> Finding:
-    return Finding(id="resume", status="not-checked", reason="cut", text=text)
+    return [finding]

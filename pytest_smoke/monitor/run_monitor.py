@@ -1,13 +1,15 @@
-"""The judge's stand: records in, a word to the child."""
+"""Judges a smoke run while its events arrive, and tells the training process what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
+from pytest_smoke import schedules
+from pytest_smoke.criteria import parse
 from pytest_smoke.events import (
     Abort,
     BatchDigest,
-    BatchEquivalence,
     Command,
     Continue,
     Crashed,
@@ -15,196 +17,318 @@ from pytest_smoke.events import (
     Ended,
     Event,
     ExportProgress,
-    ExportStage,
+    Finish,
     Gradients,
-    Metrics,
     ParameterNorm,
     PredictionsFailed,
-    ProbeLoss,
     Restarted,
     Resumed,
     Saved,
-    SourceCounts,
     StageEnded,
     Started,
     Step,
     Updates,
 )
-from pytest_smoke.judge.checks.accumulation import accumulation
-from pytest_smoke.judge.checks.sampled_mix import mix_drawn
-from pytest_smoke.judge.curve.curve_judge import CurveVerdict
-from pytest_smoke.judge.verdict import check_of
-from pytest_smoke.monitor.stage_monitor import StageMonitor
+from pytest_smoke.judge.checks.check import Series, not_made
+from pytest_smoke.judge.checks.loss import loss_findings
+from pytest_smoke.judge.checks.registry import DEFAULT, Registry
+from pytest_smoke.judge.checks.schedule import evidence_needed
+from pytest_smoke.judge.checks.stage import stage_finding
+from pytest_smoke.judge.curve.curve_judge import CurveJudge, CurveVerdict
 from pytest_smoke.monitor.trace import Trace
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.recipe.windows import windows_of
+from pytest_smoke.recipe.stages import Stage
 
-DECIDES = {"mix-drawn": "the drawn mix", "accumulation": "the size of its micro-batches"}
-"""What had decided, where one of these checks ended a run."""
+E = TypeVar("E", bound=Event)
+
+
+class StageMonitor:
+    """Judges the steps of one stage as they arrive."""
+
+    def __init__(self, case: Case, stage: Stage, trace: Trace) -> None:
+        self.stage = stage
+        self.updates: Updates | None = None
+        self.train_seconds: float | None = None
+        """Wall time of its steps; None until its end."""
+        self.criteria: Finding | None = None
+        """Finding of its own criteria; None until its end, and if it has none."""
+        self.curve: CurveVerdict | None = None
+        """Verdict on its loss, once the run is over; None for a stage that did not start."""
+        self.finished = False
+        self.is_wiring = case.mode == "wiring"
+        self._trace = trace
+        self._parameter_norm = 0.0
+        self._judge = CurveJudge(
+            planned_points=stage.steps,
+            from_scratch=stage.from_scratch,
+            expected_jumps=[*case.recipe.smoke.expected_jumps, *stage.expected_jumps],
+            peak_lr=stage.full_learning_rate,
+            evidence_needed=evidence_needed(case.mode, stage),
+        )
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """Its steps so far."""
+        return self._trace.steps[self.stage.first_step : self.stage.end]
+
+    @property
+    def evidence_steps(self) -> int:
+        """Its steps at 80 % or more of its peak learning rate."""
+        peak = schedules.EVIDENCE_SHARE * self.stage.full_learning_rate
+        return sum(row.lr >= peak for row in self.steps)
+
+    @property
+    def terms(self) -> list[str]:
+        """Names of the loss terms in its steps; phases may have different ones."""
+        return list(dict.fromkeys(term for row in self.steps for term in row.terms))
+
+    @property
+    def gradients(self) -> list[Gradients]:
+        """Its gradient probes."""
+        return [probe for probe in self._trace.gradients if self.stage.first_step <= probe.step < self.stage.end]
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether its criteria failed and no later stage may start."""
+        return self.criteria is not None and self.criteria.status == "fail" and not self.stage.continue_on_fail
+
+    def on_step(self, row: Step) -> CurveVerdict | None:
+        """Judge one step; return a verdict as soon as the loss is unstable."""
+        return self._judge.add(
+            row.step,
+            row.loss,
+            probe_loss=self._trace.probe_loss.get(row.step),
+            lr=row.lr,
+            grad_norm=row.grad_norm,
+            terms={**row.terms, "parameter norm": self._parameter_norm},
+        )
+
+    def on_parameter_norm(self, norm: float) -> None:
+        """Keep the norm of all parameters after the newest step."""
+        self._parameter_norm = norm
+
+    def judge_criteria(self, *, next_name: str, baseline: Mapping[str, float] | None) -> None:
+        """Judge the stage's own criteria at its end, with steps counted from its first."""
+        stage = self.stage
+        if not stage.accept:
+            return
+        series = {
+            name: [(step - stage.first_step, value) for step, value in points if stage.first_step <= step < stage.end]
+            for name, points in self._trace.series().items()
+        }
+        judged = [
+            parse(text).judge(
+                series,
+                baseline=baseline,
+                steps_run=stage.steps,
+                stages={stage.name: (0, stage.steps - 1)},
+                steps_per_epoch=stage.steps_per_epoch,
+            )
+            for text in stage.accept
+        ]
+        self.criteria = stage_finding(stage, judged, next_name=next_name)
+
+    def judge_loss(self, *, complete: bool) -> list[Finding]:
+        """Return the findings `finite` and `loss-trend`, and keep the verdict on the curve."""
+        self.curve = self._judge.finish(ended_early=not complete)
+        return list(
+            loss_findings(
+                self.stage,
+                self.curve,
+                steps=len(self.steps),
+                parameter_norm=self._parameter_norm,
+                postmortem=self._trace.postmortem,
+                wiring=self.is_wiring,
+            )
+        )
 
 
 class RunMonitor:
-    """Judges one smoke as its records arrive."""
+    """Judges one smoke run as its events arrive."""
 
     def __init__(
         self,
         case: Case,
         *,
         early_stop: bool,
-        mix_shares: Mapping[str, float] | None = None,
         baseline: Mapping[str, float] | None = None,
+        registry: Registry = DEFAULT,
     ) -> None:
+        self.case = case
+        self.baseline = baseline
+        self.registry = registry
         self.trace = Trace()
+        self.stages = [StageMonitor(case, stage, self.trace) for stage in case.stages]
         self.started: Started | None = None
         self.ended: Ended | None = None
         self.crashed: Crashed | None = None
-        self.stage_monitors = [StageMonitor(window, self.trace) for window in windows_of(case)]
-        """One a stage, or one."""
         self.saved: list[Saved] = []
         self.digests: dict[int, str] = {}
-        """Of a step's batches, where the `resume` check compares them."""
+        """Digest of a step's batches, where the `resume` check compares them."""
         self.seconds_before = 0.0
-        """Wall time of earlier sessions that this run goes on from."""
+        """Wall time of the earlier sessions that this run continues."""
         self.restart_reason = ""
-        """Why the run could not go on from the checkpoint that there was."""
+        """Why a checkpoint could not be used and the run restarted from step 0."""
         self.predictions_error = ""
-        """What the task's predictions raised."""
-        self.case = case
-        self.baseline = baseline
-        self.fairness: dict[str, Finding] = {}
-        """What only a run can show of its fairness, by id: `mix-drawn`, where the task says which sources its samples
-        are from, and `accumulation`, where its micro-batches have another size than the full run's."""
-        self.pipeline: list[ExportStage] = []
+        """What the task's `predictions` raised."""
+        self.early_findings: dict[str, Finding] = {}
+        """Findings made from events, by id."""
         self._early_stop = early_stop
-        self._mix_shares = mix_shares
-        self._cuts: list[BatchEquivalence] = []
-        self._doing: ExportProgress | None = None
         self._alarm: CurveVerdict | None = None
-        self._answered = False
-        self._at = 0
-        self._waiting = False
-        """Whether the child waits at the end of a stage."""
+        self._current = 0
+        self._command: Command | None = None
+        self._told_to_stop = False
 
     @property
     def steps(self) -> int:
-        """Optimizer steps seen."""
+        """Optimizer steps made."""
         return len(self.trace.steps)
 
     @property
     def complete(self) -> bool:
-        """Whether the child ran every planned step."""
-        return self.ended is not None and self.ended.steps == self.case.run_steps and not self._called_off
-
-    def whole(self, stage_monitor: StageMonitor) -> bool:
-        """Whether the window ran to its end."""
-        return self.complete or stage_monitor.train_seconds is not None
+        """Whether the training process made every planned step."""
+        return self.ended is not None and self.ended.steps == self.case.run_steps and not self._stopping
 
     @property
-    def doing(self) -> str:
-        """`, in the pipeline's export: torch.onnx.export`, what was begun last; empty before the pipeline."""
-        return f", in the pipeline's {self._doing.stage}: {self._doing.doing}" if self._doing else ""
+    def failed_stage(self) -> str | None:
+        """The stage whose criteria failed, so that no later one started."""
+        return next((view.stage.name for view in self.stages[:-1] if view.holds_back), None)
 
     @property
-    def held_by(self) -> str | None:
-        """The stage whose criteria failed, so that no later one started; None where all went on."""
-        return next(
-            (stage_monitor.window.name for stage_monitor in self.stage_monitors[:-1] if stage_monitor.holds_back), None
-        )
+    def progress(self) -> str:
+        """What the export pipeline started last, for messages; empty before it."""
+        newest = self.trace.events(ExportProgress)
+        return f", during {newest[-1].stage} of the pipeline: {newest[-1].doing}" if newest else ""
 
     @property
-    def _called_off(self) -> bool:
-        """Whether the run is doomed and to be stopped; the child may train on, or end, before it hears."""
-        return self._early_stop and bool(self.decided_by)
-
-    @property
-    def decided_by(self) -> str:
-        """What has doomed the run; empty while nothing has."""
+    def stopped_because(self) -> str:
+        """Why the run was stopped early; empty as long as nothing stops it."""
         if self._alarm is not None:
-            return "the loss"
-        return next((DECIDES[check_of(id)] for id, finding in self.fairness.items() if finding.status == "fail"), "")
+            return "the loss is unstable" if self._alarm.reason != "non-finite" else "a value is not finite"
+        decisive = self._decisive
+        return f"the check {decisive.check} failed" if decisive is not None else ""
+
+    def events(self, kind: type[E]) -> Sequence[E]:
+        """Return all events of one type, in order."""
+        return self.trace.events(kind)
+
+    def series(self) -> Series:
+        """Return what a criterion can name."""
+        return self.trace.series()
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Take events in, in order.
+
+        Events of steps that were made after the run was stopped are dropped: how many there are depends on timing, and
+        two runs of one recipe must have the same outcome.
+        """
+        for event in events:
+            stopped = self._stopping
+            match event:
+                case Ended():
+                    self.ended = event
+                    for view in self.stages:
+                        view.finished = view.finished or self.complete
+                case Crashed():
+                    self.crashed = event
+                case Saved():
+                    self.saved.append(event)
+                case Resumed():
+                    self.trace.resumed_at.add(event.step)
+                    self.seconds_before = event.seconds
+                case Restarted():
+                    self.restart_reason = event.why
+                case BatchDigest():
+                    self.digests[event.step] = event.digest
+                case Gradients() if event.postmortem:
+                    self.trace.add(event)
+                case _ if stopped:
+                    pass
+                case Step():
+                    self._on_step(event)
+                case ParameterNorm():
+                    self.stages[self._current].on_parameter_norm(event.norm)
+                case Started():
+                    self.started = event
+                case Updates():
+                    self.stages[self._current].updates = event
+                case StageEnded():
+                    self._on_stage_end(event)
+                case PredictionsFailed():
+                    self.predictions_error = event.text
+                case _:
+                    self.trace.add(event)
+                    findings = self.registry.on_event(event, self)
+                    self.early_findings |= {finding.id: finding for finding in findings}
+
+    def take_command(self) -> Command | None:
+        """Return what the training process must be told now, each command once; None for nothing yet."""
+        if self._told_to_stop:
+            return None
+        if self._stopping:
+            self._told_to_stop = True
+            return Abort(last_good_step=self._last_good_step)
+        if self.ended:
+            self._told_to_stop = True
+            return Finish()
+        command, self._command = self._command, None
+        self._told_to_stop = isinstance(command, EndAfterStage)
+        return command
+
+    def judge_loss(self) -> list[Finding]:
+        """Return the findings `finite` and `loss-trend` of every stage that started."""
+        return [
+            finding
+            for view in self.stages
+            if view is self.stages[0] or view.steps
+            for finding in view.judge_loss(complete=self.complete or view.finished)
+        ] + [self._not_started(view) for view in self.stages[1:] if not view.steps]
 
     @property
-    def _stage_monitor(self) -> StageMonitor:
-        return self.stage_monitors[self._at]
+    def smallest_rise(self) -> float | None:
+        """Smallest lasting rise of the loss that would have been seen in every stage, in units of the loss."""
+        curves = [view.curve for view in self.stages if view.curve is not None]
+        rises = [curve.data.get("smallest_rise_loss") for curve in curves]
+        return max((rise for rise in rises if rise is not None), default=None)
 
-    def receive(self, records: list[Event]) -> None:
-        """Take records in, in order."""
-        for record in records:
-            late = self._called_off
-            match record:
-                case Ended():
-                    self.ended = record
-                case Crashed():
-                    self.crashed = record
-                case Saved():
-                    self.saved.append(record)
-                case Resumed():
-                    self.trace.cuts.add(record.step)
-                    self.seconds_before = record.seconds
-                case Restarted():
-                    self.restart_reason = record.why
-                case BatchDigest():
-                    self.digests[record.step] = record.digest
-                case Gradients() if record.postmortem or not late:
-                    self.trace.add(record)
-                case _ if late:
-                    pass  # what it did before it heard: how much is a matter of timing, not of the recipe
-                case Step():
-                    self._on_step(record)
-                case ProbeLoss() | Metrics():
-                    self.trace.add(record)
-                case ParameterNorm():
-                    self._stage_monitor.parameters(record.norm)
-                case Started():
-                    self.started = record
-                case Updates():
-                    self._stage_monitor.updates = record
-                case StageEnded():
-                    self._end_stage(record)
-                case SourceCounts():
-                    mix = self.case.recipe.mix
-                    self.fairness["mix-drawn"] = mix_drawn(record, self._mix_shares, mix, step=record.step)
-                case BatchEquivalence():
-                    self._cuts.append(record)
-                    self.fairness |= {finding.id: finding for finding in accumulation(self._cuts)}
-                case PredictionsFailed():
-                    self.predictions_error = record.text
-                case ExportProgress():
-                    self._doing = record
-                case ExportStage():
-                    self.pipeline.append(record)
+    @property
+    def _stopping(self) -> bool:
+        """Whether the run is to be stopped; the training process may make further steps before it is told."""
+        return self._early_stop and (self._alarm is not None or self._decisive is not None)
 
-    def command(self) -> tuple[Command | None] | None:
-        """What the child must be told now, once: `(Stop,)`, `(None,)` after its last step, `(Go,)` or `(Halt,)` after
-        another stage; None for nothing."""
-        if self._answered:
+    @property
+    def _decisive(self) -> Finding | None:
+        """The first failed finding of a check that stops the run."""
+        for finding in self.early_findings.values():
+            row = self.registry.row(finding)
+            if finding.status == "fail" and row is not None and row.stops_run:
+                return finding
+        return None
+
+    @property
+    def _last_good_step(self) -> int | None:
+        if self._alarm is None:
             return None
-        if self._called_off or self.ended:
-            self._answered = True
-            if self._alarm is None:
-                return (Abort(last_good_step=None) if self._called_off else None,)
-            good = self._alarm.data["last_good_step"]
-            if good is None and self._alarm.reason == "non-finite":
-                good = 0  # from the first step on: the initial weights show which term it is
-            return (Abort(last_good_step=good),)
-        if not self._waiting:
-            return None
-        self._waiting = False
-        self._answered = self._stage_monitor.holds_back
-        return (EndAfterStage() if self._answered else Continue(),)
+        step: int | None = self._alarm.data["last_good_step"]
+        if step is None and self._alarm.reason == "non-finite":
+            return 0  # not finite from the first step on: the initial weights show which term it is
+        return step
 
     def _on_step(self, row: Step) -> None:
         self.trace.add(row)
-        while row.step >= self._stage_monitor.window.end:
-            self._at += 1
-        alarm = self._stage_monitor.on_step(row)
+        while row.step >= self.stages[self._current].stage.end:
+            self._current += 1
+        alarm = self.stages[self._current].on_step(row)
         self._alarm = self._alarm or alarm
 
-    def _end_stage(self, record: StageEnded) -> None:
-        stage_monitor, following = self._stage_monitor, self.stage_monitors[self._at + 1 :]
-        stage_monitor.train_seconds = record.train_seconds
+    def _on_stage_end(self, event: StageEnded) -> None:
+        view, following = self.stages[self._current], self.stages[self._current + 1 :]
+        view.train_seconds, view.finished = event.train_seconds, True
         if self.case.mode != "wiring":
-            next_name = following[0].window.name if following else None
-            stage_monitor.judge_stage(next_name=next_name, baseline=self.baseline)
-        self._waiting = bool(following)
+            view.judge_criteria(next_name=following[0].stage.name if following else "", baseline=self.baseline)
+        if following:
+            self._command = EndAfterStage() if view.holds_back else Continue()
+
+    def _not_started(self, view: StageMonitor) -> Finding:
+        return not_made(self, view.stage.finding_id("loss-trend"))

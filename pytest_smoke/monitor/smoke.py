@@ -1,125 +1,156 @@
-"""Conduct one smoke: preflight, run, judge, and put it all into an outcome."""
+"""One smoke run: preflight, training, judging, and everything put into an outcome."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pytest_smoke.errors import BaselineError
 from pytest_smoke.files import file_name, write_atomic
-from pytest_smoke.judge.checks.prediction_errors import unreadable
-from pytest_smoke.judge.checks.preflight import preflight
+from pytest_smoke.judge.checks.baseline import baseline, unreadable_baseline
+from pytest_smoke.judge.checks.loss import preflight_only
+from pytest_smoke.judge.checks.prediction_errors import unreadable_predictions
+from pytest_smoke.judge.checks.registry import DEFAULT, Registry
+from pytest_smoke.judge.checks.resume import resumed
 from pytest_smoke.judge.verdict import decide
-from pytest_smoke.monitor import facts
-from pytest_smoke.monitor.baseline import baseline_finding, no_baseline, read_baseline
-from pytest_smoke.monitor.checkpoints import checkpoints_of, saving_of
+from pytest_smoke.monitor.artifacts import (
+    checkpoints_of,
+    judge_predictions,
+    pipeline_plan,
+    predictions_of,
+    saving_of,
+)
+from pytest_smoke.monitor.baseline import read_baseline
 from pytest_smoke.monitor.child import Watch, run_here, run_in_child
-from pytest_smoke.monitor.final_findings import judge_loss, judge_pipeline, judge_rest
-from pytest_smoke.monitor.package import pipeline_plan
-from pytest_smoke.monitor.predictions import errors_in, predictions_of
-from pytest_smoke.monitor.resume import begun, check_resume
+from pytest_smoke.monitor.facts import checkpoint_facts, planned_facts, run_facts
+from pytest_smoke.monitor.resume import check_resume
 from pytest_smoke.monitor.run_monitor import RunMonitor
-from pytest_smoke.outcome import Finding, Outcome
+from pytest_smoke.outcome import Facts, Finding, Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.train.plan import RunPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How smokes are conducted in this session."""
+    """How smoke runs are executed in this session."""
 
     root: str
-    """Folder that tasks' import paths are resolved from."""
+    """Folder that tasks are imported from."""
     device: str = "auto"
+    """`auto`, `cpu`, `mps`, `cuda` or `cuda:N`."""
     isolation: Literal["process", "none"] = "process"
+    """`process`: train in a training process; `none`: in this one, for debuggers."""
     timeout_seconds: float | None = None
-    """Longest silence of a child; None: none."""
+    """Longest time without progress; None: no limit."""
     early_stop: bool = True
+    """Whether a run stops as soon as its verdict is certain."""
     preflight_only: bool = False
+    """Whether only the checks that need no run are made."""
     report_folder: Path | None = None
-    """Where `traces/*.csv`, `checkpoints/` and `packages/` go; None: nowhere, packages are checked all the same."""
+    """Where `traces/*.csv`, `checkpoints/` and `packages/` go; None: nowhere."""
     resume: bool = False
-    """Whether smokes go on from what an earlier session left in the report folder, and leave the like."""
+    """Whether runs continue from what an earlier session left in the report folder."""
+    registry: Registry = field(default=DEFAULT, repr=False)
+    """The checks to make."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmokeResult:
-    """A smoke that was conducted."""
+    """A smoke run that was executed."""
 
     outcome: Outcome
     error: Exception | None = None
-    """What the task raised, where it ran in this process."""
+    """What the task raised, if it ran in this process."""
 
 
-def run_smoke(case: Case, conditions: RunOptions, *, id: str, watch: Watch | None = None) -> SmokeResult:
-    """Run the smoke `case`, the item `id`, and judge it."""
-    began = time.perf_counter()
-    findings = preflight(case)
-    baseline = None
-    if case.recipe.checks.baseline is not None and not conditions.preflight_only:
-        baseline, found = _baseline(case, conditions, id)
-        findings.append(found)
-    figures = facts.planned(case)
-    if conditions.preflight_only and all(finding.status != "fail" for finding in findings):
-        text = "preflight passed; nothing was run"
-        findings.append(Finding(id="loss-trend", status="not-checked", reason="preflight", text=text))
-    if conditions.preflight_only or any(finding.status == "fail" for finding in findings):
-        return SmokeResult(outcome=_outcome(case, id, findings, figures))
+def run_smoke(case: Case, options: RunOptions, *, id: str, watch: Watch | None = None) -> SmokeResult:
+    """Execute the smoke run `case`, which is the item `id`, and judge it. Raises OSError if files cannot be written."""
+    started = time.perf_counter()
+    findings = options.registry.before_run(case)
+    baseline_values: Mapping[str, float] | None = None
+    if case.recipe.checks.baseline is not None and not options.preflight_only:
+        baseline_values, finding = _baseline(case, options, id)
+        findings.append(finding)
+    facts = planned_facts(case, root=Path(options.root))
+    failed = any(finding.status == "fail" for finding in findings)
+    if options.preflight_only and not failed:
+        findings.append(preflight_only())
+    if options.preflight_only or failed:
+        return SmokeResult(outcome=_outcome(case, id, findings, facts, options.registry))
 
-    shares = next((finding.data["shares"] for finding in findings if finding.id == "mix"), None)
-    monitor = RunMonitor(case, early_stop=conditions.early_stop, mix_shares=shares, baseline=baseline)
-    kept = conditions.report_folder / "packages" / file_name(id) if conditions.report_folder else None
-    saved = saving_of(case, conditions.report_folder, id=id, resume=conditions.resume)
-    predicted = predictions_of(case, conditions.report_folder, id)
-    with pipeline_plan(case, kept) as pipeline, saved as saving, predicted as predictions:
-        plan = RunPlan.of(case, root=conditions.root, device=conditions.device, saving=saving)
-        plan = replace(plan, pipeline=pipeline, predictions=str(predictions) if predictions else None)
-        if conditions.isolation == "none":
-            ran = run_here(plan, monitor, watch)
+    monitor = RunMonitor(case, early_stop=options.early_stop, baseline=baseline_values, registry=options.registry)
+    report = options.report_folder
+    package = report / "packages" / file_name(id) if report else None
+    with ExitStack() as stack:
+        pipeline = stack.enter_context(pipeline_plan(case, package))
+        saving = stack.enter_context(saving_of(case, report, id=id, resume=options.resume))
+        predictions = stack.enter_context(predictions_of(case, report, id=id))
+        plan = replace(
+            RunPlan.of(case, root=options.root, device=options.device, saving=saving),
+            pipeline=pipeline,
+            predictions=str(predictions) if predictions else None,
+        )
+        if options.isolation == "none":
+            result = run_here(plan, monitor, watch)
         else:
-            ran = run_in_child(plan, monitor, conditions.timeout_seconds, watch)
-        resumed = check_resume(case, plan, monitor, conditions.timeout_seconds)
-        mistakes = [unreadable(monitor.predictions_error)] if monitor.predictions_error else errors_in(predictions)
-    loss, smallest_rise = judge_loss(monitor)
-    findings += [*begun(monitor), ran.finding, *monitor.fairness.values(), *loss, *judge_rest(monitor)]
-    findings += [*judge_pipeline(monitor), *resumed, *mistakes]
-    figures |= facts.seen(monitor, case) | facts.saved(monitor, checkpoints_of(id)) | {"smallest_rise": smallest_rise}
-    figures["seconds"] = round(monitor.seconds_before + time.perf_counter() - began, 3)
-    if conditions.report_folder is not None and monitor.steps:
-        write_atomic(conditions.report_folder / "traces" / f"{file_name(id)}.csv", monitor.trace.to_csv())
-    if kept is not None and kept.exists():
-        figures["package"] = str(kept)
-    outcome = _outcome(case, id, findings, figures, monitor=monitor, output=ran.output)
-    return SmokeResult(outcome=outcome, error=ran.error)
+            result = run_in_child(plan, monitor, options.timeout_seconds, watch)
+        resume_findings = check_resume(case, plan, monitor, options.timeout_seconds)
+        prediction_findings = (
+            [unreadable_predictions(monitor.predictions_error)]
+            if monitor.predictions_error
+            else judge_predictions(predictions)
+        )
+    findings += [
+        *resumed(sorted(monitor.trace.resumed_at), monitor.restart_reason),
+        result.finding,
+        *monitor.early_findings.values(),
+        *monitor.judge_loss(),
+        *options.registry.at_end(monitor),
+        *resume_findings,
+        *prediction_findings,
+    ]
+    facts = checkpoint_facts(run_facts(facts, monitor, case), monitor, checkpoints_of(id))
+    facts = replace(
+        facts,
+        seconds=round(monitor.seconds_before + time.perf_counter() - started, 3),
+        package=str(package) if package is not None and package.exists() else None,
+    )
+    if report is not None and monitor.steps:
+        write_atomic(report / "traces" / f"{file_name(id)}.csv", monitor.trace.to_csv())
+    outcome = _outcome(case, id, findings, facts, options.registry, monitor=monitor, output=result.output)
+    return SmokeResult(outcome=outcome, error=result.error)
 
 
-def _baseline(case: Case, conditions: RunOptions, id: str) -> tuple[Mapping[str, float] | None, Finding]:
+def skipped_outcome(case: Case, why: str, *, id: str, root: Path) -> Outcome:
+    """Return the outcome of a smoke run that this machine cannot execute."""
+    finding = Finding(id="run", status="not-checked", reason="unmet-requirements", text=why, key="requires")
+    return _outcome(case, id, [finding], planned_facts(case, root=root), DEFAULT)
+
+
+def _baseline(case: Case, options: RunOptions, id: str) -> tuple[Mapping[str, float] | None, Finding]:
     try:
-        values = read_baseline(case, root=Path(conditions.root), id=id)
+        values = read_baseline(case, root=Path(options.root), id=id)
     except BaselineError as error:
-        return None, no_baseline(error)
-    return values, baseline_finding(case, values)
-
-
-def skipped_outcome(case: Case, why: str, *, id: str) -> Outcome:
-    """The outcome of a smoke that this machine cannot run."""
-    finding = Finding(id="run", status="not-checked", reason="requires", text=why)
-    return _outcome(case, id, [finding], facts.planned(case))
+        return None, unreadable_baseline(error)
+    return values, baseline(case, values)
 
 
 def _outcome(
     case: Case,
     id: str,
     findings: Sequence[Finding],
-    figures: Mapping[str, Any],
+    facts: Facts,
+    registry: Registry,
     *,
     monitor: RunMonitor | None = None,
     output: str = "",
 ) -> Outcome:
-    verdict = decide(findings)
+    completed = registry.completed(findings)
+    verdict = decide(completed, registry)
     metrics = monitor.trace.metrics if monitor else {}
     return Outcome(
         id=id,
@@ -130,8 +161,9 @@ def _outcome(
         reason=verdict.reason,
         step=verdict.step,
         text=verdict.text,
-        findings=tuple(findings),
-        facts=figures,
+        decided_by=verdict.decided_by,
+        findings=tuple(completed),
+        facts=facts,
         curve=monitor.trace.curve() if monitor else {},
         metrics={name: [list(point) for point in points] for name, points in metrics.items()},
         output=output,

@@ -1,4 +1,4 @@
-"""Everything a child reported, by name and step."""
+"""Everything a training process reported, by name and step."""
 
 from __future__ import annotations
 
@@ -6,48 +6,54 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from pytest_smoke.events import Gradients, Metrics, ProbeLoss, Step
-from pytest_smoke.judge.checks.grad_ratio import TermNorms
+from pytest_smoke.events import Event, Gradients, Metrics, ProbeLoss, Step
 
 CURVE_POINTS = 240
-"""Points of the curve that travels with an outcome: more than any terminal or page is wide."""
+"""Points of the curve in an outcome: more than a terminal or a page is wide."""
 
 Series = list[tuple[int, float]]
+E = TypeVar("E", bound=Event)
 
 
 class Trace:
-    """Grows as records arrive."""
+    """Grows as events arrive."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.probe_loss: dict[int, float] = {}
         self.metrics: dict[str, Series] = defaultdict(list)
-        self.gradients: list[TermNorms] = []
-        self.postmortem: TermNorms | None = None
-        self.cuts: set[int] = set()
-        """Steps before which the run was cut off and later resumed."""
+        self.gradients: list[Gradients] = []
+        self.postmortem: Gradients | None = None
+        """The gradient probe on the last good checkpoint of an unstable run."""
+        self.resumed_at: set[int] = set()
+        """Steps at which the run was resumed from a checkpoint."""
+        self._events: dict[type[Any], list[Any]] = defaultdict(list)
 
-    def add(self, record: Step | ProbeLoss | Metrics | Gradients) -> None:
-        """Keep one record."""
-        match record:
+    def add(self, event: Event) -> None:
+        """Keep one event."""
+        match event:
             case Step():
-                self.steps.append(record)
+                self.steps.append(event)
+                return
             case ProbeLoss():
-                self.probe_loss[record.step] = record.loss
+                self.probe_loss[event.step] = event.loss
             case Metrics():
-                for name, value in record.values.items():
-                    self.metrics[name].append((record.step, value))
+                for name, value in event.values.items():
+                    self.metrics[name].append((event.step, value))
+            case Gradients() if event.postmortem:
+                self.postmortem = event
             case Gradients():
-                norms = TermNorms(step=record.step, raw=record.raw, weighted=record.weighted, cosines=record.cosines)
-                if record.postmortem:
-                    self.postmortem = norms
-                else:
-                    self.gradients.append(norms)
+                self.gradients.append(event)
+        self._events[type(event)].append(event)
+
+    def events(self, kind: type[E]) -> Sequence[E]:
+        """Return all events of one type, in order."""
+        return self.steps if kind is Step else self._events[kind]  # type: ignore[return-value]  # of that type
 
     def series(self) -> Mapping[str, Sequence[tuple[int, float]]]:
-        """All a criterion can name: the task's metrics, `loss` and its terms, `grad_norm`, `lr`, `probe_loss`."""
+        """Return what a criterion can name: metrics, `loss`, its terms, `grad_norm`, `lr`, `probe_loss`."""
         series: dict[str, Series] = defaultdict(list)
         for row in self.steps:
             for term, value in row.terms.items():
@@ -60,11 +66,11 @@ class Trace:
         return series
 
     def last_values(self) -> dict[str, float]:
-        """The last value of every series."""
+        """Return the last value of every series."""
         return {name: points[-1][1] for name, points in self.series().items() if points}
 
     def curve(self) -> dict[str, list[Any]]:
-        """Block means of the loss, at most `CURVE_POINTS` of them; `step` is each block's first."""
+        """Return mean losses of at most `CURVE_POINTS` blocks; `step` is the first step of each."""
         size = -(-len(self.steps) // CURVE_POINTS) or 1
         blocks = [self.steps[at : at + size] for at in range(0, len(self.steps), size)]
         return {
@@ -73,20 +79,20 @@ class Trace:
         }
 
     def to_csv(self) -> str:
-        """One row a step: `step,loss,lr,grad_norm,probe_loss` and a column a term; what `judge` reads.
+        """Return one row per step: `step,loss,lr,grad_norm,probe_loss` and one column per loss term.
 
-        A smoke with stages has the columns `stage` and `phase` too; a term that a stage has not is empty there.
-        A run that was cut off has a column `resumed`, 1 where it went on.
+        A run with stages also has the columns `stage` and `phase`; a term that a stage does not have is empty there.
+        A run that was interrupted has a column `resumed`, 1 where it was resumed.
         """
         terms = list(dict.fromkeys(term for row in self.steps for term in row.terms))
         staged = ["stage", "phase"] if any(row.stage for row in self.steps) else []
-        names = [*(f"loss/{term}" for term in terms), *(["resumed"] if self.cuts else [])]
+        names = [*(f"loss/{term}" for term in terms), *(["resumed"] if self.resumed_at else [])]
         out = io.StringIO()
         write = csv.writer(out, lineterminator="\n")
         write.writerow(["step", *staged, "loss", "lr", "grad_norm", "probe_loss", *names])
         for row in self.steps:
-            where = [row.stage, row.phase or ""] if staged else []
-            seen = [row.loss, row.lr, row.grad_norm, self.probe_loss.get(row.step, "")]
-            rest = [*(row.terms.get(term, "") for term in terms), *([int(row.step in self.cuts)] if self.cuts else [])]
-            write.writerow([row.step, *where, *seen, *rest])
+            where = [row.stage, row.phase] if staged else []
+            values = [row.loss, row.lr, row.grad_norm, self.probe_loss.get(row.step, "")]
+            extra = [int(row.step in self.resumed_at)] if self.resumed_at else []
+            write.writerow([row.step, *where, *values, *(row.terms.get(term, "") for term in terms), *extra])
         return out.getvalue()

@@ -1,137 +1,188 @@
-"""Gradient norms of the loss terms against each other: the `grad-ratio` check, and its reading in words."""
+"""The `grad-ratio` check: no loss term's gradient drowns another's; and what a gradient probe says in words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from math import isfinite
 from statistics import median
+from typing import Any
 
-from pytest_smoke.judge.checks.term_conflict import figures, median_cosines, median_norms, sentence
+from pytest_smoke import schedules
+from pytest_smoke.events import Gradients
+from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason, RunView, StageView, not_made
 from pytest_smoke.outcome import Finding
+from pytest_smoke.recipe.stages import Stage
+from pytest_smoke.text import count, number, percent
 
-DOMINATED = 8.0
-"""A term whose gradient is this many times another's leaves the other no say."""
+DOMINANT = 8.0
+"""A gradient this many times as large as another's leaves the other term without influence."""
 COLLAPSED = 0.01
-"""... and one this small against another has no say itself."""
+"""A gradient this small relative to another's has no influence itself."""
 BALANCED = (0.5, 2.0)
 TINY = 1e-12
-"""Stands in for a norm of zero in a ratio."""
+"""Replaces a norm of zero in a ratio."""
+NEGLIGIBLE = 0.01
+"""A weighted gradient norm below this share of the largest one is called negligible."""
+CONFLICTING = -0.1
+"""Cosine from which two gradients are said to conflict: any below 0 does (Yu et al. 2020), but those of random
+directions scatter around 0."""
+FEWEST_TERMS = 3
+"""Terms from which there is more to say than one ratio."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TermNorms:
-    """Gradient norms of the terms over one effective batch."""
-
-    step: int
-    raw: Mapping[str, float]
-    """2-norm by term."""
-    weighted: Mapping[str, float]
-    """The same times the size of the term's weight."""
-    cosines: Mapping[str, float]
-    """Cosine by `term/term`."""
+def gradient_ratios(run: RunView) -> Iterator[Finding]:
+    """Make the check in every stage."""
+    for view in run.stages:
+        id = view.stage.finding_id(CHECK.id)
+        if not (view.finished and view.updates is not None):
+            if run.case.recipe.checks.grad_ratio:
+                yield not_made(run, id)
+            continue
+        from_step = view.stage.first_step + _first_evidence_step(view.stage)
+        finding = grad_ratio(view.gradients, _pairs_of(run, view), terms=view.terms, from_step=from_step, id=id)
+        if finding is not None:
+            yield finding
 
 
 def grad_ratio(
-    probes: Sequence[TermNorms],
+    probes: Sequence[Gradients],
     bounds: Mapping[str, Sequence[float]],
     *,
     terms: Sequence[str],
     from_step: int = 0,
     id: str = "grad-ratio",
 ) -> Finding | None:
-    """The median ratio over the probes from `from_step` on (all, if there are none) against its bounds.
+    """Compare the median ratio over the probes from `from_step` on (over all, if there are none) with its bounds.
 
-    Declared pairs bound the ratio of raw norms and can fail. Where none is declared, weighted norms, which are what
-    pulls, only warn. None if there is nothing to compare: one term, and no pair declared. A probe counts for the pairs
-    whose terms it has: phases may differ in theirs. `id`: what the finding goes by, where a stage has its own.
+    Declared pairs bound the ratio of raw norms and can fail. Without any, weighted norms, which are what trains, are
+    compared and only warn. Returns None if there is nothing to compare: one term, and no declared pair. A probe counts
+    for the pairs whose terms it has, because phases may have different terms.
     """
-    whole = [probe for probe in probes if all(map(isfinite, probe.raw.values()))]  # a loss scaler skipped the others
-    counted = [probe for probe in whole if probe.step >= from_step] or whole
+    finite = [probe for probe in probes if all(map(isfinite, probe.raw.values()))]  # a loss scaler skipped the others
+    counted = [probe for probe in finite if probe.step >= from_step] or finite
     if not bounds:
-        return _with_conflict(_undeclared(counted, terms, id), counted, terms) if counted and len(terms) > 1 else None
+        return _with_balance(_undeclared(counted, terms, id), counted, terms) if counted and len(terms) > 1 else None
     unknown = sorted({term for pair in bounds for term in pair.split("/") if term not in terms})
     if unknown:
         text = f"checks.grad_ratio names {', '.join(unknown)}; the task's loss terms are {', '.join(terms)}"
         return Finding(id=id, status="fail", reason="unknown-term", text=text)
     by_pair = {pair: [probe for probe in counted if set(pair.split("/")) <= probe.raw.keys()] for pair in bounds}
     if not all(by_pair.values()):
-        text = f"{len(probes)} gradient probes were taken, none of them finite"
+        text = f"none of {count(len(probes), 'gradient probe')} was finite"
         if counted:
             text = f"no gradient probe has both terms of {next(pair for pair in bounds if not by_pair[pair])}"
-        return Finding(id=id, status="not-checked", reason="no-probe", text=text)
+        return Finding(id=id, status="not-checked", reason="no-gradient-probe", text=text)
     texts, failed, observed = [], [], {}
     for pair, (low, high) in bounds.items():
         above, below = pair.split("/")
         ratios = [probe.raw[above] / max(probe.raw[below], TINY) for probe in by_pair[pair]]
         middle = observed[pair] = median(ratios)
+        inside = low <= middle <= high  # False for NaN
         texts.append(
-            f"raw gradient norm {pair}: median {_g(middle)} "
-            f"(range {_g(min(ratios))} to {_g(max(ratios))}, {len(ratios)} probes), "
-            f"{'within' if low <= middle <= high else 'outside'} [{low:g}, {high:g}]"
+            f"ratio of raw gradient norms {pair}: median {number(middle, 3)} (range {number(min(ratios), 3)} to "
+            f"{number(max(ratios), 3)}, {count(len(ratios), 'probe')}), {'within' if inside else 'outside'} "
+            f"[{low:g}, {high:g}]"
         )
-        if not low <= middle <= high:  # NaN fails too
+        if not inside:
             failed.append((above, below, middle))
-    found = Finding(
+    finding = Finding(
         id=id,
         status="fail" if failed else "pass",
-        reason="ratio" if failed else "",
+        reason="ratio-out-of-bounds" if failed else "",
         text="; ".join(texts),
         observed=observed,
         bound={pair: list(limits) for pair, limits in bounds.items()},
-        hint="; ".join(read(*pair) for pair in failed),
+        hint="; ".join(describe_ratio(*pair) for pair in failed),
     )
-    return _with_conflict(found, counted, terms)
+    return _with_balance(finding, counted, terms)
 
 
-def read(above: str, below: str, ratio: float) -> str:
-    """What a ratio of two terms' gradient norms means, and what repairs it."""
-    if not ratio < DOMINATED:  # infinite and NaN too
-        return (
-            f"{above} dominates: its gradient is {_g(ratio)}x that of {below}; "
-            f"reduce the weight of {above} drastically, or drop one of the two"
-        )
+def describe_ratio(above: str, below: str, ratio: float) -> str:
+    """Say what a ratio of two terms' gradient norms means, and what to do about it."""
+    size = f"the gradient of {above} is {number(ratio, 3)}x that of {below}"
+    if not ratio < DOMINANT:  # also infinite and NaN
+        return f"{size}: {above} dominates. Reduce its weight, or drop one of the two terms"
     if ratio < COLLAPSED:
-        return (
-            f"{above} has collapsed: its gradient is {_g(ratio)}x that of {below}, so the objectives have decoupled; "
-            f"drop one of the two, or give them separate optimizers"
-        )
+        return f"{size}: {above} hardly trains anything. Drop one of the two terms, or give them separate optimizers"
     if BALANCED[0] <= ratio <= BALANCED[1]:
-        return f"{above} and {below} are balanced ({_g(ratio)}x): the cause is elsewhere (capacity, data, LR schedule)"
-    return f"{above} pulls {_g(ratio)}x as hard as {below}: neither balanced (0.5 to 2) nor dominated (over 8)"
+        return f"{size}: the two are balanced. Look for the cause elsewhere: capacity, data, learning rate"
+    return f"{size}: {above} has the larger influence, but does not dominate (that starts at {DOMINANT:g}x)"
 
 
-def postmortem(probe: TermNorms) -> str:
-    """Which term pulled on the last good checkpoint, in one sentence; empty for a single term."""
+def describe_postmortem(probe: Gradients) -> str:
+    """Say which term dominated on the last good checkpoint; empty for a single term."""
     if len(probe.weighted) < 2:
         return ""
     broken = [term for term, norm in probe.raw.items() if not isfinite(norm)]
     if broken:
-        return (
-            f"already on the last good checkpoint (step {probe.step}) the gradient of {', '.join(broken)} is not finite"
-        )
-    norms = ", ".join(f"{term} {_g(norm)}" for term, norm in probe.weighted.items())
-    pulling = {term: norm for term, norm in probe.weighted.items() if norm > 0}  # no weight, or still at its floor
-    if len(pulling) < 2:
-        said = f"{next(iter(pulling))} alone pulls" if pulling else "none pulls"
+        return f"the gradient of {', '.join(broken)} was not finite on the last good checkpoint (step {probe.step})"
+    norms = ", ".join(f"{term} {number(norm, 3)}" for term, norm in probe.weighted.items())
+    influential = {term: norm for term, norm in probe.weighted.items() if norm > 0}  # weight 0, or a loss at its floor
+    if len(influential) < 2:
+        balance = f"only {next(iter(influential))} has a gradient" if influential else "no term has a gradient"
     else:
-        stronger, weaker = max(pulling, key=pulling.__getitem__), min(pulling, key=pulling.__getitem__)
-        said = read(stronger, weaker, pulling[stronger] / max(pulling[weaker], TINY))
-    return f"on the last good checkpoint (step {probe.step}) the weighted gradient norms are {norms}: {said}"
+        largest, smallest = max(influential, key=influential.__getitem__), min(influential, key=influential.__getitem__)
+        balance = describe_ratio(largest, smallest, influential[largest] / max(influential[smallest], TINY))
+    return f"weighted gradient norms on the last good checkpoint (step {probe.step}) are {norms}: {balance}"
 
 
-def _with_conflict(found: Finding | None, probes: Sequence[TermNorms], terms: Sequence[str]) -> Finding | None:
-    """The finding with the medians of all terms and pairs, and what they say where there are three terms or more."""
-    if found is None:
+def median_norms(weighted: Sequence[Mapping[str, float]], terms: Sequence[str]) -> dict[str, float]:
+    """Return the median weighted gradient norm by term over the probes; terms without any probe are left out."""
+    return {
+        term: median(probe[term] for probe in weighted if term in probe)
+        for term in terms
+        if any(term in probe for probe in weighted)
+    }
+
+
+def median_cosines(cosines: Sequence[Mapping[str, float]], terms: Sequence[str]) -> dict[str, float]:
+    """Return the median cosine by `term/term` over the probes that have one: a zero gradient has no direction."""
+    medians: dict[str, float] = {}
+    for a, b in combinations(terms, 2):
+        pair = f"{a}/{b}"
+        values = [value for probe in cosines if isfinite(value := probe.get(pair, float("nan")))]
+        if values:
+            medians[pair] = median(values)
+    return medians
+
+
+def describe_balance(norms: Mapping[str, float], cosines: Mapping[str, float]) -> str:
+    """Name the largest, the negligible and the most conflicting of three or more terms; empty for fewer."""
+    if len(norms) < FEWEST_TERMS:
+        return ""
+    largest = max(norms, key=norms.__getitem__)
+    top, total = norms[largest], sum(norms.values())
+    if not top:
+        return f"none of {len(norms)} terms has a gradient"
+    text = f"of {len(norms)} terms {largest} has the largest gradient ({percent(top / total)} of the sum), "
+    negligible = [term for term, norm in norms.items() if norm < NEGLIGIBLE * top]
+    smallest = min(norms, key=norms.__getitem__)
+    text += (
+        f"negligible: {', '.join(negligible)}"
+        if negligible
+        else f"{smallest} the smallest ({number(norms[smallest] / top, 2)}x of it)"
+    )
+    if not cosines:
+        return text
+    pair = min(cosines, key=cosines.__getitem__)
+    label = "most conflicting" if cosines[pair] <= CONFLICTING else "none conflict, least aligned"
+    return f"{text}; {label}: {pair} (median cosine {cosines[pair]:.2f})"
+
+
+def _with_balance(finding: Finding | None, probes: Sequence[Gradients], terms: Sequence[str]) -> Finding | None:
+    """Add the medians of all terms and pairs, and a sentence about them if there are three terms or more."""
+    if finding is None:
         return None
     norms = median_norms([probe.weighted for probe in probes], terms)
     cosines = median_cosines([probe.cosines for probe in probes], terms)
-    said = sentence(norms, cosines)
-    return replace(found, text=f"{found.text}; {said}" if said else found.text, data=figures(norms, cosines))
+    text = describe_balance(norms, cosines)
+    data: dict[str, Any] = {"weighted_norms": norms, "cosines": cosines}
+    return replace(finding, text=f"{finding.text}; {text}" if text else finding.text, data=data)
 
 
-def _undeclared(probes: Sequence[TermNorms], terms: Sequence[str], id: str) -> Finding | None:
+def _undeclared(probes: Sequence[Gradients], terms: Sequence[str], id: str) -> Finding | None:
     worst, pair = 1.0, (terms[0], terms[1])
     compared = False
     for a, b in combinations(terms, 2):
@@ -145,19 +196,51 @@ def _undeclared(probes: Sequence[TermNorms], terms: Sequence[str], id: str) -> F
                 worst, pair = ratio, names
     if not compared:
         return None
-    stronger, weaker = pair
-    text = f"widest ratio of weighted gradient norms: {stronger}/{weaker}, median {_g(worst)}; no bounds declared"
-    if worst <= DOMINATED:
+    larger, smaller = pair
+    text = (
+        f"largest ratio of weighted gradient norms: {larger}/{smaller}, median {number(worst, 3)} (no declared bounds)"
+    )
+    if worst <= DOMINANT:
         return Finding(id=id, status="pass", text=text, observed=worst)
     return Finding(
         id=id,
         status="warn",
-        reason="ratio",
+        reason="dominant-term",
         text=text,
         observed=worst,
-        hint=f"{read(stronger, weaker, worst)}; declare checks.grad_ratio to make this decide",
+        hint=f"{describe_ratio(larger, smaller, worst)}. Declare checks.grad_ratio to make this fail",
     )
 
 
-def _g(value: float) -> str:
-    return f"{value:.3g}"
+def _first_evidence_step(stage: Stage) -> int:
+    """Return the first step of the stage, from its own first, near its peak learning rate; 0 if there is none."""
+    curve = schedules.named(stage.lr_schedule, stage.warmup_steps, stage.max_steps)
+    return next((step for step in range(stage.steps) if curve(step) >= schedules.EVIDENCE_SHARE), 0)
+
+
+def _pairs_of(run: RunView, view: StageView) -> dict[str, list[float]]:
+    """Return the declared pairs whose terms this stage has; in the last stage also those that no stage has."""
+    pairs, last = run.case.recipe.checks.grad_ratio, view is run.stages[-1]
+    known = [pair for pair in pairs if any(set(pair.split("/")) <= set(other.terms) for other in run.stages)]
+    return {
+        pair: bounds
+        for pair, bounds in pairs.items()
+        if set(pair.split("/")) <= set(view.terms) or (last and pair not in known)
+    }
+
+
+CHECK = Check(
+    id="grad-ratio",
+    question="Do the gradient norms of the loss terms stay within their bounds, so that none drowns another?",
+    when="end of a stage",
+    verdict="hold",
+    key="checks.grad_ratio",
+    reasons=(
+        Reason(id="ratio-out-of-bounds", status="fail", when="the median ratio of a declared pair is out of bounds"),
+        Reason(id="unknown-term", status="fail", when="checks.grad_ratio names a term that the task does not have"),
+        Reason(id="no-gradient-probe", status="not-checked", when="no finite gradient probe has both terms"),
+        Reason(id="dominant-term", status="warn", when="without declared bounds, one term's gradient dominates"),
+        *NOT_MADE,
+    ),
+    at_end=gradient_ratios,
+)

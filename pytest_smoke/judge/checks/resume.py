@@ -1,75 +1,56 @@
-"""The `resume` check: a run that goes on from a checkpoint in a fresh process must make the same steps."""
+"""The checks `resume` and `resumed`: a run that continues from a checkpoint makes the same steps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isclose
-from typing import Protocol
+from math import isclose, isnan
 
+from pytest_smoke.events import Step
+from pytest_smoke.judge.checks.check import ENDED_EARLY, Check, Reason
 from pytest_smoke.outcome import Finding
+from pytest_smoke.text import count, listed, number
 
 TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2, "fp16": 5e-3}
-"""Largest relative difference on an accelerator, by precision. Atomic additions there come in any order, so sums differ
-in their last bits (2^-24, 2^-9 and 2^-12 of their size), and training lets that grow over a few dozen steps; lost data
-order or optimizer state shows as several per cent. On a CPU, with its threads fixed, nothing may differ."""
-NAMED = 3
-"""Parts of the state that a sentence names before it counts the rest."""
-
-
-class StepSeen(Protocol):
-    """One optimizer step."""
-
-    @property
-    def step(self) -> int:
-        """Its number."""
-
-    @property
-    def loss(self) -> float:
-        """The weighted loss."""
-
-    @property
-    def terms(self) -> Mapping[str, float]:
-        """The loss terms."""
-
-    @property
-    def grad_norm(self) -> float:
-        """2-norm of the gradient."""
+"""Largest relative difference on an accelerator, by precision. Atomic additions come in any order there, so sums differ
+in their last bits (2^-24, 2^-9 and 2^-12 of their size), and training lets that grow over a few dozen steps; a lost
+data order or optimizer state shows as several per cent. On a CPU with a fixed number of threads nothing may differ."""
+PARTS_NAMED = 3
+"""Parts of the state that a hint names before it counts the rest."""
 
 
 def resume(
-    first: Sequence[StepSeen],
-    second: Sequence[StepSeen],
+    first: Sequence[Step],
+    second: Sequence[Step],
     *,
     planned: int,
-    drawn: tuple[Mapping[int, str], Mapping[int, str]] = ({}, {}),
+    batch_digests: tuple[Mapping[int, str], Mapping[int, str]] = ({}, {}),
     changed: Sequence[str] = (),
     tolerance: float = 0.0,
 ) -> Finding:
-    """Compare the steps that both runs made, `planned` in number.
+    """Compare the `planned` steps that the uninterrupted run and the resumed one both made.
 
-    `drawn`: digests of the batches by step, in both. `changed`: parts of the state that were not restored as they were.
-    `tolerance`: relative; 0 asks for the same bits.
+    `batch_digests`: digest of the batches by step, in both runs. `changed`: parts of the state that were not restored
+    as they were saved. `tolerance`: relative; 0 asks for identical bits.
     """
     before = {row.step: row for row in first}
     pairs = [(before[row.step], row) for row in second if row.step in before]
     if len(pairs) < planned:
-        text = f"the resumed run made {len(pairs)} of {planned} steps"
-        return Finding(id="resume", status="fail", reason="cut", text=text)
+        text = f"the resumed run made {len(pairs)} of {count(planned, 'step')}"
+        return Finding(id=RESUME.id, status="fail", reason="resumed-run-ended-early", text=text)
     at = pairs[0][0].step
-    exact = "bit for bit" if tolerance == 0 else f"to {tolerance:g} of their size"
     for one, other in pairs:
-        different = [(name, a, b) for name, a, b in _figures(one, other) if not (_same(a, b) or _near(a, b, tolerance))]
+        different = [(name, a, b) for name, a, b in _values(one, other) if not (_same(a, b) or _near(a, b, tolerance))]
         if different:
             name, a, b = different[0]
             text = (
-                f"resumed at step {at} in a fresh process, the run is another one from step {one.step} on: "
-                f"{name} {a:.9g} uninterrupted, {b:.9g} resumed"
+                f"resumed at step {at} in a fresh process, the run differs from step {one.step} on: {name} is "
+                f"{number(b, 9)}, uninterrupted it was {number(a, 9)}"
             )
-            cause, hint = _cause(one.step, drawn, changed)
+            reason, hint = _cause(one.step, batch_digests, changed)
             return Finding(
-                id="resume",
+                id=RESUME.id,
                 status="fail",
-                reason=cause,
+                reason=reason,
                 text=text,
                 step=one.step,
                 hint=hint,
@@ -77,42 +58,104 @@ def resume(
                 bound=tolerance,
                 data={"figure": name, "changed": list(changed)},
             )
-    text = f"resumed at step {at} in a fresh process, {len(pairs)} steps are those of the uninterrupted run {exact}"
-    return Finding(id="resume", status="pass", text=text, observed=len(pairs), bound=tolerance)
+    agreement = "bit for bit" if tolerance == 0 else f"within {number(tolerance)} of their size"
+    text = (
+        f"resumed at step {at} in a fresh process, {count(len(pairs), 'step')} match the uninterrupted run {agreement}"
+    )
+    return Finding(id=RESUME.id, status="pass", text=text, observed=len(pairs), bound=tolerance)
 
 
-def _figures(one: StepSeen, other: StepSeen) -> list[tuple[str, float, float]]:
+def resume_not_checked(text: str) -> Finding:
+    """Return the finding of a check that was not made, and why."""
+    return Finding(id=RESUME.id, status="not-checked", reason=ENDED_EARLY, text=text)
+
+
+def checkpoint_not_saved(step: int, problem: str) -> Finding:
+    """Return the finding of a run whose state could not be saved."""
+    text = f"the state before step {step} could not be saved: {problem}"
+    return Finding(id=RESUME.id, status="fail", reason="checkpoint-not-saved", text=text, step=step)
+
+
+def resumed_run_failed(step: int, text: str, output: str) -> Finding:
+    """Return the finding of a resumed run that failed. `output`: the newest lines it wrote."""
+    return Finding(
+        id=RESUME.id,
+        status="fail",
+        reason="resumed-run-failed",
+        text=f"the resumed run failed: {text}",
+        step=step,
+        hint=output,
+    )
+
+
+def resumed(steps: Sequence[int], restart_reason: str) -> list[Finding]:
+    """Report where an interrupted run was resumed, or why it had to restart; nothing for an uninterrupted run."""
+    if restart_reason:
+        text = f"restarted from step 0: {restart_reason}"
+        return [Finding(id=RESUMED.id, status="warn", reason="restarted", text=text)]
+    if not steps:
+        return []
+    at = f"step{'s' * (len(steps) > 1)} {listed(steps, limit=len(steps))}"
+    text = f"interrupted, and resumed at {at}"
+    return [Finding(id=RESUMED.id, status="pass", text=text, step=steps[-1], observed=list(steps))]
+
+
+def _values(one: Step, other: Step) -> list[tuple[str, float, float]]:
     terms = [(name, value, other.terms[name]) for name, value in one.terms.items() if name in other.terms]
     return [("loss", one.loss, other.loss), *terms, ("grad_norm", one.grad_norm, other.grad_norm)]
 
 
 def _same(a: float, b: float) -> bool:
-    return a == b or (a != a and b != b)
+    return a == b or (isnan(a) and isnan(b))
 
 
 def _near(a: float, b: float, tolerance: float) -> bool:
     return tolerance > 0 and isclose(a, b, rel_tol=tolerance)
 
 
-def _cause(step: int, drawn: tuple[Mapping[int, str], Mapping[int, str]], changed: Sequence[str]) -> tuple[str, str]:
-    """One word and a hint. What came first explains what came later."""
-    one, other = drawn
+def _cause(
+    step: int, batch_digests: tuple[Mapping[int, str], Mapping[int, str]], changed: Sequence[str]
+) -> tuple[str, str]:
+    """Return reason and hint: the earliest difference explains the later ones."""
+    one, other = batch_digests
     if changed:
-        rest = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
-        hint = (
-            f"not what was saved after it was loaded: {', '.join(changed[:NAMED])}{rest}; "
-            "does state_dict hold all that training changes (non-persistent buffers are not in it)?"
+        return "state-not-restored", (
+            f"not the same after loading: {listed(changed, limit=PARTS_NAMED)}; state_dict must contain all that "
+            "training changes (non-persistent buffers are not in it)"
         )
-        return "state", hint
     moved = [at for at in sorted(one.keys() & other.keys()) if at <= step and one[at] != other[at]]
     if moved:
-        hint = (
-            f"the batch of step {moved[0]} is another one: batches() must depend on its seed alone, not on a global "
-            "generator or on what the task has seen; or return an iterator with state_dict and load_state_dict"
+        return "different-data", (
+            f"the batch of step {moved[0]} is not the same: batches() must depend on its seed alone, not on a global "
+            "generator or on earlier samples; or return an iterator with state_dict and load_state_dict"
         )
-        return "data", hint
-    hint = (
-        "weights, optimizer and batches are the same: look for a generator of the task's own, or for something that "
-        "the task counts, and that a fresh process begins anew"
+    return "unknown-cause", (
+        "weights, optimizer and batches are the same: look for a random generator or a counter of the task that starts "
+        "again in a fresh process"
     )
-    return "unknown", hint
+
+
+RESUME = Check(
+    id="resume",
+    question="Does a fresh process that resumes from a checkpoint make the same steps (`checks.resume`)?",
+    when="after training",
+    verdict="hold",
+    key="checks.resume",
+    reasons=(
+        Reason(id="state-not-restored", status="fail", when="a part of the state differs after loading"),
+        Reason(id="different-data", status="fail", when="the resumed run draws other batches"),
+        Reason(id="unknown-cause", status="fail", when="state and batches are the same, and the steps still differ"),
+        Reason(id="resumed-run-ended-early", status="fail", when="the resumed run made too few steps"),
+        Reason(id="resumed-run-failed", status="fail", when="the resumed run crashed or hung"),
+        Reason(id="checkpoint-not-saved", status="fail", when="the state could not be saved"),
+        Reason(id=ENDED_EARLY, status="not-checked", when="the run has no two steps to cut between, or ended early"),
+    ),
+)
+
+RESUMED = Check(
+    id="resumed",
+    question="Was the run interrupted, and did it continue from its checkpoint (`--smoke-resume`)?",
+    when="end",
+    verdict=None,
+    reasons=(Reason(id="restarted", status="warn", when="the checkpoint could not be used, so the run restarted"),),
+)

@@ -1,36 +1,68 @@
-"""The `stage[...]` check: did a stage earn the next one?"""
+"""The `stage` check: a stage meets its own criteria before the next one starts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from pytest_smoke.criteria import parse
+from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason, RunView, not_made, why_not_made
 from pytest_smoke.outcome import Finding
+from pytest_smoke.recipe.stages import Stage
+from pytest_smoke.text import count
 
 
-def stage_finding(
-    name: str, judged: Sequence[Finding], *, last_step: int, first_step: int, next_name: str | None, goes_on: bool
-) -> Finding:
-    """Passes if every criterion of the stage does. `judged`: its criteria's findings, in the stage's own steps.
+def stage_criteria(run: RunView) -> Iterator[Finding]:
+    """Collect what the run monitor judged at the end of each stage; stages without criteria have no finding."""
+    for view in run.stages:
+        if not view.stage.name or not view.stage.accept:
+            continue
+        if view.finished and view.criteria is not None:
+            yield view.criteria
+        elif not view.finished:
+            criteria = [parse(text).not_judged(*why_not_made(run)).to_dict() for text in view.stage.accept]
+            yield not_made(run, view.stage.finding_id(CHECK.id), data={"criteria": criteria})
 
-    `first_step` and `last_step` are the stage's in the whole smoke; `goes_on`: the next one starts all the same.
+
+def stage_finding(stage: Stage, judged: Sequence[Finding], *, next_name: str) -> Finding:
+    """Pass if every criterion of the stage does. `judged`: its criteria's findings, in the stage's own steps.
+
+    `next_name`: the stage that follows; empty after the last one.
     """
     failed = [finding for finding in judged if finding.status != "pass"]
-    data = {"criteria": [finding.to_dict() for finding in judged], "first_step": first_step}
-    counted = f"{len(judged)} {'criterion' if len(judged) == 1 else 'criteria'}"
-    local = f" (its step 0 is step {first_step})" if first_step else ""
-    shown = "; ".join(finding.text for finding in failed or judged)
+    data = {"criteria": [finding.to_dict() for finding in judged], "first_step": stage.first_step}
+    criteria = count(len(judged), "criterion", "criteria")
+    local = f" (steps counted from step {stage.first_step})" if stage.first_step else ""
+    values = "; ".join(finding.text for finding in failed or judged)
     if not failed:
-        text = f"stage {name} met its {counted}{local}: {shown}"
-        return Finding(id=f"stage[{name}]", status="pass", text=text, step=last_step, data=data)
-    then = ""
-    if next_name is not None:
-        then = f"; went on to stage {next_name} (continue_on_fail)" if goes_on else f"; stage {next_name} did not start"
+        text = f"stage {stage.name} met its {criteria}{local}: {values}"
+        return Finding(id=f"{CHECK.id}[{stage.name}]", status="pass", text=text, step=stage.end - 1, data=data)
+    consequence = ""
+    if next_name and stage.continue_on_fail:
+        consequence = f". Stage {next_name} ran all the same (continue_on_fail)"
+    elif next_name:
+        consequence = f". Stage {next_name} did not start"
     return Finding(
-        id=f"stage[{name}]",
+        id=f"{CHECK.id}[{stage.name}]",
         status="fail",
-        text=f"stage {name} failed {len(failed)} of its {counted}{local}: {shown}{then}",
-        step=last_step,
+        reason="stage-criteria-failed",
+        text=f"stage {stage.name} failed {len(failed)} of its {criteria}{local}: {values}{consequence}",
+        step=stage.end - 1,
         observed=[finding.observed for finding in failed],
         bound=[finding.bound for finding in failed],
         data=data,
     )
+
+
+CHECK = Check(
+    id="stage",
+    question="Does each stage meet its own criteria before the next one starts?",
+    when="end of a stage",
+    verdict="hold",
+    key="stages",
+    decides_first=True,
+    reasons=(
+        Reason(id="stage-criteria-failed", status="fail", when="a criterion of the stage failed"),
+        *NOT_MADE,
+    ),
+    at_end=stage_criteria,
+)

@@ -1,58 +1,41 @@
-"""The `updates` check: parameters that should train must change."""
+"""The `updates` check: parameters that should train change, and frozen ones do not."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator
 
+from pytest_smoke.events import Updates
+from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason, RunView, not_made
 from pytest_smoke.outcome import Finding
-
-NAMED = 5
-"""Parameters a sentence names before it counts the rest."""
+from pytest_smoke.text import count, listed
 
 
-class Updated(Protocol):
-    """What was seen of the parameters that require a gradient."""
-
-    @property
-    def stuck(self) -> Sequence[str]:
-        """Names of those that are bit for bit what they were."""
-
-    @property
-    def without_gradient(self) -> Sequence[str]:
-        """Those of them that had no gradient at the last step."""
-
-    @property
-    def outside_optimizer(self) -> Sequence[str]:
-        """Those of them that the optimizer does not hold."""
-
-    @property
-    def checked(self) -> int:
-        """How many were compared."""
-
-    @property
-    def moved(self) -> Sequence[str]:
-        """Names of those that a stage freezes and that changed."""
+def parameter_updates(run: RunView) -> Iterator[Finding]:
+    """Make the check in every stage."""
+    for view in run.stages:
+        id = view.stage.finding_id(CHECK.id)
+        yield updates(view.updates, id=id) if view.finished and view.updates is not None else not_made(run, id)
 
 
-def updates(seen: Updated, *, id: str = "updates") -> Finding:
-    """Fails if a parameter that requires a gradient did not change from the first step to the last, or another did.
-
-    `id`: what the finding goes by, where a stage has its own.
-    """
+def updates(seen: Updates, *, id: str = "updates") -> Finding:
+    """Fail if a parameter that requires a gradient is bit for bit what it was, or a frozen one changed."""
     if not seen.stuck and not seen.moved:
-        return Finding(id=id, status="pass", text=f"all {seen.checked} trainable parameters changed")
+        text = (
+            f"all {count(seen.checked, 'trainable parameter')} changed"
+            if seen.checked != 1
+            else "the parameter changed"
+        )
+        return Finding(id=id, status="pass", text=text)
     if not seen.stuck:
         return Finding(
             id=id,
             status="fail",
-            reason="moved",
-            text=f"{len(seen.moved)} frozen parameters changed: {_named(seen.moved)}",
+            reason="frozen-parameter-changed",
+            text=f"{count(len(seen.moved), 'frozen parameter')} changed: {listed(seen.moved)}",
             observed=list(seen.moved),
             bound=[],
-            hint="the stage's train: globs freeze them; something beside the optimizer writes to them",
+            hint="the stage's `train` globs freeze these parameters; look for code that writes to them directly",
         )
-    names = _named(seen.stuck)
     causes = []
     if seen.outside_optimizer:
         causes.append(f"{len(seen.outside_optimizer)} not in the optimizer")
@@ -62,13 +45,30 @@ def updates(seen: Updated, *, id: str = "updates") -> Finding:
     return Finding(
         id=id,
         status="fail",
-        reason="stuck",
-        text=f"{len(seen.stuck)} of {seen.checked} trainable parameters did not change: {names}{why}",
+        reason="parameters-not-updated",
+        text=(
+            f"{len(seen.stuck)} of {count(seen.checked, 'trainable parameter')} did not change: "
+            f"{listed(seen.stuck)}{why}"
+        ),
         observed=list(seen.stuck),
         bound=[],
-        hint="set requires_grad=False on what is meant to be frozen; give the rest to the optimizer and to a loss term",
+        hint=(
+            "set requires_grad=False on parameters that are frozen on purpose; pass the others to the optimizer and "
+            "use them in a loss term"
+        ),
     )
 
 
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+CHECK = Check(
+    id="updates",
+    question="Do all trainable parameters change during the run, and do frozen ones stay as they are?",
+    when="end of a stage",
+    verdict="hold",
+    key="task",
+    reasons=(
+        Reason(id="parameters-not-updated", status="fail", when="a trainable parameter did not change"),
+        Reason(id="frozen-parameter-changed", status="fail", when="a frozen parameter changed"),
+        *NOT_MADE,
+    ),
+    at_end=parameter_updates,
+)

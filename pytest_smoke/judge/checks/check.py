@@ -1,0 +1,167 @@
+"""The shape of a check: its registry row, and what it may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
+
+from pytest_smoke.events import Event, Gradients, Step, Updates
+from pytest_smoke.outcome import Finding, Status, VerdictWord
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.stages import Stage
+
+When = Literal["preflight", "first steps", "every step", "end of a stage", "end", "after training"]
+"""When a check is made."""
+E = TypeVar("E", bound=Event)
+Series = Mapping[str, Sequence[tuple[int, float]]]
+"""(optimizer step, value) pairs by name."""
+
+ENDED_EARLY = "ended-early"
+"""Reason of a check that was not made because the run did not reach its end."""
+EARLIER_STAGE_FAILED = "earlier-stage-failed"
+"""Reason of a check that was not made because an earlier stage failed its criteria."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One reason that a check can give."""
+
+    id: str
+    """The kebab-case phrase in `Finding.reason`."""
+    status: Status
+    """Status of a finding with this reason."""
+    when: str
+    """When it is given, as a clause for the reference page."""
+    verdict: VerdictWord | None = None
+    """Verdict it leads to; None: that of the check if the status is `fail`, `inconclusive` if it is `not-checked`."""
+    yields_to: tuple[str, ...] = ()
+    """Checks whose failure explains why this one was not made, and so decides instead; `*` stands for every check."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One row of the registry."""
+
+    id: str
+    """Stable id, as in `Finding.check`."""
+    question: str
+    """What the check asks, as one sentence for the reference page."""
+    when: When
+    """When it is made."""
+    verdict: VerdictWord | None
+    """Verdict that a failure leads to; None: the check only warns."""
+    reasons: tuple[Reason, ...]
+    """Every reason it can give."""
+    key: str = ""
+    """Dotted recipe key to look at; a finding may name a more precise one."""
+    stops_run: bool = False
+    """Whether a failure stops the run."""
+    decides_first: bool = False
+    """Whether its findings decide before those of other checks that lead to the same verdict."""
+    before_run: Callable[[Case], Iterable[Finding]] | None = None
+    """Makes the check from the recipe alone."""
+    on_event: tuple[type[Any], Callable[[RunView, Sequence[Any]], Iterable[Finding]]] | None = None
+    """An event type, and the check made of all events of that type so far, each time another one arrives.
+
+    A later finding replaces an earlier one with the same id."""
+    at_end: Callable[[RunView], Iterable[Finding]] | None = None
+    """Makes the check once the run is over."""
+
+    def reason(self, id: str) -> Reason | None:
+        """Return the row of a reason; None if the check cannot give it."""
+        return next((reason for reason in self.reasons if reason.id == id), None)
+
+
+class StageView(Protocol):
+    """One stage of a run, as a check sees it."""
+
+    @property
+    def stage(self) -> Stage:
+        """Its place and settings."""
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """Its optimizer steps so far."""
+
+    @property
+    def terms(self) -> Sequence[str]:
+        """Names of the loss terms in its steps; phases may have different ones."""
+
+    @property
+    def gradients(self) -> Sequence[Gradients]:
+        """Its gradient probes."""
+
+    @property
+    def updates(self) -> Updates | None:
+        """Which parameters changed; None until its end."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it ran to its end."""
+
+    @property
+    def criteria(self) -> Finding | None:
+        """The finding of its own criteria; None until its end, and if it has none."""
+
+
+class RunView(Protocol):
+    """A run, as a check sees it: all that the training process has reported so far."""
+
+    @property
+    def case(self) -> Case:
+        """Recipe, mode and cell."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned step was made."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps made."""
+
+    @property
+    def failed_stage(self) -> str | None:
+        """The stage whose criteria failed, so that no later one started."""
+
+    @property
+    def stages(self) -> Sequence[StageView]:
+        """The stages in order; one without a name if the recipe declares none."""
+
+    @property
+    def baseline(self) -> Mapping[str, float] | None:
+        """Final values of the run that criteria compare with."""
+
+    def events(self, kind: type[E]) -> Sequence[E]:
+        """Return all events of one type, in order."""
+
+    def series(self) -> Series:
+        """Return what a criterion can name: metrics, `loss`, its terms, `grad_norm`, `lr`, `probe_loss`."""
+
+
+def why_not_made(run: RunView) -> tuple[str, str]:
+    """Return the reason and the sentence of a check that a run did not come to."""
+    if run.failed_stage is not None:
+        return (
+            EARLIER_STAGE_FAILED,
+            f"not checked: stage {run.failed_stage} failed its criteria, so the run ended there",
+        )
+    return ENDED_EARLY, "not checked: the run did not reach its end"
+
+
+def not_made(run: RunView, id: str, *, data: dict[str, Any] | None = None) -> Finding:
+    """Return the finding of a check that the run did not come to."""
+    reason, text = why_not_made(run)
+    return Finding(id=id, status="not-checked", reason=reason, text=text, data=data or {})
+
+
+NOT_MADE = (
+    Reason(id=ENDED_EARLY, status="not-checked", when="the run did not reach its end"),
+    Reason(
+        id=EARLIER_STAGE_FAILED,
+        status="not-checked",
+        when="an earlier stage failed its criteria, so this one did not run",
+        yields_to=("stage",),
+    ),
+)
+"""Reasons of every check that needs a whole run."""

@@ -1,0 +1,140 @@
+"""The checks `finite` and `loss-trend`: the loss stays finite, and never rises."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from pytest_smoke.events import Gradients
+from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason
+from pytest_smoke.judge.checks.grad_ratio import describe_postmortem
+from pytest_smoke.judge.curve.curve_verdict import CurveVerdict
+from pytest_smoke.outcome import Finding, Status
+from pytest_smoke.recipe.stages import Stage
+from pytest_smoke.text import count
+
+STATUS: dict[str, Status] = {
+    "promote": "pass",
+    "unstable": "fail",
+    "invalid": "fail",
+    "inconclusive": "not-checked",
+}
+
+
+def loss_findings(
+    stage: Stage,
+    curve: CurveVerdict,
+    *,
+    steps: int,
+    parameter_norm: float,
+    postmortem: Gradients | None = None,
+    wiring: bool = False,
+) -> Iterator[Finding]:
+    """Yield the findings of both checks for one stage of `steps` steps.
+
+    `parameter_norm`: 2-norm of all parameters after the last step. `postmortem`: the gradient probe on the last good
+    checkpoint. `wiring`: whether this is a wiring run, which is no verdict on the loss.
+    """
+    finite, trend = stage.finding_id(FINITE.id), stage.finding_id(LOSS_TREND.id)
+    phase = stage.phase_at(curve.step) if curve.step is not None else ""
+    text = _located(stage, curve.text) + (f" (phase {phase})" if phase else "")
+    hint = _hint(stage, curve, postmortem)
+    key = stage.key or "full.learning_rate"
+    if curve.reason == "non-finite":
+        yield Finding(
+            id=finite,
+            status="fail",
+            reason="non-finite",
+            text=text,
+            step=curve.step,
+            hint=hint,
+            key=key,
+            data=curve.data,
+        )
+        return
+    if not math.isfinite(parameter_norm):
+        last = stage.first_step + steps - 1
+        broken = _located(stage, f"the norm of the parameters is {parameter_norm} after step {last}")
+        yield Finding(id=finite, status="fail", reason="non-finite", text=broken, step=last, hint=hint, key=key)
+    elif steps:
+        notes = "".join(f"; {note}" for note in curve.notes)
+        whole = f"loss terms, gradient norms and parameters were finite in all {count(steps, 'step')}{notes}"
+        yield Finding(id=finite, status="pass", text=whole)
+    if wiring and curve.verdict != "unstable":
+        done = _located(stage, f"{count(steps, 'step')} ran. A wiring run is too short for a verdict on the loss")
+        yield Finding(id=trend, status="not-checked", reason="wiring", text=done)
+        return
+    warned = curve.verdict == "promote" and curve.reason
+    yield Finding(
+        id=trend,
+        status="warn" if warned else STATUS[curve.verdict],
+        reason=curve.reason,
+        text=text,
+        step=curve.step,
+        hint=hint,
+        key=key,
+        data=curve.data,
+    )
+
+
+def preflight_only() -> Finding:
+    """Return the finding of a session that asked for preflight alone."""
+    text = "all preflight checks passed; --smoke-preflight does not train"
+    return Finding(id=LOSS_TREND.id, status="not-checked", reason="preflight", text=text)
+
+
+def _located(stage: Stage, text: str) -> str:
+    return f"stage {stage.name}: {text}" if stage.name else text
+
+
+def _hint(stage: Stage, curve: CurveVerdict, postmortem: Gradients | None) -> str:
+    rate = f"learning_rate ({stage.full_learning_rate:g})"
+    rate = f"the {rate} of stage {stage.name}" if stage.name else rate
+    if curve.verdict == "unstable":
+        if postmortem and (probe := describe_postmortem(postmortem)):
+            return f"{probe}. Otherwise reduce {rate}"
+        return f"reduce {rate}, or revisit what is new in the recipe"
+    if curve.reason == "no-progress" and not stage.first_step:  # a later stage starts from trained weights
+        return f"try a lower {rate}, and check labels and loss: a model that learns nothing also has a stable loss"
+    return ""
+
+
+FINITE = Check(
+    id="finite",
+    question="Do the loss, its terms, the gradient norm and the parameters stay finite?",
+    when="every step",
+    verdict="unstable",
+    key="full.learning_rate",
+    stops_run=True,
+    reasons=(Reason(id="non-finite", status="fail", when="a value became NaN or infinite, or a swallowed NaN shows"),),
+)
+
+LOSS_TREND = Check(
+    id="loss-trend",
+    question="Does the loss trend down or sideways over the whole run, without a rise at any point?",
+    when="every step",
+    verdict="unstable",
+    key="full.learning_rate",
+    stops_run=True,
+    reasons=(
+        Reason(id="rise", status="fail", when="a lasting rise above the lowest earlier level, beyond the noise"),
+        Reason(id="spike", status="fail", when="a streak of losses above all of the 50 before them"),
+        Reason(id="divergence", status="fail", when="the level stays far above that of the first steps"),
+        Reason(
+            id="masked",
+            status="fail",
+            when="the learning rate left its peak before there was enough evidence",
+            verdict="invalid",
+        ),
+        Reason(id="too-short", status="not-checked", when="there are too few points to tell a rise from noise"),
+        Reason(id="too-noisy", status="not-checked", when="a lasting rise of 10 % could hide in the noise"),
+        Reason(
+            id="no-progress",
+            status="warn",
+            when="the loss never left its first level; not-checked for a run that is trained from scratch",
+        ),
+        Reason(id="wiring", status="not-checked", when="a wiring run is too short", yields_to=("pipeline",)),
+        Reason(id="preflight", status="not-checked", when="--smoke-preflight does not train"),
+        *NOT_MADE,
+    ),
+)

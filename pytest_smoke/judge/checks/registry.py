@@ -1,0 +1,153 @@
+"""All checks, one row each. What a check can say, and which verdict that leads to, is written there and nowhere else.
+
+A new check is a module with a `Check`, and one entry in `CHECKS`. Plugins add theirs through `pytest_smoke_checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pytest_smoke.errors import SmokeError
+from pytest_smoke.judge.checks import (
+    accept,
+    accumulation,
+    advisories,
+    baseline,
+    batch_geometry,
+    grad_ratio,
+    loss,
+    mix,
+    pipeline,
+    prediction_errors,
+    resume,
+    run,
+    schedule,
+    settings,
+    stage,
+    updates,
+)
+from pytest_smoke.judge.checks.check import Check, Reason, RunView
+from pytest_smoke.outcome import Finding
+from pytest_smoke.recipe.case import Case
+
+CHECKS: tuple[Check, ...] = (
+    batch_geometry.CHECK,
+    schedule.CHECK,
+    settings.CHECK,
+    mix.MIX,
+    baseline.CHECK,
+    resume.RESUMED,
+    run.CHECK,
+    mix.MIX_DRAWN,
+    accumulation.CHECK,
+    loss.FINITE,
+    loss.LOSS_TREND,
+    updates.CHECK,
+    grad_ratio.CHECK,
+    stage.CHECK,
+    accept.CHECK,
+    advisories.PEAK_REGRESSION,
+    advisories.ABOVE_CHANCE,
+    advisories.TIME_TO_TARGET,
+    advisories.EXPOSURE_BIAS,
+    advisories.METRICS,
+    advisories.FULL_ACCEPT,
+    pipeline.CHECK,
+    resume.RESUME,
+    prediction_errors.CHECK,
+)
+"""In the order in which their findings are listed."""
+
+CHECK_FAILED = Reason(
+    id="check-raised", status="not-checked", when="the check itself raised an exception (checks of plugins)"
+)
+"""A reason that every check of a plugin can give without declaring it."""
+
+
+PER_STAGE = ("every step", "end of a stage")
+"""Checks made at these times have one finding per stage."""
+
+
+class Registry:
+    """The checks of a session: those above, and those that plugins add."""
+
+    def __init__(self, extra: Iterable[Check] = ()) -> None:
+        """Raises SmokeError if an added check has the id of another."""
+        self.checks = CHECKS
+        self._own = {check.id for check in CHECKS}
+        for check in extra:
+            if check.id in {known.id for known in self.checks}:
+                raise SmokeError(f"pytest_smoke_checks added a check {check.id!r}, which exists already")
+            self.checks = (*self.checks, check)
+        self._rows = {check.id: check for check in self.checks}
+
+    def row(self, finding: Finding) -> Check | None:
+        """Return the check that made a finding; None if no check of this session did."""
+        return self._rows.get(finding.check)
+
+    def before_run(self, case: Case) -> list[Finding]:
+        """Make every check that needs no run."""
+        return [
+            finding
+            for check in self.checks
+            if check.before_run is not None
+            for finding in self._made(check, check.before_run, case)
+        ]
+
+    def on_event(self, event: Any, run: RunView) -> list[Finding]:
+        """Make every check that another event of this type completes."""
+        return [
+            finding
+            for check in self.checks
+            if check.on_event is not None and isinstance(event, check.on_event[0])
+            for finding in self._made(check, check.on_event[1], run, run.events(check.on_event[0]))
+        ]
+
+    def at_end(self, run: RunView, *, when: Sequence[str] = ()) -> list[Finding]:
+        """Make every check that is made once the run is over; `when` selects some of them."""
+        return [
+            finding
+            for check in self.checks
+            if check.at_end is not None and (not when or check.when in when)
+            for finding in self._made(check, check.at_end, run)
+        ]
+
+    def completed(self, findings: Iterable[Finding]) -> list[Finding]:
+        """Give every finding without a recipe key of its own that of its check, and sort in the order of the checks.
+
+        Checks that are made once per stage stay together, stage by stage.
+        """
+        with_keys = [
+            replace(finding, key=row.key) if not finding.key and (row := self.row(finding)) else finding
+            for finding in findings
+        ]
+        order = {check.id: at for at, check in enumerate(self.checks)}
+        stages = list(dict.fromkeys(finding.subject for finding in with_keys if finding.check in ("finite", "updates")))
+
+        def position(finding: Finding) -> tuple[int, int, int]:
+            row = self.row(finding)
+            if row is None:
+                return len(order), 0, 0
+            if row.when not in PER_STAGE:
+                return order[row.id], 0, 0
+            first = next(order[check.id] for check in self.checks if check.when == row.when)
+            return first, stages.index(finding.subject) if finding.subject in stages else 0, order[row.id]
+
+        return sorted(with_keys, key=position)
+
+    def _made(self, check: Check, make: Callable[..., Iterable[Finding]], *args: Any) -> Iterator[Finding]:
+        """Make a check; one of a plugin that raises becomes a finding and does not end the session."""
+        if check.id in self._own:
+            yield from make(*args)
+            return
+        try:
+            yield from list(make(*args))
+        except Exception as error:
+            text = f"the check raised {type(error).__name__}: {error}"
+            yield Finding(id=check.id, status="not-checked", reason=CHECK_FAILED.id, text=text)
+
+
+DEFAULT = Registry()
+"""The checks without those of plugins."""

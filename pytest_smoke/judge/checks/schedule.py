@@ -1,0 +1,162 @@
+"""The `schedule` check: the learning rate does what the mode requires, for enough steps near its peak."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from pytest_smoke import schedules
+from pytest_smoke.judge.checks.check import Check, Reason
+from pytest_smoke.outcome import Finding
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.modes import LONG_TAIL_MIN_STEPS, SCHEDULE_OF_MODE
+from pytest_smoke.recipe.stages import Stage
+from pytest_smoke.text import percent
+
+LONG_TAIL_EVIDENCE_STEPS = 2500
+"""Steps at 80 % or more of the peak that a cosine of 10,000 steps has: 2,857 with a warm-up of 1,000."""
+LONG_TAIL_RUN_STEPS = 3000
+"""Steps of such a cosine that contain them."""
+CONSTANT_EVIDENCE_SHARE = 0.5
+"""Share of a constant smoke run that must be evidence: a longer warm-up leaves too little to see."""
+STATUSES = ("fail", "warn", "pass")
+
+
+def evidence_needed(mode: str, stage: Stage) -> int:
+    """Return the steps at 80 % or more of the full run's peak learning rate that a promotion needs."""
+    return LONG_TAIL_EVIDENCE_STEPS if mode == "long-tail" else math.ceil(CONSTANT_EVIDENCE_SHARE * stage.steps)
+
+
+def evidence_steps(mode: str, stage: Stage) -> int:
+    """Return the planned steps of the stage that are evidence; 0 under a schedule that the mode does not allow."""
+    if stage.lr_schedule != SCHEDULE_OF_MODE[mode] or _warmup_fault(stage):  # type: ignore[index]  # a Mode
+        return 0
+    curve = schedules.named(stage.lr_schedule, stage.warmup_steps, stage.max_steps)
+    return schedules.evidence_steps(curve, stage.steps, peak_ratio=stage.learning_rate / stage.full_learning_rate)
+
+
+def schedule(case: Case) -> Iterator[Finding]:
+    """Check learning rate, warm-up and shape of the schedule, and count the evidence, in every stage."""
+    findings = [(stage, _schedule(case, stage)) for stage in case.stages]
+    if not case.recipe.stages:
+        yield findings[0][1]
+        return
+    worst_stage, worst = min(findings, key=lambda pair: STATUSES.index(pair[1].status))
+    yield Finding(
+        id=CHECK.id,
+        status=worst.status,
+        reason=worst.reason,
+        text="; ".join(f"stage {stage.name}: {one.text}" for stage, one in findings if one.status == worst.status),
+        hint=f"stage {worst_stage.name}: {worst.hint}" if worst.hint else "",
+        key=worst_stage.key,
+        data={"stages": {stage.name: one.data for stage, one in findings}},
+    )
+
+
+def _schedule(case: Case, stage: Stage) -> Finding:
+    faults = list(_faults(case, stage))
+    evidence, needed = evidence_steps(case.mode, stage), evidence_needed(case.mode, stage)
+    data = {"evidence_steps": evidence, "evidence_needed": needed}
+    key = case.key("smoke.lr_schedule", "smoke.learning_rate", "smoke.warmup_steps", "smoke.max_steps", "smoke")
+    if faults:
+        text = "; ".join(text for _, text, _ in faults)
+        hint = next((hint for _, _, hint in faults if hint), "")
+        return Finding(id=CHECK.id, status="fail", reason=faults[0][0], text=text, hint=hint, key=key, data=data)
+    text = (
+        f"{case.mode} mode: {stage.warmup_steps} warm-up steps, peak learning rate {stage.learning_rate:g}, "
+        f"{evidence} of {stage.steps} steps at 80 % of the peak or more"
+    )
+    if case.mode == "long-tail" and stage.max_steps < LONG_TAIL_MIN_STEPS:
+        return Finding(
+            id=CHECK.id,
+            status="warn",
+            reason="short-horizon",
+            text=f"{text}. max_steps is {stage.max_steps}; below {LONG_TAIL_MIN_STEPS} the cosine decays in the run",
+            key=key,
+            data=data,
+        )
+    if stage.steps >= stage.full_steps:
+        text = f"{text}. The full run has only {stage.full_steps} steps, so the smoke run saves nothing"
+        return Finding(id=CHECK.id, status="warn", reason="not-shorter", text=text, key=key, data=data)
+    return Finding(id=CHECK.id, status="pass", text=text, observed=evidence, bound=needed, data=data)
+
+
+def _faults(case: Case, stage: Stage) -> Iterator[tuple[str, str, str]]:
+    """Yield reason, sentence and hint of each fault, the most important first."""
+    if fault := _warmup_fault(stage):
+        yield "warmup-too-long", fault, "give the smoke run more steps than the full run's warm-up has"
+        return
+    required = SCHEDULE_OF_MODE[case.mode]
+    if stage.lr_schedule != required:
+        yield (
+            "masked",
+            f"lr_schedule is {stage.lr_schedule!r}, {case.mode} mode requires {required!r}{_decay(stage)}",
+            f"remove lr_schedule from `smoke`, or rerun with --smoke-mode {case.mode}, which overrides it",
+        )
+    for key, reason, ours, theirs in (
+        ("learning_rate", "different-learning-rate", stage.learning_rate, stage.full_learning_rate),
+        ("warmup_steps", "different-warmup", stage.warmup_steps, stage.full_warmup_steps),
+    ):
+        if ours != theirs:
+            text = f"{key} is {ours:g} in the smoke run and {theirs:g} in the full run"
+            yield reason, text, f"remove {key} from `smoke`"
+    if case.mode == "wiring" or stage.lr_schedule != required:
+        return
+    evidence, needed = evidence_steps(case.mode, stage), evidence_needed(case.mode, stage)
+    if evidence < needed:
+        yield (
+            "too-little-evidence",
+            f"{evidence} of {stage.steps} steps are at 80 % of the full run's peak learning rate or more; "
+            f"{case.mode} mode needs {needed}",
+            _enough(case, stage),
+        )
+
+
+def _warmup_fault(stage: Stage) -> str:
+    if stage.lr_schedule == "constant" or stage.warmup_steps < stage.max_steps:
+        return ""
+    return f"the warm-up of {stage.warmup_steps} steps does not end within the {stage.max_steps} steps of the schedule"
+
+
+def _decay(stage: Stage) -> str:
+    """Say in numbers what the wrong schedule hides, if it has a formula."""
+    if stage.lr_schedule not in ("cosine", "linear"):
+        return ""
+    curve = schedules.named(stage.lr_schedule, stage.warmup_steps, stage.max_steps)
+    at = (3 * stage.steps) // 4
+    last = schedules.last_evidence_step(curve, stage.steps)
+    evidence = f"no step after {last}" if last is not None else "no step"
+    return (
+        f". At step {at} its learning rate is {percent(curve(at))} of the peak and {evidence} is at 80 % or more: "
+        "a divergence would not show"
+    )
+
+
+def _enough(case: Case, stage: Stage) -> str:
+    if case.mode == "long-tail":
+        return (
+            f"long-tail mode needs max_steps of at least {LONG_TAIL_MIN_STEPS} and run_steps of at least "
+            f"{LONG_TAIL_RUN_STEPS}"
+        )
+    rising = math.ceil(schedules.EVIDENCE_SHARE * stage.warmup_steps)
+    length = "the steps of the stage" if stage.name else "smoke.max_steps"
+    return f"set {length} to {math.ceil(rising / CONSTANT_EVIDENCE_SHARE)} or more"
+
+
+CHECK = Check(
+    id="schedule",
+    question="Does the learning rate stay near the full run's peak for long enough to be evidence?",
+    when="preflight",
+    verdict="invalid",
+    key="smoke",
+    reasons=(
+        Reason(id="warmup-too-long", status="fail", when="the warm-up is longer than the schedule"),
+        Reason(id="masked", status="fail", when="the schedule lets the learning rate decay, which masks a divergence"),
+        Reason(id="different-learning-rate", status="fail", when="the peak learning rate is not the full run's"),
+        Reason(id="different-warmup", status="fail", when="the warm-up is not the full run's"),
+        Reason(id="too-little-evidence", status="fail", when="too few steps are near the peak learning rate"),
+        Reason(id="short-horizon", status="warn", when="a long-tail cosine is so short that it decays within the run"),
+        Reason(id="not-shorter", status="warn", when="the full run is no longer than the smoke run"),
+    ),
+    before_run=schedule,
+)

@@ -1,0 +1,65 @@
+"""The `settings` check: nothing else that shapes the training dynamics differs from the full run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pytest_smoke.judge.checks.check import Check, Reason
+from pytest_smoke.outcome import Finding
+from pytest_smoke.recipe.case import Case
+
+ABSENT = object()
+
+
+def settings(case: Case) -> Iterator[Finding]:
+    """Compare precision, clipping, loss weights, task arguments and the starting point of the weights."""
+    differences = list(_differences(case))
+    if not differences:
+        yield Finding(id=CHECK.id, status="pass", text="all other settings are the full run's")
+        return
+    keys = [key for key, _, _ in differences]
+    yield Finding(
+        id=CHECK.id,
+        status="fail",
+        reason="different-setting",
+        text="; ".join(
+            f"{key} is {_shown(ours)} in the smoke run and {_shown(theirs)} in the full run"
+            for key, ours, theirs in differences
+        ),
+        observed={key: None if ours is ABSENT else ours for key, ours, _ in differences},
+        bound={key: None if theirs is ABSENT else theirs for key, _, theirs in differences},
+        hint=f"remove {', '.join(keys)} from `smoke`, or change the full run",
+        key=case.key(*(f"smoke.{key.partition('.')[0]}" for key in keys), "smoke"),
+    )
+
+
+def _differences(case: Case) -> Iterator[tuple[str, Any, Any]]:
+    recipe = case.recipe
+    for key in ("precision", "grad_clip_norm", "from_scratch"):
+        if key in case.declared and case.declared[key] != getattr(case.full, key):
+            yield key, case.declared[key], getattr(case.full, key)
+    for name, ours, theirs in (
+        ("loss_weights", recipe.smoke.loss_weights, case.full.loss_weights),
+        ("args", recipe.smoke.args, recipe.args),
+    ):
+        for key, value in ours.items():
+            if key not in theirs or theirs[key] != value:
+                yield f"{name}.{key}", value, theirs.get(key, ABSENT)
+
+
+def _shown(value: Any) -> str:
+    if value is ABSENT:
+        return "not set"
+    return "off" if value is None else f"{value!r}"
+
+
+CHECK = Check(
+    id="settings",
+    question="Are precision, gradient clipping, loss weights and task arguments those of the full run?",
+    when="preflight",
+    verdict="invalid",
+    key="smoke",
+    reasons=(Reason(id="different-setting", status="fail", when="a setting differs from the full run's"),),
+    before_run=settings,
+)

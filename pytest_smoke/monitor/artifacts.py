@@ -1,0 +1,108 @@
+"""Where the files of a smoke run go (checkpoints, package, predictions), without leaving old or partial ones behind."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pytest_smoke.errors import ExamplesError
+from pytest_smoke.files import file_name
+from pytest_smoke.judge.checks.prediction_errors import prediction_errors, unreadable_predictions
+from pytest_smoke.ner.examples import read_lines
+from pytest_smoke.ner.tally import report_of
+from pytest_smoke.outcome import Finding
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.train.checkpoints.layout import CHECKED, JOURNAL, Check, Saving, clear
+from pytest_smoke.train.plan import PipelinePlan
+
+
+def checkpoints_of(id: str) -> str:
+    """Return the folder of an item's checkpoints, relative to the report folder."""
+    return f"checkpoints/{file_name(id)}"
+
+
+@contextmanager
+def saving_of(case: Case, report: Path | None, *, id: str, resume: bool) -> Iterator[Saving]:
+    """Yield what the run saves: checkpoints if there is a `report` folder, and what the `resume` check needs.
+
+    `resume`: continue from an earlier session's checkpoints and leave such checkpoints behind. What the check needs is
+    then kept next to them, in case the run is interrupted after it, and removed once nothing is left to resume.
+    """
+    folder = (report / checkpoints_of(id)).absolute() if report is not None else None
+    if folder is not None:
+        clear(folder, rolling=not resume)
+    with tempfile.TemporaryDirectory(prefix="smoke-") as temporary:
+        scratch = str(folder) if folder is not None and resume else temporary
+        try:
+            yield Saving(
+                id=id,
+                recipe=case.path,
+                folder=str(folder) if folder is not None else None,
+                rolling=resume and folder is not None,
+                check=_check_of(case, scratch),
+            )
+        finally:
+            if not (Path(scratch) / JOURNAL).exists():
+                shutil.rmtree(Path(scratch) / CHECKED, ignore_errors=True)
+
+
+@contextmanager
+def pipeline_plan(case: Case, folder: Path | None) -> Iterator[PipelinePlan | None]:
+    """Yield the plan of the export pipeline that `case` asks for, None if it asks for none. Raises OSError.
+
+    The package goes to `folder`, or to a temporary one. An older package is removed first, so that it cannot be taken
+    for that of a run that fails; what a killed process left half-written is removed at the end.
+    """
+    if case.pipeline is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="smoke-package-") as temporary:
+        plan = PipelinePlan.of(case, str(folder or Path(temporary) / "package"))
+        assert plan is not None
+        _remove(Path(plan.folder), plan.partial)
+        Path(plan.folder).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield plan
+        finally:
+            _remove(plan.partial)
+
+
+@contextmanager
+def predictions_of(case: Case, report: Path | None, *, id: str) -> Iterator[Path | None]:
+    """Yield the file for the task's predictions, which does not exist yet; None for a wiring run. Raises OSError.
+
+    It stays in the `report` folder, as `predictions/*.jsonl`, or is removed at the end.
+    """
+    if case.mode == "wiring":
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="smoke-predictions-") as temporary:
+        path = (report or Path(temporary)) / "predictions" / f"{file_name(id)}.jsonl"
+        path.unlink(missing_ok=True)  # those of an older run must not be taken for this one's
+        yield path
+
+
+def judge_predictions(path: Path | None) -> list[Finding]:
+    """Return the finding `prediction-errors`; nothing if the task made no predictions or the run did not get there."""
+    if path is None or not path.exists():
+        return []
+    try:
+        with path.open("rb") as lines:
+            return [prediction_errors(report_of(read_lines(lines, path.name)))]
+    except ExamplesError as error:
+        return [unreadable_predictions(f"predictions(model): {str(error).splitlines()[0]}")]
+
+
+def _check_of(case: Case, folder: str) -> Check | None:
+    """Return where the recipe's `checks.resume` cuts the run; None if it is off, or the run has no such step."""
+    window = case.resume_window
+    return Check(folder=folder, step=window[0], steps=window[1]) if window else None
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        if folder.exists():
+            shutil.rmtree(folder)
