@@ -144,9 +144,12 @@ def shares_text(shares: Mapping[str, float]) -> str:
 
 
 def _estimated_shares(rows: Mapping[str, int], mix: MixIntent) -> dict[str, float]:
-    largest = max((source.weight for source in mix.sources.values()), default=0.0) or 1.0
-    # Relative to the largest weight, so that no product of a large weight and many rows overflows.
-    mass = {name: rows.get(name, 0) * (source.weight / largest) for name, source in mix.sources.items()}
+    largest = max((source.weight for name, source in mix.sources.items() if rows.get(name)), default=0.0) or 1.0
+    # Relative to the largest weight of a source with rows, so that no product overflows and not all underflow.
+    mass = {
+        name: amount * (mix.sources[name].weight / largest) if (amount := rows.get(name, 0)) else 0.0
+        for name in mix.sources
+    }
     total = sum(mass.values())
     return {name: part / total if total else 0.0 for name, part in mass.items()}
 
