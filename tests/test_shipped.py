@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoke.criteria import parse
 from pytest_smoke.judge.checks.preflight import preflight
 from pytest_smoke.recipe.load import load_cases
 
@@ -33,7 +32,7 @@ def test_there_are_recipes() -> None:
 @pytest.mark.parametrize("path", [*RECIPES, *CAMPAIGNS], ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_shipped_recipe_loads_and_is_a_fair_rehearsal(path: Path) -> None:
     """Without running it."""
-    for case in load_cases(path, root=ROOT, parse_criterion=parse):
+    for case in load_cases(path, root=ROOT):
         assert {finding.status for finding in preflight(case)} == {"pass"}, case.name
 
 

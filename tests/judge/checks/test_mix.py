@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from pytest_smoke.judge.checks.mix import audit_mix
-from pytest_smoke.recipe.model import Mix
+from pytest_smoke.recipe.model import MixSpec
 
 
-def mix(sources: dict[str, dict[str, Any]], **settings: Any) -> Mix:
-    return Mix.model_validate({"sources": sources, **settings})
+def mix(sources: dict[str, dict[str, Any]], **settings: Any) -> MixSpec:
+    return MixSpec.model_validate({"sources": sources, **settings})
 
 
 def test_one_source_of_35_percent_that_was_meant_to_be_20_is_named() -> None:

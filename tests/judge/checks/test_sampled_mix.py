@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pytest_smoke.judge.checks.sampled_mix import mix_drawn
 from pytest_smoke.judge.verdict import decide
 from pytest_smoke.outcome import Finding
-from pytest_smoke.recipe.model import Mix
+from pytest_smoke.recipe.model import MixSpec
 
-MIX = Mix.model_validate({"sources": {"nad": {"rows": 350}, "osm": {"rows": 330}, "gn": {"rows": 320}}})
+MIX = MixSpec.model_validate({"sources": {"nad": {"rows": 350}, "osm": {"rows": 330}, "gn": {"rows": 320}}})
 EXPECTED = {"nad": 0.35, "osm": 0.33, "gn": 0.32}
 
 
