@@ -1,4 +1,4 @@
-"""Cases: what one smoke runs."""
+"""Cases: the settings of one smoke run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def cases(root: Path, mode: Mode | None = None, **sections: dict[str, Any]) -> l
 
 
 def test_for_each_mode_the_baseline_comes_before_its_cells(root: Path) -> None:
-    """The order of the file, mode by mode."""
     found = cases(
         root,
         smoke={"mode": ["constant", "wiring"]},
@@ -40,22 +39,19 @@ def test_for_each_mode_the_baseline_comes_before_its_cells(root: Path) -> None:
     assert {case.path for case in found} == {"r.smoke.yaml"}
 
 
-def test_a_cell_of_another_seed_is_the_baseline_otherwise(root: Path) -> None:
-    """What differs between the two is luck."""
-    baseline, again = cases(root, smoke={"seed": 3}, ablate={"again": {"smoke.seed": 4}})
-    assert (baseline.recipe.smoke.seed, again.recipe.smoke.seed) == (3, 4)
-    assert again.settings == baseline.settings
-    assert again.full == baseline.full
+def test_a_cell_with_another_seed_changes_nothing_else(root: Path) -> None:
+    baseline, reseeded = cases(root, smoke={"seed": 3}, ablate={"again": {"smoke.seed": 4}})
+    assert (baseline.recipe.smoke.seed, reseeded.recipe.smoke.seed) == (3, 4)
+    assert reseeded.settings == baseline.settings
+    assert reseeded.full == baseline.full
 
 
-def test_the_command_lines_mode_is_the_only_one(root: Path) -> None:
-    """Cells included."""
+def test_the_command_lines_mode_replaces_all_modes_of_the_recipe(root: Path) -> None:
     found = cases(root, "long-tail", smoke={"mode": ["constant", "wiring"]}, ablate={"a": {"args.x": 1}})
     assert [case.name for case in found] == ["long-tail", "long-tail[a]"]
 
 
-def test_a_smoke_inherits_all_but_its_length_and_schedule(root: Path) -> None:
-    """Nothing needs to be repeated."""
+def test_a_smoke_run_inherits_all_settings_but_its_length_and_schedule(root: Path) -> None:
     (case,) = cases(root, full={"warmup_steps": 1000, "precision": "bf16", "grad_clip_norm": 1.0})
     assert case.declared == {"max_steps": 2500}
     expected = {**case.full.model_dump(), "max_steps": 2500, "lr_schedule": "constant"}
@@ -68,34 +64,32 @@ def test_a_smoke_inherits_all_but_its_length_and_schedule(root: Path) -> None:
     [("constant", "constant", 3000), ("long-tail", "cosine", 3000), ("wiring", "constant", 10)],
 )
 def test_the_mode_sets_schedule_and_length(root: Path, mode: Mode, lr_schedule: str, run_steps: int) -> None:
-    """A long tail runs its first part only, where the recipe says so; wiring runs ten steps."""
+    """A long-tail run stops early if the recipe says so; a wiring run has ten steps."""
     (case,) = cases(root, mode, smoke={"max_steps": 10_000, "run_steps": 3000})
     assert (case.settings.lr_schedule, case.settings.max_steps, case.run_steps) == (lr_schedule, 10_000, run_steps)
 
 
-def test_what_the_smoke_declares_is_kept_for_preflight(root: Path) -> None:
-    """Also where it differs: refusing it is the preflight's, with both values."""
+def test_declared_settings_are_kept_even_if_they_differ(root: Path) -> None:
+    """The preflight refuses them, with both values."""
     (case,) = cases(root, smoke={"batch_size": 8, "grad_accum_steps": 1, "grad_clip_norm": None})
     assert case.declared == {"batch_size": 8, "grad_accum_steps": 1, "max_steps": 2500, "grad_clip_norm": None}
     assert case.settings.effective_batch == 8
     assert case.full.effective_batch == 128
 
 
-def test_null_is_no_setting_but_for_clipping() -> None:
-    """`grad_clip_norm: null` says no clipping; `batch_size: null` says nothing."""
+def test_only_grad_clip_norm_may_be_null() -> None:
     assert Smoke(max_steps=1, grad_clip_norm=None).grad_clip_norm is None
     with pytest.raises(ValidationError, match="leave the key out to inherit"):
         Smoke(max_steps=1, batch_size=None)
 
 
-def test_a_cell_changes_the_full_run_and_so_the_smoke(root: Path) -> None:
-    """The ablated recipe is rehearsed as if it were the full one."""
+def test_a_cell_changes_the_full_run_and_with_it_the_smoke_run(root: Path) -> None:
     base, cell = cases(root, ablate={"low": {"full.learning_rate": 1e-4}})
     assert (base.full.learning_rate, cell.full.learning_rate, cell.settings.learning_rate) == (1e-3, 1e-4, 1e-4)
 
 
-def test_a_value_that_the_smoke_repeats_changes_along(root: Path) -> None:
-    """Else every such cell would be refused as an unfair rehearsal."""
+def test_a_cell_changes_the_value_in_smoke_too_if_it_is_repeated_there(root: Path) -> None:
+    """Otherwise the check `settings` would refuse every such cell."""
     _, rate, width = cases(
         root,
         args={"width": 64, "depth": 2},
@@ -106,20 +100,17 @@ def test_a_value_that_the_smoke_repeats_changes_along(root: Path) -> None:
     assert (width.recipe.args, width.recipe.smoke.args) == ({"width": 128, "depth": 2}, {"width": 128})
 
 
-def test_a_value_in_which_the_smoke_differs_does_not(root: Path) -> None:
-    """A difference stays a difference, for preflight to name."""
+def test_a_cell_keeps_a_value_in_smoke_that_differs(root: Path) -> None:
     _, cell = cases(root, smoke={"learning_rate": 0.5}, ablate={"rate": {"full.learning_rate": 1e-4}})
     assert cell.settings.learning_rate == 0.5
 
 
-def test_the_smokes_own_length_never_changes_along(root: Path) -> None:
-    """Equal or not, it is no repeat of the full run's."""
+def test_a_cell_never_changes_the_length_of_the_smoke_run(root: Path) -> None:
     _, cell = cases(root, smoke={"max_steps": 50000}, ablate={"long": {"full.max_steps": 90000}})
     assert (cell.full.max_steps, cell.settings.max_steps) == (90000, 50000)
 
 
-def test_a_cell_reaches_into_nested_settings(root: Path) -> None:
-    """Without touching the baseline's, and making what is not there."""
+def test_a_cell_changes_nested_settings_and_creates_missing_ones(root: Path) -> None:
     base, beta, weight, new = cases(
         root,
         args={"optimizer": {"beta": 0.9, "name": "adamw"}},
@@ -135,13 +126,11 @@ def test_a_cell_reaches_into_nested_settings(root: Path) -> None:
     assert new.recipe.args["deep"] == {"er": [1]}
 
 
-def test_one_and_true_are_different_values(root: Path) -> None:
-    """Python's equality would call the cell empty."""
+def test_one_and_true_are_different_values_for_a_cell(root: Path) -> None:
     assert len(cases(root, args={"a": 1}, ablate={"c": {"args.a": True}, "d": {"args.a": 1.0}})) == 3
 
 
-def test_a_case_cannot_be_changed(root: Path) -> None:
-    """Cases are values."""
+def test_a_case_is_immutable(root: Path) -> None:
     (case,) = cases(root)
     with pytest.raises(AttributeError):
         case.mode = "wiring"  # type: ignore[misc]
@@ -149,8 +138,8 @@ def test_a_case_cannot_be_changed(root: Path) -> None:
         case.full.batch_size = 1  # type: ignore[misc]
 
 
-def test_dumping_a_recipe_calls_nothing_of_ours(root: Path) -> None:
-    """pydantic turns what is raised in there into a warning, a Ctrl-C that arrives at that moment too."""
+def test_dumping_a_recipe_calls_no_code_of_this_package(root: Path) -> None:
+    """pydantic turns exceptions raised during a dump into warnings, even a KeyboardInterrupt."""
     (case,) = cases(
         root,
         smoke={"mode": ["constant"], "pipeline": {"quantize": None}},
@@ -158,11 +147,11 @@ def test_dumping_a_recipe_calls_nothing_of_ours(root: Path) -> None:
     )
     called: list[str] = []
 
-    def seen(frame: FrameType, event: str, _: object) -> None:
+    def record(frame: FrameType, event: str, _: object) -> None:
         if event == "call" and "pytest_smoke" in Path(frame.f_code.co_filename).parts:
             called.append(frame.f_code.co_qualname)
 
-    sys.setprofile(seen)
+    sys.setprofile(record)
     try:
         case.recipe.model_dump()
         case.recipe.model_dump_json()

@@ -1,4 +1,4 @@
-"""What two smokes differ in, and the smokes between them."""
+"""The differences between two recipes, and the recipes in between."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from pytest_smoke.judge.checks.preflight import preflight
+
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.diff import ABSENT, between, differences, unseen
 from pytest_smoke.recipe.model import Mode, Recipe
@@ -55,9 +55,9 @@ CASES = st.builds(
 )
 
 
-def plan(one: Case) -> str:
-    """What a child is told: `repr`, because 1, 1.0 and true are three things to a task."""
-    return repr(_sorted(vars_of(RunPlan.of(one, root="", device="cpu"))))
+def plan(case: Case) -> str:
+    """Return the plan of the training process as text, because 1, 1.0 and true are different to a task."""
+    return repr(_sorted(vars_of(RunPlan.of(case, root="", device="cpu"))))
 
 
 def vars_of(plan: RunPlan) -> dict[str, Any]:
@@ -69,8 +69,8 @@ def _sorted(value: Any) -> Any:
 
 
 @given(CASES, CASES)
-def test_none_of_the_differences_is_the_stable_recipe_and_all_are_the_other(good: Case, bad: Case) -> None:
-    """A child is told the same as by the recipes themselves."""
+def test_no_difference_gives_the_stable_recipe_and_all_give_the_unstable_one(good: Case, bad: Case) -> None:
+    """The training process gets the same plan as from the recipes themselves."""
     found = differences(good, bad)
     assert plan(between(good, bad, [])) == plan(good)
     assert plan(between(good, bad, found)) == plan(bad)
@@ -78,10 +78,9 @@ def test_none_of_the_differences_is_the_stable_recipe_and_all_are_the_other(good
 
 
 @given(CASES, CASES, st.data())
-def test_what_lies_between_is_a_fair_rehearsal_with_just_the_chosen_settings(
+def test_a_recipe_in_between_has_just_the_chosen_settings_in_both_runs(
     good: Case, bad: Case, data: st.DataObject
 ) -> None:
-    """Full run and smoke move together, and what still differs from the other end is what was not chosen."""
     found = differences(good, bad)
     chosen = data.draw(st.lists(st.sampled_from(found), unique_by=lambda one: one.key)) if found else []
     middle = between(good, bad, chosen)
@@ -93,8 +92,7 @@ def test_what_lies_between_is_a_fair_rehearsal_with_just_the_chosen_settings(
     assert {one.key for one in differences(good, middle)} == {one.key for one in chosen}
 
 
-def test_differences_have_dotted_keys_and_both_values_the_likeliest_first() -> None:
-    """A nested argument is a leaf; a list is one; an argument that one has not is `not set`."""
+def test_differences_have_dotted_keys_and_both_values_the_most_suspicious_first() -> None:
     good = case(args={"net": {"depth": 2, "width": [8, 8]}, "p": True}, full={"grad_clip_norm": 1.0})
     bad = case(
         args={"net": {"depth": 4, "width": [8, 9]}, "p": 1, "q": "x"},
@@ -114,21 +112,19 @@ def test_differences_have_dotted_keys_and_both_values_the_likeliest_first() -> N
     assert differences(good, bad)[2].good is ABSENT
 
 
-def test_what_no_smoke_sees_and_what_only_judges_is_no_difference() -> None:
-    """The full run's length and shape are named beside it; checks are the unstable recipe's throughout."""
+def test_settings_without_effect_on_the_smoke_run_are_not_differences() -> None:
     bad = case(full={"max_steps": 9_000, "lr_schedule": "linear"}, checks={"accept": ["a < 1"]})
     assert differences(case(), bad) == []
     assert unseen(case(), bad) == ["full.max_steps", "full.lr_schedule"]
     assert between(case(), bad, []).recipe.checks == bad.recipe.checks
 
 
-def test_a_value_the_smoke_repeats_is_no_difference() -> None:
-    """It is what would be inherited."""
+def test_a_value_that_smoke_repeats_is_not_a_difference() -> None:
     assert differences(case(), case(smoke={"batch_size": 16, "learning_rate": 5e-4})) == []
 
 
-def test_a_batch_that_is_folded_in_another_way_moves_with_the_full_runs() -> None:
-    """One key of the batch alone is refused by preflight; both together are the other recipe."""
+def test_a_batch_that_is_split_differently_changes_with_the_full_runs() -> None:
+    """One factor alone changes the effective batch, both together give the other recipe."""
     good = case(smoke={"batch_size": 8, "grad_accum_steps": 16})
     bad = case(full={"batch_size": 32}, smoke={"batch_size": 8, "grad_accum_steps": 32})
     first, second = differences(good, bad)
@@ -138,9 +134,8 @@ def test_a_batch_that_is_folded_in_another_way_moves_with_the_full_runs() -> Non
     assert plan(between(good, bad, [first, second])) == plan(bad)
 
 
-def test_a_recipe_that_cannot_be_is_refused_with_its_reason() -> None:
-    """The caller takes it for an answer that decides nothing."""
+def test_an_invalid_recipe_in_between_raises_with_the_reason() -> None:
     good, bad = case(smoke={"max_steps": 3000, "run_steps": 2900}), case()
     (shorter,) = [one for one in differences(good, bad) if one.key == "smoke.max_steps"]
-    with pytest.raises(ValueError, match="2900 is more than the smoke's max_steps, 2500"):
+    with pytest.raises(ValueError, match=r"2900 is more than smoke\.max_steps, which is 2500"):
         between(good, bad, [shorter])

@@ -1,4 +1,4 @@
-"""The corpus of a mix lies beside the recipe that names it, and takes the place of stated rows."""
+"""The corpus and the rows of a data mix."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pytest_smoke.recipe.load import load_recipe
 HEAD = "task: a_task:Task\nfull: {batch_size: 1, learning_rate: 1, max_steps: 10}\nsmoke: {max_steps: 5}\n"
 
 
-def test_a_corpus_is_found_from_the_recipe_that_names_it(root: Path) -> None:
-    """Also by a recipe elsewhere that extends it, and by its cells."""
+def test_a_corpus_is_relative_to_the_recipe_that_names_it(root: Path) -> None:
+    """Also for a recipe in another folder that extends it."""
     (root / "base").mkdir()
     mix = "mix: {corpus: ../data/v3, sources: {nad: {weight: 0.5}, osm: {}}}\n"
     (root / "base" / "b.smoke.yaml").write_text(HEAD + mix)
@@ -27,19 +27,16 @@ def test_a_corpus_is_found_from_the_recipe_that_names_it(root: Path) -> None:
     assert found.corpus == str(root / "here")
 
 
-def test_without_a_corpus_rows_are_required(faults: Callable[..., list[str]]) -> None:
-    """Of every source, at its place; a corpus must be a path."""
+def test_without_a_corpus_every_source_needs_rows(faults: Callable[..., list[str]]) -> None:
     text = HEAD + "mix:\n  sources:\n    nad: {weight: 1}\n    osm: {rows: 3}\n    gn: {}\n"
     assert [fault.partition(": ")[::2] for fault in faults(text)] == [
         (
             "6:10",
-            "key mix.sources.nad.rows is missing: Rows the source has; left out where the mix names its `corpus`, "
-            "whose rows are counted",
+            "key mix.sources.nad.rows is missing; write the number of rows, or name a corpus in mix.corpus",
         ),
         (
             "8:9",
-            "key mix.sources.gn.rows is missing: Rows the source has; left out where the mix names its `corpus`, "
-            "whose rows are counted",
+            "key mix.sources.gn.rows is missing; write the number of rows, or name a corpus in mix.corpus",
         ),
     ]
     assert faults(text.replace("mix:\n", "mix:\n  corpus: data\n")) == []

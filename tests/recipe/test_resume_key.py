@@ -1,4 +1,4 @@
-"""`checks.resume`, as it is written in a recipe."""
+"""The recipe key `checks.resume`."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ def load(folder: Path, what: str, text: str = TEXT) -> Case:
         ("{at_step: 100, steps: 300}", (100, 300)),
     ],
 )
-def test_where_a_run_is_cut(tmp_path: Path, what: str, window: tuple[int, int] | None) -> None:
-    """Near the middle at a prime, for 32 steps, if nothing else is said."""
+def test_the_window_is_32_steps_from_a_prime_near_the_middle_by_default(
+    tmp_path: Path, what: str, window: tuple[int, int] | None
+) -> None:
     assert load(tmp_path, what).resume_window == window
 
 
@@ -52,11 +53,10 @@ def test_where_a_run_is_cut(tmp_path: Path, what: str, window: tuple[int, int] |
         ("{at_step: 400}", "resume ends at step 401"),
         ("{at_step: 0}", "checks.resume.at_step is 0; it must be 1 or more"),
         ("{at_stop: 3}", "unknown key at_stop in checks.resume; did you mean at_step?"),
-        ("soon", "checks.resume is the text 'soon'; it must be a mapping"),
+        ("soon", "checks.resume is the text 'soon'; it must be true, false or a mapping"),
     ],
 )
-def test_a_cut_that_cannot_be_is_one_fault(tmp_path: Path, what: str, words: str) -> None:
-    """With the value and what is allowed."""
+def test_a_window_outside_the_run_is_one_fault(tmp_path: Path, what: str, words: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load(tmp_path, what)
     (fault,) = caught.value.faults
@@ -64,8 +64,8 @@ def test_a_cut_that_cannot_be_is_one_fault(tmp_path: Path, what: str, words: str
 
 
 @given(steps=st.integers(1, 5000))
-def test_the_default_cut_is_a_prime_within_the_run(steps: int) -> None:
-    """In its second half, with a step or more behind it; where there is no such step there is no check."""
+def test_the_default_step_is_a_prime_in_the_second_half_of_the_run(steps: int) -> None:
+    """No check if there is none."""
     full = {"batch_size": 1, "learning_rate": 0.1, "max_steps": 10}
     data = {"task": "a:B", "full": full, "smoke": {"max_steps": steps}, "checks": {"resume": True}}
     window = Case(path="a", recipe=Recipe.model_validate(data), mode="constant").resume_window
@@ -93,13 +93,11 @@ checks:
     ("what", "window"),
     [("true", (131, 29)), ("{at_step: 50}", (50, 32)), ("{at_step: 90}", (90, 10)), ("{at_step: 100}", (100, 32))],
 )
-def test_a_cut_stays_within_a_stage(tmp_path: Path, what: str, window: tuple[int, int]) -> None:
-    """The last one, unless a step of another is named."""
+def test_the_window_is_inside_one_stage_the_last_by_default(tmp_path: Path, what: str, window: tuple[int, int]) -> None:
     assert load(tmp_path, what, STAGED).resume_window == window
 
 
-def test_steps_across_the_end_of_a_stage_are_a_fault(tmp_path: Path) -> None:
-    """With the line, the stage, and where it ends."""
+def test_a_window_across_the_end_of_a_stage_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as caught:
         load(tmp_path, "{at_step: 90, steps: 11}", STAGED)
     (fault,) = caught.value.faults

@@ -1,4 +1,4 @@
-"""The JSON Schema says what the loader says."""
+"""The JSON Schema of recipes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,34 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_smoke.recipe.metric import Metric
-from pytest_smoke.recipe.model import Checks, Mix, Pipeline, Recipe, Requires, Settings, Smoke, Source
+from pytest_smoke.recipe.model import (
+    Checks,
+    MetricSpec,
+    MixSpec,
+    Pipeline,
+    Recipe,
+    Requires,
+    Settings,
+    Smoke,
+    SourceSpec,
+)
 from pytest_smoke.recipe.resume import ResumeCheck
 from pytest_smoke.recipe.schema import json_schema
-from pytest_smoke.recipe.stages import Phase, Stage
+from pytest_smoke.recipe.stages import PhaseSpec, StageSpec
 
-MODELS = (Checks, Metric, Mix, Phase, Pipeline, Requires, ResumeCheck, Settings, Smoke, Source, Stage)
+MODELS = (
+    Checks,
+    MetricSpec,
+    MixSpec,
+    PhaseSpec,
+    Pipeline,
+    Requires,
+    ResumeCheck,
+    Settings,
+    Smoke,
+    SourceSpec,
+    StageSpec,
+)
 
 
 def nodes(schema: Any) -> Iterator[dict[str, Any]]:
@@ -23,14 +44,12 @@ def nodes(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_it_is_a_draft_2020_12_schema_in_plain_json() -> None:
-    """Editors choose their validator by this line."""
     schema = json_schema()
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert json.loads(json.dumps(schema, allow_nan=False)) == schema
 
 
 def test_it_has_every_key_and_refuses_others() -> None:
-    """`extends` too, which no model has."""
     schema = json_schema()
     assert set(schema["properties"]) == {"extends", *Recipe.model_fields}
     assert schema["additionalProperties"] is False
@@ -40,7 +59,7 @@ def test_it_has_every_key_and_refuses_others() -> None:
         assert part["additionalProperties"] is False
 
 
-def test_every_key_is_described() -> None:
+def test_every_key_has_a_description_on_one_line() -> None:
     """The docstring under each field is what an editor shows."""
     schema = json_schema()
     for part in (schema, *schema["$defs"].values()):
@@ -48,17 +67,16 @@ def test_every_key_is_described() -> None:
         for name, field in part["properties"].items():
             described = field if "description" in field else schema["$defs"][field["$ref"].rpartition("/")[2]]
             assert described["description"].endswith("."), name
+            assert "\n" not in described["description"], name
 
 
-def test_every_reference_leads_somewhere() -> None:
-    """Nothing dangles after the required keys were moved."""
+def test_every_reference_exists() -> None:
     schema = json_schema()
     references = {node["$ref"] for node in nodes(schema) if "$ref" in node}
     assert references == {f"#/$defs/{model.__name__}" for model in MODELS}
 
 
-def test_keys_are_required_only_where_nothing_is_extended() -> None:
-    """A child recipe may leave to its base what it likes."""
+def test_keys_are_required_only_without_extends() -> None:
     schema = json_schema()
     assert schema["if"] == {"not": {"required": ["extends"]}}
     then = schema.pop("then")
@@ -73,14 +91,13 @@ def test_keys_are_required_only_where_nothing_is_extended() -> None:
     assert not [node for node in nodes(schema) if isinstance(node.get("required"), list)]
 
 
-def test_each_call_returns_a_schema_of_its_own() -> None:
-    """A caller may change what it got."""
+def test_each_call_returns_a_new_schema() -> None:
     json_schema()["properties"].clear()
     assert json_schema()["properties"]
 
 
-def test_names_that_must_follow_a_pattern_are_refused_where_they_do_not() -> None:
-    """`grad_ratio: {aux: [1, 2]}` is a fault of the loader, so an editor must underline it too."""
+def test_names_that_do_not_match_their_pattern_are_refused() -> None:
+    """`grad_ratio: {aux: [1, 2]}` is a fault of the loader, so editors must underline it, too."""
     found = [node for node in nodes(json_schema()) if "patternProperties" in node]
     assert len(found) == 2
     assert all(node["additionalProperties"] is False for node in found)

@@ -1,4 +1,4 @@
-"""Stages on the steps of a smoke: where they lie, what each inherits, and every way their lengths can be wrong."""
+"""Stages: their place in the smoke run, the settings that they inherit, and every fault of their lengths."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.criteria import parse
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.recipe.model import Mode, Recipe
-from pytest_smoke.recipe.windows import windows_of
 
 Faults = Callable[..., list[str]]
 
@@ -34,7 +32,7 @@ def layouts(draw: st.DrawFn) -> list[list[int]]:
 
 
 def declared(layout: list[list[int]], per_epoch: int | None = None) -> list[dict[str, Any]]:
-    """The layout as a recipe says it: in steps, or in epochs of `per_epoch` steps; the last phase without a length."""
+    """Declare the layout in steps, or in epochs of `per_epoch` steps; the last phase without a length."""
     unit = "steps" if per_epoch is None else "epochs"
     return [
         {
@@ -48,8 +46,8 @@ def declared(layout: list[list[int]], per_epoch: int | None = None) -> list[dict
 
 
 @given(layout=layouts(), per_epoch=st.none() | st.integers(1, 7))
-def test_every_step_lies_in_the_stage_and_phase_that_a_walk_finds(layout: list[list[int]], per_epoch: int) -> None:
-    """Against the steps written out one by one; the lengths of smoke and full run are the sums."""
+def test_every_step_is_in_the_stage_and_phase_declared_for_it(layout: list[list[int]], per_epoch: int) -> None:
+    """Compared with the steps written out one by one."""
     smoke = {} if per_epoch is None else {"steps_per_epoch": per_epoch}
     found = case(*declared(layout, per_epoch), **smoke)
     names = [
@@ -58,57 +56,57 @@ def test_every_step_lies_in_the_stage_and_phase_that_a_walk_finds(layout: list[l
         for k, steps in enumerate(phases)
         for _ in range(steps * (per_epoch or 1))
     ]
-    windows = windows_of(found)
-    assert [(w.name, w.phase_at(step)) for w in windows for step in range(w.first_step, w.end)] == names
+    stages = found.stages
+    assert [
+        (stage.name, stage.phase_at(step)) for stage in stages for step in range(stage.first_step, stage.end)
+    ] == names
     assert found.run_steps == found.recipe.smoke.max_steps == len(names)
     assert found.full.max_steps == sum(1000 + number for number in range(len(layout)))
     walked = [at for at in range(1, len(names)) if names[at] != names[at - 1]]
-    starts = [w.first_step for w in windows[1:]]
-    assert sorted([*starts, *(edge for w in windows if w.span for edge in w.span.edges)]) == walked
+    starts = [stage.first_step for stage in stages[1:]]
+    assert sorted([*starts, *(jump for stage in stages for jump in stage.expected_jumps)]) == walked
+    assert [at for at in range(1, len(names)) if any(stage.starts_at(at) for stage in stages)] == walked
 
 
 @given(layout=layouts())
-def test_a_wiring_run_crosses_every_phase(layout: list[list[int]]) -> None:
-    """At most ten steps a stage, each phase with one or more."""
-    windows = windows_of(case(*declared(layout), mode="wiring"))
-    for window, phases in zip(windows, layout, strict=True):
-        assert window.steps == min(10, sum(phases)) == window.case.run_steps
-        seen = [window.phase_at(step) for step in range(window.first_step, window.end)]
-        assert len(set(seen)) == len(phases)
+def test_a_wiring_run_has_at_most_ten_steps_a_stage_and_reaches_every_phase(layout: list[list[int]]) -> None:
+    wiring = case(*declared(layout), mode="wiring")
+    for stage, phases in zip(wiring.stages, layout, strict=True):
+        assert stage.steps == min(10, sum(phases))
+        assert len({stage.phase_at(step) for step in range(stage.first_step, stage.end)}) == len(phases)
+    assert wiring.run_steps == sum(stage.steps for stage in wiring.stages)
 
 
-def test_a_stage_is_a_smoke_of_its_own() -> None:
-    """What it names replaces the full run's, in smoke and full run alike; only the first starts from scratch."""
-    a, b = windows_of(
-        case(
-            {"name": "A", "full_steps": 2000, "steps": 160},
-            {
-                "name": "B",
-                "full_epochs": 10,
-                "full_steps_per_epoch": 666,
-                "steps": 200,
-                "learning_rate": 5e-5,
-                "warmup_steps": 5,
-                "loss_weights": {"first": 9.0},
-            },
-            learning_rate=5e-4,
-        )
-    )
-    assert (a.case.settings.learning_rate, a.case.settings.warmup_steps, a.case.full.max_steps) == (5e-4, 20, 2000)
-    assert (b.case.settings.learning_rate, b.case.settings.warmup_steps, b.case.full.max_steps) == (5e-5, 5, 6660)
-    assert (b.case.full.learning_rate, b.case.settings.max_steps, b.first_step) == (5e-5, 200, 160)
-    assert b.case.settings.loss_weights == {"tf": 1.0, "first": 9.0}
-    assert (a.case.full.from_scratch, b.case.full.from_scratch) == (True, False)
-    assert (a.id("loss-trend"), b.id("loss-trend")) == ("loss-trend[A]", "loss-trend[B]")
+def test_a_stage_replaces_settings_in_both_runs_and_only_the_first_starts_from_scratch() -> None:
+    a, b = case(
+        {"name": "A", "full_steps": 2000, "steps": 160},
+        {
+            "name": "B",
+            "full_epochs": 10,
+            "full_steps_per_epoch": 666,
+            "steps": 200,
+            "learning_rate": 5e-5,
+            "warmup_steps": 5,
+            "loss_weights": {"first": 9.0},
+        },
+        learning_rate=5e-4,
+    ).stages
+    assert (a.learning_rate, a.warmup_steps, a.full_steps) == (5e-4, 20, 2000)
+    assert (b.learning_rate, b.warmup_steps, b.full_steps) == (5e-5, 5, 6660)
+    assert (b.full_learning_rate, b.max_steps, b.first_step) == (5e-5, 200, 160)
+    assert b.loss_weights == {"tf": 1.0, "first": 9.0}
+    assert (a.from_scratch, b.from_scratch) == (True, False)
+    assert (a.finding_id("loss-trend"), b.finding_id("loss-trend")) == ("loss-trend[A]", "loss-trend[B]")
 
 
-def test_a_smoke_without_stages_is_one_window() -> None:
-    """And its checks keep their plain ids."""
+def test_a_smoke_run_without_stages_is_one_stage_without_a_name() -> None:
     recipe = {"task": "a:B", "full": {**FULL, "max_steps": 900}, "smoke": {"max_steps": 90}}
     plain = Case(path="a.smoke.yaml", recipe=Recipe.model_validate(recipe), mode="constant")
-    (window,) = windows_of(plain)
-    assert (window.case, window.name, window.first_step, window.steps) == (plain, "", 0, 90)
-    assert window.id("loss-trend") == "loss-trend"
+    (stage,) = plain.stages
+    assert (stage.name, stage.first_step, stage.steps, stage.max_steps, stage.full_steps) == ("", 0, 90, 90, 900)
+    assert (stage.learning_rate, stage.warmup_steps, stage.loss_weights) == (5e-4, 20, {"tf": 1.0})
+    assert (stage.full_learning_rate, stage.full_warmup_steps, stage.from_scratch) == (5e-4, 20, True)
+    assert stage.finding_id("loss-trend") == "loss-trend"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +126,7 @@ def test_a_smoke_without_stages_is_one_window() -> None:
             "- {name: A, steps: 9, full_steps: 9, phases: [{name: a, steps: 5}, {name: b, steps: 5}]}",
             ["stages[0].phases take 5 steps and 5, and stage A has 9"],
         ),
-        ("- {name: a/b, steps: 9, full_steps: 9}", ["5:10: ", "'a/b'", "letters, digits and the signs"]),
+        ("- {name: a/b, steps: 9, full_steps: 9}", ["5:10: ", "'a/b'", "letters, digits and the characters _ . + -"]),
         ("- {name: A, steps: 9, full_steps: 9, trian: [x]}", ["unknown key trian in stages[0]", "did you mean train?"]),
         ("- {name: A, steps: 9, full_steps: 9, phases: [{nam: x}]}", ["unknown key nam in stages[0].phases[0]"]),
         (
@@ -138,10 +136,11 @@ def test_a_smoke_without_stages_is_one_window() -> None:
         ("- {name: A, steps: 9, full_steps: 9, train: []}", ["stages[0].train", "at least 1"]),
     ],
 )
-def test_a_fault_of_a_stage_has_its_place(faults: Faults, stages: str, fragments: list[str]) -> None:
-    """Line, column, what is wrong and what is allowed."""
-    said = "\n".join(faults(HEAD + stages + "\n"))
-    assert not [fragment for fragment in fragments if fragment not in said], said
+def test_a_fault_of_a_stage_has_its_place_and_says_what_is_allowed(
+    faults: Faults, stages: str, fragments: list[str]
+) -> None:
+    found = "\n".join(faults(HEAD + stages + "\n"))
+    assert not [fragment for fragment in fragments if fragment not in found], found
 
 
 @pytest.mark.parametrize(
@@ -153,31 +152,29 @@ def test_a_fault_of_a_stage_has_its_place(faults: Faults, stages: str, fragments
         ("", "", "ablate: {x: {full.max_steps: 9}}", ["cell x", "cannot change full.max_steps"]),
     ],
 )
-def test_sums_that_do_not_agree_are_refused(
+def test_lengths_that_do_not_add_up_are_refused_with_their_sum(
     faults: Faults, full: str, smoke: str, more: str, fragments: list[str]
 ) -> None:
-    """Both numbers are shown, and how the second came about."""
     stages = "- {name: A, full_steps: 2000, steps: 160}\n- {name: B, full_steps: 6660, steps: 170}\n"
     text = f"task: a_task:Task\nfull: {{batch_size: 24, learning_rate: 5.0e-4, {full}}}\nsmoke: {{{smoke}}}\n{more}\n"
-    said = "\n".join(faults(text + "stages:\n" + stages))
-    assert not [fragment for fragment in fragments if fragment not in said], said
+    found = "\n".join(faults(text + "stages:\n" + stages))
+    assert not [fragment for fragment in fragments if fragment not in found], found
 
 
 def test_a_cell_that_every_stage_overrides_is_refused(faults: Faults) -> None:
-    """It would be the baseline again, under another name."""
+    """It would repeat the baseline under another name."""
     stage = "- {{name: {}, full_steps: 9, steps: 9, learning_rate: 1.0e-3}}\n"
     cell = "ablate: {low: {full.learning_rate: 1.0e-4}}\n"
-    (said,) = faults(HEAD + stage.format("A") + stage.format("B") + cell)
-    assert said.startswith("7:16: cell low: every stage has its own learning_rate")
+    (fault,) = faults(HEAD + stage.format("A") + stage.format("B") + cell)
+    assert fault.startswith("7:16: cell low: every stage has its own learning_rate")
     assert faults(HEAD + stage.format("A") + "- {name: B, full_steps: 9, steps: 9}\n" + cell) == []
 
 
-def test_sums_that_agree_and_cells_of_other_settings_are_accepted(root: Path) -> None:
-    """A cell's recipe is as long as the baseline's."""
+def test_lengths_that_add_up_and_cells_of_other_settings_are_accepted(root: Path) -> None:
     path = root / "a.smoke.yaml"
     path.write_text(
         "task: a_task:Task\nfull: {batch_size: 24, learning_rate: 5.0e-4, max_steps: 2000}\nsmoke: {max_steps: 160}\n"
         "stages: [{name: A, full_steps: 2000, steps: 160}]\nablate: {small: {full.batch_size: 12}}\n"
     )
-    _, small = load_cases(path, root=root, parse_criterion=parse)
+    _, small = load_cases(path, root=root)
     assert (small.full.batch_size, small.full.max_steps, small.run_steps) == (12, 2000, 160)

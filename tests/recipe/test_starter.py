@@ -1,4 +1,4 @@
-"""The starter recipe: whole, explained, and trainable as written."""
+"""The starter recipe and its task."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from pytest_smoke.recipe.starter import write_starter
 from pytest_smoke.schedules import evidence_steps, named
 
 
-def test_it_writes_a_recipe_and_its_task(tmp_path: Path) -> None:
-    """Two files, nothing beside them, readable as any new file is."""
+def test_it_writes_a_recipe_and_its_task_with_default_permissions(tmp_path: Path) -> None:
     written = write_starter(tmp_path, "my_first")
     assert written == [tmp_path / "my_first.smoke.yaml", tmp_path / "my_first_task.py"]
     assert sorted(tmp_path.iterdir()) == sorted(written)
@@ -29,8 +28,7 @@ def test_it_writes_a_recipe_and_its_task(tmp_path: Path) -> None:
     }
 
 
-def test_the_recipe_loads_with_the_folder_as_root(tmp_path: Path) -> None:
-    """Its task resolves, its mode is the constant one, and its evidence is what the comment says."""
+def test_the_recipe_is_valid_and_its_comments_are_true(tmp_path: Path) -> None:
     write_starter(tmp_path, "my_first")
     (case,) = load_cases(tmp_path / "my_first.smoke.yaml", root=tmp_path)
     assert (case.name, case.recipe.task) == ("constant", "my_first_task:MyFirst")
@@ -41,8 +39,7 @@ def test_the_recipe_loads_with_the_folder_as_root(tmp_path: Path) -> None:
     assert f"= {settings.effective_batch:,} samples" in text
 
 
-def test_every_key_is_explained(tmp_path: Path) -> None:
-    """On its line or on the one above, in the recipe; no placeholder is left."""
+def test_every_key_has_a_comment_and_no_placeholder_is_left(tmp_path: Path) -> None:
     recipe, task = write_starter(tmp_path, "r")
     lines = recipe.read_text().splitlines()
     for above, line in pairwise(lines):
@@ -53,8 +50,7 @@ def test_every_key_is_explained(tmp_path: Path) -> None:
     assert not re.search("@[A-Z]", recipe.read_text() + task.read_text())
 
 
-def test_the_cell_in_the_comment_runs_once_uncommented(tmp_path: Path) -> None:
-    """Examples in comments rot unless something reads them."""
+def test_the_cell_in_the_comment_is_valid_once_uncommented(tmp_path: Path) -> None:
     recipe, _ = write_starter(tmp_path, "r")
     text = recipe.read_text()
     recipe.write_text(text.replace("# ablate:", "ablate:").replace("#   wide:", "  wide:"))
@@ -62,32 +58,35 @@ def test_the_cell_in_the_comment_runs_once_uncommented(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("taken", ["r.smoke.yaml", "r_task.py"])
-def test_it_overwrites_nothing(tmp_path: Path, taken: str) -> None:
-    """Nor does it leave half of the pair; a dangling link is a file too."""
+def test_it_overwrites_nothing_and_writes_no_half_of_the_pair(tmp_path: Path, taken: str) -> None:
+    """A dangling link counts as a file."""
     for make in (lambda path: path.write_text("mine"), lambda path: os.symlink("gone", path)):
         make(tmp_path / taken)
-        with pytest.raises(FileExistsError, match=rf"{re.escape(taken)} .*overwrites nothing"):
+        with pytest.raises(FileExistsError, match=rf"{re.escape(taken)} already exists; init overwrites nothing"):
             write_starter(tmp_path, "r")
         assert os.listdir(tmp_path) == [taken]
         (tmp_path / taken).unlink()
 
 
+def test_the_message_names_both_files_if_both_exist(tmp_path: Path) -> None:
+    write_starter(tmp_path, "r")
+    with pytest.raises(FileExistsError, match=r"r\.smoke\.yaml and .*r_task\.py already exist; "):
+        write_starter(tmp_path, "r")
+
+
 @pytest.mark.parametrize("name", ["", "a-b", "A", "1a", "a/b", "../a", "a.b", "a b", "ä", "_a", "a" * 65, "a\n"])
-def test_a_name_that_is_no_module_is_refused(tmp_path: Path, name: str) -> None:
-    """With what is allowed."""
+def test_a_name_that_cannot_be_a_module_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="a-z, 0-9 and _"):
         write_starter(tmp_path, name)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    """It is not made."""
     with pytest.raises(NotADirectoryError, match="gone"):
         write_starter(tmp_path / "gone", "r")
 
 
-def test_its_task_trains_to_a_low_flat_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a bare loop: falls, stays, and its noise is small beside its level."""
+def test_its_task_trains_to_a_low_and_stable_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     write_starter(tmp_path, "starter_trial")
     monkeypatch.syspath_prepend(tmp_path)
@@ -110,10 +109,7 @@ def test_its_task_trains_to_a_low_flat_loss(tmp_path: Path, monkeypatch: pytest.
     assert made.evaluate(model)["val_accuracy"] > 0.6
 
 
-def test_its_task_is_the_same_for_the_same_seed_and_differs_by_rank(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Seed and rank decide the data, nothing else does."""
+def test_only_seed_and_rank_determine_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     write_starter(tmp_path, "starter_seeds")
     monkeypatch.syspath_prepend(tmp_path)
@@ -130,8 +126,7 @@ def test_its_task_is_the_same_for_the_same_seed_and_differs_by_rank(
     assert not any(torch.equal(a, b) for i, a in enumerate(ranks) for b in ranks[:i])
 
 
-def test_in_a_subfolder_of_a_project_the_task_is_named_from_its_root(tmp_path: Path) -> None:
-    """pytest imports tasks from its rootdir, and the recipe runs as written."""
+def test_in_a_subfolder_the_tasks_import_path_starts_at_the_rootdir(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     folder = tmp_path / "smokes" / "small"
     folder.mkdir(parents=True)
