@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pytest_smoke.events import Event, Gradients, Step, Updates
 from pytest_smoke.outcome import Finding, Status, VerdictWord
-from pytest_smoke.recipe.case import Case
-from pytest_smoke.recipe.stages import Stage
+
+if TYPE_CHECKING:
+    from pytest_smoke.recipe.case import Case
+    from pytest_smoke.recipe.stages import Stage
 
 When = Literal["preflight", "first steps", "every step", "end of a stage", "end", "after training"]
 """When a check is made."""
