@@ -138,8 +138,8 @@ def refuse_namesake() -> None:
     except metadata.PackageNotFoundError:
         return
     raise pytest.UsageError(
-        f"pytest-smoke {version} and pytest-verdict-smoke are both installed. They are different projects with the same "
-        "import package (pytest_smoke) and the same option --smoke: uninstall both, then install the one you need"
+        f"pytest-smoke {version} and pytest-verdict-smoke are both installed. They are different projects that share "
+        "the import package pytest_smoke and the option --smoke: uninstall both, then install the one you need"
     )
 
 
