@@ -9,9 +9,14 @@ from typing import Any
 
 from pytest_smoke.judge.metrics.main_metric import final_slope
 from pytest_smoke.outcome import Outcome
-from pytest_smoke.report.layout import WIDTH, wrapped_table
+from pytest_smoke.report.layout import WIDTH, fitted_table
 from pytest_smoke.report.terminal import label, style
 from pytest_smoke.text import number
+
+CHANGE = "change at the end"
+"""Column of the main metric's change over its last evaluations."""
+DROPPED = ("step", CHANGE, "loss")
+"""Columns that are left out of a table too wide for the terminal, the first one first."""
 
 
 def ablation_tables(outcomes: Iterable[Outcome], *, width: int = WIDTH) -> list[list[tuple[str, str]]]:
@@ -33,12 +38,13 @@ def _table(recipe: str, mode: str, outcomes: Sequence[Outcome], width: int) -> l
     facts = next((outcome.facts for outcome in outcomes if outcome.facts.main_metric), None)
     metric = facts.main_metric if facts else None
     better = (facts.main_metric_better if facts else None) or "higher"
-    columns = ["cell", "verdict", "step"]
-    if metric is not None:
-        columns += [f"{'highest' if better == 'higher' else 'lowest'} {metric}", "change at the end"]
-    header = [*columns, "loss", "changes"]
-    rows = wrapped_table(
-        [header, *(_row(outcome, metric, better) for outcome in outcomes)], width, wrap_columns=(len(header) - 1,)
+    best = [] if metric is None else [f"{'highest' if better == 'higher' else 'lowest'} {metric}", CHANGE]
+    rows = fitted_table(
+        ["cell", "verdict", "step", *best, "loss", "changes"],
+        [_row(outcome, metric, better) for outcome in outcomes],
+        width,
+        wrapped=("changes",),
+        dropped=DROPPED,
     )
     styles = ["", *map(style, outcomes)]
     title = (f"ablations of {recipe}, mode {mode}", "")

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_smoke.judge.metrics import ADVISORIES
 from pytest_smoke.outcome import Finding, Outcome
-from pytest_smoke.report.layout import WIDTH, wrapped_table
+from pytest_smoke.report.layout import WIDTH, fitted_table
 from pytest_smoke.text import NOT_CHECKED, STATUS_WORDS, number
 
 CRITERION, STAGE = "accept", "stage"
@@ -29,8 +29,8 @@ def acceptance_table(outcome: Outcome, *, width: int = WIDTH) -> list[str]:
     if outcome.mode == "wiring" or all(row[0] == NOT_CHECKED for row in judged):
         return []
     full = [(FULL_RUN, text, "", "") for text in outcome.facts.full_accept]
-    rows = wrapped_table([HEADER, _other_checks(outcome), *judged, *full], width, wrap_columns=(1, 3))
-    return [line for row in rows for line in row]
+    rows = [_other_checks(outcome), *judged, *full]
+    return [line for lines in fitted_table(HEADER, rows, width, wrapped=("criterion", "current")) for line in lines]
 
 
 def _other_checks(outcome: Outcome) -> tuple[str, ...]:

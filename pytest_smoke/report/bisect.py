@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_smoke.bisect.result import BisectResult, BisectTrial
-from pytest_smoke.report.layout import WIDTH, wrap, wrapped_table
+from pytest_smoke.report.layout import WIDTH, fitted_table, wrap
 from pytest_smoke.text import count, listed, verdict_label
 
 HEADER = ("trial", "verdict", "step", "settings of the unstable recipe")
@@ -38,7 +38,7 @@ def bisect_summary(result: BisectResult, *, width: int = WIDTH) -> list[tuple[st
             for number, trial in enumerate(result.tried, start=1)
         ]
         styles = ["", *(trial.verdict for trial in result.tried)]
-        table = wrapped_table([HEADER, *rows], width, wrap_columns=(3,))
+        table = fitted_table(HEADER, rows, width, wrapped=HEADER[3:])
         section += [(line, style) for row, style in zip(table, styles, strict=True) for line in row]
     return section + [(line, "promote" if result.found else "error") for line in wrap(result.text, width)]
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_smoke.outcome import Outcome
-from pytest_smoke.report.layout import WIDTH, wrap
+from pytest_smoke.report.layout import WIDTH, short_ids, wrap
 from pytest_smoke.text import count, seconds
 
 
 def full_run_lines(outcomes: Iterable[Outcome], *, width: int = WIDTH) -> list[str]:
     """Render a paragraph for each promoted smoke run: length, time and criteria of its full run."""
+    ordered = sorted(outcomes, key=lambda outcome: outcome.id)
+    names = short_ids([outcome.id for outcome in ordered])
     return [
         line
-        for outcome in sorted(outcomes, key=lambda outcome: outcome.id)
+        for outcome in ordered
         if outcome.promoted and (text := _estimate(outcome))
-        for line in wrap(f"{outcome.id}: {text}", width)
+        for line in wrap(f"{names[outcome.id]}: {text}", width)
     ]
 
 

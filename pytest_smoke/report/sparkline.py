@@ -34,6 +34,6 @@ def _bar(value: float, low: float, high: float) -> str:
 def _blocks(values: Sequence[float], count: int) -> list[float]:
     edges = [len(values) * i // count for i in range(count + 1)]
     return [
-        math.fsum(part) / len(part) if all(map(math.isfinite, part)) else math.nan
+        math.fsum(value / len(part) for value in part) if all(map(math.isfinite, part)) else math.nan
         for part in (values[a:b] for a, b in pairwise(edges))
     ]

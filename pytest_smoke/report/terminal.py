@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pytest_smoke.outcome import Finding, Outcome, StageFacts
-from pytest_smoke.report.layout import WIDTH, short_ids, wrap
+from pytest_smoke.report.layout import WIDTH, fitted_table, short_ids, wrap
 from pytest_smoke.report.sparkline import sparkline
-from pytest_smoke.text import STATUS_WORDS, count, number, seconds, table, verdict_label
+from pytest_smoke.text import NOT_CHECKED, STATUS_WORDS, count, number, seconds, verdict_label
 
 HINTS = 3
 """A failure text gives at most this many hints."""
@@ -16,7 +16,7 @@ MAX_BARS = 60
 """Longest curve of a failure text."""
 COLUMNS = ("verdict", "smoke run", "steps", "evidence", "loss", "smallest rise", "time", "full run")
 """Header of the closing table."""
-DROPPED = ("full run", "smallest rise", "evidence", "loss", "time")
+DROPPED = ("full run", "smallest rise", "evidence", "time", "loss")
 """Columns that are left out of a table too wide for the terminal, the first one first."""
 _GRAVITY = ("fail", "not-checked", "warn", "pass")
 
@@ -58,23 +58,18 @@ def failure(outcome: Outcome, *, place: str, rerun: str, width: int = WIDTH, ver
 def verdict_table(outcomes: Iterable[Outcome], *, width: int = WIDTH) -> list[tuple[str, str]]:
     """Render the closing table: its lines, each with what colours it (empty for the header).
 
-    Leaves out columns of `DROPPED` that have no value, and drops more of them one by one until the table fits `width`.
+    Leaves out the columns of `DROPPED` one by one until the table fits `width`.
     """
     ordered = sorted(outcomes, key=lambda outcome: outcome.id)
     names = short_ids([outcome.id for outcome in ordered])
-    rows: list[tuple[str, ...]] = [COLUMNS]
+    rows: list[tuple[str, ...]] = []
     styles = [""]
     for outcome in ordered:
         own = [_row(outcome, names[outcome.id]), *map(_stage_row, outcome.facts.stages)]
         rows += own
         styles += [style(outcome)] * len(own)
-    kept = [at for at, column in enumerate(COLUMNS) if column not in DROPPED or _has_values(rows[1:], at)]
-    lines = _columns(rows, kept)
-    for dropped in map(COLUMNS.index, DROPPED):
-        if dropped in kept and max(map(len, lines)) > width:
-            kept.remove(dropped)
-            lines = _columns(rows, kept)
-    return list(zip(lines, styles, strict=True))
+    table = fitted_table(COLUMNS, rows, width, dropped=DROPPED)
+    return [(line, colour) for lines, colour in zip(table, styles, strict=True) for line in lines]
 
 
 def warnings(outcomes: Iterable[Outcome], *, width: int = WIDTH, verbose: bool = False) -> list[str]:
@@ -126,7 +121,8 @@ def _finding_rows(outcome: Outcome, width: int, *, verbose: bool) -> list[str]:
     indent = max((len(STATUS_WORDS[finding.status]) for finding in shown), default=0)
     lines: list[str] = []
     for finding in shown:
-        text = "see above" if finding.id == outcome.decided_by and finding.text == outcome.text else finding.text
+        repeated = finding.id == outcome.decided_by and finding.text == outcome.text
+        text = "see above" if repeated else finding.text.removeprefix(f"{NOT_CHECKED}: ")
         first = f"  {STATUS_WORDS[finding.status].ljust(indent)}  "
         lines += wrap(f"{finding.id}: {text}", width, first=first, rest=" " * (len(first) + 2))
     hidden = [finding.status for finding in outcome.findings if finding not in shown]
@@ -172,14 +168,6 @@ def _stage_row(stage: StageFacts) -> tuple[str, ...]:
         "-" if stage.train_seconds is None else seconds(stage.train_seconds),
         "",
     )
-
-
-def _columns(rows: Sequence[tuple[str, ...]], kept: Sequence[int]) -> list[str]:
-    return table([[row[column] for column in kept] for row in rows])
-
-
-def _has_values(rows: Sequence[tuple[str, ...]], column: int) -> bool:
-    return any(row[column] not in ("", "-") for row in rows)
 
 
 def _steps(made: int, planned: int) -> str:

@@ -65,14 +65,14 @@ def test_changes_wrap_at_the_width_of_the_terminal() -> None:
     changes = {"args.depth": 4, "full.learning_rate": 1e-3, "full.warmup_steps": 100}
     wide = outcome("a-deep", verdict="unstable", facts=Facts(steps=1, loss_last=2.0, cell_changes=changes), metrics={})
     plain = outcome(None, facts=Facts(steps=1, loss_last=1.0), metrics={})
-    (table,) = ablation_tables([plain, wide], width=60)
+    (table,) = ablation_tables([plain, wide], width=54)
     assert table == [
         ("ablations of a.smoke.yaml, mode constant", ""),
-        ("cell      verdict   step  loss  changes", ""),
-        ("baseline  promote   -     1     -", "promote"),
-        ("a-deep    unstable  -     2     args.depth: 4,", "unstable"),
-        ("                                  full.learning_rate: 0.001,", "unstable"),
-        ("                                  full.warmup_steps: 100", "unstable"),
+        ("cell      verdict   loss  changes", ""),
+        ("baseline  promote   1     -", "promote"),
+        ("a-deep    unstable  2     args.depth: 4,", "unstable"),
+        ("                            full.learning_rate: 0.001,", "unstable"),
+        ("                            full.warmup_steps: 100", "unstable"),
     ]
 
 
@@ -92,13 +92,13 @@ def test_the_best_value_of_a_loss_is_the_lowest() -> None:
     assert "-0.25 (last 3)" in rows[2]
 
 
-def test_a_task_without_evaluation_has_no_metric_columns() -> None:
+def test_without_evaluation_and_deciding_steps_their_columns_are_left_out() -> None:
     rows = lines(
         outcome(None, facts=Facts(steps=1, loss_last=1.0), metrics={}),
         outcome("x", facts=Facts(steps=1, loss_last=2.0), metrics={}),
     )
-    assert rows[1].split() == ["cell", "verdict", "step", "loss", "changes"]
-    assert rows[2].split() == ["baseline", "promote", "-", "1", "-"]
+    assert rows[1].split() == ["cell", "verdict", "loss", "changes"]
+    assert rows[2].split() == ["baseline", "promote", "1", "-"]
 
 
 def test_the_table_can_be_rebuilt_from_verdicts_json() -> None:

@@ -98,7 +98,7 @@ def test_an_outcome_without_any_figures_has_a_row() -> None:
     """As left by an xdist worker that died."""
     rows = verdict_table([outcome(verdict="error", reason="worker-crash")])
     assert rows[1][1] == "error"
-    assert rows[1][0].split() == ["error", "(worker-crash)", "a.smoke.yaml::constant", "0"]
+    assert rows[1][0].split() == ["error", "(worker-crash)", "a::constant", "0"]
 
 
 def test_unknown_figures_are_dashes() -> None:
@@ -106,7 +106,7 @@ def test_unknown_figures_are_dashes() -> None:
         id="b.smoke.yaml::constant", facts=Facts(steps=9, planned_steps=9, evidence_steps=8, seconds=1.0)
     )
     rows = verdict_table([outcome(verdict="error", reason="worker-crash"), promoted])
-    assert rows[1][0].split()[2:] == ["a.smoke.yaml::constant", "0", "-", "-"]
+    assert rows[1][0].split()[2:] == ["a::constant", "0", "-", "-"]
     assert rows[2][0].split()[2:] == ["9", "8", "1.0", "s"]
 
 
@@ -124,13 +124,13 @@ def test_a_wide_table_has_every_column_and_a_narrow_one_drops_the_least_importan
     one = outcome(id="recipes/tagger/tagger.smoke.yaml::constant", facts=facts)
     wide = [line for line, _ in verdict_table([one], width=120)]
     assert wide == [
-        "verdict  smoke run                    steps  evidence  loss             smallest rise  time  full run",
-        "promote  tagger.smoke.yaml::constant  800    640       2.303 -> 0.4123  0.031          12 s  about 5 min 12 s",
+        "verdict  smoke run         steps  evidence  loss             smallest rise  time  full run",
+        "promote  tagger::constant  800    640       2.303 -> 0.4123  0.031          12 s  about 5 min 12 s",
     ]
-    narrow = [line for line, _ in verdict_table([one], width=72)]
+    narrow = [line for line, _ in verdict_table([one], width=60)]
     assert narrow == [
-        "verdict  smoke run                    steps  loss             time",
-        "promote  tagger.smoke.yaml::constant  800    2.303 -> 0.4123  12 s",
+        "verdict  smoke run         steps  loss             time",
+        "promote  tagger::constant  800    2.303 -> 0.4123  12 s",
     ]
 
 
@@ -138,7 +138,7 @@ def test_a_wide_table_has_every_column_and_a_narrow_one_drops_the_least_importan
 def test_verdict_name_and_steps_are_never_dropped(width: int) -> None:
     header, row = (line for line, _ in verdict_table([outcome(facts=Facts(steps=3, planned_steps=9))], width=width))
     assert header.split("  ")[0] == "verdict"
-    assert [word in row for word in ("promote", "a.smoke.yaml::constant", "3/9")] == [True] * 3
+    assert [word in row for word in ("promote", "a::constant", "3/9")] == [True] * 3
 
 
 @pytest.mark.parametrize("reason", ["wiring", "preflight"])
@@ -146,7 +146,7 @@ def test_a_completed_wiring_or_preflight_run_reads_as_a_success(reason: str) -> 
     completed = outcome(verdict="inconclusive", reason=reason, text="10 steps ran")
     (_, header_style), (row, style) = verdict_table([completed])
     assert header_style == ""
-    assert row.startswith(f"{reason} ok  a.smoke.yaml::constant")
+    assert row.startswith(f"{reason} ok  a::constant")
     assert style == "promote"
     assert headline(completed) == f"{reason} ok: 10 steps ran"
 
@@ -178,14 +178,14 @@ def test_only_promoted_runs_list_their_warnings() -> None:
     finding = Finding(id="schedule", status="warn", text="the tail is short", hint="train longer")
     assert warnings([outcome(verdict="hold", findings=(finding,))]) == []
     promoted = outcome(findings=(finding,))
-    assert warnings([promoted]) == ["warning: a.smoke.yaml::constant: schedule: the tail is short"]
+    assert warnings([promoted]) == ["warning: a::constant: schedule: the tail is short"]
     assert warnings([promoted], verbose=True)[1:] == ["  hint: train longer"]
 
 
 def test_recipes_of_the_same_name_are_told_apart_by_their_folder() -> None:
     ids = ["x/a/m.smoke.yaml::constant", "x/b/m.smoke.yaml::constant", "x/b/n.smoke.yaml::constant"]
     rows = [line.split()[1] for line, _ in verdict_table([outcome(id=id) for id in ids])[1:]]
-    assert rows == ["a/m.smoke.yaml::constant", "b/m.smoke.yaml::constant", "n.smoke.yaml::constant"]
+    assert rows == ["a/m::constant", "b/m::constant", "n::constant"]
 
 
 def test_the_full_run_is_estimated_for_promoted_runs_only() -> None:
@@ -199,11 +199,11 @@ def test_the_full_run_is_estimated_for_promoted_runs_only() -> None:
     assert full_run_lines([outcome(verdict="hold", facts=facts)]) == []
     assert full_run_lines([outcome(facts=Facts())]) == []
     assert full_run_lines([outcome(facts=facts)], width=300) == [
-        "a.smoke.yaml::constant: the full run has 20,000 steps (50x the smoke run) and takes about 2 h 5 min at "
+        "a::constant: the full run has 20,000 steps (50x the smoke run) and takes about 2 h 5 min at "
         "12,346 samples/s; it must reach f1 > 0.9; max(grad_norm) < 10"
     ]
     assert full_run_lines([outcome(facts=Facts(full_accept=("f1 > 0.9",)))]) == [
-        "a.smoke.yaml::constant: the full run must reach f1 > 0.9"
+        "a::constant: the full run must reach f1 > 0.9"
     ]
 
 
