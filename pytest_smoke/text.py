@@ -62,7 +62,7 @@ def steps(first: int, last: int) -> str:
 
 def seconds(value: float) -> str:
     """Format a duration: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
-    if value < 10:
+    if value < 9.95:
         return f"{value:.1f} s"
     whole = int(value + 0.5)
     if whole < 60:
@@ -77,7 +77,7 @@ def seconds(value: float) -> str:
 def file_size(size_bytes: float) -> str:
     """Format a size in powers of 1000: `812 bytes`, `43.7 kB`, `1.2 GB`."""
     for unit in ("bytes", "kB", "MB", "GB"):
-        if size_bytes < 1000 or unit == "GB":
+        if size_bytes < 999.95 or unit == "GB":
             break
         size_bytes /= 1000
     return f"{size_bytes:.0f} bytes" if unit == "bytes" else f"{size_bytes:.1f} {unit}"

@@ -1,0 +1,124 @@
+"""Atomic writes, file names, sums, and strict JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_smoke.files import (
+    current_umask,
+    file_name,
+    file_sha256,
+    json_value,
+    strict_json,
+    sync_to_disk,
+    write_atomic,
+)
+
+FLOATS = st.floats(allow_nan=True, allow_infinity=True)
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | FLOATS | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
+    """A lone surrogate cannot be encoded, so the write fails halfway."""
+    path = tmp_path / "deep" / "verdicts.json"
+    write_atomic(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomic(path, "x" * 10_000 + "\ud800")
+    assert path.read_text() == "old"
+    assert os.listdir(path.parent) == ["verdicts.json"]
+
+
+def test_a_written_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    """Not those of a temporary file, which only its owner may read."""
+    (tmp_path / "plain").touch()
+    write_atomic(tmp_path / "report", "x")
+    assert (tmp_path / "report").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_line_ends_are_written_as_they_are(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "report", "a\nb\r\nc\n")
+    assert (tmp_path / "report").read_bytes() == b"a\nb\r\nc\n"
+
+
+def test_reading_the_umask_does_not_change_it() -> None:
+    before = os.umask(0o027)
+    try:
+        assert current_umask() == current_umask() == 0o027
+    finally:
+        assert os.umask(before) == 0o027
+
+
+def test_files_and_folders_can_be_synced(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    sync_to_disk(tmp_path / "file")
+    sync_to_disk(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        sync_to_disk(tmp_path / "missing")
+
+
+@given(st.text(max_size=300))
+def test_a_file_name_is_safe_and_short(id: str) -> None:
+    name = file_name(id)
+    assert name == Path(name).name
+    assert name.isascii()
+    assert len(name) <= 129
+    assert not set(name) & set('/\\:*?"<>|\0')
+
+
+@given(st.lists(st.text(max_size=40), unique=True, max_size=20))
+def test_different_ids_have_different_file_names(ids: list[str]) -> None:
+    assert len({file_name(id).lower() for id in ids}) == len(ids)
+
+
+def test_a_file_name_shows_the_end_of_the_id() -> None:
+    assert file_name("a/b.smoke.yaml::constant[x]").startswith("a_b.smoke.yaml__constant_x_-")
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", bytes(range(256)) * 5_000])
+def test_the_sum_is_that_of_the_content(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    assert file_sha256(path) == sha256(content).hexdigest()
+
+
+def read_back(value: Any) -> Any:
+    """The inverse of `json_value` for a tree without the texts that it writes."""
+    if value in ("NaN", "Infinity", "-Infinity"):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: read_back(part) for key, part in value.items()}
+    return [read_back(part) for part in value] if isinstance(value, list) else value
+
+
+@given(TREES)
+def test_every_tree_is_strict_json_and_can_be_read_back(tree: Any) -> None:
+    """Compared by repr, because NaN is not equal to itself."""
+
+    def refuse(constant: str) -> Any:
+        raise AssertionError(constant)
+
+    assert repr(read_back(json.loads(strict_json(tree), parse_constant=refuse))) == repr(tree)
+    assert strict_json(json_value(tree)) == strict_json(tree)
+
+
+def test_non_finite_numbers_are_texts_that_float_reads() -> None:
+    values = [math.nan, math.inf, -math.inf, 1.5]
+    assert json_value(values) == ["NaN", "Infinity", "-Infinity", 1.5]
+    assert repr([float(value) for value in json_value(values)]) == repr(values)
+
+
+def test_keys_become_texts_and_tuples_lists() -> None:
+    assert strict_json({1: (2, 3), "a": {"b": ()}}) == '{"1": [2, 3], "a": {"b": []}}'
