@@ -94,7 +94,8 @@ def short_ids(ids: Collection[str]) -> dict[str, str]:
     suffixes = {id: _suffixes(id) for id in ids}
     taken = Counter(suffix for candidates in suffixes.values() for suffix in candidates)
     return {
-        id: next((suffix for suffix in candidates if taken[suffix] == 1), id) for id, candidates in suffixes.items()
+        id: next((suffix for suffix in candidates if taken[suffix] == 1), candidates[-1])
+        for id, candidates in suffixes.items()
     }
 
 
