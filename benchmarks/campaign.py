@@ -1,4 +1,4 @@
-"""The two bugs this project comes from, on the shipped address tagger: docs/two-bugs.md, and its plots.
+"""The two bugs this project comes from, on the shipped address tagger: docs/explanation/why-short-runs-mislead.md, and its plots.
 
     python benchmarks/campaign.py [--quick]
 

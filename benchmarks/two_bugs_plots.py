@@ -1,4 +1,4 @@
-"""The pictures of docs/two-bugs.md."""
+"""The pictures of docs/explanation/why-short-runs-mislead.md."""
 
 from __future__ import annotations
 

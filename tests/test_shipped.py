@@ -48,13 +48,13 @@ def test_the_readmes_commands_are_the_ones_that_are_run(name: str) -> None:
 
 def test_every_link_in_the_readme_leads_somewhere() -> None:
     """To a file of the project, that is."""
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_every_option_is_in_the_readme_or_its_pages() -> None:
     """A user must not need --help to learn that something exists."""
-    text = "".join(page.read_text() for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+    text = "".join(page.read_text() for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))])
     options = re.findall(r'"(--smoke[a-z-]*)"', (ROOT / "pytest_smoke" / "options.py").read_text())
     assert [option for option in options if option not in text] == []

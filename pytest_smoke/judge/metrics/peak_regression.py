@@ -8,7 +8,9 @@ from pytest_smoke.outcome import Finding
 from pytest_smoke.text import count
 
 ALPHA = 0.01
-"""Share of runs with a constant or rising metric that get a false warning, at most; measured in docs/readings.md."""
+"""Share of runs with a constant or rising metric that get a false warning, at most.
+
+Measured in docs/explanation/metric-advisories.md."""
 OUTLIERS_FROM = 12
 """Number of evaluations from which the best value is a running median of three, which no single outlier can raise.
 
