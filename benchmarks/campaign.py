@@ -1,10 +1,11 @@
-"""The two bugs this project comes from, on the shipped address tagger: docs/explanation/why-short-runs-mislead.md, and its plots.
+"""Reproduce the two bugs this project comes from, on the shipped address tagger.
 
     python benchmarks/campaign.py [--quick]
 
-Trains each recipe as `pytest --smoke` would, but for what it refuses: a smoke whose schedule hides a divergence, and a
-full run to its end. Prints Markdown tables and writes docs/two-bugs-a.svg and docs/two-bugs-b.svg; --quick runs one
-seed with the first 2,000 steps of its full run, and writes no plot.
+Trains each recipe as `pytest --smoke` does, and also what it refuses: a smoke run whose schedule hides a divergence,
+and a full run to its end. Prints Markdown tables and writes docs/two-bugs-a.svg and docs/two-bugs-b.svg; --quick runs
+one seed with the first 2,000 steps of its full run, and writes no plot. The page that explains them is
+docs/explanation/why-short-runs-mislead.md.
 """
 
 from __future__ import annotations
