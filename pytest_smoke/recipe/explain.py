@@ -22,7 +22,7 @@ from pytest_smoke.recipe.model import (
     Smoke,
     SourceSpec,
 )
-from pytest_smoke.recipe.resume import ResumeCheck
+from pytest_smoke.recipe.resume import ResumeSpec
 from pytest_smoke.recipe.stages import PhaseSpec, StageSpec
 from pytest_smoke.recipe.yaml_document import REFUSED
 from pytest_smoke.text import closest, count, did_you_mean, number
@@ -78,7 +78,7 @@ _MODELS: dict[Keys, type[Frozen]] = {
     ("smoke",): Smoke,
     ("smoke", "pipeline"): Pipeline,
     ("checks",): Checks,
-    ("checks", "resume"): ResumeCheck,
+    ("checks", "resume"): ResumeSpec,
     ("mix",): MixSpec,
     ("requires",): Requires,
 }

@@ -98,6 +98,8 @@ def _validated(files: RecipeFiles, root: Path) -> Recipe:
 
 
 def _resume_problems(recipe: Recipe) -> list[Problem]:
+    if isinstance(recipe.checks.resume, bool):
+        return []
     case = Case(path="", recipe=recipe, mode="constant")
     fault = resume_fault(recipe.checks.resume, case.stages)
     return [Problem(keys=("checks", "resume"), at_key=False, text=fault)] if fault else []

@@ -1,4 +1,4 @@
-"""Where the check `resume` cuts a smoke."""
+"""The recipe key `checks.resume`: at which step a smoke run is resumed, and how many steps are compared."""
 
 from __future__ import annotations
 
@@ -10,53 +10,53 @@ from pytest_smoke.recipe.fields import Count, Frozen, form_by_kind
 from pytest_smoke.recipe.stages import Stage
 
 RESUMED_STEPS = 32
-"""Steps the check compares: a lost optimizer state shows at the second, a lost order of data at the first."""
+"""Steps that are compared. A lost data position shows at the first of them, a lost optimizer state at the second."""
 
 
-class ResumeCheck(Frozen):
-    """Where the `resume` check cuts the run."""
+class ResumeSpec(Frozen):
+    """Step at which the check `resume` resumes the run."""
 
     at_step: Count | None = None
-    """The step before which the state is saved; absent: a prime near the middle of the run, or of its last stage, which
-    no cadence of a run divides."""
+    """Optimizer step before which the state is saved. Default: a prime near the middle of the last stage, so that it is
+    no multiple of an evaluation or epoch length."""
     steps: Count | None = None
-    """Optimizer steps that the resumed run makes, in the same stage; absent: 32, or as many as are left of it."""
+    """Optimizer steps that the resumed run makes, within the same stage. Default: 32, or what is left of the stage."""
 
 
-Resume = Annotated[bool | ResumeCheck, form_by_kind(bool, bool, ResumeCheck)]
+Resume = Annotated[bool | ResumeSpec, form_by_kind(bool, bool, ResumeSpec)]
 
 
-def resume_window(asked: Resume, stages: Sequence[Stage]) -> tuple[int, int] | None:
+def resume_window(spec: Resume, stages: Sequence[Stage]) -> tuple[int, int] | None:
     """Return the step before which the state is saved and the number of steps compared; None if the check is off.
 
     Both are inside one of `stages`, the last one if the recipe names no step.
     """
-    if not asked:
+    if not spec:
         return None
-    settings = ResumeCheck() if asked is True else asked
+    settings = ResumeSpec() if spec is True else spec
     at = settings.at_step or _prime_in_second_half(stages[-1].first_step, stages[-1].end)
     end = next((stage.end for stage in stages if stage.first_step <= at < stage.end), 0)
     return (at, min(settings.steps or RESUMED_STEPS, end - at)) if at and at < end else None
 
 
-def resume_fault(asked: Resume, stages: Sequence[Stage]) -> str:
-    """What is wrong with the steps that a recipe names; empty where nothing is."""
-    if isinstance(asked, bool) or asked.at_step is None:
+def resume_fault(spec: Resume, stages: Sequence[Stage]) -> str:
+    """Return what is wrong with the steps that a recipe names; empty if nothing is."""
+    if isinstance(spec, bool) or spec.at_step is None:
         return ""
-    at, end, run_steps = asked.at_step, asked.at_step + (asked.steps or 1), stages[-1].end
+    at, end, run_steps = spec.at_step, spec.at_step + (spec.steps or 1), stages[-1].end
     if end > run_steps:
-        return f"checks.resume ends at step {end}, after the smoke's {run_steps} steps; at most that"
+        return f"checks.resume ends at step {end}, but the smoke run ends at step {run_steps}"
     for stage in stages:
         if stage.first_step <= at < stage.end < end:
             return (
-                f"checks.resume ends at step {end}, after stage {stage.name} ends at step {stage.end}; "
-                "stay within a stage"
+                f"checks.resume ends at step {end}, but its stage {stage.name} ends at step {stage.end}; "
+                "both must be in one stage"
             )
     return ""
 
 
 def _prime_in_second_half(first: int, end: int) -> int:
-    """0 where there is none."""
+    """Return the first prime; 0 if there is none."""
     return next((n for n in range(max(2, (first + end) // 2), end) if _prime(n)), 0)
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with the stages of a recipe that each model accepts: lengths that are missing or do not add up."""
+"""Check the stages of a valid recipe: lengths that are missing or do not add up, and names used twice."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from pytest_smoke.recipe.explain import Keys, Problem, dotted
 from pytest_smoke.recipe.model import Recipe
 from pytest_smoke.recipe.stages import StageSpec, full_steps, phase_lengths, smoke_steps
+from pytest_smoke.text import count
 
 
 def stage_problems(recipe: Recipe) -> list[Problem]:
-    """Every such fault, each at its place."""
+    """Return the problems of the recipe's stages."""
     stages = recipe.stages
     if not stages:
         return []
@@ -22,34 +23,35 @@ def stage_problems(recipe: Recipe) -> list[Problem]:
         found += _length(keys, "full_", stage.full_steps, stage.full_epochs, stage.full_steps_per_epoch)
         found += _repeated([phase.name for phase in stage.phases], (*keys, "phases"))
         found += _phase_problems(keys, stage, per_epoch)
-    if not found:  # a sum of lengths that are wrong says nothing
+    if not found:  # the sum of wrong lengths would be a fault of its own
         found += _sum(("full", "max_steps"), recipe.full.max_steps, "full_steps", list(map(full_steps, stages)))
         lengths = [smoke_steps(stage, per_epoch) for stage in stages]
         found += _sum(("smoke", "max_steps"), recipe.smoke.max_steps, "steps", lengths)
     if recipe.smoke.run_steps is not None:
-        text = "smoke.run_steps cuts a smoke short, and this one has stages; give each stage its steps instead"
+        text = "smoke.run_steps cannot be used with stages; set the steps of each stage instead"
         found.append(Problem(keys=("smoke", "run_steps"), at_key=True, text=text))
     for name, cell in recipe.ablate.items():
         if "full.max_steps" in cell:
-            text = f"cell {name}: the stages say how long the full run is; a cell cannot change full.max_steps"
+            text = f"cell {name} changes full.max_steps, but the stages set the length of the full run; remove the cell"
             found.append(Problem(keys=("ablate", name, "full.max_steps"), at_key=True, text=text))
         for key in ("learning_rate", "warmup_steps"):
             if f"full.{key}" in cell and all(getattr(stage, key) is not None for stage in stages):
                 text = (
-                    f"cell {name}: every stage has its own {key}, so full.{key} changes nothing; take it from a stage"
+                    f"cell {name} changes full.{key}, but every stage sets its own {key}, so it has no effect; "
+                    f"remove {key} from a stage"
                 )
                 found.append(Problem(keys=("ablate", name, f"full.{key}"), at_key=True, text=text))
     return found
 
 
 def _length(keys: Keys, full: str, steps: int | None, epochs: int | None, per_epoch: int | None) -> Iterator[Problem]:
-    name, which = dotted(keys), "the full run's" if full else "the smoke's"
+    name, run = dotted(keys), "full run" if full else "smoke run"
     if (steps is None) == (epochs is None):
-        said = "gives no length for" if steps is None else f"gives both {full}steps and {full}epochs for"
-        text = f"{name} {said} {which} stage; write {full}steps, or {full}epochs with {full}steps_per_epoch"
+        problem = "has no length" if steps is None else f"has both {full}steps and {full}epochs"
+        text = f"{name} {problem} for the {run}; write {full}steps, or {full}epochs and {full}steps_per_epoch"
         yield Problem(keys=keys, at_key=False, text=text)
     elif steps is None and per_epoch is None:
-        text = f"{name}.{full}epochs needs to know how many steps an epoch has; add {full}steps_per_epoch"
+        text = f"{name}.{full}epochs needs the number of steps in an epoch; add {full}steps_per_epoch"
         yield Problem(keys=(*keys, f"{full}epochs"), at_key=True, text=text)
 
 
@@ -59,19 +61,20 @@ def _phase_problems(keys: Keys, stage: StageSpec, per_epoch: int | None) -> Iter
     for number, phase in enumerate(stage.phases):
         at = (*keys, "phases", number)
         if phase.steps is not None and phase.epochs is not None:
-            yield Problem(keys=at, at_key=False, text=f"{dotted(at)} gives both steps and epochs; write one of them")
+            yield Problem(keys=at, at_key=False, text=f"{dotted(at)} has both steps and epochs; remove one of them")
         elif number < last and lengths[number] < 1:
-            text = f"{dotted(at)} has no length; every phase but the last needs steps, or epochs with steps_per_epoch"
+            text = f"{dotted(at)} has no length; only the last phase may leave it out"
             yield Problem(keys=at, at_key=False, text=text)
         elif number == last and smoke_steps(stage, per_epoch):
             own = phase.steps or (phase.epochs or 0) * (stage.steps_per_epoch or per_epoch or 0)
             before = sum(lengths[:-1])
             if lengths[-1] < 1 or (own and own != lengths[-1]):
-                asked = f"{before} steps" + (f" and {own}" if own else " before this one")
-                text = (
-                    f"{dotted((*keys, 'phases'))} take {asked}, and stage {stage.name} has "
-                    f"{smoke_steps(stage, per_epoch)}; the last phase takes what is left, 1 step or more"
-                )
+                phases, length = dotted((*keys, "phases")), count(smoke_steps(stage, per_epoch), "step")
+                if own:
+                    text = f"{phases} add up to {before} + {own} steps, but stage {stage.name} has {length}"
+                else:
+                    text = f"{phases} before the last have {count(before, 'step')}, but stage {stage.name} has {length}"
+                text += "; the last phase has the rest of the stage, at least 1 step"
                 yield Problem(keys=at, at_key=False, text=text)
 
 
@@ -79,8 +82,8 @@ def _sum(keys: Keys, declared: int, key: str, lengths: Sequence[int]) -> Iterato
     if declared != sum(lengths):
         sum_text = " + ".join(map(str, lengths))
         text = (
-            f"{dotted(keys)} is {declared}, but the stages' {key} add up to {sum_text} = {sum(lengths)}; "
-            "leave it out, or make them agree"
+            f"{dotted(keys)} is {declared}, but the {key} of the stages add up to {sum_text} = {sum(lengths)}; "
+            f"remove {keys[-1]}, or correct it"
         )
         yield Problem(keys=keys, at_key=False, text=text)
 
@@ -88,5 +91,6 @@ def _sum(keys: Keys, declared: int, key: str, lengths: Sequence[int]) -> Iterato
 def _repeated(names: Sequence[str], keys: Keys) -> Iterator[Problem]:
     for number, name in enumerate(names):
         if name in names[:number]:
-            text = f"{dotted((*keys, number))} is called {name}, as is {dotted((*keys, names.index(name)))}; rename one"
+            first = dotted((*keys, names.index(name)))
+            text = f"{dotted((*keys, number))} has the same name as {first}, {name}; rename one of them"
             yield Problem(keys=(*keys, number, "name"), at_key=False, text=text)

@@ -18,78 +18,79 @@ Name = Annotated[str, Field(pattern=r"^[\w.+-]+$")]
 
 
 class PhaseSpec(Frozen):
-    """A part of a stage in which the task does something else, such as text before latents."""
+    """A part of a stage in which the task does something different, such as text before latents."""
 
     name: Name
     """Name of the phase, passed to the task's `on_stage_start`."""
     steps: Count | None = None
-    """The smoke's length of the phase, in optimizer steps; the last phase takes the rest of its stage."""
+    """Length of the phase in the smoke run, in optimizer steps. The last phase has the rest of the stage."""
     epochs: Count | None = None
-    """The same in epochs of the stage's `steps_per_epoch`."""
+    """Length of the phase in the smoke run, in epochs of the stage's `steps_per_epoch`. An alternative to `steps`."""
 
 
 class StageSpec(Frozen):
-    """One stage. What is not named here is as under `full`, in the smoke and in the full run alike."""
+    """One stage of the run. Every setting that is left out is the one in `full`, for the smoke run and the full run."""
 
     name: Name
     """Name of the stage in verdicts and criteria, passed to the task's `on_stage_start`."""
     full_steps: Count | None = None
-    """The full run's length of the stage, in optimizer steps."""
+    """Length of the stage in the full run, in optimizer steps."""
     full_epochs: Count | None = None
-    """The same in epochs of `full_steps_per_epoch`."""
+    """Length of the stage in the full run, in epochs of `full_steps_per_epoch`. An alternative to `full_steps`."""
     full_steps_per_epoch: Count | None = None
-    """Optimizer steps in one epoch of the full run's stage."""
+    """Optimizer steps in one epoch of the stage in the full run."""
     steps: Count | None = None
-    """The smoke's length of the stage, in optimizer steps."""
+    """Length of the stage in the smoke run, in optimizer steps."""
     epochs: Count | None = None
-    """The same in epochs of `steps_per_epoch`."""
+    """Length of the stage in the smoke run, in epochs of `steps_per_epoch`. An alternative to `steps`."""
     steps_per_epoch: Count | None = None
-    """Optimizer steps in one epoch of the smoke's stage; absent: `smoke.steps_per_epoch`."""
+    """Optimizer steps in one epoch of the stage in the smoke run. Default: `smoke.steps_per_epoch`."""
     train: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
-    """Globs over parameter names (`encoder.*`): these train, the rest is frozen; absent: what the model says itself."""
+    """Globs over parameter names, such as `encoder.*`. Matching parameters train, all others are frozen. Default: every
+    parameter that requires a gradient."""
     learning_rate: Positive | None = None
-    """Peak learning rate of the stage; absent: `full.learning_rate`."""
+    """Peak learning rate of the stage. Default: `full.learning_rate`."""
     warmup_steps: Steps | None = None
-    """Steps of linear warm-up at the start of the stage; absent: `full.warmup_steps`."""
+    """Optimizer steps of linear warmup at the start of the stage. Default: `full.warmup_steps`."""
     loss_weights: dict[str, Finite] = {}
-    """Weight by loss term, over those under `full`."""
+    """Weight of each loss term, by name. Terms that are not listed have the weight in `full`."""
     phases: Annotated[list[PhaseSpec], Field(max_length=10)] = []
     """Phases of the stage, in order."""
     accept: list[CriterionText] = []
-    """Criteria over this stage alone, its first step being 0; where one fails, the next stage does not start."""
+    """Criteria on this stage alone, whose first step counts as 0. If one fails, the next stage does not start."""
     continue_on_fail: bool = False
-    """Go on to the next stage where a criterion of this one fails; the smoke is not promoted all the same."""
+    """Start the next stage even if a criterion fails. The smoke run is still not promoted."""
 
 
 _STAGES = TypeAdapter(list[StageSpec])
 
 
 def epoch_steps(stage: StageSpec, smoke_steps_per_epoch: int | None) -> int | None:
-    """Optimizer steps in one epoch of the smoke's stage; None where none is declared."""
+    """Return the optimizer steps in one epoch of the stage in the smoke run; None if the recipe does not declare it."""
     return stage.steps_per_epoch or smoke_steps_per_epoch
 
 
 def smoke_steps(stage: StageSpec, smoke_steps_per_epoch: int | None) -> int:
-    """The smoke's length of a stage, in optimizer steps; 0 where the recipe does not say it."""
+    """Return the length of a stage in the smoke run, in optimizer steps; 0 if the recipe does not declare it."""
     return stage.steps or (stage.epochs or 0) * (epoch_steps(stage, smoke_steps_per_epoch) or 0)
 
 
 def full_steps(stage: StageSpec) -> int:
-    """The full run's length of a stage, in optimizer steps; 0 where the recipe does not say it."""
+    """Return the length of a stage in the full run, in optimizer steps; 0 if the recipe does not declare it."""
     return stage.full_steps or (stage.full_epochs or 0) * (stage.full_steps_per_epoch or 0)
 
 
 def phase_lengths(stage: StageSpec, smoke_steps_per_epoch: int | None) -> list[int]:
-    """The smoke's lengths of the phases, in optimizer steps; the last takes what is left of the stage."""
+    """Return the lengths of the phases in the smoke run, in optimizer steps; the last has the rest of the stage."""
     per_epoch = epoch_steps(stage, smoke_steps_per_epoch) or 0
     lengths = [phase.steps or (phase.epochs or 0) * per_epoch for phase in stage.phases]
     return [*lengths[:-1], smoke_steps(stage, smoke_steps_per_epoch) - sum(lengths[:-1])] if lengths else []
 
 
 def with_lengths(data: Any) -> Any:
-    """A recipe's raw data with `full.max_steps` and `smoke.max_steps` where the stages alone say them.
+    """Add `full.max_steps` and `smoke.max_steps` to a recipe's raw data, if only the stages declare them.
 
-    Stages with faults of their own count as one step: they are reported, and a missing length is not their fault.
+    Stages that are not valid count as one step, so that the missing length is not reported as another fault.
     """
     if not isinstance(data, Mapping) or not data.get("stages"):
         return data
@@ -132,7 +133,7 @@ class Stage:
     learning_rate: float
     """Peak learning rate of the smoke run."""
     warmup_steps: int = 0
-    """Steps of linear warm-up at the start of the stage."""
+    """Steps of linear warmup at the start of the stage."""
     max_steps: int
     """Horizon of the schedule, in optimizer steps from the stage's first."""
     full_learning_rate: float = 0.0

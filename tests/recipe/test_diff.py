@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pytest_smoke.judge.checks.preflight import preflight
 
+from pytest_smoke.judge.checks.batch_geometry import batch_geometry
+from pytest_smoke.judge.checks.settings import settings
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.diff import ABSENT, between, differences, unseen
 from pytest_smoke.recipe.model import Mode, Recipe
@@ -55,16 +57,22 @@ CASES = st.builds(
 )
 
 
+OF_THE_FULL_RUN = ("full_learning_rate", "full_warmup_steps", "full_steps")
+"""Fields of a stage that training does not read."""
+
+
 def plan(case: Case) -> str:
     """Return the plan of the training process as text, because 1, 1.0 and true are different to a task."""
-    return repr(_sorted(vars_of(RunPlan.of(case, root="", device="cpu"))))
-
-
-def vars_of(plan: RunPlan) -> dict[str, Any]:
-    return {name: getattr(plan, name) for name in plan.__slots__}
+    made = RunPlan.of(case, root="", device="cpu")
+    stages = [
+        {key: value for key, value in asdict(stage).items() if key not in OF_THE_FULL_RUN} for stage in made.stages
+    ]
+    return repr(_sorted({**{name: getattr(made, name) for name in made.__slots__}, "stages": stages}))
 
 
 def _sorted(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_sorted(element) for element in value]
     return {key: _sorted(value[key]) for key in sorted(value)} if isinstance(value, dict) else value
 
 
@@ -84,10 +92,8 @@ def test_a_recipe_in_between_has_just_the_chosen_settings_in_both_runs(
     found = differences(good, bad)
     chosen = data.draw(st.lists(st.sampled_from(found), unique_by=lambda one: one.key)) if found else []
     middle = between(good, bad, chosen)
-    assert {f.id: f.status for f in preflight(middle) if f.id != "schedule"} == {
-        "batch-geometry": "pass",
-        "settings": "pass",
-    }
+    findings = [*batch_geometry(middle), *settings(middle)]
+    assert {finding.id: finding.status for finding in findings} == {"batch-geometry": "pass", "settings": "pass"}
     assert {one.key for one in differences(middle, bad)} == {one.key for one in found} - {one.key for one in chosen}
     assert {one.key for one in differences(good, middle)} == {one.key for one in chosen}
 
@@ -130,7 +136,8 @@ def test_a_batch_that_is_split_differently_changes_with_the_full_runs() -> None:
     first, second = differences(good, bad)
     assert (first.key, second.key) == ("full.batch_size", "full.grad_accum_steps")
     for alone in (first, second):
-        assert preflight(between(good, bad, [alone]))[0].reason == "effective-batch"
+        (finding,) = batch_geometry(between(good, bad, [alone]))
+        assert finding.reason == "different-effective-batch"
     assert plan(between(good, bad, [first, second])) == plan(bad)
 
 

@@ -17,7 +17,7 @@ from pytest_smoke.recipe.model import (
     Smoke,
     SourceSpec,
 )
-from pytest_smoke.recipe.resume import ResumeCheck
+from pytest_smoke.recipe.resume import ResumeSpec
 from pytest_smoke.recipe.schema import json_schema
 from pytest_smoke.recipe.stages import PhaseSpec, StageSpec
 
@@ -28,7 +28,7 @@ MODELS = (
     PhaseSpec,
     Pipeline,
     Requires,
-    ResumeCheck,
+    ResumeSpec,
     Settings,
     Smoke,
     SourceSpec,

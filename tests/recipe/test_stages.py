@@ -112,26 +112,26 @@ def test_a_smoke_run_without_stages_is_one_stage_without_a_name() -> None:
 @pytest.mark.parametrize(
     ("stages", "fragments"),
     [
-        ("- {name: A, full_steps: 9}", ["5:3: ", "stages[0] gives no length for the smoke's stage", "write steps"]),
-        ("- {name: A, full_steps: 9, steps: 2, epochs: 1}", ["gives both steps and epochs"]),
+        ("- {name: A, full_steps: 9}", ["5:3: ", "stages[0] has no length for the smoke run", "write steps"]),
+        ("- {name: A, full_steps: 9, steps: 2, epochs: 1}", ["stages[0] has both steps and epochs for the smoke run"]),
         ("- {name: A, full_steps: 9, epochs: 1}", ["5:28: ", "stages[0].epochs", "add steps_per_epoch"]),
         ("- {name: A, full_epochs: 9, steps: 1}", ["stages[0].full_epochs", "add full_steps_per_epoch"]),
-        ("- {name: A, steps: 9}", ["gives no length for the full run's stage", "write full_steps"]),
+        ("- {name: A, steps: 9}", ["stages[0] has no length for the full run", "write full_steps"]),
         ("- {name: A, steps: 9, full_steps: 9, phases: [{name: a}, {name: b}]}", ["phases[0] has no length"]),
         (
             "- {name: A, steps: 9, full_steps: 9, phases: [{name: a, steps: 9}, {name: b}]}",
-            ["stages[0].phases take 9 steps before this one", "stage A has 9", "1 step or more"],
+            ["stages[0].phases before the last have 9 steps", "stage A has 9 steps", "at least 1 step"],
         ),
         (
             "- {name: A, steps: 9, full_steps: 9, phases: [{name: a, steps: 5}, {name: b, steps: 5}]}",
-            ["stages[0].phases take 5 steps and 5, and stage A has 9"],
+            ["stages[0].phases add up to 5 + 5 steps, but stage A has 9 steps"],
         ),
         ("- {name: a/b, steps: 9, full_steps: 9}", ["5:10: ", "'a/b'", "letters, digits and the characters _ . + -"]),
         ("- {name: A, steps: 9, full_steps: 9, trian: [x]}", ["unknown key trian in stages[0]", "did you mean train?"]),
         ("- {name: A, steps: 9, full_steps: 9, phases: [{nam: x}]}", ["unknown key nam in stages[0].phases[0]"]),
         (
             "- {name: A, steps: 9, full_steps: 9}\n- {name: A, steps: 9, full_steps: 9}",
-            ["6:10: ", "stages[1] is called A, as is stages[0]"],
+            ["6:10: ", "stages[1] has the same name as stages[0], A"],
         ),
         ("- {name: A, steps: 9, full_steps: 9, train: []}", ["stages[0].train", "at least 1"]),
     ],
@@ -148,8 +148,13 @@ def test_a_fault_of_a_stage_has_its_place_and_says_what_is_allowed(
     [
         ("max_steps: 8000", "", "", ["full.max_steps is 8000", "2000 + 6660 = 8660"]),
         ("max_steps: 8660", "max_steps: 320", "", ["smoke.max_steps is 320", "160 + 170 = 330"]),
-        ("", "run_steps: 100", "", ["smoke.run_steps cuts a smoke short"]),
-        ("", "", "ablate: {x: {full.max_steps: 9}}", ["cell x", "cannot change full.max_steps"]),
+        ("", "run_steps: 100", "", ["smoke.run_steps cannot be used with stages"]),
+        (
+            "",
+            "",
+            "ablate: {x: {full.max_steps: 9}}",
+            ["cell x changes full.max_steps", "the stages set the length of the full run"],
+        ),
     ],
 )
 def test_lengths_that_do_not_add_up_are_refused_with_their_sum(
@@ -166,7 +171,7 @@ def test_a_cell_that_every_stage_overrides_is_refused(faults: Faults) -> None:
     stage = "- {{name: {}, full_steps: 9, steps: 9, learning_rate: 1.0e-3}}\n"
     cell = "ablate: {low: {full.learning_rate: 1.0e-4}}\n"
     (fault,) = faults(HEAD + stage.format("A") + stage.format("B") + cell)
-    assert fault.startswith("7:16: cell low: every stage has its own learning_rate")
+    assert fault.startswith("7:16: cell low changes full.learning_rate, but every stage sets its own learning_rate")
     assert faults(HEAD + stage.format("A") + "- {name: B, full_steps: 9, steps: 9}\n" + cell) == []
 
 
