@@ -1,4 +1,4 @@
-"""`schema`: the JSON Schema of a recipe, for editors."""
+"""`schema`: the JSON Schema of recipes or of `verdicts.json`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from pytest_smoke.cli.arguments import Subparsers, print_json
 
 def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    subparsers.add_parser(
+    parser = subparsers.add_parser(
         "schema",
-        help="print the JSON Schema of recipes",
-        description="Print the JSON Schema of recipes, which editors use to complete and check them.",
+        help="print the JSON Schema of recipes or of verdicts.json",
+        description="Print a JSON Schema: that of recipes, which editors use to complete and check them, or that of "
+        "verdicts.json, for programs that read it.",
+        epilog="Exit status: 0.",
+    )
+    parser.add_argument(
+        "--of", choices=("recipe", "verdicts"), default="recipe", help="what the schema describes (default: recipe)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the schema."""
-    from pytest_smoke.recipe.schema import json_schema  # imports pydantic, which takes 0.2 s
-
+    if args.of == "verdicts":
+        from pytest_smoke.report.verdicts_schema import json_schema
+    else:
+        from pytest_smoke.recipe.schema import json_schema  # imports pydantic, which takes 0.2 s
     print_json(json_schema(), indent=2)
     return 0
