@@ -51,7 +51,7 @@ def verdict_of(finding: Finding, findings: Sequence[Finding], registry: Registry
     if finding.status not in ("fail", "not-checked"):
         return None
     row = registry.row(finding)
-    reason = row.reason(finding.reason) if row else None
+    reason = row.reason(finding.reason, finding.status) if row else None
     if reason is not None and any(
         other.status == "fail" and ("*" in reason.yields_to or other.check in reason.yields_to) for other in findings
     ):

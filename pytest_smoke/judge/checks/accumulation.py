@@ -61,23 +61,24 @@ def _message(event: BatchEquivalence) -> tuple[str, str, str]:
     sizes = f"micro-batches of {event.smoke} (smoke run) and {event.full} (full run)"
     if event.ignored:
         few, many = sorted((event.smoke, event.full))
-        text = (
-            f"batches({few}) yields as many samples as batches({many}), so the effective batch is not the declared one"
-        )
+        text = f"batches({few}) yields as many samples as batches({many}): the effective batch is not the declared one"
         return "batch-size-ignored", text, "let batches() yield as many samples as it is asked for"
     if problem := event.problem or _not_finite(event):
         return "not-compared", f"{sizes} could not be compared: {problem}", ""
-    differ = f"differ by {percent(event.difference)} of its norm"
+    differs = f"differs by {percent(event.difference)} of its norm"
+    moved = ", ".join(_moved_terms(event, TOLERANCE))
     if event.difference > _tolerance(event):
-        text = f"splitting the batch changes the gradient: {sizes} {differ}{_moved_terms(event, TOLERANCE)}"
+        text = f"splitting the batch changes the gradient: with {sizes} it {differs}{moved and f'; {moved}'}"
         return "gradient-depends-on-split", text, _hint(event)
-    if moved := _moved_terms(event, TERM_TOLERANCE):
-        text = f"splitting the batch changes the loss: in {sizes}{moved}. The gradients {differ}"
+    if moved := ", ".join(_moved_terms(event, TERM_TOLERANCE)):
+        text = f"splitting the batch changes the loss: with {sizes}, {moved}. The gradient {differs}"
         return "gradient-depends-on-split", text, _hint(event)
     if event.difference > ROUNDING and not event.half:
-        text = f"splitting the batch slightly changes the gradient: {sizes} {differ}, more than rounding explains"
+        text = (
+            f"splitting the batch slightly changes the gradient: with {sizes} it {differs}, more than rounding explains"
+        )
         return "close-to-limit", text, _hint(event)
-    text = f"splitting the batch keeps the gradient: {sizes} {differ}"
+    text = f"splitting the batch keeps the gradient: with {sizes} it {differs}"
     if not event.batch_norm:
         return "", text, ""
     layers = count(event.batch_norm, "batch-norm layer")
@@ -86,10 +87,11 @@ def _message(event: BatchEquivalence) -> tuple[str, str, str]:
 
 
 def _hint(event: BatchEquivalence) -> str:
-    norm = "; batch norm over micro-batches needs it too" if event.batch_norm else ""
+    norm = ", and so does batch norm" if event.batch_norm else ""
     return (
-        "return the number of averaged items (tokens, for example) from counts(batch), one per loss term; a sum, or a "
-        f"loss that compares the samples of a micro-batch, needs the full run's batch_size ({event.full}){norm}"
+        "if a loss term is a mean over a varying number of items (tokens, for example), return that number from "
+        f"counts(batch); a sum, or a loss that compares the samples of a micro-batch, needs the full run's batch_size "
+        f"({event.full}){norm}"
     )
 
 
@@ -97,21 +99,20 @@ def _tolerance(event: BatchEquivalence) -> float:
     return HALF_TOLERANCE if event.half else TOLERANCE
 
 
-def _moved_terms(event: BatchEquivalence, tolerance: float) -> str:
-    """Name the terms whose two means differ by more; a term of weight 0 does not train anything."""
-    text, whole = "", sum(abs(event.weights[term] * theirs) for term, theirs in event.full_terms.items())
-    for term, theirs in event.full_terms.items():
-        ours = event.smoke_terms[term]
-        difference = abs(ours - theirs)
-        if difference > tolerance * abs(theirs) and abs(event.weights[term]) * difference > NEGLIGIBLE * whole:
-            text += f"; {term} is {number(ours)} instead of {number(theirs)}"
-    return text
+def _moved_terms(event: BatchEquivalence, tolerance: float) -> Iterator[str]:
+    """Describe the terms whose two means differ by more than `tolerance`; a term of weight 0 does not train."""
+    whole = sum(abs(event.weights[term] * full) for term, full in event.full_terms.items())
+    for term, full in event.full_terms.items():
+        smoke = event.smoke_terms[term]
+        difference = abs(smoke - full)
+        if difference > tolerance * abs(full) and abs(event.weights[term]) * difference > NEGLIGIBLE * whole:
+            yield f"{term} is {number(smoke)} instead of {number(full)}"
 
 
 def _not_finite(event: BatchEquivalence) -> str:
     """Say why two values cannot be compared; empty if they can."""
     terms = [*event.smoke_terms.items(), *event.full_terms.items()]
-    if broken := next((f"{term} is {value}" for term, value in terms if not math.isfinite(value)), ""):
+    if broken := next((f"{term} is {number(value)}" for term, value in terms if not math.isfinite(value)), ""):
         return broken
     if math.isnan(event.difference):
         return "both gradients are zero, or not finite"

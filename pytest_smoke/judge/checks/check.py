@@ -32,7 +32,7 @@ class Reason:
     id: str
     """The kebab-case phrase in `Finding.reason`."""
     status: Status
-    """Status of a finding with this reason."""
+    """Status of a finding with this reason; a reason that occurs with two statuses has two rows."""
     when: str
     """When it is given, as a clause for the reference page."""
     verdict: VerdictWord | None = None
@@ -70,9 +70,12 @@ class Check:
     at_end: Callable[[RunView], Iterable[Finding]] | None = None
     """Makes the check once the run is over."""
 
-    def reason(self, id: str) -> Reason | None:
-        """Return the row of a reason; None if the check cannot give it."""
-        return next((reason for reason in self.reasons if reason.id == id), None)
+    def reason(self, id: str, status: Status | None = None) -> Reason | None:
+        """Return the row of a reason, with `status` if it is given; None if the check cannot give it."""
+        return next(
+            (reason for reason in self.reasons if reason.id == id and status in (None, reason.status)),
+            None,
+        )
 
 
 class StageView(Protocol):

@@ -81,9 +81,9 @@ def grad_ratio(
         middle = observed[pair] = median(ratios)
         inside = low <= middle <= high  # False for NaN
         texts.append(
-            f"ratio of raw gradient norms {pair}: median {number(middle, 3)} (range {number(min(ratios), 3)} to "
-            f"{number(max(ratios), 3)}, {count(len(ratios), 'probe')}), {'within' if inside else 'outside'} "
-            f"[{low:g}, {high:g}]"
+            f"the raw gradient norms {pair} have a median ratio of {number(middle, 3)} ({number(min(ratios), 3)} to "
+            f"{number(max(ratios), 3)} in {count(len(ratios), 'probe')}), {'within' if inside else 'outside'} "
+            f"the bounds [{low:g}, {high:g}]"
         )
         if not inside:
             failed.append((above, below, middle))
@@ -108,6 +108,8 @@ def describe_ratio(above: str, below: str, ratio: float) -> str:
         return f"{size}: {above} hardly trains anything. Drop one of the two terms, or give them separate optimizers"
     if BALANCED[0] <= ratio <= BALANCED[1]:
         return f"{size}: the two are balanced. Look for the cause elsewhere: capacity, data, learning rate"
+    if ratio < BALANCED[0]:
+        return f"{size}: {above} has the smaller influence, but is not negligible (that is below {COLLAPSED:g}x)"
     return f"{size}: {above} has the larger influence, but does not dominate (that starts at {DOMINANT:g}x)"
 
 
@@ -167,7 +169,7 @@ def describe_balance(norms: Mapping[str, float], cosines: Mapping[str, float]) -
     if not cosines:
         return text
     pair = min(cosines, key=cosines.__getitem__)
-    label = "most conflicting" if cosines[pair] <= CONFLICTING else "none conflict, least aligned"
+    label = "most conflicting" if cosines[pair] <= CONFLICTING else "no two conflict, least aligned"
     return f"{text}; {label}: {pair} (median cosine {cosines[pair]:.2f})"
 
 

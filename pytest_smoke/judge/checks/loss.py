@@ -128,10 +128,11 @@ LOSS_TREND = Check(
         ),
         Reason(id="too-short", status="not-checked", when="there are too few points to tell a rise from noise"),
         Reason(id="too-noisy", status="not-checked", when="a lasting rise of 10 % could hide in the noise"),
+        Reason(id="no-progress", status="warn", when="the loss did not improve on its initial level"),
         Reason(
             id="no-progress",
-            status="warn",
-            when="the loss never left its first level; not-checked for a run that is trained from scratch",
+            status="not-checked",
+            when="the loss of a run that is trained from scratch did not improve on its initial level",
         ),
         Reason(id="wiring", status="not-checked", when="a wiring run is too short", yields_to=("pipeline",)),
         Reason(id="preflight", status="not-checked", when="--smoke-preflight does not train"),

@@ -15,6 +15,7 @@ from pytest_smoke.mix.samples import SampledCounts, audit_samples
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import MixSpec
+from pytest_smoke.text import count
 
 
 def corpus_of(mix: MixSpec) -> Corpus:
@@ -29,7 +30,7 @@ def stale_rows(mix: MixSpec, corpus: Corpus) -> list[str]:
     if corpus.unit != "rows":
         return []
     return [
-        f"source {name!r} has {corpus.counts.get(name, 0)} rows, the recipe states {source.rows}"
+        f"source {name!r} has {count(corpus.counts.get(name, 0), 'row')}, the recipe states {source.rows:,}"
         for name, source in mix.sources.items()
         if source.rows is not None and source.rows != corpus.counts.get(name, 0)
     ]
@@ -97,7 +98,7 @@ def mix_drawn(
     """
     found = audit_samples(seen, expected, mix or PlainMix(sources={}))
     table = shares_text(found.shares)
-    sampled = f"sampled in the first {step + 1} steps ({seen.samples} samples): {table}"
+    sampled = f"sampled in the first {count(step + 1, 'step')} ({count(seen.samples, 'sample')}): {table}"
     faults = found.faults or found.warnings
     return Finding(
         id=MIX_DRAWN.id,
@@ -145,7 +146,11 @@ MIX_DRAWN = Check(
     reasons=(
         Reason(id="sampled-share-off", status="fail", when="a source is sampled more or less often than expected"),
         Reason(id="source-never-sampled", status="fail", when="a source of the mix is never sampled"),
+        Reason(
+            id="source-never-sampled", status="warn", when="the same, for a source whose share is within mix.tolerance"
+        ),
         Reason(id="unknown-source", status="fail", when="a source is sampled that the mix does not name"),
+        Reason(id="unknown-source", status="warn", when="the same, for a source whose share is within mix.tolerance"),
         Reason(id="dominant-source", status="warn", when="without a declared mix, a source dominates"),
         Reason(id="leading-source", status="warn", when="without a declared mix, the largest source leads by far"),
         Reason(id="too-few-samples", status="warn", when="too few samples were drawn for the tolerance"),

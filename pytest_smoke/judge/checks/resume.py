@@ -43,8 +43,8 @@ def resume(
         if different:
             name, a, b = different[0]
             text = (
-                f"resumed at step {at} in a fresh process, the run differs from step {one.step} on: {name} is "
-                f"{number(b, 9)}, uninterrupted it was {number(a, 9)}"
+                f"resumed at step {at} in a fresh process, the run differs from the uninterrupted one from step "
+                f"{one.step} on: {name} is {number(b, 9)} instead of {number(a, 9)}"
             )
             reason, hint = _cause(one.step, batch_digests, changed)
             return Finding(

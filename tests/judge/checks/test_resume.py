@@ -1,4 +1,4 @@
-"""The `resume` check's comparison, and the cause it names."""
+"""The `resume` check, and the cause that it names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_smoke.events import Step
-from pytest_smoke.judge.checks.resume import TOLERANCE, resume
+from pytest_smoke.judge.checks.resume import TOLERANCE, resume, resumed
 
 LOSSES = st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=1, max_size=40)
 
@@ -20,49 +20,72 @@ def rows(losses: list[float], *, at: int = 0) -> list[Step]:
 
 
 @given(losses=LOSSES, data=st.data())
-def test_the_same_bits_pass_and_the_first_other_one_fails(losses: list[float], data: st.DataObject) -> None:
-    """NaN is NaN; whatever else is changed is found at its own step."""
+def test_identical_bits_pass_and_the_first_difference_fails_at_its_step(
+    losses: list[float], data: st.DataObject
+) -> None:
+    """NaN equals NaN."""
     whole = rows(losses)
     at = data.draw(st.integers(0, len(losses) - 1))
     assert resume(whole, whole[at:], planned=len(losses) - at).status == "pass"
-    spoilt = data.draw(st.integers(at, len(losses) - 1))
-    other = data.draw(st.floats(allow_nan=False, width=32).filter(lambda value: value != losses[spoilt]))
-    second = rows([*losses[at:spoilt], other, *losses[spoilt + 1 :]], at=at)
-    found = resume(whole, second, planned=len(losses) - at)
-    assert (found.status, found.step) == ("fail", spoilt)
-    assert f"resumed at step {at} " in found.text
+    changed = data.draw(st.integers(at, len(losses) - 1))
+    value = data.draw(st.floats(allow_nan=False, width=32).filter(lambda value: value != losses[changed]))
+    second = rows([*losses[at:changed], value, *losses[changed + 1 :]], at=at)
+    finding = resume(whole, second, planned=len(losses) - at)
+    assert (finding.status, finding.step) == ("fail", changed)
+    assert f"resumed at step {at} " in finding.text
 
 
 @given(loss=st.floats(1e-3, 1e3), share=st.floats(0, 2), precision=st.sampled_from(sorted(TOLERANCE)))
 def test_the_tolerance_is_relative(loss: float, share: float, precision: str) -> None:
-    """Within it passes, beyond it fails."""
     tolerance = TOLERANCE[precision]
-    found = resume(rows([loss]), rows([loss * (1 + share * tolerance)]), planned=1, tolerance=tolerance)
+    finding = resume(rows([loss]), rows([loss * (1 + share * tolerance)]), planned=1, tolerance=tolerance)
     if abs(share - 1) > 0.05:
-        assert (found.status == "pass") == (share < 1)
-    assert f"{tolerance:g}" in found.text or found.status == "fail"
+        assert (finding.status == "pass") == (share < 1)
+    assert f"{tolerance:g}" in finding.text or finding.status == "fail"
 
 
 @pytest.mark.parametrize(
-    ("drawn", "changed", "reason", "words"),
+    ("batch_digests", "changed", "reason", "words"),
     [
-        (({5: "a"}, {5: "b"}), (), "data", "the batch of step 5 is another one"),
-        (({5: "a"}, {5: "b"}), ("buffer x", "buffer y", "buffer z", "buffer w"), "state", "buffer z and 1 more"),
-        (({5: "a"}, {5: "a"}), (), "unknown", "weights, optimizer and batches are the same"),
-        (({7: "a"}, {7: "b"}), (), "unknown", "weights, optimizer and batches are the same"),
+        (({5: "a"}, {5: "b"}), (), "different-data", "the batch of step 5 is not the same"),
+        (
+            ({5: "a"}, {5: "b"}),
+            ("buffer x", "buffer y", "buffer z", "buffer w"),
+            "state-not-restored",
+            "buffer z and 1 more",
+        ),
+        (({5: "a"}, {5: "a"}), (), "unknown-cause", "weights, optimizer and batches are the same"),
+        (({7: "a"}, {7: "b"}), (), "unknown-cause", "weights, optimizer and batches are the same"),
     ],
 )
-def test_the_likeliest_cause_is_named(drawn: Any, changed: tuple[str, ...], reason: str, words: str) -> None:
-    """A state that came back changed comes before a batch that is another; a later batch explains nothing."""
-    found = resume(rows([1.0], at=5), rows([2.0], at=5), planned=1, drawn=drawn, changed=changed)
-    assert (found.status, found.reason) == ("fail", reason)
-    assert words in found.hint
-    assert "1 uninterrupted, 2 resumed" in found.text
+def test_the_most_likely_cause_is_named(batch_digests: Any, changed: tuple[str, ...], reason: str, words: str) -> None:
+    """State that was not restored comes before a batch that differs; a later batch explains nothing."""
+    finding = resume(rows([1.0], at=5), rows([2.0], at=5), planned=1, batch_digests=batch_digests, changed=changed)
+    assert (finding.status, finding.reason) == ("fail", reason)
+    assert words in finding.hint
+    assert finding.text == (
+        "resumed at step 5 in a fresh process, the run differs from the uninterrupted one from step 5 on: loss is 2 "
+        "instead of 1"
+    )
 
 
-def test_a_term_that_differs_is_named_even_where_the_loss_is_the_same() -> None:
-    """And a run that made too few steps is no pass."""
+def test_a_term_that_differs_is_named_even_if_the_loss_is_the_same() -> None:
     one, other = Step(3, 1.0, {"ce": 0.4, "kl": 0.6}, 1.0, 0.1), Step(3, 1.0, {"ce": 0.4, "kl": nan}, 1.0, 0.1)
-    assert "kl 0.6 uninterrupted, nan resumed" in resume([one], [other], planned=1).text
-    assert resume([one], [one], planned=2).status == "fail"
-    assert resume([one], [], planned=1).status == "fail"
+    assert resume([one], [other], planned=1).text.endswith(": kl is NaN instead of 0.6")
+
+
+@pytest.mark.parametrize("made", [0, 1])
+def test_a_resumed_run_with_too_few_steps_fails(made: int) -> None:
+    finding = resume(rows([1.0, 1.0]), rows([1.0] * made), planned=2)
+    assert (finding.status, finding.reason) == ("fail", "resumed-run-ended-early")
+    assert finding.text == f"the resumed run made {made} of 2 steps"
+
+
+def test_an_interrupted_run_lists_where_it_was_resumed_or_warns_that_it_restarted() -> None:
+    assert resumed([], "") == []
+    (finding,) = resumed([120, 300], "")
+    assert (finding.id, finding.status, finding.step) == ("resumed", "pass", 300)
+    assert finding.text == "interrupted, and resumed at steps 120 and 300"
+    (finding,) = resumed([120], "the checkpoint was saved by torch 2.9")
+    assert (finding.status, finding.reason) == ("warn", "restarted")
+    assert finding.text == "restarted from step 0: the checkpoint was saved by torch 2.9"
