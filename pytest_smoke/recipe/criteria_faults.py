@@ -17,20 +17,21 @@ from pytest_smoke.text import did_you_mean
 def reach_problems(recipe: Recipe) -> Iterator[Problem]:
     """Yield a problem for each criterion on steps that no smoke run makes, or on epochs of unknown length."""
     case, per_epoch = Case(path="", recipe=recipe, mode="constant"), recipe.smoke.steps_per_epoch
-    lists: list[tuple[Keys, Sequence[str], str, int, int | None]] = [
-        (("checks", "accept"), recipe.checks.accept, "the smoke run", case.run_steps, per_epoch)
+    lists: list[tuple[Keys, Sequence[str], str, str, int, int | None]] = [
+        (("checks", "accept"), recipe.checks.accept, "the smoke run", "smoke", case.run_steps, per_epoch)
     ]
     for stage in case.stages if recipe.stages else ():
-        of_stage = (stage.accept, f"stage {stage.name}", stage.steps, stage.steps_per_epoch)
+        owner = f"stage {stage.name}"
+        of_stage = (stage.accept, owner, owner, stage.steps, stage.steps_per_epoch)
         lists.append((("stages", stage.number, "accept"), *of_stage))
-    for keys, texts, owner, steps, steps_per_epoch in lists:
+    for keys, texts, owner, section, steps, steps_per_epoch in lists:
         for number, text in enumerate(texts):
-            wrong = _out_of_reach(text, owner, steps, steps_per_epoch)
+            wrong = _out_of_reach(text, owner, section, steps, steps_per_epoch)
             if wrong:
                 yield Problem(keys=(*keys, number), at_key=False, text=f"criterion {text!r}: {wrong}")
 
 
-def _out_of_reach(text: str, owner: str, steps: int, steps_per_epoch: int | None) -> str:
+def _out_of_reach(text: str, owner: str, section: str, steps: int, steps_per_epoch: int | None) -> str:
     try:
         criterion = parse(text)
     except CriterionError:
@@ -38,7 +39,7 @@ def _out_of_reach(text: str, owner: str, steps: int, steps_per_epoch: int | None
     if criterion.last_step is not None and criterion.last_step > steps:
         return f"it needs step {criterion.last_step}, but {owner} ends at step {steps}"
     if criterion.counts_epochs and steps_per_epoch is None:
-        return f"it needs the length of an epoch; add steps_per_epoch to {owner}"
+        return f"it needs the number of steps in an epoch; add steps_per_epoch to {section}"
     return ""
 
 

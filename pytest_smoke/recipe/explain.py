@@ -101,7 +101,7 @@ _ALLOWED: dict[str, Callable[[dict[str, Any]], str]] = {
     "greater_than": lambda ctx: f"greater than {_bound(ctx['gt'])}",
     "greater_than_equal": lambda ctx: f"{_bound(ctx['ge'])} or more",
     "less_than_equal": lambda ctx: f"{_bound(ctx['le'])} or less",
-    "literal_error": lambda ctx: str(ctx["expected"]).replace("'", ""),
+    "literal_error": lambda ctx: "one of " + str(ctx["expected"]).replace("'", ""),
 }
 
 _PATTERNS: dict[Keys, str] = {
@@ -128,7 +128,7 @@ def _problem(error: Any, within: Keys) -> Problem:
         return Problem(keys=keys, at_key=False, text=f"{name}: {ctx['error']}")
     if kind == "string_pattern_mismatch":
         if error["loc"][-1] == "[key]":
-            text = f"key {value} in {dotted(keys[:-1])} must be {_PATTERNS[keys[:-1]]}"
+            text = f"key {value!r} in {dotted(keys[:-1])} must be {_PATTERNS[keys[:-1]]}"
             return Problem(keys=keys, at_key=True, text=text)
         pattern = _PATTERNS[tuple(key for key in keys if isinstance(key, str))]
         return Problem(keys=keys, at_key=False, text=f"{name} is {described(value)}; it must be {pattern}")
@@ -142,7 +142,7 @@ def _problem(error: Any, within: Keys) -> Problem:
         near = closest(value, re.findall(r"'([^']+)'", ctx["expected"]), cutoff=0.7)
         text += f" (did you mean {near}?)" if near else ""
     if value is None:
-        text += ", or leave the key out"
+        text += ", or be left out"
     return Problem(keys=keys, at_key=False, text=text)
 
 

@@ -38,9 +38,11 @@ def _one_criterion(written: object) -> object:
     if isinstance(text, Mapping):
         keys = ", ".join(map(str, text))
         problem = (
-            f"is a mapping with {count(len(text), 'key')} ({keys})" if len(text) != 1 else f"has no text after {keys}:"
+            f"is a mapping with {count(len(text), 'key')} ({keys})"
+            if len(text) != 1
+            else f"has no text after '{keys}:'"
         )
-        raise ValueError(f"this entry {problem}; write CRITERION, or NAME: CRITERION")
+        raise ValueError(f"the entry {problem}; write CRITERION, or NAME: CRITERION")
     return text
 
 

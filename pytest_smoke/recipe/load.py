@@ -185,7 +185,7 @@ def read_files(file: Path, root: Path) -> RecipeFiles:
         first = next((at for at, earlier in enumerate(files) if earlier.samefile(file)), None)
         if first is not None:
             names = [earlier.path for earlier in documents[first:]]
-            text = f"extends {base} closes a circle: {' -> '.join([*names, names[0]])}; remove one of the extends"
+            text = f"extends {base} is circular: {' -> '.join([*names, names[0]])}; remove one of the extends"
             raise _extends_error(faults, document, text)
         if len(documents) > MAX_EXTENDS:
             text = f"more than {MAX_EXTENDS} recipes extend each other; merge some of them"

@@ -45,12 +45,12 @@ def resume_fault(spec: Resume, stages: Sequence[Stage]) -> str:
         return ""
     at, end, run_steps = spec.at_step, spec.at_step + (spec.steps or 1), stages[-1].end
     if end > run_steps:
-        return f"checks.resume ends at step {end}, but the smoke run ends at step {run_steps}"
+        return f"checks.resume ends at step {end}, but the smoke run ends at step {run_steps}; resume earlier"
     for stage in stages:
         if stage.first_step <= at < stage.end < end:
             return (
                 f"checks.resume ends at step {end}, but its stage {stage.name} ends at step {stage.end}; "
-                "both must be in one stage"
+                "resume earlier, or in another stage"
             )
     return ""
 

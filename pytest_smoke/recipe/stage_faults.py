@@ -71,10 +71,15 @@ def _phase_problems(keys: Keys, stage: StageSpec, per_epoch: int | None) -> Iter
             if lengths[-1] < 1 or (own and own != lengths[-1]):
                 phases, length = dotted((*keys, "phases")), count(smoke_steps(stage, per_epoch), "step")
                 if own:
-                    text = f"{phases} add up to {before} + {own} steps, but stage {stage.name} has {length}"
+                    text = (
+                        f"{phases} add up to {before} + {own} steps, but stage {stage.name} has {length}; "
+                        "leave out the length of the last phase, which has the rest"
+                    )
                 else:
-                    text = f"{phases} before the last have {count(before, 'step')}, but stage {stage.name} has {length}"
-                text += "; the last phase has the rest of the stage, at least 1 step"
+                    text = (
+                        f"{phases} before the last have {count(before, 'step')}, but stage {stage.name} has {length}; "
+                        "leave at least 1 for the last phase"
+                    )
                 yield Problem(keys=at, at_key=False, text=text)
 
 

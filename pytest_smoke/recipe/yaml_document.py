@@ -81,7 +81,7 @@ def parse_document(text: str, path: str) -> tuple[Document | None, list[Fault]]:
         return None, [*reader.faults, Fault(path, *_place(error.node), error.text)]
     if not isinstance(root, MappingNode) or not isinstance(data, dict):
         shape = "a list" if isinstance(root, SequenceNode) else f"the text {_short(root.value)}"
-        return None, reader.faults or [Fault(path, *_place(root), f"the file holds {shape}; {_SHAPE}")]
+        return None, reader.faults or [Fault(path, *_place(root), f"the file contains {shape}; {_SHAPE}")]
     return Document(path=path, root=root, data=data), reader.faults
 
 
@@ -167,7 +167,7 @@ class _Reader:
             except AmbiguousScalarError as error:
                 return self._refuse(node, str(error))
         if id(node) in self._open:
-            return self._refuse(node, "an alias inside its own anchor has no end; write the value out")
+            return self._refuse(node, "an alias refers to a value that it is part of; write the value out")
         if self._nodes > MAX_NODES:
             text = f"aliases expand to more than {MAX_NODES:,} keys and values; a recipe needs about 100"
             raise _TooLargeError(node, text)
@@ -332,7 +332,9 @@ def _read_numeric(text: str) -> Scalar:
 def _refuse_ambiguous(text: str) -> None:
     """Raise AmbiguousScalarError if `text` looks like a number or a date that YAML readers disagree about."""
     if text in _NANS:
-        raise AmbiguousScalarError(f"{text} is not allowed, because NaN equals nothing; write a finite number, or null")
+        raise AmbiguousScalarError(
+            f"{text} is not allowed, because NaN is not equal to itself; write a finite number, or null"
+        )
     if _OCTAL.fullmatch(text):
         sign = "-" if text.startswith("-") else ""
         digits = sign + (text.replace("_", "").lstrip("+-").lstrip("0o") or "0")

@@ -38,7 +38,7 @@ def refused(root: Path, text: str) -> list[str]:
         (
             "{max_steps: 800}",
             "loss < 2 by epoch 3",
-            "it needs the length of an epoch; add steps_per_epoch to the smoke run",
+            "it needs the number of steps in an epoch; add steps_per_epoch to smoke",
         ),
         ("{max_steps: 800, steps_per_epoch: 100}", "loss < 2 by epoch 3", ""),
         ("{max_steps: 800}", "loss < 2 by step 1000", ""),
@@ -75,7 +75,7 @@ def test_a_stages_criterion_counts_the_stages_own_steps_and_epochs(root: Path) -
     )
     epochs = "- {{name: A, full_steps: 90, steps: 9, {}accept: [x < 1 by epoch 2]}}\n"
     (fault,) = refused(root, HEAD + epochs.format(""))
-    assert fault.endswith("it needs the length of an epoch; add steps_per_epoch to stage A")
+    assert fault.endswith("it needs the number of steps in an epoch; add steps_per_epoch to stage A")
     assert refused(root, HEAD + epochs.format("steps_per_epoch: 3, ")) == []
 
 
@@ -136,9 +136,9 @@ def test_criteria_may_have_names(root: Path) -> None:
         ("{quality: f1 >}", "criterion 'quality: f1 >': column 14"),
         (
             "{quality: 3}",
-            "checks.accept[0]: this entry has no text after quality:; write CRITERION, or NAME: CRITERION",
+            "checks.accept[0]: the entry has no text after 'quality:'; write CRITERION, or NAME: CRITERION",
         ),
-        ("{a: f1 > 1, b: f1 > 2}", "this entry is a mapping with 2 keys (a, b); write CRITERION, or NAME: CRITERION"),
+        ("{a: f1 > 1, b: f1 > 2}", "the entry is a mapping with 2 keys (a, b); write CRITERION, or NAME: CRITERION"),
     ],
 )
 def test_a_name_without_a_criterion_is_refused_at_its_line(root: Path, entry: str, fragment: str) -> None:

@@ -110,7 +110,7 @@ def test_a_base_that_cannot_be_read_is_reported_at_its_own_place(root: Path) -> 
         ("[a, b]", ["1:10: ", "extends is a list"]),
         ("", ["1:9: ", "empty (null)"]),
         ("off", ["1:10: ", "write false"]),
-        ("child.smoke.yaml", ["1:10: ", "closes a circle", "child.smoke.yaml -> child.smoke.yaml"]),
+        ("child.smoke.yaml", ["1:10: ", "is circular", "child.smoke.yaml -> child.smoke.yaml"]),
         ('"a\\0b"', ["1:10: ", "no file"]),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_circle_is_reported_with_all_its_files(root: Path) -> None:
     os.symlink(root / "b.smoke.yaml", root / "link.smoke.yaml")
     write(root, a="extends: b.smoke.yaml\n", b="extends: c.smoke.yaml\n", c="\nextends: link.smoke.yaml\n")
     (fault,) = faults_of(root, "a")
-    assert fault.startswith("c.smoke.yaml:2:10: extends link.smoke.yaml closes a circle")
+    assert fault.startswith("c.smoke.yaml:2:10: extends link.smoke.yaml is circular")
     assert "b.smoke.yaml -> c.smoke.yaml -> b.smoke.yaml" in fault
 
 

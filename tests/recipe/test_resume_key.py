@@ -49,7 +49,10 @@ def test_the_window_is_32_steps_from_a_prime_near_the_middle_by_default(
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("{at_step: 100, steps: 301}", "checks.resume ends at step 401, but the smoke run ends at step 400"),
+        (
+            "{at_step: 100, steps: 301}",
+            "checks.resume ends at step 401, but the smoke run ends at step 400; resume earlier",
+        ),
         ("{at_step: 400}", "resume ends at step 401"),
         ("{at_step: 0}", "checks.resume.at_step is 0; it must be 1 or more"),
         ("{at_stop: 3}", "unknown key at_stop in checks.resume; did you mean at_step?"),
@@ -102,4 +105,6 @@ def test_a_window_across_the_end_of_a_stage_is_a_fault(tmp_path: Path) -> None:
         load(tmp_path, "{at_step: 90, steps: 11}", STAGED)
     (fault,) = caught.value.faults
     assert fault.line == 8
-    assert fault.text == ("checks.resume ends at step 101, but its stage A ends at step 100; both must be in one stage")
+    assert fault.text == (
+        "checks.resume ends at step 101, but its stage A ends at step 100; resume earlier, or in another stage"
+    )

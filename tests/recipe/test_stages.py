@@ -120,7 +120,7 @@ def test_a_smoke_run_without_stages_is_one_stage_without_a_name() -> None:
         ("- {name: A, steps: 9, full_steps: 9, phases: [{name: a}, {name: b}]}", ["phases[0] has no length"]),
         (
             "- {name: A, steps: 9, full_steps: 9, phases: [{name: a, steps: 9}, {name: b}]}",
-            ["stages[0].phases before the last have 9 steps", "stage A has 9 steps", "at least 1 step"],
+            ["stages[0].phases before the last have 9 steps", "stage A has 9 steps", "at least 1 for the last"],
         ),
         (
             "- {name: A, steps: 9, full_steps: 9, phases: [{name: a, steps: 5}, {name: b, steps: 5}]}",

@@ -28,7 +28,7 @@ WHOLE_FILE = [
     pytest.param(GOOD.encode("utf-16"), ["1:1: ", "0xff", "save the file as UTF-8"], id="utf-16"),
     pytest.param(b"a: 1\nb: x\0y\n", ["2:5: ", "control character '\\x00'"], id="nul"),
     pytest.param("a: \x1b[31m\n", ["1:4: ", "control character '\\x1b'"], id="escape"),
-    pytest.param("&a [*a]\n", ["1:1: ", "an alias inside its own anchor has no end"], id="a list inside itself"),
+    pytest.param("&a [*a]\n", ["1:1: ", "an alias refers to a value that it is part of"], id="a list inside itself"),
     pytest.param("a: " + "[" * 60 + "]" * 60, ["1:52: ", "more than 50 nested levels"], id="deep"),
     pytest.param("[" * 1_000_000, ["1:50: ", "more than 50 nested levels"], id="deep enough to overflow the C stack"),
     pytest.param(
@@ -66,7 +66,7 @@ SCALARS = [
     ("08", "write 8 without leading zeros"),
     ("2024-01-01", "is a date"),
     ("2024-01-01 10:00:00", "is a date"),
-    (".nan", "NaN equals nothing"),
+    (".nan", "NaN is not equal to itself"),
     ("1.0e+999", "too large"),
     ("9" * 5000, "5,000 digits"),
     ("!!float 1", "tag !!float is not allowed"),
@@ -125,7 +125,7 @@ KEYS = [
     ("args: {? {a: b} : 2}", ["2:10: ", "a key must be text"]),
     ("args: {!!str a: 2}", ["2:8: ", "a key must be text"]),
     ("args: {2024-01-01: 2}", ["2:8: ", "key 2024-01-01 is not text"]),
-    ("args: &a {b: *a}", ["2:7: ", "an alias inside its own anchor has no end"]),
+    ("args: &a {b: *a}", ["2:7: ", "an alias refers to a value that it is part of"]),
     ("args: {<<: {a: 1}}", ["2:8: ", "merge key <<", "use `extends`"]),
 ]
 
