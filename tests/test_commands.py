@@ -1,11 +1,11 @@
-"""What every command of `python -m pytest_smoke` has in common."""
+"""Behavior that all commands share."""
 
 import subprocess
 import sys
 
 
-def test_a_reader_that_leaves_early_is_no_traceback() -> None:
-    """`schema | head -1`: the command itself never flushes, so its answer breaks only at the end."""
+def test_a_closed_pipe_ends_quietly_with_exit_code_2() -> None:
+    """As in `schema | head -1`; the command itself does not flush, so its output breaks only at exit."""
     with subprocess.Popen(
         [sys.executable, "-m", "pytest_smoke", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

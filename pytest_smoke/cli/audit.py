@@ -170,7 +170,7 @@ def _audit(args: argparse.Namespace) -> AuditResult:
     case = _case(recipe, root) if recipe is not None else None
     mix = case.recipe.mix if case is not None else None
     if recipe is not None and mix is None and not (is_recipe and args.draw):
-        raise AuditError(f"{recipe} has no mix: to compare with; add one, or audit a corpus without --recipe")
+        raise AuditError(f"{recipe} does not declare a data mix (key mix); add one, or audit a corpus without --recipe")
 
     corpus, notes = Corpus(counts={}, unit="rows"), []
     if not is_recipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from math import isfinite
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 EXIT_WITHIN, EXIT_OUTSIDE = 0, 1
 PAIRS_SHOWN = 6
 """Pairs of terms in the text form; of more, those with the widest ratio."""
+TEXT_WIDTH = 100
+"""Columns of the sentences in the text form."""
 
 _TERM_HEADER = ("term", "weight", "raw norm", "range", "weighted", "range")
 _PAIR_HEADER = ("ratio", "raw", "range", "weighted", "range", "cosine", "range")
@@ -148,7 +151,8 @@ def _text(args: argparse.Namespace, case: Case, probed: Probed, reading: ProbeRe
         yield ""
         yield from _cosine_matrix(reading)
     yield ""
-    yield from reading.sentences
+    for sentence in reading.sentences:
+        yield from textwrap.wrap(sentence, TEXT_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _term_row(at: int, term: TermReading) -> Sequence[str]:
@@ -167,7 +171,7 @@ def _cosine_matrix(reading: ProbeReading) -> list[str]:
     rows = [
         (
             f"{at} {name}",
-            *("1" if other == name else f"{by_pair[frozenset((name, other))]:.2f}" for other in names),
+            *("1" if other == name else _cosine(by_pair[frozenset((name, other))]) for other in names),
         )
         for at, name in enumerate(names, start=1)
     ]
@@ -176,6 +180,10 @@ def _cosine_matrix(reading: ProbeReading) -> list[str]:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return table([header, *rows], right=range(1, len(header)))
+
+
+def _cosine(value: float) -> str:
+    return f"{value:.2f}" if isfinite(value) else number(value)
 
 
 def _median_and_range(spread: Spread) -> tuple[str, str]:

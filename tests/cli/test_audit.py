@@ -1,4 +1,4 @@
-"""`python -m pytest_smoke audit`: what it prints and how it exits."""
+"""Run `audit` and check its output and exit codes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Raises(Task):
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A root with a task, a recipe in a folder of it, and a corpus of 7, 10 and 9 rows."""
+    """Return a rootdir with a task, a recipe in a subfolder, and a corpus of 7, 10 and 9 rows."""
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "draws_task.py").write_text(TASK)
     (tmp_path / "recipes").mkdir()
@@ -65,8 +65,7 @@ def audit(project: Path, *args: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_a_recipe_whose_mix_is_as_intended(project: Path) -> None:
-    """A row a source, largest first."""
+def test_the_table_of_a_mix_that_is_as_intended(project: Path) -> None:
     assert audit(project, "recipes/r.smoke.yaml") == (
         0,
         "source     rows  weight  estimated  intended  verdict\n"
@@ -79,27 +78,26 @@ def test_a_recipe_whose_mix_is_as_intended(project: Path) -> None:
     )
 
 
-def test_a_source_of_35_percent_that_was_meant_to_be_20_is_named(project: Path) -> None:
-    """And the exit code is 1."""
+def test_a_source_with_35_percent_instead_of_20_is_named(project: Path) -> None:
     recipe = project / "recipes" / "r.smoke.yaml"
     recipe.write_text(RECIPE + MIX.replace("share: 0.35", "share: 0.2"))
     code, out, err = audit(project, "recipes/r.smoke.yaml")
     assert (code, err) == (1, "")
-    assert "nad     700,000     0.5     35.0 %    20.0 %  share\n" in out
+    assert "nad     700,000     0.5     35.0 %    20.0 %  share-off-target\n" in out
     assert out.endswith(
         "recipes/r.smoke.yaml: the mix is not as intended\n"
-        "  share: source 'nad' is 35.0 % of the sampled mix (700000 rows x weight 0.5), not the intended 20.0 %\n"
+        "  share-off-target: source 'nad' is 35.0 % of the sampled mix (700,000 rows x weight 0.5), not the intended "
+        "20.0 %\n"
     )
 
 
-def test_a_corpus_with_and_without_a_recipes_weights(project: Path) -> None:
-    """Stated rows that are not those of the corpus are noted; what stands on one side only is a fault."""
+def test_a_corpus_is_audited_with_and_without_the_weights_of_a_recipe(project: Path) -> None:
     code, out, _ = audit(project, "corpus", "--format", "json")
     found = json.loads(out)
     assert (code, found["verdict"]) == (0, "as-intended")
     assert found["sources"][0] == {
         "source": "osm", "rows": 10, "weight": 1.0, "estimated": pytest.approx(10 / 26), "intended": None,
-        "drawn": None, "verdict": "ok",
+        "sampled": None, "verdict": "ok",
     }  # fmt: skip
     code, out, _ = audit(project, "corpus", "--recipe", "recipes/r.smoke.yaml", "--format", "json")
     found = json.loads(out)
@@ -107,43 +105,43 @@ def test_a_corpus_with_and_without_a_recipes_weights(project: Path) -> None:
     assert {row["source"]: row["estimated"] for row in found["sources"]} == pytest.approx(
         {"osm": 10 / 22.5, "gn": 9 / 22.5, "nad": 3.5 / 22.5}
     )
-    assert [(fault["reason"], fault["source"]) for fault in found["faults"]] == [("share", "nad"), ("dominant", "osm")]
-    assert "source 'nad' has 7 rows, not the 700000 that the recipe states" in found["notes"]
+    assert [(fault["reason"], fault["source"]) for fault in found["faults"]] == [
+        ("share-off-target", "nad"),
+        ("dominant-source", "osm"),
+    ]
+    assert "source 'nad' has 7 rows, the recipe states 700000" in found["notes"]
     (project / "corpus" / "gn").rename(project / "corpus" / "wiki")
     code, out, _ = audit(project, "corpus", "--recipe", "recipes/r.smoke.yaml")
     assert code == 1
-    assert "  missing: source 'gn' has no rows, but weight 1 in the mix\n" in out
-    assert "  unnamed: source 'wiki' has 9 rows, but the mix does not name it (named: nad, osm, gn)\n" in out
+    assert "  source-without-rows: source 'gn' has no rows, but weight 1 in the mix\n" in out
+    assert "  unknown-source: source 'wiki' has 9 rows, but is not in the mix (nad, osm, gn)\n" in out
 
 
-def test_a_recipe_that_names_its_corpus(project: Path) -> None:
-    """Its rows are counted."""
+def test_the_corpus_of_a_recipe_is_counted(project: Path) -> None:
     mix = "mix: {corpus: ../corpus, dominant_share: 0.5, sources: {nad: {}, osm: {}, gn: {weight: 2}}}\n"
     (project / "recipes" / "r.smoke.yaml").write_text(RECIPE + mix)
     code, out, err = audit(project, "recipes/r.smoke.yaml")
     assert (code, err) == (1, "")
-    assert "gn         9       2     51.4 %  dominant, lead\n" in out
+    assert "gn         9       2     51.4 %  dominant-source, leading-source\n" in out
 
 
-@pytest.mark.parametrize(("task", "code", "verdict"), [("Task", 0, "ok"), ("Unweighted", 1, "drawn")])
-def test_what_the_task_draws_is_held_against_the_mix(project: Path, task: str, code: int, verdict: str) -> None:
-    """What it prints while it does is no part of the result."""
+@pytest.mark.parametrize(("task", "code", "verdict"), [("Task", 0, "ok"), ("Unweighted", 1, "sampled-share-off")])
+def test_samples_of_the_task_are_compared_with_the_mix(project: Path, task: str, code: int, verdict: str) -> None:
     (project / "recipes" / "r.smoke.yaml").write_text(RECIPE.replace(":Task", f":{task}") + MIX)
     returned, out, err = audit(project, "recipes/r.smoke.yaml", "--draw", "300", "--format", "json")
     found = json.loads(out)
     assert (returned, err) == (code, "opening the corpus\n")
-    assert found["samples_drawn"] == 300 * 64
+    assert found["samples"] == 300 * 64
     assert {row["verdict"] for row in found["sources"]} == {verdict}
     nad = next(row for row in found["sources"] if row["source"] == "nad")
-    assert nad["drawn"] == pytest.approx(0.35 if code == 0 else 700 / 1350, abs=0.02)
+    assert nad["sampled"] == pytest.approx(0.35 if code == 0 else 700 / 1350, abs=0.02)
 
 
-def test_a_recipe_without_a_mix_is_told_what_its_task_draws(project: Path) -> None:
-    """Dominance is a note there: nothing else was asked for."""
+def test_without_a_mix_the_samples_of_the_task_are_shown(project: Path) -> None:
     (project / "recipes" / "r.smoke.yaml").write_text(RECIPE.replace(":Task", ":Unweighted"))
     code, out, _ = audit(project, "recipes/r.smoke.yaml", "--draw", "300")
     assert code == 0
-    assert out.splitlines()[0].split() == ["source", "drawn", "verdict"]
+    assert out.splitlines()[0].split() == ["source", "sampled", "verdict"]
     assert "  note: source 'nad' is 5" in out
 
 
@@ -153,18 +151,21 @@ def test_a_recipe_without_a_mix_is_told_what_its_task_draws(project: Path) -> No
         (["absent"], ["absent: there is no such file or folder"]),
         (["absent.yaml"], ["absent.yaml:1:1: the file cannot be read"]),
         (["recipes/r.smoke.yaml", "--by", "rows"], ["--by and --source-field", "--recipe"]),
-        (["recipes/r.smoke.yaml", "--recipe", "x.yaml"], ["this is a recipe already"]),
-        (["corpus", "--draw", "3"], ["--draw asks a recipe's task"]),
-        (["corpus", "--draw", "0"], ["'0' is not a whole number, 1 or more"]),
-        (["plain.smoke.yaml"], ["plain.smoke.yaml has no mix: to audit"]),
+        (
+            ["recipes/r.smoke.yaml", "--recipe", "x.yaml"],
+            ["--recipe goes with a corpus, but recipes/r.smoke.yaml is a recipe"],
+        ),
+        (["corpus", "--draw", "3"], ["--draw samples from the task of a recipe"]),
+        (["corpus", "--draw", "0"], ["'0' is not a whole number of 1 or more"]),
+        (["plain.smoke.yaml"], ["plain.smoke.yaml does not declare a data mix (key mix)"]),
         (["broken.smoke.yaml"], ["broken.smoke.yaml:4:", "unknown key sauces in mix"]),
-        (["raises.smoke.yaml", "--draw", "3"], ["could not be drawn from: KeyError: 'source' at draws_task.py:18"]),
+        (
+            ["raises.smoke.yaml", "--draw", "3"],
+            ["sampling from the task failed: KeyError: 'source' at draws_task.py:18"],
+        ),
     ],
 )
-def test_what_cannot_be_audited_exits_2_with_one_clear_error(
-    project: Path, args: list[str], fragments: list[str]
-) -> None:
-    """On the standard error."""
+def test_an_audit_that_fails_is_one_error_and_exit_code_2(project: Path, args: list[str], fragments: list[str]) -> None:
     (project / "plain.smoke.yaml").write_text(RECIPE)
     (project / "broken.smoke.yaml").write_text(RECIPE + "mix: {sauces: {a: {rows: 1}}}\n")
     (project / "raises.smoke.yaml").write_text(RECIPE.replace(":Task", ":Raises") + MIX)
@@ -174,8 +175,7 @@ def test_what_cannot_be_audited_exits_2_with_one_clear_error(
     assert "Traceback" not in err
 
 
-def test_an_error_in_json_is_json(project: Path) -> None:
-    """Who asked for an object gets one."""
+def test_an_error_in_the_json_form_is_json(project: Path) -> None:
     code, out, err = audit(project, "absent", "--format", "json")
     assert (code, err) == (2, "")
     assert json.loads(out) == {
@@ -183,8 +183,7 @@ def test_an_error_in_json_is_json(project: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_name_that_no_terminal_can_show_breaks_nothing(project: Path) -> None:
-    """It is written escaped."""
+def test_names_that_the_terminal_cannot_show_are_escaped(project: Path) -> None:
     rows: list[dict[str, Any]] = [{"source": "a\nb"}, {"source": "\ud800"}, {"source": "ö"}]
     (project / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = subprocess.run(
@@ -196,8 +195,7 @@ def test_a_name_that_no_terminal_can_show_breaks_nothing(project: Path) -> None:
     assert b"\\xf6 " in done.stdout
 
 
-def test_torch_is_imported_only_to_draw(project: Path) -> None:
-    """A look at a folder costs no seconds."""
+def test_torch_is_imported_only_to_sample(project: Path) -> None:
     code = (
         "import sys; from pytest_smoke.__main__ import main\n"
         "main(['audit', *sys.argv[1:]]); print('torch' in sys.modules, 'pydantic' in sys.modules)"

@@ -1,4 +1,4 @@
-"""`python -m pytest_smoke diagnose`: what it prints and how it exits."""
+"""Run `diagnose` and check its output and exit codes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def diagnose(*args: str, stdin: bytes = b"", **environment: str) -> tuple[int, s
 
 
 def wire(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
-    """The JSON form, refusing the NaN that Python would let through."""
+    """Return the JSON form, refusing the NaN that Python would accept."""
     assert main(["diagnose", "--format", "json", *args]) == 0
 
     def refuse(constant: str) -> None:
@@ -39,21 +39,19 @@ def wire(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
     return found
 
 
-def test_json_is_the_report_of_the_same_rows_in_memory(capsys: pytest.CaptureFixture[str]) -> None:
-    """A script and the command see the same figures."""
+def test_the_json_form_equals_the_report_of_the_same_rows_in_memory(capsys: pytest.CaptureFixture[str]) -> None:
     found = wire(capsys, NEW, "--examples", "0")
     rows = [json.loads(line) for line in Path(NEW).read_text(encoding="utf-8").splitlines()]
     assert found == {
         "schema": 1,
-        "report": diagnose_rows(rows, samples=0).to_json(),
+        "report": diagnose_rows(rows, samples=0).to_dict(),
         "before": None,
         "comparison": None,
     }
     assert list(found["report"]["tags"]) == ["city", "house_number", "postcode", "road"]
 
 
-def test_examples_name_their_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """As many as asked for, the first ones."""
+def test_the_first_examples_are_shown_with_their_line(capsys: pytest.CaptureFixture[str]) -> None:
     slips = wire(capsys, OLD, "--examples", "2")["report"]["tags"]["postcode"]["examples"]["bio_slip"]
     assert [sample["place"] for sample in slips] == [f"{OLD}:1", f"{OLD}:2"]
     assert slips[0] == {
@@ -64,29 +62,26 @@ def test_examples_name_their_line(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
-def test_before_compares(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every bucket of every tag, with its interval; the report is that of the new run."""
+def test_before_compares_with_another_run(capsys: pytest.CaptureFixture[str]) -> None:
     found = wire(capsys, NEW, "--before", OLD)
     assert found["report"] == wire(capsys, NEW)["report"]
     assert found["before"] == wire(capsys, OLD)["report"]
     changes = found["comparison"]["tags"]["postcode"]
     slips = next(change for change in changes if (change["bucket"], change["measure"]) == ("bio_slip", "fn"))
     assert (slips["before"]["count"], slips["after"]["count"], slips["beyond_noise"]) == (9, 1, True)
-    assert found["comparison"]["other_gold"] == []
+    assert found["comparison"]["tags_with_other_gold"] == []
 
 
-def test_trim_compares_with_the_run_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    """What a decoder that trims would have predicted; with the full stop kept `Baker St.,` is right."""
+def test_trim_compares_with_the_untrimmed_predictions(capsys: pytest.CaptureFixture[str]) -> None:
     trimmed, kept = wire(capsys, OLD, "--trim"), wire(capsys, OLD, "--trim", "--keep-full-stop")
-    rights = [report["report"]["tags"]["road"]["right"] for report in (wire(capsys, OLD), trimmed, kept)]
+    rights = [report["report"]["tags"]["road"]["correct"] for report in (wire(capsys, OLD), trimmed, kept)]
     assert rights == [9, 10, 11]
     changes = trimmed["comparison"]["tags"]["postcode"]
     slips = next(change for change in changes if (change["bucket"], change["measure"]) == ("bio_slip", "fn"))
     assert (slips["before"]["count"], slips["after"]["count"]) == (9, 3)
 
 
-def test_the_standard_input_is_read() -> None:
-    """`-`, for either run; examples then name the line of it."""
+def test_standard_input_is_read_for_either_run() -> None:
     code, out, err = diagnose("-", "--format", "json", stdin=Path(OLD).read_bytes())
     assert (code, err) == (0, "")
     assert json.loads(out)["report"]["tags"]["postcode"]["examples"]["bio_slip"][0]["place"] == "-:1"
@@ -95,8 +90,7 @@ def test_the_standard_input_is_read() -> None:
     assert json.loads(out)["comparison"]["all"]
 
 
-def test_two_runs_print_the_same() -> None:
-    """Under another hash seed too."""
+def test_the_output_does_not_depend_on_the_hash_seed() -> None:
     texts = {diagnose(NEW, "--before", OLD, PYTHONHASHSEED=seed)[1] for seed in "012"}
     assert len(texts) == 1
 
@@ -104,48 +98,46 @@ def test_two_runs_print_the_same() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["none.jsonl"], "none.jsonl: No such file or directory; allowed: a JSON Lines file, or -\n"),
-        (["diagnose"], "diagnose: Is a directory; allowed: a JSON Lines file, or -\n"),
-        (["-"], "-: no examples; allowed: one JSON object a line\n"),
-        (["-", "--before", "-"], "the standard input cannot be both PREDICTIONS and --before"),
-        (["diagnose/new.jsonl", "--keep-full-stop"], "--keep-full-stop needs --trim"),
+        (
+            ["none.jsonl"],
+            "diagnose: none.jsonl cannot be read: No such file or directory; allowed: a JSON Lines file, or -\n",
+        ),
+        (["diagnose"], "diagnose: diagnose cannot be read: Is a directory; allowed: a JSON Lines file, or -\n"),
+        (["-"], "diagnose: -: the file has no examples; allowed: one JSON object per line\n"),
+        (["-", "--before", "-"], "diagnose: PREDICTIONS and --before cannot both be standard input (-)\n"),
+        (["diagnose/new.jsonl", "--keep-full-stop"], "diagnose: --keep-full-stop needs --trim\n"),
         (["diagnose/new.jsonl", "--trim", "--before", "x"], "not allowed with argument"),
-        (["diagnose/new.jsonl", "--examples", "-1"], "'-1' is not a whole number, 0 or more"),
-        (["diagnose/new.jsonl", "--examples", "1.5"], "'1.5' is not a whole number, 0 or more"),
+        (["diagnose/new.jsonl", "--examples", "-1"], "'-1' is not a whole number of 0 or more"),
+        (["diagnose/new.jsonl", "--examples", "1.5"], "'1.5' is not a whole number of 0 or more"),
     ],
 )
-def test_what_cannot_be_read_exits_2(args: list[str], message: str) -> None:
-    """One sentence, nothing on the standard output."""
+def test_an_unreadable_input_is_one_error_line_and_exit_code_2(args: list[str], message: str) -> None:
     code, out, err = diagnose(*args)
     assert (code, out) == (2, "")
     assert message in err
     assert "Traceback" not in err
 
 
-def test_a_malformed_line_is_named(tmp_path: Path) -> None:
-    """The file, the line, the value, what is allowed; of the older run as well."""
+def test_a_malformed_line_is_reported_with_its_place(tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"raw": "Paris", "gold": [], "pred": [[0, 9, "city"]]}\n', encoding="utf-8")
-    sentence = f"{bad}:1: pred[0]: span 0-9 is not inside the text; offsets go from 0 to 5, its length\n"
-    assert diagnose(str(bad)) == (2, "", sentence)
-    assert diagnose(NEW, "--before", str(bad)) == (2, "", sentence)
+    message = f"diagnose: {bad}:1: pred[0]: span 0-9 is outside the text; offsets go from 0 to 5\n"
+    assert diagnose(str(bad)) == (2, "", message)
+    assert diagnose(NEW, "--before", str(bad)) == (2, "", message)
 
 
-def test_a_terminal_without_the_letters_gets_escapes() -> None:
-    """And no UnicodeEncodeError."""
+def test_letters_that_the_terminal_cannot_show_are_escaped() -> None:
     code, out, err = diagnose(NEW, PYTHONIOENCODING="ascii")
     assert (code, err) == (0, "")
     assert "\\u03a3" in out
 
 
-def test_a_reader_that_leaves_is_no_traceback() -> None:
-    """`diagnose ... | head -1`."""
+def test_a_closed_pipe_has_no_traceback() -> None:
     shell = f"{shlex.join(COMMAND)} {shlex.quote(NEW)} --before {shlex.quote(OLD)} | head -1 > {os.devnull}"
     assert subprocess.run(shell, shell=True, capture_output=True, timeout=60, check=True).stderr == b""
 
 
 def test_importing_the_command_imports_nothing_heavy() -> None:
-    """Neither torch nor what else the package needs."""
     heavy = ("torch", "yaml", "pydantic", "pytest")
     code = f"import sys, pytest_smoke.cli.diagnose; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
@@ -153,19 +145,17 @@ def test_importing_the_command_imports_nothing_heavy() -> None:
 
 BLOCKS = re.findall(
     r"```console\n\$ python -m pytest_smoke diagnose ([^\n]*)\n(.*?)```",
-    (DOCS / "diagnose.md").read_text(encoding="utf-8"),
+    (DOCS / "how-to" / "diagnose-a-tagger.md").read_text(encoding="utf-8"),
     re.DOTALL,
 )
 
 
-def test_the_page_shows_output() -> None:
-    """The control of the test below."""
+def test_the_page_has_three_console_blocks() -> None:
     assert len(BLOCKS) == 3
 
 
 @pytest.mark.parametrize(("arguments", "shown"), BLOCKS, ids=[arguments for arguments, _ in BLOCKS])
 def test_the_page_shows_what_the_command_prints(arguments: str, shown: str) -> None:
-    """Between the lines that say `...` nothing is left out."""
     code, out, err = diagnose(*shlex.split(arguments))
     rest = "\n" + out + err
     assert code in (0, 2)
