@@ -22,7 +22,7 @@ EXPECTED = {
     "balanced": ("promote", "", []),
     "resumes": ("promote", "", []),
     "shift_declared": ("promote", "", []),
-    "harder_data": ("promote", "", ["no rise that the fixed probe batch shares", "the loss itself rose at step 4"]),
+    "harder_data": ("promote", "", ["training loss rose at step 4", "but the fixed probe batch did not"]),
     "drawn_mix": ("promote", "", []),
     "drawn_in_turns": ("promote", "", []),
     "overfits": ("promote", "", []),
@@ -32,18 +32,18 @@ EXPECTED = {
     "shifts": ("unstable", None, ["loss"]),
     "unlearns": ("unstable", None, ["loss"]),
     "diverges": ("unstable", None, ["loss"]),
-    "blows_up": ("unstable", "divergence", ["loss blew up at once: from 1.3", "in each of the "]),
+    "blows_up": ("unstable", "divergence", ["loss blew up from 1.3", "in each of the "]),
     "overflows_fp16": ("unstable", "non-finite", ["inf"]),
     "rounds_bf16": ("unstable", "non-finite", ["nll"]),
     "small_batch": ("invalid", "effective-batch", ["effective batch 8 (8 x 1 x 1)", "128 (16 x 8 x 1)", "4.0x larger"]),
     "other_clip": ("invalid", "setting", ["grad_clip_norm is 5.0 in the smoke and 1.0 in the full run"]),
     "cosine": ("invalid", "masked", ["'cosine'", "31 % of the peak"]),
     "long_warmup": ("invalid", "evidence", ["320 of 800 steps", "needs 400"]),
-    "skewed_mix": ("invalid", "dominant", ["'nad' is 54.7 %"]),
+    "skewed_mix": ("invalid", "dominant-source", ["'nad' is 54.7 %"]),
     "unweighted_sampler": (
         "invalid",
-        "drawn",
-        ["'nad' is 5", "not the expected 35.0 %", "more than the tolerance of 2 %"],
+        "sampled-share-off",
+        ["'nad' is 5", "not the expected 35.0 %", "more than the tolerance of 2.0 %"],
     ),
     "counted": ("promote", "", []),
     "uncounted": (
@@ -66,7 +66,7 @@ EXPECTED = {
     "drowns": ("hold", "ratio", ["size/ce", "outside [0.01, 8]"]),
     "forgets": ("hold", "data", ["resumed at step 301 in a fresh process", "from step 301 on: loss "]),
     "stuck": ("hold", "stuck", ["2 of 4 trainable parameters", "0.weight", "not in the optimizer"]),
-    "falls_short": ("hold", "false", ["val_accuracy", "1.5"]),
+    "falls_short": ("hold", "criterion-failed", ["val_accuracy", "1.5"]),
     "pipeline_passes": ("promote", "", []),
     "pipeline_balks": ("hold", "exception", ["export failed", "data-dependent", "tests/controls/tasks.py:"]),
     "pipeline_leaves_out": (
@@ -84,7 +84,7 @@ EXPECTED = {
     "stage_fails": (
         "hold",
         "stage[A]",
-        ["stage A failed 1 of its 2 criteria", "must be > 1.5 by step 400", "stage B did not start"],
+        ["stage A failed 1 of its 2 criteria", "the recipe requires > 1.5 by step 400", "stage B did not start"],
     ),
     "stage_goes_on": ("hold", "stage[A]", ["stage A failed 1 of its 1 criterion", "went on to stage B"]),
     "stage_no_match": ("error", "task", ["train: 'encodr.*' matches no parameter", "encoder.weight"]),
@@ -104,7 +104,7 @@ ADVISORIES = {
     ("improves", "peak-regression[val_accuracy]"): ("pass", "", ["val_accuracy"]),
     ("improves", "time-to-target[val_accuracy]"): (
         "pass",
-        "target-after-smoke-run",
+        "still-improving",
         ["It should reach the target", "extrapolated"],
     ),
     ("narrow", "time-to-target[val_accuracy]"): (

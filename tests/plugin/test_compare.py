@@ -47,7 +47,7 @@ def test_two_reports_are_compared_at_equal_samples(reports: Project) -> None:
             "val_accuracy at 25,600 samples *(step 400) *(step 200) *",
             "gradient norm, peak *(step *) *(step *) *",
             "seconds *",
-            "effective batches differ (64 and 128)*25,600 of them are step 400 of OLD and step 200 of NEW",
+            "effective batches differ (64 and 128)*25,600 samples are step 400 of OLD and step 200 of NEW",
             "settings that differ",
             "  batch_size *64 *128",
         ]
@@ -76,7 +76,7 @@ def test_an_outcome_is_chosen_by_its_id_and_a_log_stands_beside_it(reports: Proj
     result.stdout.fnmatch_lines(["steps *400 *400 *none", "loss, lowest *none", "gradient norm, peak *none"])
     ambiguous = compare(reports, "new", str(trace))
     assert ambiguous.ret == 2
-    ambiguous.stderr.fnmatch_lines(["compare: new has 2 outcomes to choose from (good*, other*); write new::ID"])
+    ambiguous.stderr.fnmatch_lines(["compare: new has 2 outcomes (good*, other*); choose one with new::ID"])
 
 
 def test_without_its_trace_a_report_says_what_is_missing(reports: Project) -> None:
@@ -84,4 +84,9 @@ def test_without_its_trace_a_report_says_what_is_missing(reports: Project) -> No
     shutil.copy(reports.path / "old" / "verdicts.json", reports.path / "kept.json")
     result = compare(reports, "kept.json::good.smoke.yaml::constant", "old")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["gradient norm, peak *- *(step *)*", "note: *its trace is not there*"])
+    result.stdout.fnmatch_lines(
+        [
+            "gradient norm, peak *- *(step *)*",
+            "note: *there is no trace at *: losses are block means, gradient norms are not known",
+        ]
+    )
