@@ -88,7 +88,7 @@ def test_criteria_compare_with_an_earlier_report(project: Project) -> None:
     for where in ("earlier", "earlier/verdicts.json", "earlier, baseline_id: 'good.smoke.yaml::constant'"):
         assert judged("ok", f"baseline: {where}, {half}")["verdict"] == "promote"
     short = judged("short", "baseline: earlier, accept: [val_accuracy > 1.5 * baseline.val_accuracy]")
-    assert (short["verdict"], short["reason"]) == ("hold", "false")
+    assert (short["verdict"], short["reason"]) == ("hold", "criterion-failed")
     value = json.loads((project.path / "earlier" / "verdicts.json").read_text())["outcomes"][0]
     assert f"baseline.val_accuracy = {value['metrics']['val_accuracy'][-1][1]:.6g}" in short["text"]
     missing = judged("missing", "baseline: earlier, accept: [loss < baseline.f1]")
