@@ -65,7 +65,7 @@ class Settings(Frozen):
     precision: Precision = "fp32"
     """Autocast dtype. Weights stay in fp32; `fp16` adds a loss scaler."""
     grad_clip_norm: Positive | None = None
-    """Largest allowed gradient norm (2-norm over all parameters). Default: no clipping."""
+    """Gradient norm (2-norm over all parameters) to which larger gradients are scaled down. Default: no clipping."""
     loss_weights: dict[str, Finite] = {}
     """Weight of each loss term, by name. A term that is not listed keeps the task's own weight, or 1."""
     from_scratch: bool = False
@@ -115,7 +115,7 @@ PipelineOrNot = Annotated[bool | Pipeline, form_by_kind(bool, bool, Pipeline)]
 
 
 class Smoke(Frozen):
-    """The smoke run. Every setting that is left out is the full run's."""
+    """The smoke run. Settings that are left out are the full run's; one that differs fails the check `settings`."""
 
     change: Change | None = None
     """What is new since the last recipe that trained stably. It selects the mode if `mode` is left out."""
@@ -158,7 +158,7 @@ class Smoke(Frozen):
     precision: Precision | None = None
     """Autocast dtype. Default: the full run's."""
     grad_clip_norm: Positive | None = None
-    """Largest allowed gradient norm. Default: the full run's; null means no clipping."""
+    """Gradient norm to which larger gradients are scaled down. Default: the full run's; null means no clipping."""
     loss_weights: dict[str, Finite] = {}
     """Weight of each loss term, by name. Default: the full run's."""
     from_scratch: bool | None = None
