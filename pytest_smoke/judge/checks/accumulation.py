@@ -58,9 +58,9 @@ def _finding(event: BatchEquivalence) -> Finding:
 
 def _message(event: BatchEquivalence) -> tuple[str, str, str]:
     """Return reason (empty if nothing is wrong), sentence and hint."""
-    sizes = f"micro-batches of {event.smoke} (smoke run) and {event.full} (full run)"
-    if event.ignored:
-        few, many = sorted((event.smoke, event.full))
+    sizes = f"micro-batches of {event.smoke_batch_size} (smoke run) and {event.full_batch_size} (full run)"
+    if event.batch_size_ignored:
+        few, many = sorted((event.smoke_batch_size, event.full_batch_size))
         text = f"batches({few}) yields as many samples as batches({many}): the effective batch is not the declared one"
         return "batch-size-ignored", text, "let batches() yield as many samples as it is asked for"
     if problem := event.problem or _not_finite(event):
@@ -73,30 +73,31 @@ def _message(event: BatchEquivalence) -> tuple[str, str, str]:
     if moved := ", ".join(_moved_terms(event, TERM_TOLERANCE)):
         text = f"splitting the batch changes the loss: with {sizes}, {moved}. The gradient {differs}"
         return "gradient-depends-on-split", text, _hint(event)
-    if event.difference > ROUNDING and not event.half:
+    if event.difference > ROUNDING and not event.half_precision:
         text = (
             f"splitting the batch slightly changes the gradient: with {sizes} it {differs}, more than rounding explains"
         )
         return "close-to-limit", text, _hint(event)
     text = f"splitting the batch keeps the gradient: with {sizes} it {differs}"
-    if not event.batch_norm:
+    if not event.batch_norm_layers:
         return "", text, ""
-    layers = count(event.batch_norm, "batch-norm layer")
-    statistics = f"{layers} compute{'s' * (event.batch_norm == 1)} statistics over {event.smoke} samples"
-    return "batch-norm", f"{text}. But {statistics}, not over {event.full}", ""
+    layers = count(event.batch_norm_layers, "batch-norm layer")
+    verb = "computes" if event.batch_norm_layers == 1 else "compute"
+    statistics = f"{layers} {verb} statistics over {event.smoke_batch_size} samples"
+    return "batch-norm", f"{text}. But {statistics}, not over {event.full_batch_size}", ""
 
 
 def _hint(event: BatchEquivalence) -> str:
-    norm = ", and so does batch norm" if event.batch_norm else ""
+    norm = ", and so does batch norm" if event.batch_norm_layers else ""
     return (
         "if a loss term is a mean over a varying number of items (tokens, for example), return that number from "
         f"counts(batch); a sum, or a loss that compares the samples of a micro-batch, needs the full run's batch_size "
-        f"({event.full}){norm}"
+        f"({event.full_batch_size}){norm}"
     )
 
 
 def _tolerance(event: BatchEquivalence) -> float:
-    return HALF_TOLERANCE if event.half else TOLERANCE
+    return HALF_TOLERANCE if event.half_precision else TOLERANCE
 
 
 def _moved_terms(event: BatchEquivalence, tolerance: float) -> Iterator[str]:

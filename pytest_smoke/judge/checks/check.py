@@ -70,12 +70,10 @@ class Check:
     at_end: Callable[[RunView], Iterable[Finding]] | None = None
     """Makes the check once the run is over."""
 
-    def reason(self, id: str, status: Status | None = None) -> Reason | None:
+    def reason(self, reason_id: str, status: Status | None = None) -> Reason | None:
         """Return the row of a reason, with `status` if it is given; None if the check cannot give it."""
-        return next(
-            (reason for reason in self.reasons if reason.id == id and status in (None, reason.status)),
-            None,
-        )
+        rows = (row for row in self.reasons if row.id == reason_id and status in (None, row.status))
+        return next(rows, None)
 
 
 class StageView(Protocol):
@@ -154,10 +152,10 @@ def why_not_made(run: RunView) -> tuple[str, str]:
     return ENDED_EARLY, "not checked: the run did not reach its end"
 
 
-def not_made(run: RunView, id: str, *, data: dict[str, Any] | None = None) -> Finding:
+def not_made(run: RunView, finding_id: str, *, data: dict[str, Any] | None = None) -> Finding:
     """Return the finding of a check that the run did not come to."""
     reason, text = why_not_made(run)
-    return Finding(id=id, status="not-checked", reason=reason, text=text, data=data or {})
+    return Finding(id=finding_id, status="not-checked", reason=reason, text=text, data=data or {})
 
 
 NOT_MADE = (

@@ -35,13 +35,15 @@ FEWEST_TERMS = 3
 def gradient_ratios(run: RunView) -> Iterator[Finding]:
     """Make the check in every stage."""
     for view in run.stages:
-        id = view.stage.finding_id(CHECK.id)
+        finding_id = view.stage.finding_id(CHECK.id)
         if not (view.finished and view.updates is not None):
             if run.case.recipe.checks.grad_ratio:
-                yield not_made(run, id)
+                yield not_made(run, finding_id)
             continue
         from_step = view.stage.first_step + _first_evidence_step(view.stage)
-        finding = grad_ratio(view.gradients, _pairs_of(run, view), terms=view.terms, from_step=from_step, id=id)
+        finding = grad_ratio(
+            view.gradients, _pairs_of(run, view), terms=view.terms, from_step=from_step, finding_id=finding_id
+        )
         if finding is not None:
             yield finding
 
@@ -52,7 +54,7 @@ def grad_ratio(
     *,
     terms: Sequence[str],
     from_step: int = 0,
-    id: str = "grad-ratio",
+    finding_id: str = "grad-ratio",
 ) -> Finding | None:
     """Compare the median ratio over the probes from `from_step` on (over all, if there are none) with its bounds.
 
@@ -63,17 +65,21 @@ def grad_ratio(
     finite = [probe for probe in probes if all(map(isfinite, probe.raw.values()))]  # a loss scaler skipped the others
     counted = [probe for probe in finite if probe.step >= from_step] or finite
     if not bounds:
-        return _with_balance(_undeclared(counted, terms, id), counted, terms) if counted and len(terms) > 1 else None
+        return (
+            _with_balance(_undeclared(counted, terms, finding_id), counted, terms)
+            if counted and len(terms) > 1
+            else None
+        )
     unknown = sorted({term for pair in bounds for term in pair.split("/") if term not in terms})
     if unknown:
         text = f"checks.grad_ratio names {', '.join(unknown)}; the task's loss terms are {', '.join(terms)}"
-        return Finding(id=id, status="fail", reason="unknown-term", text=text)
+        return Finding(id=finding_id, status="fail", reason="unknown-term", text=text)
     by_pair = {pair: [probe for probe in counted if set(pair.split("/")) <= probe.raw.keys()] for pair in bounds}
     if not all(by_pair.values()):
         text = f"none of {count(len(probes), 'gradient probe')} was finite"
         if counted:
             text = f"no gradient probe has both terms of {next(pair for pair in bounds if not by_pair[pair])}"
-        return Finding(id=id, status="not-checked", reason="no-gradient-probe", text=text)
+        return Finding(id=finding_id, status="not-checked", reason="no-gradient-probe", text=text)
     texts, failed, observed = [], [], {}
     for pair, (low, high) in bounds.items():
         above, below = pair.split("/")
@@ -88,7 +94,7 @@ def grad_ratio(
         if not inside:
             failed.append((above, below, middle))
     finding = Finding(
-        id=id,
+        id=finding_id,
         status="fail" if failed else "pass",
         reason="ratio-out-of-bounds" if failed else "",
         text="; ".join(texts),
@@ -184,7 +190,7 @@ def _with_balance(finding: Finding | None, probes: Sequence[Gradients], terms: S
     return replace(finding, text=f"{finding.text}; {text}" if text else finding.text, data=data)
 
 
-def _undeclared(probes: Sequence[Gradients], terms: Sequence[str], id: str) -> Finding | None:
+def _undeclared(probes: Sequence[Gradients], terms: Sequence[str], finding_id: str) -> Finding | None:
     worst, pair = 1.0, (terms[0], terms[1])
     compared = False
     for a, b in combinations(terms, 2):
@@ -203,9 +209,9 @@ def _undeclared(probes: Sequence[Gradients], terms: Sequence[str], id: str) -> F
         f"largest ratio of weighted gradient norms: {larger}/{smaller}, median {number(worst, 3)} (no declared bounds)"
     )
     if worst <= DOMINANT:
-        return Finding(id=id, status="pass", text=text, observed=worst)
+        return Finding(id=finding_id, status="pass", text=text, observed=worst)
     return Finding(
-        id=id,
+        id=finding_id,
         status="warn",
         reason="dominant-term",
         text=text,

@@ -74,7 +74,7 @@ class Registry:
     """The checks of a session: those above, and those that plugins add."""
 
     def __init__(self, extra: Iterable[Check] = ()) -> None:
-        """Raises SmokeError if an added check has the id of another."""
+        """Add the checks `extra`. Raises SmokeError if one of them has the id of another check."""
         self.checks = CHECKS
         self._own = {check.id for check in CHECKS}
         for check in extra:

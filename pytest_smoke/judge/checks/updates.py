@@ -13,26 +13,29 @@ from pytest_smoke.text import count, listed
 def parameter_updates(run: RunView) -> Iterator[Finding]:
     """Make the check in every stage."""
     for view in run.stages:
-        id = view.stage.finding_id(CHECK.id)
-        yield updates(view.updates, id=id) if view.finished and view.updates is not None else not_made(run, id)
+        finding_id = view.stage.finding_id(CHECK.id)
+        if view.finished and view.updates is not None:
+            yield updates(view.updates, finding_id=finding_id)
+        else:
+            yield not_made(run, finding_id)
 
 
-def updates(seen: Updates, *, id: str = "updates") -> Finding:
+def updates(seen: Updates, *, finding_id: str = "updates") -> Finding:
     """Fail if a parameter that requires a gradient is bit for bit what it was, or a frozen one changed."""
-    if not seen.stuck and not seen.moved:
+    if not seen.unchanged and not seen.changed_frozen:
         text = (
             f"all {count(seen.checked, 'trainable parameter')} changed"
             if seen.checked != 1
             else "the parameter changed"
         )
-        return Finding(id=id, status="pass", text=text)
-    if not seen.stuck:
+        return Finding(id=finding_id, status="pass", text=text)
+    if not seen.unchanged:
         return Finding(
-            id=id,
+            id=finding_id,
             status="fail",
             reason="frozen-parameter-changed",
-            text=f"{count(len(seen.moved), 'frozen parameter')} changed: {listed(seen.moved)}",
-            observed=list(seen.moved),
+            text=f"{count(len(seen.changed_frozen), 'frozen parameter')} changed: {listed(seen.changed_frozen)}",
+            observed=list(seen.changed_frozen),
             bound=[],
             hint="the stage's `train` globs freeze these parameters; look for code that writes to them directly",
         )
@@ -43,14 +46,14 @@ def updates(seen: Updates, *, id: str = "updates") -> Finding:
         causes.append(f"{len(seen.without_gradient)} without a gradient")
     why = f" ({', '.join(causes)})" if causes else ""
     return Finding(
-        id=id,
+        id=finding_id,
         status="fail",
         reason="parameters-not-updated",
         text=(
-            f"{len(seen.stuck)} of {count(seen.checked, 'trainable parameter')} did not change: "
-            f"{listed(seen.stuck)}{why}"
+            f"{len(seen.unchanged)} of {count(seen.checked, 'trainable parameter')} did not change: "
+            f"{listed(seen.unchanged)}{why}"
         ),
-        observed=list(seen.stuck),
+        observed=list(seen.unchanged),
         bound=[],
         hint=(
             "set requires_grad=False on parameters that are frozen on purpose; pass the others to the optimizer and "

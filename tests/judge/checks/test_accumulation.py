@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, nan
 from typing import Any
 
@@ -16,9 +17,9 @@ STABLE = Finding(id="loss-trend", status="pass", text="no rise")
 EQUAL = BatchEquivalence(
     step=0,
     samples=64,
-    smoke=16,
-    full=64,
-    batch_norm=0,
+    smoke_batch_size=16,
+    full_batch_size=64,
+    batch_norm_layers=0,
     difference=1e-7,
     weights={"ce": 1.0, "kl": 0.1},
     smoke_terms={"ce": 1.0, "kl": 0.5},
@@ -28,7 +29,7 @@ EQUAL = BatchEquivalence(
 
 
 def finding_of(**changes: Any) -> Finding:
-    (finding,) = accumulation([EQUAL.but(**changes)])
+    (finding,) = accumulation([replace(EQUAL, **changes)])
     return finding
 
 
@@ -46,8 +47,8 @@ def test_a_gradient_that_depends_on_the_split_is_invalid_and_names_the_term_that
     finding = finding_of(difference=0.234, full_terms={"ce": 1.0, "kl": 0.6})
     assert (finding.status, finding.reason) == ("fail", "gradient-depends-on-split")
     assert finding.text == (
-        "splitting the batch changes the gradient: with micro-batches of 16 (smoke run) and 64 (full run) it differs by "
-        "23 % of its norm; kl is 0.5 instead of 0.6"
+        "splitting the batch changes the gradient: with micro-batches of 16 (smoke run) and 64 (full run) it differs "
+        "by 23 % of its norm; kl is 0.5 instead of 0.6"
     )
     assert "counts(batch)" in finding.hint
     assert "batch_size (64)" in finding.hint
@@ -89,8 +90,8 @@ def test_a_term_that_changes_little_or_has_little_weight_passes(changes: dict[st
     ],
 )
 def test_a_small_difference_that_rounding_does_not_explain_warns(difference: float, half: bool, reason: str) -> None:
-    """A missing counts(batch) may change this one batch only a little; gradients in 16 bits differ by as much anyway."""
-    finding = finding_of(difference=difference, half=half)
+    """A missing counts(batch) may change this batch only a little; gradients in 16 bits differ by as much anyway."""
+    finding = finding_of(difference=difference, half_precision=half)
     assert finding.reason == reason
     assert (finding.status == "warn") == (reason == "close-to-limit")
     assert (finding.hint == "") == (reason == "")
@@ -114,27 +115,27 @@ def test_a_comparison_that_failed_warns_with_its_cause_and_decides_nothing(chang
 
 def test_a_task_that_ignores_the_batch_size_is_invalid() -> None:
     """Its effective batch is not the recipe's product."""
-    finding = finding_of(ignored=True, difference=nan)
+    finding = finding_of(batch_size_ignored=True, difference=nan)
     assert (finding.status, finding.reason) == ("fail", "batch-size-ignored")
     assert finding.text.startswith("batches(16) yields as many samples as batches(64)")
     assert decide([finding, STABLE]).word == "invalid"
 
 
 def test_batch_norm_warns_if_the_gradients_agree_and_is_named_as_a_cause_if_not() -> None:
-    finding = finding_of(batch_norm=2)
+    finding = finding_of(batch_norm_layers=2)
     assert (finding.status, finding.reason) == ("warn", "batch-norm")
     assert finding.text.endswith("But 2 batch-norm layers compute statistics over 16 samples, not over 64")
-    assert finding_of(batch_norm=1).text.endswith("1 batch-norm layer computes statistics over 16 samples, not over 64")
-    different = finding_of(batch_norm=1, difference=0.2)
+    assert finding_of(batch_norm_layers=1).text.endswith("1 batch-norm layer computes statistics over 16 samples, not over 64")
+    different = finding_of(batch_norm_layers=1, difference=0.2)
     assert different.reason == "gradient-depends-on-split"
     assert "batch norm" in different.hint
 
 
 def test_each_stage_has_one_finding_that_of_its_worst_phase() -> None:
     events = [
-        EQUAL.but(stage="A", phase="text"),
-        EQUAL.but(stage="A", phase="latent", step=100, problem="batch is int"),
-        EQUAL.but(stage="B", step=200, difference=0.5),
+        replace(EQUAL, stage="A", phase="text"),
+        replace(EQUAL, stage="A", phase="latent", step=100, problem="batch is int"),
+        replace(EQUAL, stage="B", step=200, difference=0.5),
     ]
     a_stage, b_stage = accumulation(events)
     assert (a_stage.id, a_stage.status, a_stage.step) == ("accumulation[A]", "warn", 100)

@@ -155,7 +155,7 @@ def test_a_probe_counts_for_the_pairs_whose_terms_it_has() -> None:
     """Phases of a stage may have different terms."""
     text = [ce_alone(n) for n in range(3)]
     both = [probe(3, crf=2.0), probe(4, crf=4.0)]
-    finding = finding_of([*text, *both], BOUNDS, id="grad-ratio[A]")
+    finding = finding_of([*text, *both], BOUNDS, finding_id="grad-ratio[A]")
     assert (finding.id, finding.status, finding.observed) == ("grad-ratio[A]", "pass", {"crf/ce": 3.0})
     none = finding_of(text, BOUNDS)
     assert (none.status, none.reason) == ("not-checked", "no-gradient-probe")

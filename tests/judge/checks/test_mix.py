@@ -101,8 +101,8 @@ def test_a_sampled_mix_that_is_not_the_declared_one_is_invalid_whatever_the_loss
     finding = mix_drawn(Sampled({"nad": 6200, "osm": 3000, "gn": 2800}), EXPECTED, MIX, step=93)
     assert (finding.status, finding.reason, finding.bound) == ("fail", "sampled-share-off", EXPECTED)
     assert finding.text.startswith(
-        "source 'nad' is 51.7 % of the first 12,000 samples, not the expected 35.0 %: more than the tolerance of 2.0 %, "
-        "and more than chance explains"
+        "source 'nad' is 51.7 % of the first 12,000 samples, not the expected 35.0 %: more than the tolerance of 2.0 %"
+        ", and more than chance explains"
     )
     unstable = Finding(id="loss-trend", status="fail", reason="rise", text="")
     assert decide([unstable, finding]).word == "invalid"

@@ -61,8 +61,8 @@ def test_a_cosine_is_masked_and_says_how_far_its_learning_rate_had_decayed() -> 
     finding = finding_of(case(lr_schedule="cosine", max_steps=3000))
     assert (finding.status, finding.reason) == ("fail", "masked")
     assert finding.text == (
-        "lr_schedule is 'cosine', constant mode requires 'constant'. At step 2250 its learning rate is 31 % of the peak "
-        "and no step after 1590 is at 80 % or more: a divergence would not show"
+        "lr_schedule is 'cosine', constant mode requires 'constant'. At step 2250 its learning rate is 31 % of the "
+        "peak and no step after 1590 is at 80 % or more: a divergence would not show"
     )
     assert finding.hint == ("remove lr_schedule from `smoke`, or rerun with --smoke-mode constant, which overrides it")
     assert evidence_of(case(lr_schedule="cosine", max_steps=3000)) == 0
