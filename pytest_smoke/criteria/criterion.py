@@ -269,7 +269,7 @@ def _bound(node: Node, value: str, operands: list[Operand]) -> str:
 
 
 def _origin(node: Node, operands: list[Operand]) -> str:
-    """The step of a single metric or function, or the values that a longer expression was computed from."""
+    """Name the step of a single metric or function, or the values that a longer expression was computed from."""
     step = _single_step(node, operands)
     if step is not None:
         return f" at step {step}"
