@@ -115,6 +115,7 @@ class BisectSummary:
         """Print the trials and the answer."""
         if self._result is None:
             return
+        terminalreporter.ensure_newline()  # else the first line below does it, and leaves an empty one
         terminalreporter.section("bisect")
         for text, verdict in bisect_summary(self._result, width=terminal_width()):
             terminalreporter.write_line(text, **{COLOURS.get(verdict, "red"): True})

@@ -79,6 +79,7 @@ class Summary:
             return
         outcomes, width = list(self._outcomes.values()), terminal_width()
         verbose = self._config.option.verbose > 0
+        terminalreporter.ensure_newline()  # else the first line below does it, and leaves an empty one
         terminalreporter.section("smoke runs")
         for line, verdict in verdict_table(outcomes, width=width):
             terminalreporter.write_line(line, **{COLOURS.get(verdict, "red"): True})

@@ -58,6 +58,9 @@ class Project:
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]) -> Project:
+def project(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], monkeypatch: pytest.MonkeyPatch
+) -> Project:
     """A user's project."""
+    monkeypatch.setenv("COLUMNS", "600")  # a terminal so wide that no message wraps
     return Project(pytester, run_pytest)
