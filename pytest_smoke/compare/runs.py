@@ -80,7 +80,7 @@ def _run_of_outcome(tree: Mapping[str, Any], folder: Path) -> Run:
         ]
         grad_norm = []
         if loss:
-            notes.append(f"there is no trace at {trace}: losses are block means, gradient norms are not known")
+            notes.append(f"no trace at {trace}, so losses are block means and gradient norms are unknown")
     return Run(
         name=f"{folder}{SEPARATOR}{tree['id']}",
         verdict=verdict_label(tree["verdict"], tree["reason"]),

@@ -168,7 +168,7 @@ def mark_nan_blanks(numbers: NumericTable, chosen: ChosenColumns, unit: str, not
     if nans:
         line = nans[0][0]
         kind = "null" if (line, chosen.loss) in numbers.nulls else "blank"
-        notes.append(f"{unit} {line}: the loss is {kind}; {count(len(nans), 'such cell')} read as NaN")
+        notes.append(f"{unit} {line}: the loss is {kind}, read as NaN ({count(len(nans), 'cell')} in total)")
     elif rare and (inner or tail):
         first = (inner + tail)[0][0]
         notes.append(f"skipped {count(len(inner) + len(tail), 'record')} without a loss (first: {unit} {first})")

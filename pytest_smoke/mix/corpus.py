@@ -29,10 +29,7 @@ MANIFESTS = ("manifest.json", "manifest.csv")
 UNITS = ("rows", "shards")
 OTHER_ENDINGS = (".json", ".yaml", ".yml", ".toml", ".md", ".rst", ".html", ".crc", ".md5", ".sha256", "")
 """Endings of files that accompany data (a licence has none). Any other ending is an error: the file might be data."""
-MANIFEST_SHAPES = (
-    "a list of objects with `source` and `rows` (or `shards`), or an object of source: number, "
-    "either of them at the top or under `sources`"
-)
+MANIFEST_SHAPES = "a list of objects with source and rows (or shards), or an object with one number per source"
 
 _SHARD = re.compile(
     r"[-_.]?(?:(?:part|shard|chunk)[-_.]?)?\d+(?:[-_]of[-_]\d+)?(?:\.(?:snappy|gz|zstd|lz4|brotli))?$", re.IGNORECASE
@@ -332,10 +329,10 @@ def _json_entries(path: Path, text: str) -> Iterator[tuple[str, int, str]]:
         for at, entry in enumerate(tree, 1):
             place = f"{path}: entry {at}"
             if not isinstance(entry, dict) or not isinstance(entry.get("source"), str):
-                raise CorpusError(f"{place} does not name a source; a manifest is {MANIFEST_SHAPES}")
+                raise CorpusError(f"{place} does not name a source; allowed: {MANIFEST_SHAPES}")
             yield _entry(entry, entry["source"], place)
     else:
-        raise CorpusError(f"{path}: not a manifest; a manifest is {MANIFEST_SHAPES}")
+        raise CorpusError(f"{path}: not a manifest; allowed: {MANIFEST_SHAPES}")
 
 
 def _csv_entries(path: Path, text: str) -> Iterator[tuple[str, int, str]]:

@@ -125,7 +125,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(tree) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} is given twice; a tag with several values takes a list")
+        raise ValueError(f"the key {twice!r} is given twice; give several values of a tag as a list")
     return tree
 
 

@@ -92,7 +92,7 @@ def test_a_rare_null_loss_is_nan() -> None:
     rows = [{"step": n, "loss": None if n == 12 else 2.0} for n in range(20)]
     log = read("".join(json.dumps(row) + "\n" for row in rows))
     assert [step for step, loss in losses(log) if math.isnan(loss)] == [12]
-    assert noted(log, "line 13: the loss is null", "1 such cell read as NaN")
+    assert noted(log, "line 13: the loss is null", "read as NaN (1 cell in total)")
 
 
 def test_nulls_at_the_end_are_nan() -> None:
@@ -104,7 +104,7 @@ def test_blanks_at_the_end_are_nan() -> None:
     """pandas writes NaN as a blank."""
     log = read("step,loss,grad_norm\n1,2.0,1\n2,2.0,1\n3,,\n4,,\n")
     assert [math.isnan(loss) for _, loss in losses(log)] == [False, False, True, True]
-    assert noted(log, "line 4: the loss is blank", "2 such cells")
+    assert noted(log, "line 4: the loss is blank", "read as NaN (2 cells in total)")
 
 
 def test_one_blank_at_the_end_is_skipped_with_a_note() -> None:
@@ -128,7 +128,7 @@ def test_a_sparse_loss_with_far_more_blanks_at_the_end_ends_in_nan() -> None:
     text = "step,loss,lr\n" + "".join(f"{n},{2.0 if n % 5 == 0 and n < 50 else ''},0.1\n" for n in range(100))
     log = read(text)
     assert [step for step, loss in losses(log) if math.isnan(loss)] == list(range(46, 100))
-    assert noted(log, "line 48: the loss is blank", "54 such cells")
+    assert noted(log, "line 48: the loss is blank", "read as NaN (54 cells in total)")
 
 
 def test_validation_rows_are_not_blank_losses() -> None:

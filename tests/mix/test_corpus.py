@@ -172,7 +172,7 @@ REFUSED: list[tuple[dict[str, str | bytes], dict[str, Any], list[str]]] = [
     ({"a.jsonl": lines(1)}, {"by": "manifest"}, ["there is no manifest.json or manifest.csv in this folder"]),
     ({"manifest.json": "[]"}, {}, ["manifest.json: the manifest does not name any source"]),
     ({"manifest.json": "{"}, {}, ["manifest.json: not JSON"]),
-    ({"manifest.json": '"nad"'}, {}, ["manifest.json: not a manifest; a manifest is a list"]),
+    ({"manifest.json": '"nad"'}, {}, ["manifest.json: not a manifest; allowed: a list"]),
     ({"manifest.json": '{"a": 1, "a": 2}'}, {}, ["manifest.json: the key 'a' is given twice"]),
     ({"manifest.json": '{"a": -1}'}, {}, ["source 'a': rows is -1", "0 or more"]),
     ({"manifest.json": '{"a": true}'}, {}, ["source 'a': rows is True"]),

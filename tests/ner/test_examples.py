@@ -68,7 +68,7 @@ SPAN = 'allowed: {"tag": ..., "start": ..., "end": ...} or [start, end, tag]'
         ('{"raw": "a", "gold": [], "pred": [], "gold": []}', "the key 'gold' is given twice"),
         (
             '{"raw": "a", "gold": {"t": "a", "t": "b"}, "pred": []}',
-            "the key 't' is given twice; a tag with several values takes a list",
+            "the key 't' is given twice; give several values of a tag as a list",
         ),
         ('{"raw": "a", "gold": {"t": 3}, "pred": []}', "gold['t'] is 3; allowed: a string, a list of strings, or null"),
         (

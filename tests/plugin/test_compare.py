@@ -87,6 +87,6 @@ def test_without_its_trace_a_report_says_what_is_missing(reports: Project) -> No
     result.stdout.fnmatch_lines(
         [
             "gradient norm, peak *- *(step *)*",
-            "note: *there is no trace at *: losses are block means, gradient norms are not known",
+            "note: *no trace at *, so losses are block means and gradient norms are unknown",
         ]
     )
