@@ -50,10 +50,10 @@ def sync_to_disk(path: Path) -> None:
         os.close(handle)
 
 
-def file_name(id: str) -> str:
+def file_name(node_id: str) -> str:
     """Return the base name for an item's files: readable, at most 129 characters, and different for every id."""
-    readable = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-._") else "_" for letter in id)
-    return f"{readable[-120:]}-{sha256(id.encode()).hexdigest()[:8]}"
+    readable = "".join(char if char.isascii() and (char.isalnum() or char in "-._") else "_" for char in node_id)
+    return f"{readable[-120:]}-{sha256(node_id.encode()).hexdigest()[:8]}"
 
 
 def file_sha256(path: Path) -> str:

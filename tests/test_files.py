@@ -70,8 +70,8 @@ def test_files_and_folders_can_be_synced(tmp_path: Path) -> None:
 
 
 @given(st.text(max_size=300))
-def test_a_file_name_is_safe_and_short(id: str) -> None:
-    name = file_name(id)
+def test_a_file_name_is_safe_and_short(node_id: str) -> None:
+    name = file_name(node_id)
     assert name == Path(name).name
     assert name.isascii()
     assert len(name) <= 129

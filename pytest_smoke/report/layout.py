@@ -91,15 +91,15 @@ def _wrapped(rows: Sequence[Sequence[str]], width: int, wrap_columns: Collection
 
 def short_ids(ids: Collection[str]) -> dict[str, str]:
     """Shorten node ids: `tagger::constant`, with as many parent folders as it takes to tell them apart."""
-    suffixes = {id: _suffixes(id) for id in ids}
+    suffixes = {node_id: _suffixes(node_id) for node_id in ids}
     taken = Counter(suffix for candidates in suffixes.values() for suffix in candidates)
     return {
-        id: next((suffix for suffix in candidates if taken[suffix] == 1), candidates[-1])
-        for id, candidates in suffixes.items()
+        node_id: next((suffix for suffix in candidates if taken[suffix] == 1), candidates[-1])
+        for node_id, candidates in suffixes.items()
     }
 
 
-def _suffixes(id: str) -> list[str]:
-    path, separator, name = id.partition("::")
+def _suffixes(node_id: str) -> list[str]:
+    path, separator, name = node_id.partition("::")
     parts = path.removesuffix(SUFFIX).split("/")
     return ["/".join(parts[at:]) + separator + name for at in range(len(parts) - 1, -1, -1)]

@@ -135,7 +135,7 @@ def _finding_rows(outcome: Outcome, width: int, *, verbose: bool) -> list[str]:
 
 
 def _by_gravity(outcome: Outcome) -> list[Finding]:
-    """The deciding finding first, then failed, not checked, warned and passed ones."""
+    """Order the findings: the deciding one first, then failed, not checked, warned and passed ones."""
     return sorted(outcome.findings, key=lambda f: (f.id != outcome.decided_by, _GRAVITY.index(f.status)))
 
 
@@ -156,7 +156,7 @@ def _row(outcome: Outcome, name: str) -> tuple[str, ...]:
 
 
 def _stage_row(stage: StageFacts) -> tuple[str, ...]:
-    """A stage, below its smoke run: the verdict on its loss, or that its criteria failed."""
+    """Render a stage, below its smoke run: the verdict on its loss, or that its criteria failed."""
     judged = "wiring ok" if stage.loss_verdict == "wiring" else stage.loss_verdict or "not started"
     return (
         f"  {'criteria failed' if stage.criteria == 'fail' else judged}",

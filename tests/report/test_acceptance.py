@@ -30,9 +30,9 @@ def outcome(findings: list[Finding], full_accept: Sequence[str] = ()) -> Outcome
     )
 
 
-def finding(id: str, status: str = "pass", observed: float | None = None, bound: float | None = None) -> Finding:
+def finding(check_id: str, status: str = "pass", observed: float | None = None, bound: float | None = None) -> Finding:
     """The finding of one check."""
-    return Finding(id=id, status=status, text="", observed=observed, bound=bound)  # type: ignore[arg-type]
+    return Finding(id=check_id, status=status, text="", observed=observed, bound=bound)  # type: ignore[arg-type]
 
 
 def test_stage_criteria_come_before_those_of_the_smoke_run_and_the_full_run() -> None:

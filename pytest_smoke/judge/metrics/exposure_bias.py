@@ -84,7 +84,7 @@ def _progress(forced: History, recorded: Mapping[str, History]) -> str | None:
 
 
 def _upper_limit(free: History) -> str:
-    """The upper 95 % limit of a rate of which no item was observed: 1 - 0.05^(1/n) (Clopper & Pearson 1934)."""
+    """Give the upper 95 % limit of a rate without any hit: 1 - 0.05^(1/n) (Clopper & Pearson 1934)."""
     if free.items is None or free.sign < 0 or free.values[-1] > 0:
         return ""
     return f": 0 of {free.items} items, at most {free.show(1 - 0.05 ** (1 / free.items))} with 95 % confidence"

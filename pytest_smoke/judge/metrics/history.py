@@ -122,7 +122,7 @@ class History:
         return "".join(parts)
 
     def too_few(self) -> str:
-        """The message of every advisory that has too few evaluations."""
+        """Return the message of an advisory that has too few evaluations."""
         return (
             f"{self.name} was evaluated {count(len(self.values), 'time')}, too few to tell a trend from noise: "
             f"evaluate more often (smoke.evaluate_every_steps){self.remark()}"

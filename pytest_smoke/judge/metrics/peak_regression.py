@@ -68,7 +68,7 @@ def peak_regression(history: History) -> Finding:
 
 
 def _best_level(earlier: list[float]) -> float:
-    """The best of the evaluations before the last; of many, the best median of three neighbours."""
+    """Return the best of the evaluations before the last; of many, the best median of three neighbours."""
     if len(earlier) + 1 < OUTLIERS_FROM:
         return max(earlier)
     return max(sorted(earlier[at - 1 : at + 2])[1] for at in range(1, len(earlier) - 1))

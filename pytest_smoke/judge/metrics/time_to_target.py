@@ -109,7 +109,7 @@ class _Points:
         return _Line(level, at, slope, deviation / sqrt(spread), deviation, t, spread)
 
     def reach(self, target: float) -> tuple[float, float]:
-        """The earliest and the latest step at which a fitting shape reaches `target`; the latest may be infinite."""
+        """Return the earliest and the latest step (may be infinite) at which a fitting shape reaches `target`."""
         lines = {power: self.line(power) for power in POWERS}
         closest = min(line.deviation for line in lines.values())
         ends = [
@@ -188,7 +188,7 @@ def _shape(ratio: float, power: float) -> float:
 
 
 def _ratio(shaped: float, power: float) -> float:
-    """The inverse of `_shape`; infinite beyond the limit of a saturating shape."""
+    """Invert `_shape`; infinite beyond the limit of a saturating shape."""
     if power == 0:
         exponent = shaped
     elif shaped * power > 0:
