@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions `step -> multiplier of the peak LR`, and the evidence a run of one yields.
+"""Learning-rate schedules as functions from the step to a multiplier of the peak learning rate, and their evidence.
 
 All warm up linearly from 0 at step 0 to 1 at step `warmup_steps` (W); step 0 is the first optimizer step.
 """
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from math import cos, isfinite, pi
 
 Schedule = Callable[[int], float]
-"""Multiplier of the peak LR by optimizer step."""
+"""Multiplier of the peak learning rate by optimizer step."""
 
 EVIDENCE_SHARE = 0.8
-"""A step is evidence if its LR is at least this share of the full run's peak LR."""
+"""A step is evidence if its learning rate is at least this share of the full run's peak learning rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,44 +56,46 @@ class _Linear:
 
 
 def constant(warmup_steps: int) -> Schedule:
-    """Linear warm-up, then flat at the peak for ever.
+    """Return a schedule that warms up linearly and then stays at the peak.
 
     multiplier(s) = s / W for s < W, else 1. At 0: 0 (1 if W is 0); at W-1: (W-1)/W; at W and after: 1.
-    Raises ValueError if `warmup_steps` is not a whole number of 0 or more.
+    Raises ValueError if `warmup_steps` is not an integer of 0 or more.
     """
     return _Constant(_count("warmup_steps", warmup_steps, at_least=0))
 
 
 def cosine(warmup_steps: int, max_steps: int, final: float = 0.0) -> Schedule:
-    """Linear warm-up, then half a cosine from the peak down to `final`, a share of the peak, at step `max_steps` (T).
+    """Return a schedule that warms up linearly and then follows half a cosine from the peak to `final`.
+
+    `final` is a share of the peak, reached at step `max_steps` (T).
 
     multiplier(s) = s / W for s < W, else final + (1 - final) * 0.5 * (1 + cos(pi * (s - W) / (T - W))).
     At 0: 0 (1 if W is 0); at W-1: (W-1)/W; at W: 1; at T-1: just above `final`; at T and after: `final`.
-    Raises ValueError if a step count is no whole number of 0 or more, W is not less than T, or `final` not in [0, 1].
+    Raises ValueError if a step count is not an integer of 0 or more, W is not less than T, or `final` is not in [0, 1].
     """
     _count("warmup_steps", warmup_steps, at_least=0)
     _horizon(warmup_steps, max_steps)
     if not 0.0 <= final <= 1.0:
-        raise ValueError(f"final is {final!r}; it must be a share of the peak, from 0 to 1")
+        raise ValueError(f"final is {final!r}; it must be between 0 and 1")
     return _Cosine(warmup_steps, max_steps, float(final))
 
 
 def long_tail(warmup_steps: int, max_steps: int) -> Schedule:
-    """`cosine` to 0 under the name of the mode that runs only its first, high part.
+    """Return `cosine` to 0, under the name of the mode that runs only its first part, near the peak.
 
     multiplier(s) = s / W for s < W, else 0.5 * (1 + cos(pi * (s - W) / (T - W))).
     At 0: 0 (1 if W is 0); at W-1: (W-1)/W; at W: 1; at T-1: just above 0; at T and after: 0.
-    Raises ValueError as `cosine` does. A short `max_steps` is not refused here: the evidence decides.
+    Raises ValueError as `cosine` does. A short `max_steps` is accepted: the check `schedule` counts its evidence.
     """
     return cosine(warmup_steps, max_steps)
 
 
 def named(lr_schedule: str, warmup_steps: int, max_steps: int) -> Schedule:
-    """The schedule a recipe calls `constant`, `cosine` (to 0) or `linear` (from 1 at W straight to 0 at T).
+    """Return the schedule that a recipe calls `constant`, `cosine` (to 0) or `linear` (from 1 at W to 0 at T).
 
     linear: multiplier(s) = s / W for s < W, else (T - s) / (T - W). At 0: 0 (1 if W is 0); at W-1: (W-1)/W; at W: 1;
     at T-1: 1/(T-W); at T and after: 0.
-    Raises ValueError for any other name, and for step counts that `cosine` refuses (`constant` ignores `max_steps`).
+    Raises ValueError for any other name, and for step counts that `cosine` rejects (`constant` ignores `max_steps`).
     """
     if lr_schedule == "constant":
         return constant(warmup_steps)
@@ -103,23 +105,23 @@ def named(lr_schedule: str, warmup_steps: int, max_steps: int) -> Schedule:
         _count("warmup_steps", warmup_steps, at_least=0)
         _horizon(warmup_steps, max_steps)
         return _Linear(warmup_steps, max_steps)
-    raise ValueError(f"lr_schedule {lr_schedule!r} has no formula here; those that have: constant, cosine, linear")
+    raise ValueError(f"lr_schedule is {lr_schedule!r}; known schedules: constant, cosine, linear")
 
 
 def evidence_steps(schedule: Schedule, run_steps: int, *, peak_ratio: float = 1.0) -> int:
-    """Steps s of [0, run_steps) whose LR is at least `EVIDENCE_SHARE` of the full run's peak LR.
+    """Count the steps of [0, run_steps) at `EVIDENCE_SHARE` or more of the full run's peak learning rate.
 
-    `peak_ratio` is the smoke's peak LR over the full run's.
-    Raises ValueError if `run_steps` is negative or `peak_ratio` not a finite number above 0.
+    `peak_ratio` is the smoke run's peak learning rate divided by the full run's.
+    Raises ValueError if `run_steps` is negative or `peak_ratio` is not a finite number above 0.
     """
     first, after = _evidence(schedule, run_steps, peak_ratio)
-    if isinstance(schedule, _OURS):
+    if isinstance(schedule, _UNIMODAL):
         return after - first
     return sum(schedule(step) * peak_ratio >= EVIDENCE_SHARE for step in range(first, after))
 
 
 def last_evidence_step(schedule: Schedule, run_steps: int, *, peak_ratio: float = 1.0) -> int | None:
-    """The last step of [0, run_steps) that is evidence (see `evidence_steps`); None if there is none.
+    """Return the last step of [0, run_steps) that is evidence (see `evidence_steps`); None if there is none.
 
     Raises ValueError as `evidence_steps` does.
     """
@@ -127,13 +129,14 @@ def last_evidence_step(schedule: Schedule, run_steps: int, *, peak_ratio: float 
     return after - 1 if after > first else None
 
 
-_OURS = (_Constant, _Cosine, _Linear)
+_UNIMODAL = (_Constant, _Cosine, _Linear)
 
 
 def _evidence(schedule: Schedule, run_steps: int, peak_ratio: float) -> tuple[int, int]:
-    """First evidence step and the one after the last, equal if there is none.
+    """Return the first evidence step and the step after the last one; two equal numbers if there is none.
 
-    Ours rise until W and never after, so two bisections replace a call per step (50,000 steps: 3 us, not 5 ms).
+    The schedules of this module rise until W and never after it, so two binary searches replace one call per step
+    (50,000 steps: 3 us instead of 5 ms).
     """
     _count("run_steps", run_steps, at_least=0)
     if not (isfinite(peak_ratio) and peak_ratio > 0):
@@ -142,7 +145,7 @@ def _evidence(schedule: Schedule, run_steps: int, peak_ratio: float) -> tuple[in
     def counts(step: int) -> bool:
         return schedule(step) * peak_ratio >= EVIDENCE_SHARE
 
-    if isinstance(schedule, _OURS):
+    if isinstance(schedule, _UNIMODAL):
         top = min(schedule.warmup_steps, run_steps)
         first = bisect_left(range(top), True, key=counts)
         after = top + bisect_left(range(top, run_steps), True, key=lambda step: not counts(step))
@@ -159,7 +162,7 @@ def _warm_up(step: int, warmup_steps: int) -> float:
 
 def _count(name: str, value: int, *, at_least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number of {at_least} or more")
+        raise ValueError(f"{name} is {value!r}; it must be an integer of {at_least} or more")
     return value
 
 

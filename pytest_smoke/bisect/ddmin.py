@@ -1,4 +1,4 @@
-"""Which of many differences makes the difference: delta debugging.
+"""Delta debugging: find the differences that make a test fail.
 
 A. Zeller and R. Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", IEEE Transactions on Software
 Engineering 28(2), 2002: the algorithm ddmin, its three answers, and its bound of n^2 + 3n tests.
@@ -14,23 +14,24 @@ Answer = Literal["pass", "fail", "unresolved"]
 T = TypeVar("T")
 
 ONE_BY_ONE = 8
-"""So many differences are tried, and then left out, one by one: one culprit is the rule, the likeliest comes first, and
-a pair among seven is found in 14 tests. Among more, halves are cheaper: 14 tests find one culprit among 100."""
+"""Up to this many differences are tried alone, and then left out, one by one: usually there is one culprit, the most
+likely one comes first, and a pair among seven is found in 14 tests. For more of them halving is cheaper: it finds one
+culprit among 100 in 14 tests."""
 
 
 def ddmin(differences: Sequence[T], test: Callable[[list[T]], Answer]) -> list[T]:
-    """A 1-minimal part of `differences` that fails: without any single one of it, the test fails no more.
+    """Return a 1-minimal subset of `differences` that fails: without any one of its elements it does not fail.
 
-    `test` is given a part in the order of `differences`, never twice the same, and neither none nor all of them: those
-    are known to pass and to fail. Up to `ONE_BY_ONE` differences start at ddmin's finest granularity, so that one that
-    fails alone is found before any pair. Raises ValueError without a difference.
+    `test` receives a subset in the order of `differences`. It is not called twice with the same subset, nor with none
+    or all of them, which are known to pass and to fail. Up to `ONE_BY_ONE` differences start at the finest granularity,
+    so that one that fails alone is found before any pair. Raises ValueError if there are no differences.
     """
     if not differences:
-        raise ValueError("nothing differs, so nothing can be found")
+        raise ValueError("there are no differences to search")
     known = {(): False, tuple(range(len(differences))): True}
 
-    def fails(part: Sequence[int]) -> bool:
-        key = tuple(part)
+    def fails(subset: Sequence[int]) -> bool:
+        key = tuple(subset)
         if key not in known:
             known[key] = test([differences[index] for index in key]) == "fail"
         return known[key]
@@ -41,7 +42,7 @@ def ddmin(differences: Sequence[T], test: Callable[[list[T]], Answer]) -> list[T
 
 
 def _one_by_one(everything: list[int], fails: Callable[[Sequence[int]], bool]) -> list[int]:
-    """The finest granularity: each alone, then all but each, the least likely first, until none can go."""
+    """Try each difference alone; then leave each out, the least likely first, until none can be left out."""
     for index in everything:
         if fails([index]):
             return [index]
@@ -55,7 +56,7 @@ def _one_by_one(everything: list[int], fails: Callable[[Sequence[int]], bool]) -
 
 
 def _by_halves(current: list[int], fails: Callable[[Sequence[int]], bool]) -> list[int]:
-    """ddmin as it was published, from two parts on."""
+    """Run ddmin as published, starting with two parts."""
     parts = 2
     while len(current) > 1:
         chunks = _split(current, parts)
@@ -72,6 +73,6 @@ def _by_halves(current: list[int], fails: Callable[[Sequence[int]], bool]) -> li
 
 
 def _split(indices: list[int], parts: int) -> list[list[int]]:
-    """`parts` runs of as equal a length as there can be, none empty while there are no more parts than indices."""
-    edges = [len(indices) * at // parts for at in range(parts + 1)]
-    return [indices[first:last] for first, last in pairwise(edges)]
+    """Split into `parts` runs whose lengths differ by at most 1; none is empty if `parts <= len(indices)`."""
+    bounds = [len(indices) * at // parts for at in range(parts + 1)]
+    return [indices[first:last] for first, last in pairwise(bounds)]

@@ -1,4 +1,4 @@
-"""Delta debugging, against brute force."""
+"""Delta debugging, compared with brute force."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Part = frozenset[int]
 
 
 def parts_of(whole: Part) -> list[Part]:
-    """Every part of it, the smallest first."""
+    """Return every subset, the smallest first."""
     sizes = range(len(whole) + 1)
     return [frozenset(part) for part in chain.from_iterable(combinations(sorted(whole), size) for size in sizes)]
 
 
 class Asked:
-    """A test that remembers what it was asked, and refuses what it must not be asked."""
+    """A test that remembers the subsets it received, and fails on those that it must not receive."""
 
     def __init__(self, count: int, answer: Callable[[Part], Answer]) -> None:
         self.count, self.answer = count, answer
@@ -29,8 +29,8 @@ class Asked:
 
     def __call__(self, part: list[int]) -> Answer:
         assert part == sorted(part), "in the order given"
-        assert 0 < len(part) < self.count, "none and all are known"
-        assert frozenset(part) not in self.parts, "never twice"
+        assert 0 < len(part) < self.count, "the answers for none and all are known"
+        assert frozenset(part) not in self.parts, "never the same subset twice"
         self.parts.append(frozenset(part))
         return self.answer(frozenset(part))
 
@@ -50,8 +50,8 @@ def any_answers(draw: st.DrawFn) -> tuple[int, dict[Part, Answer]]:
 
 
 @given(any_answers())
-def test_what_is_found_fails_and_is_1_minimal_whatever_the_answers(drawn: tuple[int, dict[Part, Answer]]) -> None:
-    """Unresolved is no failure; the number of tests keeps to the bound of the paper, and the singles before it."""
+def test_the_result_fails_and_is_1_minimal_whatever_the_answers(drawn: tuple[int, dict[Part, Answer]]) -> None:
+    """`unresolved` is not a failure. The tests are within the bound of the paper plus one per difference."""
     count, table = drawn
     asked = Asked(count, table.__getitem__)
     found = frozenset(ddmin(range(count), asked))
@@ -60,8 +60,8 @@ def test_what_is_found_fails_and_is_1_minimal_whatever_the_answers(drawn: tuple[
 
 
 @given(any_answers())
-def test_halves_find_what_is_1_minimal_as_well(drawn: tuple[int, dict[Part, Answer]]) -> None:
-    """The branch for many differences, on tables small enough for brute force."""
+def test_halving_also_finds_a_1_minimal_result(drawn: tuple[int, dict[Part, Answer]]) -> None:
+    """The algorithm for many differences, on tables small enough for brute force."""
     count, table = drawn
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pytest_smoke.bisect.ddmin.ONE_BY_ONE", 0)
@@ -73,7 +73,7 @@ def test_halves_find_what_is_1_minimal_as_well(drawn: tuple[int, dict[Part, Answ
 
 @given(any_answers())
 def test_a_difference_that_fails_alone_is_found_before_any_pair(drawn: tuple[int, dict[Part, Answer]]) -> None:
-    """And of several, the first in the order given."""
+    """Of several, the first in the given order."""
     count, table = drawn
     alone = [one for one in range(count) if table[frozenset({one})] == "fail"]
     if alone:
@@ -81,8 +81,7 @@ def test_a_difference_that_fails_alone_is_found_before_any_pair(drawn: tuple[int
 
 
 @given(count=st.integers(1, 40), data=st.data())
-def test_among_monotone_answers_the_one_cause_is_found(count: int, data: st.DataObject) -> None:
-    """A failure needs all of a set of culprits, of any size; nothing else is in what is found."""
+def test_if_a_failure_needs_a_set_of_culprits_exactly_that_set_is_found(count: int, data: st.DataObject) -> None:
     culprits = data.draw(st.frozensets(st.integers(0, count - 1), min_size=1))
     asked = Asked(count, lambda part: "fail" if culprits <= part else "pass")
     assert frozenset(ddmin(range(count), asked)) == culprits
@@ -90,35 +89,31 @@ def test_among_monotone_answers_the_one_cause_is_found(count: int, data: st.Data
 
 
 @given(count=st.integers(ONE_BY_ONE + 1, 200), data=st.data())
-def test_one_culprit_among_many_costs_two_tests_a_halving(count: int, data: st.DataObject) -> None:
-    """Not one for each of them."""
+def test_one_culprit_among_many_costs_at_most_two_tests_per_halving(count: int, data: st.DataObject) -> None:
     culprit = data.draw(st.integers(0, count - 1))
     asked = Asked(count, lambda part: "fail" if culprit in part else "pass")
     assert ddmin(range(count), asked) == [culprit]
     assert len(asked.parts) <= 2 * (count - 1).bit_length()
 
 
-def test_a_pair_among_few_costs_each_once_alone_and_once_left_out() -> None:
-    """Whichever pair it is."""
+def test_a_pair_among_seven_is_found_in_14_tests() -> None:
     for pair in combinations(range(7), 2):
         asked = Asked(7, lambda part, pair=pair: "fail" if {*pair} <= part else "pass")
         assert ddmin(range(7), asked) == [*pair]
         assert len(asked.parts) <= 14
 
 
-def test_of_two_causes_one_is_found() -> None:
-    """1-minimal is not the only one there is."""
+def test_of_two_independent_causes_one_is_found() -> None:
     assert ddmin("abcdefghij", lambda part: "fail" if {"c"} <= {*part} or {"h", "i"} <= {*part} else "pass") == ["c"]
 
 
-def test_without_a_difference_there_is_nothing_to_find() -> None:
-    """The caller says it in better words."""
-    with pytest.raises(ValueError, match="nothing differs"):
+def test_no_differences_raise_a_value_error() -> None:
+    with pytest.raises(ValueError, match="there are no differences to search"):
         ddmin([], lambda part: "fail")
 
 
-def test_the_oracle_can_fail() -> None:
-    """A failing pair whose one half fails as well is not 1-minimal."""
+def test_the_1_minimality_oracle_can_fail() -> None:
+    """A failing pair of which one element fails alone is not 1-minimal."""
     fails = {frozenset({0, 1}), frozenset({1})}.__contains__
     assert not is_one_minimal(frozenset({0, 1}), fails)
     assert not is_one_minimal(frozenset({0}), fails)
