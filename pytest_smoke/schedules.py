@@ -59,7 +59,7 @@ def constant(warmup_steps: int) -> Schedule:
     """Return a schedule that warms up linearly and then stays at the peak.
 
     multiplier(s) = s / W for s < W, else 1. At 0: 0 (1 if W is 0); at W-1: (W-1)/W; at W and after: 1.
-    Raises ValueError if `warmup_steps` is not an integer of 0 or more.
+    Raises ValueError if `warmup_steps` is not a whole number of 0 or more.
     """
     return _Constant(_count("warmup_steps", warmup_steps, at_least=0))
 
@@ -71,7 +71,7 @@ def cosine(warmup_steps: int, max_steps: int, final: float = 0.0) -> Schedule:
 
     multiplier(s) = s / W for s < W, else final + (1 - final) * 0.5 * (1 + cos(pi * (s - W) / (T - W))).
     At 0: 0 (1 if W is 0); at W-1: (W-1)/W; at W: 1; at T-1: just above `final`; at T and after: `final`.
-    Raises ValueError if a step count is not an integer of 0 or more, W is not less than T, or `final` is not in [0, 1].
+    Raises ValueError if a step count is not a whole number of 0 or more, W is not less than T, or `final` is not in [0, 1].
     """
     _count("warmup_steps", warmup_steps, at_least=0)
     _horizon(warmup_steps, max_steps)
@@ -162,7 +162,7 @@ def _warm_up(step: int, warmup_steps: int) -> float:
 
 def _count(name: str, value: int, *, at_least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise ValueError(f"{name} is {value!r}; it must be an integer of {at_least} or more")
+        raise ValueError(f"{name} is {value!r}; it must be a whole number of {at_least} or more")
     return value
 
 

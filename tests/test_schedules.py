@@ -95,8 +95,8 @@ class TestErrors:
         ("make", "fragments"),
         [
             (lambda: constant(-1), ["warmup_steps", "-1", "0 or more"]),
-            (lambda: constant(True), ["warmup_steps", "True", "integer"]),
-            (lambda: constant(0.1), ["warmup_steps", "0.1", "integer"]),
+            (lambda: constant(True), ["warmup_steps", "True", "whole number"]),
+            (lambda: constant(0.1), ["warmup_steps", "0.1", "whole number"]),
             (lambda: cosine(0, 0), ["max_steps", "0", "1 or more"]),
             (lambda: cosine(100, 100), ["warmup_steps", "100", "before max_steps"]),
             (lambda: long_tail(200, 100), ["200", "100", "before max_steps"]),
