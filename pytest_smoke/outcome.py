@@ -13,30 +13,30 @@ VERDICTS: tuple[VerdictWord, ...] = ("promote", "unstable", "hold", "invalid", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What one check said of a smoke run. All values are builtins."""
+    """The result of one check of a smoke run. All values are builtins."""
 
     id: str
     """Id of the check, with what it is about in brackets: `loss-trend`, `stage[A]`, `accept[max(grad_norm) < 500]`."""
     status: Status
-    """`fail` and `not-checked` never promote; `warn` does not change the verdict."""
+    """`fail` and `not-checked` prevent a promotion; `warn` does not change the verdict."""
     text: str
     """What happened, with the numbers that decided it."""
     reason: str = ""
     """Why, as one kebab-case phrase for scripts; empty if the check passed without reservation."""
     step: int | None = None
-    """The optimizer step the finding is about."""
+    """Optimizer step that the finding is about; None if it is about no single step."""
     observed: Any = None
-    """The value that was seen."""
+    """Value that was measured."""
     bound: Any = None
-    """The value that is allowed."""
+    """Value or range that is allowed."""
     hint: str = ""
-    """What to try next."""
+    """What to try next; empty if there is nothing to suggest."""
     key: str = ""
     """Dotted recipe key to look at: `full.learning_rate`, `checks.accept[0]`."""
     place: str = ""
     """`file:line` in the user's own code, if the finding is about code."""
     data: dict[str, Any] = field(default_factory=dict)
-    """Figures for plots and tables."""
+    """Numbers behind the finding, for plots and tables."""
 
     @property
     def check(self) -> str:
@@ -67,16 +67,16 @@ class Verdict:
     reason: str
     """Reason of the deciding finding, or its id if it has none; empty for a promotion without reservation."""
     step: int | None
-    """The optimizer step the verdict is about."""
+    """Optimizer step that the verdict is about; None if it is about no single step."""
     text: str
-    """The sentence that decided."""
+    """Sentence of the deciding finding."""
     decided_by: str
     """Id of the deciding finding; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageFacts:
-    """Figures of one stage of a smoke run. A value is None where it is not known."""
+    """Numbers of one stage of a smoke run. `verdicts.json` leaves out values that are not known (None)."""
 
     name: str
     """Name of the stage."""
@@ -87,7 +87,7 @@ class StageFacts:
     planned_steps: int
     """Optimizer steps planned."""
     evidence_steps: int
-    """Steps at 80 % or more of the stage's peak learning rate."""
+    """Optimizer steps at 80 % or more of the stage's peak learning rate."""
     full_steps: int
     """Length of the stage in the full run, in optimizer steps."""
     phases: tuple[tuple[str, int], ...] = ()
@@ -115,11 +115,11 @@ class GradientFacts:
     step: int
     """Optimizer step of the probe."""
     raw: Mapping[str, float]
-    """2-norm of the gradient by loss term."""
+    """2-norm of the gradient of each loss term."""
     weighted: Mapping[str, float]
-    """The same times the absolute weight of the term."""
+    """2-norm of the gradient of each loss term, times the absolute weight of the term."""
     cosines: Mapping[str, float]
-    """Cosine by `term/term`."""
+    """Cosine between the gradients of two terms, by `term/term`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ class CheckpointFacts:
     """A checkpoint that a smoke run left behind."""
 
     kind: str
-    """`trained` or `last-good`."""
+    """`trained` (after the last step) or `last-good` (before the loss became unstable)."""
     step: int
     """The state is the one before this optimizer step."""
     folder: str
@@ -136,16 +136,16 @@ class CheckpointFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Figures of a smoke run, with units in the names. A value is None, or empty, where it is not known."""
+    """Numbers and settings of a smoke run. `verdicts.json` leaves out values that are not known (None or empty)."""
 
     planned_steps: int | None = None
     """Optimizer steps planned for the smoke run."""
     full_steps: int | None = None
     """Length of the full run, in optimizer steps."""
     evidence_steps: int | None = None
-    """Steps at 80 % or more of the full run's peak learning rate: planned ones until the run has made steps."""
+    """Optimizer steps at 80 % or more of the full run's peak learning rate; planned ones if the run made no steps."""
     evidence_needed_steps: int | None = None
-    """Evidence that a promotion needs."""
+    """Evidence steps that a promotion needs."""
     effective_batch_samples: int | None = None
     """Samples in one optimizer step."""
     learning_rate: float | None = None
@@ -161,7 +161,7 @@ class Facts:
     args: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the task."""
     better: Mapping[str, str] = field(default_factory=dict)
-    """`higher` or `lower` by metric, where the recipe declares it."""
+    """`higher` or `lower`: which value of a metric is better, where the recipe declares it."""
     cell_changes: Mapping[str, Any] | None = None
     """What the ablation cell changes; None for the baseline."""
     full_accept: tuple[str, ...] = ()
@@ -177,19 +177,19 @@ class Facts:
     parameters: int | None = None
     """Parameters of the model."""
     trainable_parameters: int | None = None
-    """Those of them that require a gradient."""
+    """Parameters that require a gradient."""
     loss_first: float | None = None
     """Mean loss of the first tenth of the steps."""
     loss_last: float | None = None
     """Mean loss of the last tenth of the steps."""
     last_values: Mapping[str, float] = field(default_factory=dict)
-    """Last value of every series that a criterion can name."""
+    """Last value of every metric, and of every other series that a criterion can name."""
     resumed_at_steps: tuple[int, ...] = ()
     """Steps at which the run was resumed from a checkpoint."""
     main_metric: str | None = None
-    """The metric by which cells are compared."""
+    """Metric by which ablation cells are compared."""
     main_metric_better: str | None = None
-    """`higher` or `lower`."""
+    """Whether a `higher` or a `lower` value of the main metric is better."""
     train_seconds: float | None = None
     """Wall time of the steps, without probes and evaluations."""
     peak_memory_gib: float | None = None
@@ -199,7 +199,7 @@ class Facts:
     samples_per_second: float | None = None
     """Training throughput."""
     smoke_to_full_steps: float | None = None
-    """Steps of the smoke run over steps of the full run."""
+    """Optimizer steps of the smoke run, divided by those of the full run."""
     estimated_full_seconds: float | None = None
     """Estimated wall time of the full run at the smoke run's throughput."""
     stages: tuple[StageFacts, ...] = ()
@@ -209,13 +209,13 @@ class Facts:
     checkpoints: tuple[CheckpointFacts, ...] = ()
     """Checkpoints that were written."""
     checkpoint_problems: tuple[str, ...] = ()
-    """Checkpoints that could not be written, and why."""
+    """One sentence per checkpoint that could not be written."""
     smallest_rise: float | None = None
-    """Smallest lasting rise of the loss that would have been seen, in units of the loss."""
+    """Smallest lasting rise of the loss that would have been detected, in units of the loss."""
     seconds: float | None = None
-    """Wall time of the smoke run, all sessions of a resumed one together."""
+    """Wall time of the smoke run; of a resumed one, the sum over all sessions."""
     package: str | None = None
-    """Folder of the model package."""
+    """Absolute path of the folder of the model package."""
     started_at: str | None = None
     """Start of the smoke run, ISO 8601 in UTC."""
     git_commit: str | None = None
@@ -246,36 +246,36 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One smoke run, in plain data: the one thing every report is made from."""
+    """The result of one smoke run, in plain data. Every report is made from it."""
 
     id: str
-    """The item's node id."""
+    """Node id of the pytest item; with `#0`, `#1`, ... for the runs of the fixture `smoke`."""
     recipe: str
-    """The recipe's file, relative to the rootdir."""
+    """Recipe file, relative to pytest's rootdir."""
     mode: str
     """`constant`, `long-tail` or `wiring`."""
     cell: str | None
-    """Ablation cell; None for the baseline."""
+    """Name of the ablation cell; None for the baseline."""
     verdict: VerdictWord
     """The verdict."""
     reason: str
     """Why, as one kebab-case phrase for scripts; empty for a promotion without reservation."""
     step: int | None
-    """The optimizer step the verdict is about."""
+    """Optimizer step that the verdict is about; None if it is about no single step."""
     text: str
-    """The sentence that decided."""
+    """Sentence of the deciding finding."""
     decided_by: str
-    """Id of the finding that decided; empty if there is none."""
+    """Id of the deciding finding; empty if there is none."""
     findings: tuple[Finding, ...]
-    """One per check, in the order in which they were made."""
+    """Results of all checks that were made, in the order of the registry."""
     facts: Facts = field(default_factory=Facts)
-    """Figures of the run."""
+    """Numbers and settings of the run."""
     curve: Mapping[str, list[Any]] = field(default_factory=dict)
-    """`step` and mean `loss` of at most 240 blocks of the run."""
+    """Mean `loss` and first `step` of at most 240 blocks of consecutive steps."""
     metrics: Mapping[str, list[Any]] = field(default_factory=dict)
     """`[step, value]` pairs by metric of the task's `evaluate`."""
     output: str = ""
-    """Newest lines of the training process's output if it crashed or hung."""
+    """Last lines that the training process printed, if it crashed or hung."""
 
     @property
     def promoted(self) -> bool:

@@ -15,6 +15,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         help="create a starter recipe",
         description="Create a commented recipe and its task in the current folder: NAME.smoke.yaml and NAME_task.py. "
         "Existing files are never overwritten.",
+        epilog="Exit status: 0 if both files were written, 2 if none was.",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", default="starter", help="recipe name (default: starter)")
 

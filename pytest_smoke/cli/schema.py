@@ -14,7 +14,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         help="print the JSON Schema of recipes or of verdicts.json",
         description="Print a JSON Schema: that of recipes, which editors use to complete and check them, or that of "
         "verdicts.json, for programs that read it.",
-        epilog="Exit status: 0.",
+        epilog="Exit status: 0 if the schema was printed.",
     )
     parser.add_argument(
         "--of", choices=("recipe", "verdicts"), default="recipe", help="what the schema describes (default: recipe)"
