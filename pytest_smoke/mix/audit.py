@@ -49,7 +49,9 @@ class PlainSource:
     """A source of a `PlainMix`."""
 
     weight: float = 1.0
+    """How often one row of the source is sampled, relative to the rows of other sources."""
     share: float | None = None
+    """Intended share of the samples; None if none is stated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +59,13 @@ class PlainMix:
     """A mix without a recipe; the defaults are those of a recipe."""
 
     sources: Mapping[str, PlainSource]
+    """The sources by name."""
     dominant_share: float = 0.4
+    """Largest share that a source may have."""
     lead_ratio: float = 1.5
+    """Largest ratio of the largest share to the second largest."""
     tolerance: float = 0.02
+    """Largest allowed difference between an actual and an expected share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +78,7 @@ class MixFault:
     source: str
     """Name of the source; empty if the fault concerns all sources."""
     text: str
+    """What is wrong, with the numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +88,7 @@ class MixAudit:
     shares: dict[str, float]
     """Estimated share of each source of the mix, largest first; all 0 if nothing can be sampled."""
     faults: tuple[MixFault, ...]
+    """Differences from the intended mix."""
 
     @property
     def table(self) -> str:

@@ -43,9 +43,14 @@ class BucketChange:
     tag: str
     """Empty for all tags."""
     bucket: str
+    """One of `BUCKETS`."""
     measure: Measure
+    """`fn`: false negatives per gold span. `fp`: false positives per predicted span. `matching`: false negatives per
+    gold span that match the bucket, as the first or a later one."""
     before: Share
+    """Errors and spans of the first run."""
     after: Share
+    """Errors and spans of the second run."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -74,7 +79,9 @@ class ErrorComparison:
     """The errors of two runs."""
 
     before: ErrorReport
+    """Errors of the first run."""
     after: ErrorReport
+    """Errors of the second run."""
     changes: tuple[BucketChange, ...]
     """For all tags, then by sorted tag: each bucket in order, with `fn`, `fp` and `matching`."""
 

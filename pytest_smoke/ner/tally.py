@@ -63,9 +63,13 @@ class Sample:
     """One error, as an example for a reader."""
 
     place: str
+    """Position of the example in the input."""
     raw: str
+    """The whole text of the example."""
     gold: str | None
+    """The correct value; None if there is none."""
     pred: str | None
+    """The predicted value; None if there is none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -103,6 +107,7 @@ class ErrorReport:
     examples: int
     """Number of examples."""
     total: TagReport
+    """The errors of all tags."""
     tags: tuple[TagReport, ...]
     """Sorted by name."""
 
