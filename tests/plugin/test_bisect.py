@@ -60,8 +60,8 @@ def test_a_pair_of_settings_is_found_and_every_verdict_it_rests_on_is_shown(pair
             "  full.warmup_steps: 20 -> 40",
             "  args.momentum: 0 -> 0.99",
             "  args.noise: not set -> 0.1",
-            "  full.max_steps too, which no smoke sees",
-            "smoke  verdict * step  as in the unstable recipe",
+            "  also different, without effect on a smoke run: full.max_steps",
+            "trial  verdict * step  settings of the unstable recipe",
             "1      unstable (*) * all 4",
             "2      promote * none",
             "3      promote * full.learning_rate",
@@ -91,7 +91,7 @@ def test_an_interrupted_bisect_goes_on_where_it_was(pair: Project) -> None:
         # A suite that a script runs in the background ignores SIGINT, and what it starts inherits that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    shell.expect("smoke 3: promote with full.learning_rate")
+    shell.expect("trial 3: promote with full.learning_rate")
     shell.sendintr()
     shell.expect(pexpect.EOF)
     shell.close()
@@ -103,7 +103,7 @@ def test_an_interrupted_bisect_goes_on_where_it_was(pair: Project) -> None:
     assert broken_off["text"] == "not finished: the same command goes on from here"
     resumed = pair.run(*BISECT, "--smoke-report", "out")
     resumed.assert_outcomes(passed=1)
-    resumed.stdout.fnmatch_lines(["  smoke 3: promote with full.learning_rate, decided earlier"])
+    resumed.stdout.fnmatch_lines(["  trial 3: promote with full.learning_rate (from an earlier session)"])
     pair.run(*BISECT, "--smoke-report", "whole").assert_outcomes(passed=1)
     assert asked(state(pair)) == asked(state(pair, "whole"))
     assert [one["kept"] for one in state(pair)["tried"]] == [True] * 3 + [False] * (len(state(pair)["tried"]) - 3)

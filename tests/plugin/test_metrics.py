@@ -73,7 +73,7 @@ def test_a_long_tail_under_10000_steps_warns_and_is_promoted_on_its_evidence(pro
     result = project.run("--smoke", "--smoke-report", "out")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["good.smoke.yaml::long-tail: schedule warns: *max_steps 9000 is under the 10000 that keep a cosine's tail *"]
+        ["warning: good::long-tail: schedule: *max_steps 9000 is under the 10000 that keep a cosine's tail *"]
     )
     (outcome,) = project.verdicts()
     assert outcome["facts"]["full_steps"] == 20000

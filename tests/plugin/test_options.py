@@ -208,7 +208,7 @@ def test_a_live_line_shows_on_a_terminal_and_nowhere_else(project: Project) -> N
     project.recipe(base=RECIPE.replace("max_steps: 400", "max_steps: 3000"))
     command = f"{sys.executable} -m pytest --smoke --smoke-device cpu -p no:hypothesispytest"
     shell = pexpect.spawn(command, cwd=str(project.path), encoding="utf-8", timeout=60, dimensions=(24, 100))
-    shell.expect(r"\r\x1b\[K  step \d+/3000  loss [\d.]+  lr 0.003  \d+:\d\d left")
+    shell.expect(r"\r\x1b\[K  step \d+/3000  loss [\d.]+  lr 0.003  (\d+ min )?[\d.]+ s left")
     shell.expect(pexpect.EOF)
     shell.close()
     assert shell.exitstatus == 0

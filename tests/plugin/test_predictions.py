@@ -54,10 +54,10 @@ def test_errors_are_sorted_said_and_left_for_the_command(tagger: Project) -> Non
     tagger.recipe(base=RECIPE.replace("tasks:Teacher", "tagger:Tags"))
     result = tagger.run("--smoke", "--smoke-report", "out")
     result.assert_outcomes(passed=1)
-    said = "10 examples: 5 of 10 gold spans missed (50.0 %: bio_slip 50.0 %); 5 of 10 predicted wrongly (50.0 %: *"
-    result.stdout.fnmatch_lines([f"good.smoke.yaml::constant: {said}"])
+    said = "10 examples: 5 of 10 gold spans missed (50 %: bio_slip 50 %); 5 of 10 predicted spans wrong (50 %: *"
+    result.stdout.fnmatch_lines([f"good::constant: {said}"])
     (outcome,) = tagger.verdicts()
-    (finding,) = [finding for finding in outcome["findings"] if finding["id"] == "errors"]
+    (finding,) = [finding for finding in outcome["findings"] if finding["id"] == "prediction-errors"]
     assert finding["data"]["tags"]["house"]["fn"]["buckets"]["bio_slip"]["count"] == 5
     (path,) = (tagger.path / "out" / "predictions").iterdir()
     command = [sys.executable, "-m", "pytest_smoke", "diagnose", str(path), "--format", "json", "--trim"]
@@ -76,7 +76,7 @@ def test_rows_in_no_known_form_warn_and_decide_nothing(tagger: Project) -> None:
     tagger.recipe(base=RECIPE.replace("tasks:Teacher", "tagger:Garbled"))
     result = tagger.run("--smoke", "--smoke-report", "out")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["good.smoke.yaml::constant: errors warns: predictions(model): *1:*"])
+    result.stdout.fnmatch_lines(["warning: good::constant: prediction-errors: predictions(model): *1:*"])
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_predictions_that_break_throw_no_finished_smoke_away(tagger: Project, ta
     tagger.recipe(base=RECIPE.replace("tasks:Teacher", f"tagger:{task}"))
     tagger.run("--smoke", "--smoke-report", "out").assert_outcomes(passed=1)
     (outcome,) = tagger.verdicts()
-    (finding,) = [finding for finding in outcome["findings"] if finding["id"] == "errors"]
+    (finding,) = [finding for finding in outcome["findings"] if finding["id"] == "prediction-errors"]
     assert (finding["status"], finding["reason"]) == ("warn", "malformed")
     assert said in finding["text"]
     assert not list((tagger.path / "out").glob("predictions/*"))

@@ -33,7 +33,7 @@ def test_reports_are_the_same_with_workers_as_without(project: Project, workers:
     three(project)
     result = project.run("--smoke", "-v", "--smoke-report", "out", "--junitxml=junit.xml", *workers)
     result.assert_outcomes(passed=1, failed=2)
-    result.stdout.fnmatch_lines(["*= smokes =*", "good*promote*", "loud*hold (ratio)*", "wild*unstable (*"])
+    result.stdout.fnmatch_lines(["*= smoke runs =*", "promote*good::*", "hold (ratio-out-of-bounds)*loud::*", "unstable (*wild::*"])
     for word in ("PROMOTE", "HOLD", "UNSTABLE"):
         assert word in result.stdout.str()
     project.run("--smoke", "--smoke-report", "plain")

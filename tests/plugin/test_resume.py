@@ -100,8 +100,8 @@ def test_a_recipe_that_was_changed_begins_anew_and_says_so(slow: Project) -> Non
     slow.recipe(base=base)
     result = slow.run("--smoke", "--smoke-report", "out", "--smoke-resume")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*resumed warns: begun anew, at step 0: *learning_rate was 0.003, is 0.002*"])
-    result.stdout.no_fnmatch_line("*resumed warns: *{*")  # settings, not a dump of them
+    result.stdout.fnmatch_lines(["*resumed: begun anew, at step 0: *learning_rate was 0.003, is 0.002*"])
+    result.stdout.no_fnmatch_line("*resumed: *{*")  # settings, not a dump of them
     (outcome,) = slow.verdicts()
     assert outcome["facts"]["steps"] == 400
     assert "resumed_at_steps" not in outcome["facts"]
