@@ -71,7 +71,7 @@ def cosine(warmup_steps: int, max_steps: int, final: float = 0.0) -> Schedule:
 
     multiplier(s) = s / W for s < W, else final + (1 - final) * 0.5 * (1 + cos(pi * (s - W) / (T - W))).
     At 0: 0 (1 if W is 0); at W-1: (W-1)/W; at W: 1; at T-1: just above `final`; at T and after: `final`.
-    Raises ValueError if a step count is not a whole number of 0 or more, W is not less than T, or `final` is not in [0, 1].
+    Raises ValueError if a step count is not a whole number of 0 or more, W is not below T, or `final` not in [0, 1].
     """
     _count("warmup_steps", warmup_steps, at_least=0)
     _horizon(warmup_steps, max_steps)
