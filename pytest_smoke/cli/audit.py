@@ -204,12 +204,12 @@ def _case(recipe: Path, root: Path) -> Case:
 def _sample(case: Case, root: Path, micro_batches: int) -> SampleCounter:
     """Count the samples of the task's first micro-batches. Raises AuditError with the exception of the task."""
     from pytest_smoke.train.crash import crash_of
-    from pytest_smoke.train.data import draw  # imports torch
+    from pytest_smoke.train.data import count_sources  # imports torch
     from pytest_smoke.train.plan import RunPlan
 
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a task that prints must not break the output
-            return draw(RunPlan.of(case, root=str(root), device="cpu"), micro_batches)
+            return count_sources(RunPlan.of(case, root=str(root), device="cpu"), micro_batches)
     except (Exception, SystemExit) as error:
         crash = crash_of(error, str(root))
         place = f" at {crash.place}" if crash.place else ""

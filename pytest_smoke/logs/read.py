@@ -64,20 +64,20 @@ def find(path: str) -> list[str]:
             events.add(folder)
             found.append(folder)
         for name in sorted(files):
-            whole = os.path.join(folder, name)
+            file = os.path.join(folder, name)
             if tensorboard.EVENT_FILE_MARK in name or not (
-                any(fnmatch(name, known) for known in KNOWN_NAMES) or _has_loss_column(whole)
+                any(fnmatch(name, known) for known in KNOWN_NAMES) or _has_loss_column(file)
             ):
                 continue
             run, checkpoint = os.path.split(folder)
             at = _CHECKPOINT.fullmatch(checkpoint)
             if name == "trainer_state.json":
                 states[run if at else folder] = max(
-                    states.get(run if at else folder, (-1, "")), (int(at.group(1)) if at else sys.maxsize, whole)
+                    states.get(run if at else folder, (-1, "")), (int(at.group(1)) if at else sys.maxsize, file)
                 )
             else:
-                found.append(whole)
-    found = sorted([*found, *(whole for _, whole in states.values())])
+                found.append(file)
+    found = sorted([*found, *(file for _, file in states.values())])
     if not found:
         known = ", ".join(KNOWN_NAMES)
         text = f"no log in this folder: searched for {known}, any .csv with a loss column, and TensorBoard event files"

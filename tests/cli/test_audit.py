@@ -109,7 +109,7 @@ def test_a_corpus_is_audited_with_and_without_the_weights_of_a_recipe(project: P
         ("share-off-target", "nad"),
         ("dominant-source", "osm"),
     ]
-    assert "source 'nad' has 7 rows, the recipe states 700000" in found["notes"]
+    assert "source 'nad' has 7 rows, the recipe states 700,000" in found["notes"]
     (project / "corpus" / "gn").rename(project / "corpus" / "wiki")
     code, out, _ = audit(project, "corpus", "--recipe", "recipes/r.smoke.yaml")
     assert code == 1
