@@ -1,4 +1,4 @@
-"""Postal addresses of six countries, tagged: house number, street, unit, postcode, city, region, country."""
+"""Tag the parts of postal addresses from six countries: house number, street, unit, postcode, city, region, country."""
 
 from recipes.address_tagger.task import AddressTagger
 

@@ -1,4 +1,4 @@
-"""One address as people type it: parts left out, abbreviations, capitals, commas, slips of the finger."""
+"""Write addresses as people type them: missing parts, abbreviations, capitals, commas, typing errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recipes.address_tagger.countries import Country
 from recipes.address_tagger.labels import Span
 from recipes.address_tagger.names import Names
 
-KEPT = {
+PART_PROBABILITY = {
     "house_number": 0.92,
     "street": 0.93,
     "unit": 0.3,
@@ -22,28 +22,32 @@ KEPT = {
     "region": 0.55,
     "country": 0.35,
 }
-"""How often a part is written, where the format has it."""
+"""Probability that a part is written, if the format has it."""
 SEPARATORS = {", ": 70, " ": 12, ",": 7, "; ": 4, " - ": 4, " , ": 3}
-"""What people write for the comma between parts, in percent."""
+"""Separators between parts, and how often each is used, in percent."""
 CASES: dict[Callable[[str], str], int] = {str: 78, str.upper: 12, str.lower: 10}
-"""How they write letters, in percent."""
+"""Letter cases, and how often each is used, in percent."""
 ABBREVIATED, FULL_STOP_LEFT_OUT = 0.35, 0.4
+"""Share of streets with an abbreviation, and of abbreviations without their full stop."""
 ACCENTS_LEFT_OUT = 0.12
+"""Share of addresses without accents."""
 MISTYPED = 0.06
+"""Share of streets and cities with a typing error."""
 BRACKETED = 0.06
 """Share of countries and regions in brackets."""
 ENDS_IN_FULL_STOP = 0.08
+"""Share of addresses with a full stop at the end."""
 
 
 class Address(NamedTuple):
-    """A text, and where its parts are; spans begin and end with a letter or a digit."""
+    """A text and the spans of its parts. A span starts and ends with a letter or a digit."""
 
     text: str
     spans: tuple[Span, ...]
 
 
 def compose(country: Country, streets: Names, places: Names, random: Random) -> Address:
-    """One address, its street drawn from one stock of names and its place from another."""
+    """Write one address of the country, with a street of `streets` and a city of `places`."""
     case = random.choices([*CASES], [*CASES.values()])[0]
     separator = random.choices([*SEPARATORS], [*SEPARATORS.values()])[0]
     plain = country.latin and random.random() < ACCENTS_LEFT_OUT
@@ -63,20 +67,20 @@ def compose(country: Country, streets: Names, places: Names, random: Random) -> 
 
 
 def core(span: Span, text: str) -> Span:
-    """The span from its first letter or digit to its last: the full stop of `St.` is no part of a name."""
+    """Shrink a span to its first and last letter or digit, so that the full stop of `St.` is outside."""
     inside = [at for at in range(span.start, span.end) if text[at].isalnum()]
     return Span(span.tag, inside[0], inside[-1] + 1)
 
 
 def without_accents(text: str) -> str:
-    """As on a keyboard that has none: `Straße` is `Strasse`, `Zürich` is `Zurich`."""
+    """Remove accents: `Straße` becomes `Strasse`, `Zürich` becomes `Zurich`."""
     letters = normalize("NFKD", text.replace("ß", "ss"))
     return "".join(letter for letter in letters if not combining(letter))
 
 
 @cache
 def _fields(form: str) -> list[tuple[str, str]]:
-    """(what stands before the field, the field's tag) of a format."""
+    """Return the fields of a format, each as the literal text before it and its tag."""
     return [(literal, tag) for literal, tag, _, _ in Formatter().parse(form) if tag]
 
 
@@ -91,10 +95,10 @@ def _parts(country: Country, streets: Names, places: Names, random: Random) -> d
         "region": region,
         "country": random.choice(country.countries),
     }
-    kept = {tag: part for tag, part in parts.items() if random.random() < KEPT[tag]}
+    kept = {tag: part for tag, part in parts.items() if random.random() < PART_PROBABILITY[tag]}
     if "street" not in kept:
         kept = {tag: part for tag, part in kept.items() if tag not in ("house_number", "unit")}
-        kept["city"] = city  # or there may be nothing left
+        kept["city"] = city  # so that at least one part is left
     return kept
 
 
@@ -108,7 +112,7 @@ def _street(country: Country, street: str, random: Random) -> str:
 
 
 def mistyped(name: str, random: Random) -> str:
-    """Two neighbours swapped, or a letter left out; never the first or the last."""
+    """Swap two neighbouring letters or drop one, but not the first or the last."""
     if len(name) < 4:
         return name
     at = random.randrange(1, len(name) - 2)

@@ -1,5 +1,7 @@
-"""How addresses are written in each source's country: order, abbreviations, words. The order is that of the national
-post; the streets, postcodes and numbers are made by Faker's provider of the locale, see `names`."""
+"""How addresses are written in each country: order of the parts, abbreviations, words.
+
+The order is the one that the national post recommends. `names` generates streets, postcodes and numbers.
+"""
 
 # ruff: noqa: RUF001 - Russian addresses are written in Cyrillic letters
 
@@ -13,21 +15,21 @@ class Country:
     """One source of addresses."""
 
     locale: str
-    """Faker's name of the locale; its last two letters are the country's ISO code."""
+    """Faker's name of the locale. Its last two letters are the ISO code of the country."""
     formats: tuple[str, ...]
-    """Fields in `{}`, with what stands before each of them; a field that is left out takes that with it."""
+    """Order of the parts, as `{tag}`. A part that is left out also removes the text before it."""
     countries: tuple[str, ...]
-    """What the country is called."""
+    """Names of the country."""
     units: tuple[str, ...]
-    """Flats and floors; `#` is a digit, `%` one that is not 0, `?` a letter."""
+    """Flats and floors. `#` stands for a digit, `%` for a digit that is not 0, `?` for a letter."""
     abbreviations: tuple[tuple[str, str], ...]
-    """Words of street names, and how they are cut short."""
+    """Words of street names and their abbreviations."""
     postcode_prefix: str = ""
-    """Stands before a postcode now and then."""
+    """Prefix that some postcodes have."""
     house_number_suffixes: tuple[str, ...] = ("A", "B")
-    """Stand after a house number now and then."""
+    """Suffixes that some house numbers have."""
     latin: bool = True
-    """Diacritics may be left out."""
+    """Whether accents may be left out."""
 
 
 COUNTRIES = {

@@ -1,7 +1,7 @@
 """A linear-chain conditional random field over BIO labels (Lafferty, McCallum and Pereira 2001).
 
-Shapes: B sequences, T tokens, K labels. Masks are true for tokens and false for padding, which stands at the end;
-every sequence has a token or more.
+Shapes: B sequences, T tokens, K labels. Masks are true for tokens and false for padding. Padding is at the end, and
+every sequence has at least one token.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from recipes.address_tagger.labels import may_follow, may_start
 
 FORBIDDEN = -1e4
-"""Score of a forbidden transition while training: exp of it is 0 in float32, and unlike -inf it has a gradient of 0."""
+"""Score of a forbidden transition in training. Its exponential is 0 in float32, and unlike -inf its gradient is 0."""
 LARGEST = 1e6
-"""Emissions and transitions are decoded within plus and minus this, so that no path sums to infinity."""
+"""Largest absolute score in decoding. It keeps the sum over a path finite."""
 
 
 class Crf(nn.Module):
-    """Scores of transitions, which start at 0, under the fixed mask of what BIO allows."""
+    """Transition scores, initialized to 0, under the fixed mask of transitions that BIO allows."""
 
     allowed_KK: Tensor
     allowed_start_K: Tensor
@@ -34,9 +34,9 @@ class Crf(nn.Module):
         self.register_buffer("allowed_start_K", torch.tensor([may_start(label) for label in labels]))
 
     def nll(self, emissions_BTK: Tensor, labels_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """Negative log-likelihood of each sequence's labels among all that BIO allows, in nats, float32 [B].
+        """Return the negative log-likelihood of each label sequence among all valid ones, in nats, float32 [B].
 
-        Labels of padding are not looked at, but must be in [0, K).
+        Labels of padding are ignored, but must be in [0, K).
         """
         with torch.autocast(emissions_BTK.device.type, enabled=False):  # sums of exponentials need float32
             emissions_BTK = emissions_BTK.float()
@@ -55,9 +55,9 @@ class Crf(nn.Module):
         return start_K[labels_BT[:, 0]] + inside + self.end_K.float()[last_B]
 
     def _log_partition(self, emissions_BTK: Tensor, mask_BT: Tensor) -> Tensor:
-        """The forward algorithm in log space; the loop is over tokens, and nothing waits for the device."""
+        """Run the forward algorithm in log space. It loops over tokens without synchronizing with the device."""
         transitions_KK, start_K = self._masked(FORBIDDEN)
-        into_KK = transitions_KK.T.contiguous()  # a third faster: the sum is over the dimension that is dense
+        into_KK = transitions_KK.T.contiguous()  # 33 % faster: logsumexp then reduces the contiguous dimension
         alpha_BK = start_K + emissions_BTK[:, 0]
         for emitted_BK, mask_B in zip(emissions_BTK.unbind(1)[1:], mask_BT.unbind(1)[1:], strict=True):
             moved_BK = torch.logsumexp(alpha_BK[:, None, :] + into_KK, dim=2) + emitted_BK
@@ -66,20 +66,20 @@ class Crf(nn.Module):
 
     @torch.no_grad()
     def decode(self, emissions_BTK: Tensor, mask_BT: Tensor) -> Tensor:
-        """The best label sequences that BIO allows (Viterbi), [B, T]; padding gets label 0.
+        """Return the best valid label sequences (Viterbi), [B, T]. Padding gets label 0.
 
-        They are valid whatever the scores are, NaN and infinities included.
+        They are valid for all scores, including NaN and infinities.
         """
-        emissions_BTK = _tame(emissions_BTK)
-        transitions_KK = torch.where(self.allowed_KK, _tame(self.transitions_KK), -torch.inf)
-        best_BK = torch.where(self.allowed_start_K, _tame(self.start_K), -torch.inf) + emissions_BTK[:, 0]
+        emissions_BTK = _bounded(emissions_BTK)
+        transitions_KK = torch.where(self.allowed_KK, _bounded(self.transitions_KK), -torch.inf)
+        best_BK = torch.where(self.allowed_start_K, _bounded(self.start_K), -torch.inf) + emissions_BTK[:, 0]
         stay_K = torch.arange(len(self.end_K), device=best_BK.device)
         pointers: list[Tensor] = []
         for emitted_BK, mask_B in zip(emissions_BTK.unbind(1)[1:], mask_BT.unbind(1)[1:], strict=True):
             moved_BK, from_BK = (best_BK[:, :, None] + transitions_KK).max(dim=1)
             best_BK = torch.where(mask_B[:, None], moved_BK + emitted_BK, best_BK)
             pointers.append(torch.where(mask_B[:, None], from_BK, stay_K))
-        label_B1 = (best_BK + _tame(self.end_K)).argmax(dim=1, keepdim=True)
+        label_B1 = (best_BK + _bounded(self.end_K)).argmax(dim=1, keepdim=True)
         path = [label_B1]
         for from_BK in reversed(pointers):
             label_B1 = from_BK.gather(1, label_B1)
@@ -87,5 +87,5 @@ class Crf(nn.Module):
         return torch.cat(path[::-1], dim=1) * mask_BT
 
 
-def _tame(scores: Tensor) -> Tensor:
+def _bounded(scores: Tensor) -> Tensor:
     return scores.float().nan_to_num(nan=0.0).clamp(-LARGEST, LARGEST)

@@ -1,4 +1,4 @@
-"""The BIO label set, and the way between labelled tokens and spans of characters."""
+"""The BIO labels, and the conversion between labelled tokens and character spans."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Offsets = tuple[int, int]
 
 
 class Span(NamedTuple):
-    """`text[start:end]` is a `tag`."""
+    """A part of a text: `text[start:end]` is a `tag`."""
 
     tag: str
     start: int
@@ -23,17 +23,17 @@ class Span(NamedTuple):
 
 
 def may_follow(before: str, after: str) -> bool:
-    """I-x stands after B-x or I-x alone; everything else may stand anywhere."""
+    """Tell whether one label may follow another: I-x only follows B-x or I-x, all others follow anything."""
     return not after.startswith("I-") or before in (f"B-{after[2:]}", after)
 
 
 def may_start(label: str) -> bool:
-    """No sequence starts inside a span."""
+    """Tell whether a sequence may start with the label: any but I-x."""
     return not label.startswith("I-")
 
 
 def encode(spans: Sequence[Span], tokens: Sequence[Offsets]) -> list[int]:
-    """The label of each token: that of the span it overlaps. Spans come in order and share no token."""
+    """Return the label of each token: that of the span that it overlaps. Spans are in order and share no token."""
     labels, begun = [], None
     waiting = iter(spans)
     span = next(waiting, None)
@@ -49,12 +49,12 @@ def encode(spans: Sequence[Span], tokens: Sequence[Offsets]) -> list[int]:
 
 
 def decode(labels: Iterable[int], tokens: Sequence[Offsets]) -> Iterator[Span]:
-    """The spans of a valid label sequence, from the start of the first token to the end of the last."""
+    """Yield the spans of a valid label sequence, each from the start of its first token to the end of its last one."""
     open_span: Span | None = None
     for label, (start, end) in zip(labels, tokens, strict=True):
         prefix, _, tag = LABELS[label].partition("-")
         if prefix == "I":
-            assert open_span is not None, "I- starts no span: the CRF's mask forbids it"
+            assert open_span is not None, "a span cannot start with I-, the CRF masks it"
             open_span = open_span._replace(end=end)
             continue
         if open_span:

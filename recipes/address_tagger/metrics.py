@@ -1,4 +1,4 @@
-"""Span-level scores: a span counts if its tag and both its ends are right (as in CoNLL-2003's conlleval)."""
+"""Span-level scores: a span is correct if its tag, start and end are (as in conlleval of CoNLL-2003)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from recipes.address_tagger.labels import TAGS, Span
 
 
 def scores(pairs: Iterable[tuple[Sequence[Span], Sequence[Span]]]) -> dict[str, float]:
-    """Of (gold, predicted) spans of each text: `val_f1_<tag>`, `val_macro_f1`, their mean, and `val_exact_match`, the
-    share of texts with every span right and no other.
+    """Score the (gold, predicted) spans of each text.
 
-    F1 is 2 TP / (2 TP + FP + FN), and 1 for a tag that is neither there nor predicted. Raises ValueError without texts.
+    Returns `val_f1_<tag>`; `val_macro_f1`, their mean; and `val_exact_match`, the share of texts without any error.
+    F1 is 2 TP / (2 TP + FP + FN), and 1 for a tag that neither occurs nor is predicted. Raises ValueError if there is
+    no text.
     """
     hits, sizes = Counter[str](), Counter[str]()
     texts = exact = 0
@@ -22,7 +23,7 @@ def scores(pairs: Iterable[tuple[Sequence[Span], Sequence[Span]]]) -> dict[str, 
         hits.update(span.tag for span in set(gold) & set(predicted))
         sizes.update(span.tag for span in (*gold, *predicted))
     if not texts:
-        raise ValueError("no text to score: at least one is needed")
+        raise ValueError("there is no text to score; at least one is needed")
     f1 = {tag: 2 * hits[tag] / sizes[tag] if sizes[tag] else 1.0 for tag in TAGS}
     return {
         "val_macro_f1": sum(f1.values()) / len(f1),

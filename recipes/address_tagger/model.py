@@ -17,7 +17,7 @@ FEATURE_SIZE = 16
 
 
 class Tagger(nn.Module):
-    """`forward` gives emissions and nothing else, so that it exports as it is; `crf` scores and decodes them."""
+    """A tagger whose `forward` returns emissions only, so that it can be exported. `crf` scores and decodes them."""
 
     def __init__(self, hidden_size: int, layers: int, heads: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Tagger(nn.Module):
         self.crf = Crf(LABELS)
 
     def forward(self, features_BTS: Tensor, mask_BT: Tensor) -> Tensor:
-        """Emissions [B, T, K]; features are bucket numbers, 0 for padding, where the mask is false."""
+        """Return emissions [B, T, K]. Features are bucket numbers, and 0 for padding, where the mask is false."""
         x_BTD = self.word(self.features(features_BTS).flatten(-2)) + self.positions_TD[: features_BTS.shape[1]]
         for block in self.blocks:
             x_BTD = block(x_BTD, mask_BT[:, None, None, :])
@@ -39,7 +39,7 @@ class Tagger(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm self-attention to every token, then a two-layer perceptron, each with a residual."""
+    """Pre-norm self-attention over all tokens and a two-layer perceptron, each with a residual connection."""
 
     def __init__(self, hidden_size: int, heads: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x_BTD: Tensor, mask_B11T: Tensor) -> Tensor:
-        """[B, T, D] to the same; what the mask hides is attended to by none."""
+        """Map [B, T, D] to [B, T, D]. No token attends to padding."""
         q, k, v = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.qkv(self.norm_attention(x_BTD)).chunk(3, -1)

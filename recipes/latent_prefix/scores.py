@@ -11,23 +11,24 @@ from torch.nn import functional as F
 from recipes.latent_prefix.passages import IGNORED
 
 POSITIONS = 3
-"""Tokens of the answer whose accuracy is reported one by one."""
+"""Number of tokens of the answer, from the first, whose accuracy is reported separately."""
 TOP = 5
+"""K of the top-K accuracy."""
 
 
 def exact_match(predicted: Sequence[str], gold: Sequence[str]) -> float:
-    """1 if all tokens are the same, else 0."""
+    """Return 1 if all tokens are equal, else 0."""
     return float(list(predicted) == list(gold))
 
 
 def f1(predicted: Sequence[str], gold: Sequence[str]) -> float:
-    """Of the tokens as bags, as SQuAD scores answers (Rajpurkar et al. 2016)."""
+    """Return the F1 score of the tokens as multisets, as for SQuAD (Rajpurkar et al. 2016)."""
     common = sum((Counter(predicted) & Counter(gold)).values())
     return 2 * common / (len(predicted) + len(gold)) if common else 0.0
 
 
-def of_text(predicted: Sequence[Sequence[str]], gold: Sequence[Sequence[str]]) -> Mapping[str, float]:
-    """Means of `em` and `f1` over the answers."""
+def text_scores(predicted: Sequence[Sequence[str]], gold: Sequence[Sequence[str]]) -> Mapping[str, float]:
+    """Return the means of exact match (`em`) and `f1` over the answers."""
     pairs = list(zip(predicted, gold, strict=True))
     return {
         "em": sum(exact_match(*pair) for pair in pairs) / len(pairs),
@@ -35,10 +36,10 @@ def of_text(predicted: Sequence[Sequence[str]], gold: Sequence[Sequence[str]]) -
     }
 
 
-def of_logits(logits_BAV: Tensor, answer_BA: Tensor) -> Mapping[str, float]:
-    """With the true tokens fed: `nll` in nats a token, `first_acc`, `first_top5`, `pos1_acc` and so on.
+def logit_scores(logits_BAV: Tensor, answer_BA: Tensor) -> Mapping[str, float]:
+    """Return teacher-forced scores: `nll` in nats per token, `first_acc`, `first_top5`, `pos1_acc` and so on.
 
-    The accuracy of a position is a mean over the answers that have a token there, END included.
+    The accuracy of a position is a mean over the answers that are long enough, where END counts as a token.
     """
     logits, answer = logits_BAV.float().cpu(), answer_BA.cpu()
     real = answer != IGNORED

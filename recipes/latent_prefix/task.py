@@ -1,4 +1,4 @@
-"""The task: what the recipe's `args` mean, its phases, and how its answers are scored."""
+"""The task of latent_prefix.smoke.yaml: arguments, stages and phases, loss terms, and evaluation."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from recipes.latent_prefix.passages import IGNORED, Batch
 from recipes.latent_prefix.pretrained import Config, load_pretrained
 
 EVALUATION_QUESTIONS = 150
+"""Questions about held-out facts that are evaluated."""
 EVALUATION_SEED = 7
+"""Seed of these questions."""
 
 
 class LatentPrefix:
-    """Stage A fits an encoder, stage B adds LoRA to the model that reads it. Each begins with its phase `text`, in
-    which the encoder gives one vector a token; in the phase `latent` it gives `latents` in all.
+    """Compress passages to latent vectors. Stage A trains an encoder, stage B also LoRA on the model that reads it.
 
-    `gold_share` below 1 turns on scheduled sampling in latent phases: the share of true tokens that training feeds
-    falls from 1 to it over `annealed_over` batches.
+    In the phase `text` of each stage the encoder returns one vector per token, in the phase `latent` it returns
+    `latents` vectors in all. `gold_share` below 1 enables scheduled sampling in latent phases: the share of reference
+    tokens that training feeds decreases from 1 to `gold_share` over `annealed_over` batches.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class LatentPrefix:
         pretraining_steps: int,
     ) -> None:
         if not 0 <= gold_share <= 1:
-            raise ValueError(f"gold_share is {gold_share}; it must be a share from 0 to 1")
+            raise ValueError(f"gold_share is {gold_share}, but must be between 0 and 1")
         self._latents, self._heads, self._lora_rank = latents, heads, lora_rank
         self._gold_share, self._annealed_over = gold_share, annealed_over
         pretrained = load_pretrained(Config(steps=pretraining_steps))
@@ -47,18 +49,18 @@ class LatentPrefix:
         self._frozen_scores: dict[str, float] = {}
 
     def model(self) -> nn.Module:
-        """The frozen language model twice, and a new encoder."""
+        """Return two copies of the frozen language model and a new encoder."""
         return Compressor(self._pretrained, latents=self._latents, heads=self._heads)
 
     def on_stage_start(self, model: nn.Module, stage: str, phase: str | None) -> None:
-        """Stage B begins with adapters."""
+        """Remember the phase, and add LoRA adapters when stage B starts."""
         assert isinstance(model, Compressor)
         if stage == "B" and not model.adapted:
             model.add_adapters(self._lora_rank)
         self._phase = phase
 
     def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
-        """New passages of training facts with a question each, drawn apart for each rank."""
+        """Yield new passages of training facts with one question each. Each rank has its own samples."""
         random = Random(f"{seed} {rank} of {world_size}")
         latent = 0
         while True:
@@ -71,28 +73,31 @@ class LatentPrefix:
             yield batch
 
     def losses(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """The terms of `terms`: `align` in text phases alone, for nothing else looks at the states, `latent_align` and
-        `latent_prefix_align` in latent ones."""
+        """Return the loss terms of the phase.
+
+        `align` is only in text phases, where the states per token are used; `latent_align` and `latent_prefix_align`
+        are only in latent phases.
+        """
         assert isinstance(model, Compressor)
         mask, embedded = within(batch), model.teacher.embed(batch["context"])
         taught = model.teach(batch)
         encoding = model.encode(batch, taught.prefix)
         if self._phase == "text":
             view = model.read_states(batch, encoding.states)
-            return {**terms.of_answers(view, taught, batch["answer"]), "align": terms.align(encoding, embedded, mask)}
+            return {**terms.answer_terms(view, taught, batch["answer"]), "align": terms.align(encoding, embedded, mask)}
         tail = None
         if "gold" in batch:
             with torch.no_grad():
                 tail = sampling.mixed(batch, model.read_latents(batch, encoding.latents).logits)
         view = model.read_latents(batch, encoding.latents, tail)
         return {
-            **terms.of_answers(view, taught, batch["answer"]),
+            **terms.answer_terms(view, taught, batch["answer"]),
             "latent_align": terms.latent_align(encoding, embedded, mask),
             "latent_prefix_align": terms.latent_prefix_align(view, taught, mask),
         }
 
     def counts(self, batch: Batch) -> Mapping[str, float]:
-        """What each term is a mean over: answer tokens, first tokens, context tokens, or questions."""
+        """Return what each term is a mean over: answer tokens, first tokens, passage tokens, or questions."""
         real = batch["answer"] != IGNORED
         questions, tokens = len(real), real.sum().item()
         counts = {"tf": tokens, "first": questions, "kCE": real[:, : terms.FIRST_TOKENS].sum().item()}
@@ -102,10 +107,13 @@ class LatentPrefix:
         return counts | {"latent_align": questions, "latent_prefix_align": questions}
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
-        """Held-out questions under four conditions: `text`, the frozen model with the passage; `budget`, with as many
-        of its tokens as there are latents; `blind`, with none of them; and `latent`."""
+        """Score held-out questions under four conditions.
+
+        `text`: the frozen model with the passage; `budget`: with as many of its tokens as there are latents; `blind`:
+        without the passage; `latent`: the reader with the latents.
+        """
         assert isinstance(model, Compressor)
-        if not self._frozen_scores:  # they never change
+        if not self._frozen_scores:  # the frozen model is scored once
             for name, kept in (("text", None), ("budget", self._latents), ("blind", 0)):
                 self._frozen_scores |= self._frozen(name, model, kept)
         batch = self._asked(model)
@@ -132,5 +140,5 @@ class LatentPrefix:
         vocabulary = self._passages.vocabulary
         gold = [vocabulary.decode(row) for row in batch["answer"].tolist()]
         predicted = [vocabulary.decode(row) for row in answers.tolist()]
-        found = {**scores.of_logits(logits, batch["answer"]), **scores.of_text(predicted, gold)}
+        found = {**scores.logit_scores(logits, batch["answer"]), **scores.text_scores(predicted, gold)}
         return {f"{condition}_{name}": value for name, value in found.items()}

@@ -1,4 +1,4 @@
-"""Words, pieces of words and letters as token numbers."""
+"""A vocabulary of words, pieces of words and letters."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 
 WORD = re.compile(r"\w+|[^\w\s]")
 PIECE_LETTERS = 3
-"""A word that is not known is cut into pieces of so many letters; a piece that is not known is spelled."""
+"""Letters in a piece of an unknown word. An unknown piece is split into letters."""
 PADDING, UNKNOWN, END = range(3)
-"""Token numbers with a meaning of their own; END closes an answer."""
+"""Special token numbers. END ends an answer."""
 SPECIAL = ("<padding>", "<unknown>", "<end>")
 
 
 class Vocabulary:
-    """Token numbers of text, and back. The order of `tokens` is the meaning of the numbers."""
+    """Convert text to token numbers and back. A token's number is its position in `tokens`."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self.tokens = tuple(tokens)
@@ -26,11 +26,11 @@ class Vocabulary:
         return len(self.tokens)
 
     def encode(self, text: str) -> list[int]:
-        """Numbers of the text's tokens; a letter never seen is UNKNOWN."""
+        """Return the token numbers of a text. An unknown letter becomes UNKNOWN."""
         return [number for word in words(text) for number in self._word(word)]
 
     def decode(self, numbers: Iterable[int]) -> list[str]:
-        """The tokens of an answer, up to END."""
+        """Return the tokens of an answer up to END."""
         found = []
         for number in numbers:
             if number == END:
@@ -52,20 +52,23 @@ class Vocabulary:
 
 
 def words(text: str) -> list[str]:
-    """Runs of letters and digits, and every other sign by itself."""
+    """Split a text into runs of letters and digits, and single punctuation marks."""
     return WORD.findall(text)
 
 
 def pieces(word: str) -> list[str]:
-    """`Guangzhou` is `Gua`, `ngz`, `hou`."""
+    """Split a word into pieces: `Guangzhou` into `Gua`, `ngz` and `hou`."""
     return [word[at : at + PIECE_LETTERS] for at in range(0, len(word), PIECE_LETTERS)]
 
 
 def build_vocabulary(
     known: Iterable[str], text: str, names: Iterable[str], *, word_uses: int, piece_uses: int
 ) -> Vocabulary:
-    """The words of `known`; those `text` uses `word_uses` times or more; pieces that `piece_uses` of the `names` share,
-    or more; and every letter of all of them."""
+    """Build a vocabulary.
+
+    It has the words of `known`, words that occur at least `word_uses` times in `text`, pieces that occur at least
+    `piece_uses` times in other words of `names`, and all letters.
+    """
     uses, whole = Counter(words(text)), {word for some in known for word in words(some)}
     whole |= {word for word, count in uses.items() if count >= word_uses}
     rare = [word for name in names for word in words(name) if word not in whole]

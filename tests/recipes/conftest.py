@@ -1,4 +1,4 @@
-"""One corpus and one task for all tests of the address tagger, one small language model for all of latent_prefix."""
+"""Data, tasks and a small language model that the tests of the recipes share."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ FEW_STEPS = 5
 
 @pytest.fixture(scope="package")
 def corpus() -> Corpus:
-    """The corpus of the shipped recipe."""
+    """Return the corpus of the shipped recipe."""
     return build_corpus()
 
 
 @pytest.fixture(scope="package")
 def recipe() -> dict[str, Any]:
-    """The shipped recipe, as written."""
+    """Return the shipped recipe as it is written."""
     data: dict[str, Any] = yaml.safe_load(RECIPE.read_text())
     return data
 
 
 @pytest.fixture(scope="package")
 def task(recipe: dict[str, Any]) -> AddressTagger:
-    """The task of the shipped recipe."""
+    """Return the task of the shipped recipe."""
     return AddressTagger(**recipe["args"])
 
 
 @pytest.fixture(scope="package")
 def facts() -> Facts:
-    """Of the shipped recipe."""
+    """Return the facts of the shipped recipe."""
     return load_facts()
 
 
 @pytest.fixture(scope="package")
 def passages(facts: Facts) -> Passages:
-    """Of the shipped recipe."""
+    """Return the passages of the shipped recipe."""
     return passages_of(facts)
 
 
 @pytest.fixture(scope="package")
 def latent_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the tests' artifacts lie; the shipped one is left alone."""
+    """Cache the language model of the tests in a temporary folder."""
     folder = tmp_path_factory.mktemp("latent_prefix")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(FOLDER_VARIABLE, str(folder))
@@ -63,12 +63,12 @@ def latent_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="package")
 def latent_args() -> dict[str, Any]:
-    """The shipped recipe's `args`, with a language model that has hardly been trained."""
+    """Return the arguments of the shipped recipe, with 5 steps of pretraining."""
     args: dict[str, Any] = yaml.safe_load(LATENT_PREFIX.read_text())["args"]
     return args | {"pretraining_steps": FEW_STEPS}
 
 
 @pytest.fixture
 def latent_task(latent_cache: Path, latent_args: dict[str, Any]) -> LatentPrefix:
-    """A new task, in no phase yet."""
+    """Return a new task before its first phase."""
     return LatentPrefix(**latent_args)

@@ -1,4 +1,4 @@
-"""The addresses: the same in every process, offsets that hold, a split without overlap, the recipe's mix."""
+"""The generated addresses: determinism, spans, splits, tokens and the mix."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ print(hashlib.sha256(repr(corpus).encode()).hexdigest())
 
 
 def every_row(corpus: Corpus) -> list[Row]:
-    """Training and held-out rows of all sources."""
+    """Return the training and held-out rows of all sources."""
     return [row for part in (corpus.train, corpus.held_out) for rows in part.values() for row in rows]
 
 
-def test_another_process_makes_the_same_corpus() -> None:
-    """Whatever its hash seed is: the order of sets of text depends on that."""
+def test_another_process_generates_the_same_corpus() -> None:
+    """With another hash seed, on which the order of sets of text depends."""
     run = subprocess.run(
         [sys.executable, "-c", DIGEST],
         env={"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"},
@@ -49,8 +49,7 @@ def test_another_process_makes_the_same_corpus() -> None:
     assert run.stdout.strip() == hashlib.sha256(repr(ours).encode()).hexdigest()
 
 
-def test_rows_are_those_of_the_recipes_mix(corpus: Corpus, recipe: dict[str, Any]) -> None:
-    """So are the weights, which the recipe writes twice."""
+def test_rows_and_weights_match_the_recipes_mix(corpus: Corpus, recipe: dict[str, Any]) -> None:
     sources = recipe["mix"]["sources"]
     assert {name: source["rows"] for name, source in sources.items()} == ROWS
     assert {name: len(rows) for name, rows in corpus.train.items()} == ROWS
@@ -58,16 +57,14 @@ def test_rows_are_those_of_the_recipes_mix(corpus: Corpus, recipe: dict[str, Any
     assert sum(source["share"] for source in sources.values()) == pytest.approx(1.0)
 
 
-def test_no_held_out_address_was_trained_on(corpus: Corpus) -> None:
-    """Case aside; and no text comes twice."""
+def test_no_address_occurs_twice_or_in_both_splits(corpus: Corpus) -> None:
     for source in ROWS:
         train = [row.address.text.casefold() for row in corpus.train[source]]
         held_out = [row.address.text.casefold() for row in corpus.held_out[source]]
         assert len({*train, *held_out}) == len(train) + len(held_out)
 
 
-def test_about_half_of_the_held_out_names_are_unseen(corpus: Corpus) -> None:
-    """Or F1 would say how well names were learnt by heart."""
+def test_about_half_of_the_held_out_names_are_not_in_training(corpus: Corpus) -> None:
     for tag in ("street", "city"):
         names = {part: Counter[str]() for part in ("train", "held_out")}
         for part, counter in names.items():
@@ -80,8 +77,7 @@ def test_about_half_of_the_held_out_names_are_unseen(corpus: Corpus) -> None:
         assert 0.4 < unseen / names["held_out"].total() < 0.7, tag
 
 
-def test_every_span_of_every_address_is_text_between_letters_or_digits(corpus: Corpus) -> None:
-    """In order, apart, and each piece of text between them bears no label of a part."""
+def test_spans_are_in_order_and_start_and_end_with_a_letter_or_digit(corpus: Corpus) -> None:
     for row in every_row(corpus):
         text, end = row.address.text, 0
         for span in row.address.spans:
@@ -92,8 +88,7 @@ def test_every_span_of_every_address_is_text_between_letters_or_digits(corpus: C
             end = span.end
 
 
-def test_the_tokens_of_every_address_cover_it_and_their_labels_give_its_spans_back(corpus: Corpus) -> None:
-    """But for punctuation: a decoded span holds its gold span, and beyond that neither a letter nor a digit."""
+def test_labels_of_every_address_decode_to_its_spans_except_punctuation(corpus: Corpus) -> None:
     glued = 0
     for row in every_row(corpus):
         text = row.address.text
@@ -108,8 +103,7 @@ def test_the_tokens_of_every_address_cover_it_and_their_labels_give_its_spans_ba
     assert glued > len(every_row(corpus)) / 4  # else trimming would not matter
 
 
-def test_there_are_two_scripts_and_each_tag_is_in_each_source(corpus: Corpus) -> None:
-    """Cyrillic beside Latin; the held-out rows know every tag too."""
+def test_every_source_has_every_tag_and_russian_is_cyrillic(corpus: Corpus) -> None:
     for part in (corpus.train, corpus.held_out):
         for source, rows in part.items():
             assert {span.tag for row in rows for span in row.address.spans} == set(TAGS), source
@@ -118,8 +112,7 @@ def test_there_are_two_scripts_and_each_tag_is_in_each_source(corpus: Corpus) ->
 
 
 @given(st.text(max_size=40))
-def test_tokens_of_any_text_are_apart_and_lose_only_white_space_and_what_leads(text: str) -> None:
-    """Combining marks and the like stick to the token before them; where there is none, nothing is lost but them."""
+def test_tokens_of_any_text_do_not_overlap_and_omit_only_white_space(text: str) -> None:
     tokens = tokenize(text)
     assert all(left[1] <= right[0] for left, right in itertools.pairwise(tokens))
     inside = {at for start, end in tokens for at in range(start, end)}
@@ -130,8 +123,7 @@ def test_tokens_of_any_text_are_apart_and_lose_only_white_space_and_what_leads(t
 
 
 @given(st.data())
-def test_labels_and_spans_of_whole_tokens_are_each_others_inverse(data: st.DataObject) -> None:
-    """For any tokens, and any spans of them."""
+def test_decode_inverts_encode_for_spans_of_whole_tokens(data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(0, 60), min_size=2, max_size=20)))
     tokens = list(zip(cuts[::2], cuts[1::2], strict=False))
     edges = sorted(data.draw(st.sets(st.integers(0, len(tokens)), max_size=len(tokens) + 1)))
@@ -143,8 +135,7 @@ def test_labels_and_spans_of_whole_tokens_are_each_others_inverse(data: st.DataO
     assert list(decode(encode(spans, tokens), tokens)) == spans
 
 
-def test_a_batch_is_its_rows_padded(corpus: Corpus) -> None:
-    """Features, labels and sources of each, and nothing where the mask is false."""
+def test_a_batch_has_its_rows_with_padding(corpus: Corpus) -> None:
     rows = [*corpus.train["ru"][:5], *corpus.train["us"][:3]]
     batch = Table(rows).batch(torch.tensor([7, 0, 3]))
     assert batch["sources"] == ("us", "ru", "ru")
@@ -161,7 +152,6 @@ def test_a_batch_is_its_rows_padded(corpus: Corpus) -> None:
 
 @given(st.integers(1, 5), st.integers(0, 1000))
 def test_ranks_share_no_row_and_each_has_the_mix(world_size: int, seed: int) -> None:
-    """Rows x weight, also where the rows do not divide evenly."""
     rows, weights = {"a": 101, "b": 53, "c": 17}, {"a": 1.0, "b": 0.5, "c": 2.0}
     drawn = []
     for rank in range(world_size):
@@ -175,9 +165,7 @@ def test_ranks_share_no_row_and_each_has_the_mix(world_size: int, seed: int) -> 
     assert len(set().union(*drawn)) == 171  # a row of the rarest source is left out in e**-31 of such draws
 
 
-def test_sampling_depends_on_the_seed_alone() -> None:
-    """The same order again; another seed, another order."""
-
+def test_sampling_depends_on_the_seed_only() -> None:
     def first(seed: int) -> list[int]:
         sampler = Sampler({"a": 1000, "b": 1000}, {"a": 1.0, "b": 1.0})
         return next(sampler.batches(64, seed=seed, rank=0, world_size=1)).tolist()
@@ -188,19 +176,17 @@ def test_sampling_depends_on_the_seed_alone() -> None:
 @pytest.mark.parametrize(
     ("weights", "fragment"),
     [
-        ({"a": 1.0}, "source_weights names a; the sources are a, b"),
-        ({"a": 1.0, "b": -0.5}, "none may be negative"),
+        ({"a": 1.0}, "source_weights has a, but the sources are a, b"),
+        ({"a": 1.0, "b": -0.5}, "no weight may be negative"),
         ({"a": 0.0, "b": 0.0}, "one must be positive"),
     ],
 )
-def test_weights_that_fit_no_mix_are_refused(weights: dict[str, float], fragment: str) -> None:
-    """With what was given and what is allowed."""
+def test_unusable_source_weights_are_an_error(weights: dict[str, float], fragment: str) -> None:
     with pytest.raises(ValueError, match=fragment):
         Sampler({"a": 3, "b": 3}, weights)
 
 
-def test_every_format_names_each_part_once() -> None:
-    """A part that comes twice would be written twice."""
+def test_every_format_has_each_part_at_most_once() -> None:
     for country in COUNTRIES.values():
         for form in country.formats:
             fields = [part.partition("}")[0] for part in form.split("{")[1:]]

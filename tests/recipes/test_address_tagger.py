@@ -1,4 +1,4 @@
-"""The address tagger as a task: terms, counts, what freezing the CRF changes, scores, export, and a real smoke."""
+"""The address tagger as a task: terms, counts, freezing, scores, export, and a real smoke run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ needs_trimming = pytest.mark.skipif(find_spec("pytest_smoke.spans") is None, rea
 
 
 def variant(task: AddressTagger, **changes: Any) -> AddressTagger:
-    """The task with other settings, on the same corpus."""
+    """Return the task with other settings and the same corpus."""
     other = copy.copy(task)
     for name, value in changes.items():
         assert hasattr(other, f"_{name}")
@@ -37,7 +37,7 @@ def variant(task: AddressTagger, **changes: Any) -> AddressTagger:
 
 
 def new_model(task: AddressTagger) -> nn.Module:
-    """Always the same weights, its transitions at random so that they matter."""
+    """Return a model with the same weights every time, and random transitions."""
     torch.manual_seed(0)
     model = task.model()
     for parameter in model.crf.parameters():
@@ -46,7 +46,7 @@ def new_model(task: AddressTagger) -> nn.Module:
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """One big batch of them."""
+    """Concatenate batches to one big batch."""
     longest = max(batch["mask"].shape[1] for batch in batches)
 
     def column(name: str, padding: int) -> torch.Tensor:
@@ -63,8 +63,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 
 @pytest.mark.parametrize("normalization", ["per_sequence", "per_token"])
-def test_counts_make_accumulated_terms_those_of_one_big_batch(task: AddressTagger, normalization: str) -> None:
-    """Micro-batches of unlike padding and labels, each weighed by its share of what a term is a mean over."""
+def test_terms_weighted_by_counts_equal_those_of_one_big_batch(task: AddressTagger, normalization: str) -> None:
     task = variant(task, crf_normalization=normalization)
     model = new_model(task).double()
     batches = list(islice(task.batches(5, seed=1), 4))
@@ -77,15 +76,13 @@ def test_counts_make_accumulated_terms_those_of_one_big_batch(task: AddressTagge
 
 
 def test_per_sequence_is_per_token_times_the_mean_length(task: AddressTagger) -> None:
-    """That is why its gradient is so much louder."""
     model, batch = new_model(task), next(task.batches(16, seed=0))
     per_sequence = variant(task, crf_normalization="per_sequence").losses(model, batch)["crf"]
     mean_length = batch["mask"].sum() / 16
     torch.testing.assert_close(per_sequence, task.losses(model, batch)["crf"] * mean_length)
 
 
-def test_without_crf_weight_the_encoder_learns_from_cross_entropy_alone(task: AddressTagger) -> None:
-    """The reported CRF term adds nothing to the gradient, and the transitions are frozen."""
+def test_with_crf_weight_0_only_cross_entropy_trains_and_the_crf_is_frozen(task: AddressTagger) -> None:
     alone = variant(task, crf_loss_weight=0.0)
     model, batch = alone.model(), next(alone.batches(16, seed=0))
     assert {name for name, p in model.named_parameters() if not p.requires_grad} == {
@@ -101,8 +98,7 @@ def test_without_crf_weight_the_encoder_learns_from_cross_entropy_alone(task: Ad
         assert torch.equal(found, expected)
 
 
-def test_class_weights_weigh_words_by_their_tag(task: AddressTagger) -> None:
-    """Cross-entropy is the mean of each word's, weighted by B- and I- alike; the batch has every tag."""
+def test_class_weights_apply_to_b_and_i_of_a_tag(task: AddressTagger) -> None:
     model, batch = new_model(task), next(task.batches(256, seed=0))
     weights = {"O": 0.5, "unit": 2.0, "region": 2.0, "country": 2.0}
     each = -model(batch["features"], batch["mask"]).log_softmax(-1)[batch["mask"]]
@@ -112,8 +108,7 @@ def test_class_weights_weigh_words_by_their_tag(task: AddressTagger) -> None:
     torch.testing.assert_close(task.losses(model, batch)["ce"], expected)
 
 
-def test_sources_count_the_batch(task: AddressTagger) -> None:
-    """By name; in 2,000 draws the shares are those of the recipe's mix."""
+def test_sources_count_the_batch_and_match_the_mix(task: AddressTagger) -> None:
     found = task.sources(next(task.batches(2000, seed=0)))
     assert sum(found.values()) == 2000
     weights = {"us": 0.6, "fr": 0.9, "de": 0.9, "gb": 1.0, "nl": 1.0, "ru": 1.2}
@@ -125,21 +120,19 @@ def test_sources_count_the_batch(task: AddressTagger) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "fragment"),
     [
-        ("crf_normalization", "per_batch", "'per_batch'; it must be per_sequence or per_token"),
-        ("class_weights", {"town": 2.0}, "class_weights names town; the classes are O, house_number"),
-        ("source_weights", {"us": 1.0}, "source_weights names us; the sources are us, fr"),
+        ("crf_normalization", "per_batch", "'per_batch', but must be per_sequence or per_token"),
+        ("class_weights", {"town": 2.0}, "class_weights has town, but the classes are O, house_number"),
+        ("source_weights", {"us": 1.0}, "source_weights has us, but the sources are us, fr"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(
+def test_unknown_settings_are_an_error_that_says_what_is_allowed(
     recipe: dict[str, Any], name: str, value: object, fragment: str
 ) -> None:
-    """With the value and what is allowed."""
     with pytest.raises(ValueError, match=fragment):
         AddressTagger(**{**recipe["args"], name: value})
 
 
 def test_padding_changes_no_emission(task: AddressTagger) -> None:
-    """What is masked is attended to by none."""
     model = new_model(task).eval()
     batch = joined(list(islice(task.batches(4, seed=3), 4)))
     together = model(batch["features"], batch["mask"])
@@ -150,7 +143,6 @@ def test_padding_changes_no_emission(task: AddressTagger) -> None:
 
 
 def test_the_model_exports_with_any_batch_and_length(task: AddressTagger) -> None:
-    """`forward` gives plain emissions; the exported graph agrees on another shape than it was traced with."""
     model = new_model(task).eval()
     example = task.example_inputs()
     assert example[0].shape == (*example[1].shape, len(SLOTS))
@@ -163,8 +155,7 @@ def test_the_model_exports_with_any_batch_and_length(task: AddressTagger) -> Non
     )
 
 
-def test_predictions_are_spans_of_the_text(task: AddressTagger) -> None:
-    """An untrained model's too; gold is the corpus's, and the scores are those of the same spans."""
+def test_predictions_are_spans_of_the_text_and_match_the_scores(task: AddressTagger) -> None:
     task = variant(task, trim_spans=False)
     model = new_model(task)
     rows = list(task.predictions(model))
@@ -180,8 +171,7 @@ def test_predictions_are_spans_of_the_text(task: AddressTagger) -> None:
 
 
 @needs_trimming
-def test_trimming_is_what_a_perfect_tagger_lacks(task: AddressTagger) -> None:
-    """Gold labels decode to gold spans once punctuation is cut off, and to many others before."""
+def test_perfect_labels_give_gold_spans_only_with_trimming(task: AddressTagger) -> None:
     exact = {True: 0, False: 0}
     for trim in exact:
         for row in task._held_out:
@@ -191,8 +181,7 @@ def test_trimming_is_what_a_perfect_tagger_lacks(task: AddressTagger) -> None:
 
 
 @needs_trimming
-def test_a_span_of_punctuation_alone_is_dropped() -> None:
-    """And one with some at its ends shrinks."""
+def test_a_span_of_punctuation_only_is_dropped() -> None:
     assert trimmed("(Paris), - ", [Span("city", 0, 8), Span("region", 9, 10)]) == [Span("city", 1, 6)]
 
 
@@ -200,8 +189,7 @@ SPANS = st.lists(st.builds(Span, st.sampled_from(TAGS), st.integers(0, 3), st.in
 
 
 @given(st.lists(st.tuples(SPANS, SPANS), min_size=1, max_size=5))
-def test_scores_are_those_of_precision_and_recall(pairs: list[tuple[list[Span], list[Span]]]) -> None:
-    """F1 as the harmonic mean, over (text, span) pairs as sets."""
+def test_f1_is_the_harmonic_mean_of_precision_and_recall(pairs: list[tuple[list[Span], list[Span]]]) -> None:
     found = scores(pairs)
     gold = {(at, span) for at, (spans, _) in enumerate(pairs) for span in spans}
     predicted = {(at, span) for at, (_, spans) in enumerate(pairs) for span in spans}
@@ -219,8 +207,7 @@ def test_scores_are_those_of_precision_and_recall(pairs: list[tuple[list[Span], 
     assert found["val_exact_match"] == pytest.approx(same / len(pairs))
 
 
-def test_scoring_nothing_is_an_error() -> None:
-    """A score of no text would be a number that means nothing."""
+def test_scoring_no_text_is_an_error() -> None:
     with pytest.raises(ValueError, match="no text to score"):
         scores([])
 
@@ -235,8 +222,7 @@ checks: {{accept: [val_macro_f1 > 0.1 by step 150, val_exact_match >= 0]}}
 
 
 @pytest.mark.parametrize("name", ["address_tagger", "address_tagger_ce_only"])
-def test_a_short_smoke_trains_the_real_thing(pytester: pytest.Pytester, name: str) -> None:
-    """In a child process, from the shipped recipe: both terms, the probes and the criteria come back."""
+def test_a_short_smoke_run_of_the_shipped_recipe_is_promoted(pytester: pytest.Pytester, name: str) -> None:
     (pytester.path / "recipes").symlink_to(ROOT / "recipes")
     (pytester.path / "short.smoke.yaml").write_text(SHORT.format(recipe=f"recipes/{name}.smoke.yaml"))
     pytester.makeini("[pytest]\n")

@@ -1,4 +1,4 @@
-"""The CRF against an enumeration of every path, and against sums in linear space where there are too many of them."""
+"""The CRF, compared with an enumeration of all paths, and with matrix products in float64 for long sequences."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = ("O", "B-a", "I-a", "B-b", "I-b")
 
 
 def random_crf(labels: tuple[str, ...], seed: int, scale: float = 2.0) -> tuple[Crf, torch.Generator]:
-    """Every score random, the forbidden ones too: the mask must hide them."""
+    """Return a CRF with random scores, also for forbidden transitions, which the mask must hide."""
     generator = torch.Generator().manual_seed(seed)
     crf = Crf(labels)
     for parameter in crf.parameters():
@@ -28,19 +28,19 @@ def random_crf(labels: tuple[str, ...], seed: int, scale: float = 2.0) -> tuple[
 
 
 def valid(path: tuple[int, ...], labels: tuple[str, ...]) -> bool:
-    """As BIO defines it, without the mask."""
+    """Tell whether BIO allows the path."""
     names = [labels[label] for label in path]
     return may_start(names[0]) and all(itertools.starmap(may_follow, itertools.pairwise(names)))
 
 
 @cache
 def valid_paths(labels: tuple[str, ...], length: int) -> Tensor:
-    """All of them, [P, T]."""
+    """Return all valid paths [P, T]."""
     return torch.tensor([p for p in itertools.product(range(len(labels)), repeat=length) if valid(p, labels)])
 
 
 def enumerate_paths(crf: Crf, emissions_TK: Tensor, labels: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    """Every valid path [P, T] and its score [P], in float64."""
+    """Return all valid paths [P, T] and their scores [P] in float64."""
     length = len(emissions_TK)
     paths = valid_paths(labels, length)
     scores = crf.start_K.double()[paths[:, 0]] + crf.end_K.double()[paths[:, -1]]
@@ -52,8 +52,8 @@ def enumerate_paths(crf: Crf, emissions_TK: Tensor, labels: tuple[str, ...]) -> 
 
 
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 4), min_size=1, max_size=3), st.sampled_from([2, 3, 5]))
-def test_likelihood_and_its_gradient_are_those_of_an_enumeration(seed: int, lengths: list[int], size: int) -> None:
-    """For every sequence of a padded batch; what stands in the padding has no influence and gets no gradient."""
+def test_likelihood_and_gradient_equal_an_enumeration_of_all_paths(seed: int, lengths: list[int], size: int) -> None:
+    """In a padded batch; padding has no influence and no gradient."""
     labels = SMALL[:size]
     crf, generator = random_crf(labels, seed)
     emissions = torch.randn(len(lengths), max(lengths), size, generator=generator).mul_(3).requires_grad_()
@@ -76,7 +76,7 @@ def test_likelihood_and_its_gradient_are_those_of_an_enumeration(seed: int, leng
 
 
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 4), min_size=1, max_size=3), st.sampled_from([2, 3, 5]))
-def test_decoding_finds_the_best_path_of_an_enumeration(seed: int, lengths: list[int], size: int) -> None:
+def test_decoding_finds_the_best_of_all_paths(seed: int, lengths: list[int], size: int) -> None:
     """In a padded batch; padding gets label 0."""
     labels = SMALL[:size]
     crf, generator = random_crf(labels, seed)
@@ -91,8 +91,8 @@ def test_decoding_finds_the_best_path_of_an_enumeration(seed: int, lengths: list
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30))
-def test_long_sequences_are_summed_as_a_product_of_matrices(seed: int, length: int) -> None:
-    """The partition function is start' E1 (M E2) ... end: exponentials, multiplied out in float64."""
+def test_log_partition_of_long_sequences_equals_a_matrix_product(seed: int, length: int) -> None:
+    """start' E1 (M E2) ... end, with exponentials in float64."""
     crf, generator = random_crf(LABELS, seed, scale=1.0)
     emissions = 2 * torch.randn(1, length, len(LABELS), generator=generator)
     mask = torch.ones(1, length, dtype=torch.bool)
@@ -110,8 +110,7 @@ def test_long_sequences_are_summed_as_a_product_of_matrices(seed: int, length: i
 
 @pytest.mark.parametrize("broken", [0.0, 1e4, 1e38, math.inf, -math.inf, math.nan])
 @given(seed=st.integers(0, 2**32 - 1))
-def test_no_score_leads_out_of_bio(seed: int, broken: float) -> None:
-    """Not an untrained model's, nor a diverged one's: any of the transitions and emissions may be anything."""
+def test_decoded_labels_are_valid_for_all_scores(seed: int, broken: float) -> None:
     crf, generator = random_crf(LABELS, seed)
     emissions = torch.randn(4, 9, len(LABELS), generator=generator)
     for scores in (emissions, crf.transitions_KK.data, crf.start_K.data, crf.end_K.data):
@@ -120,8 +119,7 @@ def test_no_score_leads_out_of_bio(seed: int, broken: float) -> None:
         assert valid(tuple(path), LABELS)
 
 
-def test_forbidden_transitions_are_never_trained() -> None:
-    """Their scores are not looked at, so their gradient is 0; every allowed one's is not."""
+def test_forbidden_transitions_have_no_gradient() -> None:
     crf, generator = random_crf(SMALL, seed=0)
     emissions = torch.randn(64, 6, len(SMALL), generator=generator)
     mask = torch.ones(64, 6, dtype=torch.bool)
@@ -132,8 +130,7 @@ def test_forbidden_transitions_are_never_trained() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast_leaves_the_sums_in_float32(dtype: torch.dtype) -> None:
-    """Half-precision emissions are exact in float32, so the likelihood is that of their values."""
+def test_the_likelihood_is_float32_under_autocast(dtype: torch.dtype) -> None:
     crf, generator = random_crf(LABELS, seed=1)
     emissions = torch.randn(3, 12, len(LABELS), generator=generator).to(dtype)
     mask = torch.ones(3, 12, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""The facts and passages of latent_prefix: what is held out, what a passage says, how questions become tensors."""
+"""Facts, passages and batches of latent_prefix."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from recipes.latent_prefix.vocabulary import END, UNKNOWN, build_vocabulary, wor
 SEEDS = st.integers(0, 2**32)
 
 
-def test_the_facts_are_those_of_geonames_and_always_the_same(facts: Facts) -> None:
-    """Some that everybody can check, every relation on both sides."""
+def test_facts_are_true_deterministic_and_of_every_relation(facts: Facts) -> None:
     every = {*facts.train, *facts.held_out}
     for fact in (
         ("capital", "France", "Paris"),
@@ -33,8 +32,7 @@ def test_the_facts_are_those_of_geonames_and_always_the_same(facts: Facts) -> No
     assert len(facts.held_out) > 400
 
 
-def test_held_out_facts_are_in_no_training_text(facts: Facts) -> None:
-    """Nor is a held-out city mentioned at all; the words of every answer are known from training facts."""
+def test_held_out_facts_are_not_in_training_but_their_words_are(facts: Facts) -> None:
     assert not {*facts.train} & {*facts.held_out}
     names = {name for fact in facts.train for name in fact[1:]}
     known = {word for name in names for word in words(name)}
@@ -45,8 +43,7 @@ def test_held_out_facts_are_in_no_training_text(facts: Facts) -> None:
 
 
 @given(SEEDS)
-def test_a_training_passage_states_training_facts_alone(passages: Passages, seed: int) -> None:
-    """Six of them, two for each of three countries, none twice; the question is on one."""
+def test_a_training_passage_has_six_training_facts_of_three_countries(passages: Passages, seed: int) -> None:
     passage, asked = passages.question(Random(seed))
     assert {*passage} <= {*passages.facts.train}
     assert len({*passage}) == 6
@@ -54,8 +51,7 @@ def test_a_training_passage_states_training_facts_alone(passages: Passages, seed
     assert asked in passage
 
 
-def test_a_held_out_passage_states_what_is_asked_among_training_facts(passages: Passages) -> None:
-    """And answers differ: nobody scores by saying one thing."""
+def test_a_held_out_passage_has_one_held_out_fact_and_answers_vary(passages: Passages) -> None:
     questions = passages.held_out(150, seed=7)
     assert questions == passages.held_out(150, seed=7)
     for passage, asked in questions:
@@ -67,8 +63,7 @@ def test_a_held_out_passage_states_what_is_asked_among_training_facts(passages: 
 
 
 @given(SEEDS, st.integers(1, 5), st.sampled_from([None, 0, 7]))
-def test_a_batch_is_its_questions(passages: Passages, seed: int, size: int, kept: int | None) -> None:
-    """`text` is the passage and then `tail` without a gap, and the answer stands where `before` says."""
+def test_a_batch_has_the_tokens_of_its_questions(passages: Passages, seed: int, size: int, kept: int | None) -> None:
     random = Random(seed)
     questions = [passages.question(random) for _ in range(size)]
     batch, vocabulary = passages.batch(questions, kept), passages.vocabulary
@@ -87,23 +82,20 @@ def test_a_batch_is_its_questions(passages: Passages, seed: int, size: int, kept
 
 
 @given(st.text(alphabet="abcdeé .,-", min_size=1, max_size=40), st.lists(st.text("abcde", min_size=1, max_size=5)))
-def test_tokens_spell_the_text(text: str, names: list[str]) -> None:
-    """Whatever is known: whole words, pieces or letters alone."""
+def test_tokens_concatenate_to_the_text_unless_a_letter_is_unknown(text: str, names: list[str]) -> None:
     vocabulary = build_vocabulary(["a,.-é"], "bcd e", names, word_uses=1, piece_uses=1)
     numbers = vocabulary.encode(text)
     assert "".join(vocabulary.tokens[n] for n in numbers) == "".join(words(text)) or UNKNOWN in numbers
     assert (UNKNOWN in numbers) == (not set("".join(words(text))) <= set("".join(vocabulary.tokens[3:])))
 
 
-def test_nothing_in_a_passage_is_unknown(passages: Passages) -> None:
-    """Nor in the help topics' first pages."""
+def test_no_token_of_a_passage_is_unknown(passages: Passages) -> None:
     for fact in (*passages.facts.train, *passages.facts.held_out):
         assert UNKNOWN not in passages.tokens_of([fact])
     assert UNKNOWN not in passages.vocabulary.encode(help_text()[:20_000])
 
 
-def test_batches_depend_on_seed_and_rank_alone(latent_task: object) -> None:
-    """Two ranks draw different questions; one rank always the same."""
+def test_batches_depend_on_seed_and_rank_only(latent_task: object) -> None:
     from recipes.latent_prefix import LatentPrefix
 
     assert isinstance(latent_task, LatentPrefix)
@@ -113,8 +105,7 @@ def test_batches_depend_on_seed_and_rank_alone(latent_task: object) -> None:
     assert first["text"].shape != other["text"].shape or not torch.equal(first["text"], other["text"])
 
 
-def test_a_question_whose_country_has_no_training_city_is_still_asked(facts: Facts, passages: Passages) -> None:
-    """The asked fact is put in where there is nothing to put it in the place of."""
+def test_a_fact_of_a_country_without_training_cities_is_in_its_passage(facts: Facts, passages: Passages) -> None:
     cities = {fact.country for fact in facts.train if fact.relation == "city"}
     lonely = [fact for fact in facts.held_out if fact.country not in cities]
     if not lonely:

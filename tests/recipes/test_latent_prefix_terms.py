@@ -1,4 +1,4 @@
-"""The terms, scores, generation and scheduled sampling of latent_prefix, against slow and plain reckoning."""
+"""Terms, scores, generation and scheduled sampling of latent_prefix, compared with plain Python."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SEEDS = st.integers(0, 2**32)
 
 
 def perturbed(task: LatentPrefix) -> Compressor:
-    """Always the same weights, none of them zero; adapted."""
+    """Return a model with adapters whose weights are all nonzero and always the same."""
     torch.manual_seed(0)
     model = task.model()
     assert isinstance(model, Compressor)
@@ -36,8 +36,7 @@ def perturbed(task: LatentPrefix) -> Compressor:
 
 
 @given(SEEDS)
-def test_terms_over_answers_are_means_over_their_tokens(seed: int) -> None:
-    """Token by token, in Python."""
+def test_answer_terms_are_means_over_their_tokens(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     answer = torch.randint(0, 5, (3, 4), generator=generator)
     for row, length in enumerate(torch.randint(1, 5, (3,), generator=generator).tolist()):
@@ -45,7 +44,7 @@ def test_terms_over_answers_are_means_over_their_tokens(seed: int) -> None:
     ours, theirs = (
         View(*(torch.randn(3, 4, size, generator=generator) for size in (5, 2)), torch.empty(0)) for _ in range(2)
     )
-    found = terms.of_answers(ours, theirs, answer)
+    found = terms.answer_terms(ours, theirs, answer)
     real = [(b, a) for b in range(3) for a in range(4) if answer[b, a] != IGNORED]
     p, q = (view.logits.softmax(-1).tolist() for view in (ours, theirs))
 
@@ -63,8 +62,7 @@ def test_terms_over_answers_are_means_over_their_tokens(seed: int) -> None:
     assert {name: value.item() for name, value in found.items()} == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_in_the_text_phase_a_new_encoder_changes_nothing(latent_task: LatentPrefix) -> None:
-    """Its states begin as the embedded tokens, so the reader says what the frozen model says."""
+def test_a_new_encoder_reproduces_the_frozen_model_in_the_text_phase(latent_task: LatentPrefix) -> None:
     model = latent_task.model()
     latent_task.on_stage_start(model, "A", "text")
     losses = latent_task.losses(model, next(latent_task.batches(8, seed=0)))
@@ -73,8 +71,7 @@ def test_in_the_text_phase_a_new_encoder_changes_nothing(latent_task: LatentPref
         assert losses[name].item() == pytest.approx(0, abs=1e-6)
 
 
-def test_new_adapters_change_nothing_and_touch_no_frozen_weight(latent_task: LatentPrefix) -> None:
-    """LoRA's product begins at 0; a step on what stage B trains moves neither teacher nor the reader's own weights."""
+def test_new_adapters_keep_the_outputs_and_an_update_keeps_frozen_weights(latent_task: LatentPrefix) -> None:
     model = latent_task.model()
     assert isinstance(model, Compressor)
     latent_task.on_stage_start(model, "A", "latent")
@@ -95,10 +92,9 @@ def test_new_adapters_change_nothing_and_touch_no_frozen_weight(latent_task: Lat
 
 
 @pytest.mark.parametrize("phase", ["text", "latent"])
-def test_counts_make_accumulated_terms_those_of_one_big_batch(
+def test_terms_weighted_by_counts_equal_those_of_one_big_batch(
     latent_task: LatentPrefix, passages: Passages, phase: str
 ) -> None:
-    """Micro-batches of unlike lengths; padding changes nothing."""
     model = perturbed(latent_task)
     latent_task.on_stage_start(model, "B", phase)
     random = Random(1)
@@ -112,8 +108,7 @@ def test_counts_make_accumulated_terms_those_of_one_big_batch(
         torch.testing.assert_close(sum(shares) / total[name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_latents_know_the_passage_alone(latent_task: LatentPrefix, passages: Passages) -> None:
-    """Another question on the same passage has the same latents; another passage has others."""
+def test_latents_depend_on_the_passage_and_not_on_the_question(latent_task: LatentPrefix, passages: Passages) -> None:
     model, random = perturbed(latent_task), Random(0)
     question, other = passages.question(random), passages.question(random)
     asked = [question._replace(asked=fact) for fact in question.passage]
@@ -123,8 +118,7 @@ def test_latents_know_the_passage_alone(latent_task: LatentPrefix, passages: Pas
     assert (latents[6] - latents[0]).abs().max() > 0.1
 
 
-def test_alignment_terms_are_squared_differences_over_real_tokens(latent_task: LatentPrefix) -> None:
-    """Question by question, in loops."""
+def test_alignment_terms_are_squared_differences_without_padding(latent_task: LatentPrefix) -> None:
     model = perturbed(latent_task)
     latent_task.on_stage_start(model, "B", "latent")
     batch = next(latent_task.batches(5, seed=2))
@@ -142,8 +136,7 @@ def test_alignment_terms_are_squared_differences_over_real_tokens(latent_task: L
         torch.testing.assert_close(losses[name], torch.stack(values).mean(), rtol=1e-4, atol=1e-6)
 
 
-def test_greedy_is_one_token_after_another(latent_task: LatentPrefix, passages: Passages) -> None:
-    """As reading each prompt by itself, its end cut off, and appending the likeliest token."""
+def test_greedy_decoding_equals_decoding_each_prompt_alone(latent_task: LatentPrefix, passages: Passages) -> None:
     model, random = perturbed(latent_task), Random(4)
     batch = passages.batch([passages.question(random) for _ in range(4)])
     lengths = batch["context_lengths"] + batch["before"]
@@ -158,8 +151,7 @@ def test_greedy_is_one_token_after_another(latent_task: LatentPrefix, passages: 
 
 
 @given(st.integers(0, 1000), st.integers(1, 500), st.floats(0, 1))
-def test_the_share_of_true_tokens_falls_to_its_least(drawn: int, over: int, least: float) -> None:
-    """From 1, in a line, and no further."""
+def test_the_share_of_reference_tokens_decreases_linearly_to_its_minimum(drawn: int, over: int, least: float) -> None:
     share = sampling.gold_share(drawn, over, least)
     assert least <= share <= 1
     assert sampling.gold_share(0, over, least) == 1
@@ -169,8 +161,7 @@ def test_the_share_of_true_tokens_falls_to_its_least(drawn: int, over: int, leas
 
 
 @given(SEEDS)
-def test_mixing_replaces_what_is_not_gold_and_nothing_else(passages: Passages, seed: int) -> None:
-    """Token by token: the prediction for a place goes where its true token stood."""
+def test_mixing_replaces_exactly_the_tokens_that_are_not_gold(passages: Passages, seed: int) -> None:
     random, generator = Random(seed), torch.Generator().manual_seed(seed)
     batch = passages.batch([passages.question(random) for _ in range(4)])
     batch["gold"] = torch.rand(batch["answer"].shape, generator=generator) < 0.5
@@ -183,10 +174,9 @@ def test_mixing_replaces_what_is_not_gold_and_nothing_else(passages: Passages, s
     assert sampling.mixed(batch, logits).tolist() == expected
 
 
-def test_scheduled_sampling_is_for_latent_phases_and_changes_their_losses(
+def test_scheduled_sampling_changes_losses_in_latent_phases_only(
     latent_cache: object, latent_args: Mapping[str, object]
 ) -> None:
-    """At once with `annealed_over: 1`; the text phase has none of it."""
     task = LatentPrefix(**{**latent_args, "gold_share": 0.0, "annealed_over": 1})  # type: ignore[arg-type]
     model = perturbed(task)
     task.on_stage_start(model, "B", "text")
@@ -202,8 +192,7 @@ def test_scheduled_sampling_is_for_latent_phases_and_changes_their_losses(
     assert not torch.equal(mixed["tf"], true["tf"])
 
 
-def test_places_of_answers_predict_them(passages: Passages) -> None:
-    """The token after each place of `tail` is the answer's."""
+def test_answer_places_are_one_before_the_answer_tokens(passages: Passages) -> None:
     batch = passages.batch([passages.question(Random(seed)) for seed in range(6)])
     for row, places in enumerate(answer_places(batch).tolist()):
         for place, token in zip(places, batch["answer"][row].tolist(), strict=True):
@@ -216,7 +205,6 @@ ANSWERS = st.lists(st.sampled_from("abc"), min_size=1, max_size=4)
 
 @given(ANSWERS, ANSWERS)
 def test_f1_is_the_harmonic_mean_of_precision_and_recall(predicted: list[str], gold: list[str]) -> None:
-    """Of tokens, each matched once."""
     left, common = list(gold), 0
     for token in predicted:
         if token in left:
@@ -229,13 +217,12 @@ def test_f1_is_the_harmonic_mean_of_precision_and_recall(predicted: list[str], g
     assert scores.f1([], gold) == 0
 
 
-def test_scores_of_logits() -> None:
-    """By hand: two answers, one of them a token shorter."""
+def test_logit_scores_of_two_answers_of_different_length() -> None:
     logits = torch.full((2, 2, 9), -100.0)
     logits[0, 0, 1] = logits[0, 1, 2] = logits[1, 0, 3] = 100.0
     for better in range(4, 9):
         logits[1, 0, better] = 100.0 + better
-    found = scores.of_logits(logits, torch.tensor([[1, 2], [3, IGNORED]]))
+    found = scores.logit_scores(logits, torch.tensor([[1, 2], [3, IGNORED]]))
     assert found["first_acc"] == found["first_top5"] == found["pos1_acc"] == 0.5  # five are likelier than the 3
     assert found["pos2_acc"] == 1.0
     assert found["nll"] == pytest.approx((8 + math.log1p(sum(math.exp(-at) for at in (1, 2, 3, 4)))) / 3, rel=1e-3)
