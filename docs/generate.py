@@ -619,28 +619,28 @@ def render(page: str) -> str:
     return "\n\n".join([title, *blocks[:1], notice, *blocks[1:]]) + "\n"
 
 
-def stale_pages(folder: Path = FOLDER) -> list[str]:
-    """Return the pages that are missing in a folder or differ from the code, and those that nothing writes."""
-    unknown = {path.name for path in folder.glob("*.md")} - PAGES.keys()
+def stale_pages(folder: Path) -> list[str]:
+    """Return the pages that nothing writes, and those that are missing or differ from the code."""
+    unknown = {path.name for path in folder.glob("*")} - PAGES.keys()
     return sorted(unknown) + [
         page
-        for page in PAGES
+        for page in sorted(PAGES, key=lambda page: (folder / page).is_file())
         if not (folder / page).is_file() or (folder / page).read_text(encoding="utf-8") != render(page)
     ]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
     """Write or check all pages; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="name the pages that differ from the code")
     if parser.parse_args(argv).check:
-        stale = stale_pages()
+        stale = stale_pages(folder)
         for page in stale:
             print(f"docs/reference/{page} differs from the code; run: {COMMAND}")
         return 1 if stale else 0
-    FOLDER.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     for page in PAGES:
-        (FOLDER / page).write_text(render(page), encoding="utf-8")
+        (folder / page).write_text(render(page), encoding="utf-8")
     return 0
 
 

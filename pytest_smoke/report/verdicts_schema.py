@@ -120,11 +120,19 @@ def _value(hint: Any) -> dict[str, Any]:
 
 
 def _row(check: Check) -> dict[str, Any]:
-    """Return the rule that a finding of this check has one of its reasons, or none."""
+    """Return the rule that a finding of this check has one of its reasons; if it passed, it needs none."""
     reasons = check.reasons if check in CHECKS else (*check.reasons, CHECK_FAILED)
+    passed = {"properties": {"status": {"const": "pass"}, "reason": {"const": ""}}}
+    with_reason = [
+        {
+            "description": reason.when,
+            "properties": {"status": {"const": reason.status}, "reason": {"const": reason.id}},
+        }
+        for reason in reasons
+    ]
     return {
         "if": {"properties": {"id": {"pattern": _id_pattern(check.id)}}},
-        "then": {"properties": {"reason": {"enum": list(dict.fromkeys(["", *(reason.id for reason in reasons)]))}}},
+        "then": {"description": check.question, "anyOf": [passed, *with_reason]},
     }
 
 
