@@ -170,5 +170,5 @@ def _horizon(warmup_steps: int, max_steps: int) -> None:
     _count("max_steps", max_steps, at_least=1)
     if warmup_steps >= max_steps:
         raise ValueError(
-            f"warmup_steps is {warmup_steps!r} and max_steps {max_steps!r}; the warm-up must end before max_steps"
+            f"warmup_steps is {warmup_steps!r} and max_steps {max_steps!r}; the warmup must end before max_steps"
         )

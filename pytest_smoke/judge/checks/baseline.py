@@ -9,7 +9,7 @@ from pytest_smoke.errors import BaselineError
 from pytest_smoke.judge.checks.check import Check, Reason
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.text import number
+from pytest_smoke.text import listed, number
 
 
 def baseline(case: Case, values: Mapping[str, float]) -> Finding:
@@ -20,11 +20,11 @@ def baseline(case: Case, values: Mapping[str, float]) -> Finding:
     missing = [name for name in names if name not in values]
     if missing:
         known = ", ".join(sorted(values)) or "nothing"
-        text = f"the baseline {source} has no {', '.join(missing)}; it has: {known}"
+        text = f"checks.baseline {source} has no {listed(missing)}; it has: {known}"
         return Finding(id=CHECK.id, status="fail", reason="missing-metric", text=text, observed=missing)
     listing = ", ".join(f"{name} {number(values[name])}" for name in names) or "no criterion uses it"
     data = {name: values[name] for name in names}
-    return Finding(id=CHECK.id, status="pass", text=f"baseline {source}: {listing}", data=data)
+    return Finding(id=CHECK.id, status="pass", text=f"checks.baseline {source}: {listing}", data=data)
 
 
 def unreadable_baseline(error: BaselineError) -> Finding:

@@ -76,7 +76,7 @@ def grad_ratio(
         return Finding(id=finding_id, status="fail", reason="unknown-term", text=text)
     by_pair = {pair: [probe for probe in counted if set(pair.split("/")) <= probe.raw.keys()] for pair in bounds}
     if not all(by_pair.values()):
-        text = f"none of {count(len(probes), 'gradient probe')} was finite"
+        text = f"none of {count(len(probes), 'gradient probe')} was finite" if probes else "no gradient probe was made"
         if counted:
             text = f"no gradient probe has both terms of {next(pair for pair in bounds if not by_pair[pair])}"
         return Finding(id=finding_id, status="not-checked", reason="no-gradient-probe", text=text)
@@ -133,7 +133,7 @@ def describe_postmortem(probe: Gradients) -> str:
     else:
         largest, smallest = max(influential, key=influential.__getitem__), min(influential, key=influential.__getitem__)
         balance = describe_ratio(largest, smallest, influential[largest] / max(influential[smallest], TINY))
-    return f"weighted gradient norms on the last good checkpoint (step {probe.step}) are {norms}: {balance}"
+    return f"on the last good checkpoint (step {probe.step}) the weighted gradient norms are {norms}; {balance}"
 
 
 def median_norms(weighted: Sequence[Mapping[str, float]], terms: Sequence[str]) -> dict[str, float]:
@@ -206,7 +206,7 @@ def _undeclared(probes: Sequence[Gradients], terms: Sequence[str], finding_id: s
         return None
     larger, smaller = pair
     text = (
-        f"largest ratio of weighted gradient norms: {larger}/{smaller}, median {number(worst, 3)} (no declared bounds)"
+        f"largest median ratio of weighted gradient norms: {larger}/{smaller} {number(worst, 3)} (no bounds declared)"
     )
     if worst <= DOMINANT:
         return Finding(id=finding_id, status="pass", text=text, observed=worst)

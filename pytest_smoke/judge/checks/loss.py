@@ -11,7 +11,7 @@ from pytest_smoke.judge.checks.grad_ratio import describe_postmortem
 from pytest_smoke.judge.curve.curve_verdict import CurveVerdict
 from pytest_smoke.outcome import Finding, Status
 from pytest_smoke.recipe.stages import Stage
-from pytest_smoke.text import count
+from pytest_smoke.text import count, number
 
 STATUS: dict[str, Status] = {
     "promote": "pass",
@@ -54,7 +54,7 @@ def loss_findings(
         return
     if not math.isfinite(parameter_norm):
         last = stage.first_step + steps - 1
-        broken = _located(stage, f"the norm of the parameters is {parameter_norm} after step {last}")
+        broken = _located(stage, f"the norm of the parameters is {number(parameter_norm)} after step {last}")
         yield Finding(id=finite, status="fail", reason="non-finite", text=broken, step=last, hint=hint, key=key)
     elif steps:
         notes = "".join(f"; {note}" for note in curve.notes)

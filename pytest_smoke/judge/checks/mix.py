@@ -9,13 +9,24 @@ from pathlib import Path
 from pytest_smoke.errors import CorpusError
 from pytest_smoke.events import SourceCounts
 from pytest_smoke.judge.checks.check import Check, Reason, RunView
-from pytest_smoke.mix.audit import MixIntent, PlainMix, audit, shares_text
+from pytest_smoke.mix.audit import MixFault, MixIntent, PlainMix, audit, shares_text
 from pytest_smoke.mix.corpus import Corpus, count_corpus
 from pytest_smoke.mix.samples import SampledCounts, audit_samples
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import MixSpec
 from pytest_smoke.text import count
+
+MIX_HINTS = {
+    "source-without-rows": "remove the source from mix.sources, or set its weight to 0",
+    "unknown-source": "add the source to mix.sources, with weight 0 if it must not be sampled",
+    "share-off-target": "change the weights; the sampled mix is {mix}",
+    **dict.fromkeys(
+        ("dominant-source", "leading-source"),
+        "change the weights, or mix.dominant_share and mix.lead_ratio if it is intended; the sampled mix is {mix}",
+    ),
+}
+"""Hint by reason."""
 
 
 def corpus_of(mix: MixSpec) -> Corpus:
@@ -64,7 +75,7 @@ def audit_mix(mix: MixSpec) -> Finding:
             id=MIX.id,
             status="warn" if stale else "pass",
             reason="stale-row-count" if stale else "",
-            text="; ".join([f"sampled mix: {found.table}", *stale]),
+            text="; ".join([*stale, f"sampled mix: {found.table}"]),
             data={"shares": found.shares},
         )
     return Finding(
@@ -73,10 +84,7 @@ def audit_mix(mix: MixSpec) -> Finding:
         reason=found.faults[0].reason,
         text="; ".join(fault.text for fault in found.faults),
         observed=found.shares,
-        hint=(
-            f"sampled mix: {found.table}; change the weights, or change mix.dominant_share and mix.lead_ratio if this "
-            "mix is intended"
-        ),
+        hint=MIX_HINTS[found.faults[0].reason].format(mix=found.table),
         data={"shares": found.shares},
     )
 
@@ -104,7 +112,7 @@ def mix_drawn(
         id=MIX_DRAWN.id,
         status="fail" if found.faults else "warn" if found.warnings else "pass",
         reason=faults[0].reason if faults else "",
-        text="; ".join(fault.text for fault in faults) if faults else sampled,
+        text=_sources_text(found.faults) if found.faults else "; ".join(fault.text for fault in faults) or sampled,
         step=step,
         observed=found.shares,
         bound=dict(expected) if expected is not None else None,
@@ -112,6 +120,16 @@ def mix_drawn(
             f"{sampled}; check the sampler's weights, and how batches() uses `rank` and `seed`" if found.faults else ""
         ),
         data={"samples": seen.samples, "counts": dict(seen.counts), "design_effect": seen.design_effect},
+    )
+
+
+def _sources_text(faults: Sequence[MixFault]) -> str:
+    """Describe the source that is most wrong and count the others: one that is too frequent makes others too rare."""
+    others = len(faults) - 1
+    return (
+        f"{faults[0].text}. {count(others, 'other source')} {'differ' + 's' * (others == 1)}, too"
+        if others
+        else faults[0].text
     )
 
 
@@ -123,7 +141,6 @@ MIX = Check(
     key="mix",
     reasons=(
         Reason(id="corpus-unreadable", status="fail", when="the rows of the corpus cannot be counted"),
-        Reason(id="no-weight", status="fail", when="every source has weight 0"),
         Reason(id="source-without-rows", status="fail", when="a source with a weight has no rows"),
         Reason(id="unknown-source", status="fail", when="the corpus has a source that the mix does not name"),
         Reason(id="share-off-target", status="fail", when="a source's share is not the intended one"),

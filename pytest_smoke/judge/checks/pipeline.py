@@ -97,7 +97,7 @@ def _costs_too_much(
                 yield (
                     "quantization-cost",
                     f"{name} {verb} from {number(before[name])} to {number(after[name])} with int8 weights: by "
-                    f"{number(change, 3)}, at most {bound:g} is allowed",
+                    f"{number(change, 3)}, and smoke.pipeline.{key} allows {bound:g}",
                 )
 
 
@@ -110,7 +110,7 @@ def _exported(figures: Figures) -> str:
     free = ", ".join(figures["free"]) or "none"
     return (
         f"ONNX, {file_size(figures['bytes'])}: outputs within {number(max(differences.values()), 2)} of the model's "
-        f"(at most {figures['tolerance']:g}) on {listed(differences)}; free dimensions: {free}"
+        f"(at most {figures['tolerance']:g}) on {listed(differences)}; dynamic dimensions: {free}"
     )
 
 
@@ -137,7 +137,7 @@ def _loaded(figures: Figures) -> str:
     parts = [part for part in figures["parts"] if part["difference"] is not None]
     worst = max(part["difference"] for part in parts)
     names = listed(part["part"] for part in parts)
-    return f"a fresh process loads {names}; outputs are within {number(worst, 2)} of the packaged ones"
+    return f"a fresh process loads {names}; its outputs are within {number(worst, 2)} of the packaged ones"
 
 
 _SENTENCES: dict[str, Callable[[Figures], str]] = {

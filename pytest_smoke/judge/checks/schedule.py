@@ -11,14 +11,14 @@ from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.modes import LONG_TAIL_MIN_STEPS, SCHEDULE_OF_MODE
 from pytest_smoke.recipe.stages import Stage
-from pytest_smoke.text import percent
+from pytest_smoke.text import count, percent
 
 LONG_TAIL_EVIDENCE_STEPS = 2500
-"""Steps at 80 % or more of the peak that a cosine of 10,000 steps has: 2,857 with a warm-up of 1,000."""
+"""Steps at 80 % or more of the peak that a cosine of 10,000 steps has: 2,857 with a warmup of 1,000."""
 LONG_TAIL_RUN_STEPS = 3000
 """Steps of such a cosine that contain them."""
 CONSTANT_EVIDENCE_SHARE = 0.5
-"""Share of a constant smoke run that must be evidence: a longer warm-up leaves too little to see."""
+"""Share of a constant smoke run that must be evidence: a longer warmup leaves too little to see."""
 STATUSES = ("fail", "warn", "pass")
 
 
@@ -36,7 +36,7 @@ def evidence_steps(mode: str, stage: Stage) -> int:
 
 
 def schedule(case: Case) -> Iterator[Finding]:
-    """Check learning rate, warm-up and shape of the schedule, and count the evidence, in every stage."""
+    """Check learning rate, warmup and shape of the schedule, and count the evidence, in every stage."""
     findings = [(stage, _schedule(case, stage)) for stage in case.stages]
     if not case.recipe.stages:
         yield findings[0][1]
@@ -63,20 +63,20 @@ def _schedule(case: Case, stage: Stage) -> Finding:
         hint = next((hint for _, _, hint in faults if hint), "")
         return Finding(id=CHECK.id, status="fail", reason=faults[0][0], text=text, hint=hint, key=key, data=data)
     text = (
-        f"{case.mode} mode: {stage.warmup_steps} warm-up steps, peak learning rate {stage.learning_rate:g}, "
-        f"{evidence} of {stage.steps} steps at 80 % of the peak or more"
+        f"{case.mode} mode: {count(stage.warmup_steps, 'warmup step')}, peak learning rate {stage.learning_rate:g}, "
+        f"{evidence:,} of {count(stage.steps, 'step')} at 80 % of the peak or more"
     )
     if case.mode == "long-tail" and stage.max_steps < LONG_TAIL_MIN_STEPS:
         return Finding(
             id=CHECK.id,
             status="warn",
             reason="short-horizon",
-            text=f"{text}. max_steps is {stage.max_steps}; below {LONG_TAIL_MIN_STEPS} the cosine decays in the run",
+            text=f"{text}. With max_steps {stage.max_steps}, below {LONG_TAIL_MIN_STEPS}, the cosine decays in the run",
             key=key,
             data=data,
         )
     if stage.steps >= stage.full_steps:
-        text = f"{text}. The full run has only {stage.full_steps} steps, so the smoke run saves nothing"
+        text = f"{text}. The full run has only {count(stage.full_steps, 'step')}, so the smoke run saves nothing"
         return Finding(id=CHECK.id, status="warn", reason="not-shorter", text=text, key=key, data=data)
     return Finding(id=CHECK.id, status="pass", text=text, observed=evidence, bound=needed, data=data)
 
@@ -84,7 +84,7 @@ def _schedule(case: Case, stage: Stage) -> Finding:
 def _faults(case: Case, stage: Stage) -> Iterator[tuple[str, str, str]]:
     """Yield reason, sentence and hint of each fault, the most important first."""
     if fault := _warmup_fault(stage):
-        yield "warmup-too-long", fault, "give the smoke run more steps than the full run's warm-up has"
+        yield "warmup-too-long", fault, "give the smoke run more steps than the full run's warmup has"
         return
     required = SCHEDULE_OF_MODE[case.mode]
     if stage.lr_schedule != required:
@@ -106,8 +106,8 @@ def _faults(case: Case, stage: Stage) -> Iterator[tuple[str, str, str]]:
     if evidence < needed:
         yield (
             "too-little-evidence",
-            f"{evidence} of {stage.steps} steps are at 80 % of the full run's peak learning rate or more; "
-            f"{case.mode} mode needs {needed}",
+            f"{evidence:,} of {count(stage.steps, 'step')} are at 80 % of the full run's peak learning rate or more; "
+            f"{case.mode} mode needs {needed:,}",
             _enough(case, stage),
         )
 
@@ -115,7 +115,8 @@ def _faults(case: Case, stage: Stage) -> Iterator[tuple[str, str, str]]:
 def _warmup_fault(stage: Stage) -> str:
     if stage.lr_schedule == "constant" or stage.warmup_steps < stage.max_steps:
         return ""
-    return f"the warm-up of {stage.warmup_steps} steps does not end within the {stage.max_steps} steps of the schedule"
+    warmup, horizon = count(stage.warmup_steps, "step"), count(stage.max_steps, "step")
+    return f"the warmup of {warmup} does not end within the {horizon} of the schedule"
 
 
 def _decay(stage: Stage) -> str:
@@ -127,7 +128,7 @@ def _decay(stage: Stage) -> str:
     last = schedules.last_evidence_step(curve, stage.steps)
     evidence = f"no step after {last}" if last is not None else "no step"
     return (
-        f". At step {at} its learning rate is {percent(curve(at))} of the peak and {evidence} is at 80 % or more: "
+        f". At step {at} the learning rate is {percent(curve(at))} of its peak, and {evidence} is at 80 % or more: "
         "a divergence would not show"
     )
 
@@ -135,8 +136,8 @@ def _decay(stage: Stage) -> str:
 def _enough(case: Case, stage: Stage) -> str:
     if case.mode == "long-tail":
         return (
-            f"long-tail mode needs max_steps of at least {LONG_TAIL_MIN_STEPS} and run_steps of at least "
-            f"{LONG_TAIL_RUN_STEPS}"
+            f"set smoke.max_steps to {LONG_TAIL_MIN_STEPS} or more, and smoke.run_steps, if it is set, to "
+            f"{LONG_TAIL_RUN_STEPS} or more"
         )
     rising = math.ceil(schedules.EVIDENCE_SHARE * stage.warmup_steps)
     length = "the steps of the stage" if stage.name else "smoke.max_steps"
@@ -150,10 +151,10 @@ CHECK = Check(
     verdict="invalid",
     key="smoke",
     reasons=(
-        Reason(id="warmup-too-long", status="fail", when="the warm-up is longer than the schedule"),
+        Reason(id="warmup-too-long", status="fail", when="the warmup is longer than the schedule"),
         Reason(id="masked", status="fail", when="the schedule lets the learning rate decay, which masks a divergence"),
         Reason(id="different-learning-rate", status="fail", when="the peak learning rate is not the full run's"),
-        Reason(id="different-warmup", status="fail", when="the warm-up is not the full run's"),
+        Reason(id="different-warmup", status="fail", when="the warmup is not the full run's"),
         Reason(id="too-little-evidence", status="fail", when="too few steps are near the peak learning rate"),
         Reason(id="short-horizon", status="warn", when="a long-tail cosine is so short that it decays within the run"),
         Reason(id="not-shorter", status="warn", when="the full run is no longer than the smoke run"),

@@ -8,6 +8,7 @@ from typing import Any
 from pytest_smoke.judge.checks.check import Check, Reason
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
+from pytest_smoke.text import listed
 
 ABSENT = object()
 
@@ -16,7 +17,7 @@ def settings(case: Case) -> Iterator[Finding]:
     """Compare precision, clipping, loss weights, task arguments and the starting point of the weights."""
     differences = list(_differences(case))
     if not differences:
-        yield Finding(id=CHECK.id, status="pass", text="all other settings are the full run's")
+        yield Finding(id=CHECK.id, status="pass", text="all other settings are those of the full run")
         return
     keys = [key for key, _, _ in differences]
     yield Finding(
@@ -29,7 +30,7 @@ def settings(case: Case) -> Iterator[Finding]:
         ),
         observed={key: None if ours is ABSENT else ours for key, ours, _ in differences},
         bound={key: None if theirs is ABSENT else theirs for key, _, theirs in differences},
-        hint=f"remove {', '.join(keys)} from `smoke`, or change the full run",
+        hint=f"remove {listed(keys, limit=len(keys))} from `smoke`, or change the full run",
         key=case.key(*(f"smoke.{key.partition('.')[0]}" for key in keys), "smoke"),
     )
 

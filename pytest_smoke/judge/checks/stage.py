@@ -8,7 +8,6 @@ from pytest_smoke.criteria import parse
 from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason, RunView, not_made, why_not_made
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.stages import Stage
-from pytest_smoke.text import count
 
 
 def stage_criteria(run: RunView) -> Iterator[Finding]:
@@ -30,7 +29,8 @@ def stage_finding(stage: Stage, judged: Sequence[Finding], *, next_name: str) ->
     """
     failed = [finding for finding in judged if finding.status != "pass"]
     data = {"criteria": [finding.to_dict() for finding in judged], "first_step": stage.first_step}
-    criteria = count(len(judged), "criterion", "criteria")
+    criteria = "criterion" if len(judged) == 1 else f"{len(judged)} criteria"
+    failures = "its criterion" if len(judged) == 1 else f"{len(failed)} of its {criteria}"
     local = f" (steps counted from step {stage.first_step})" if stage.first_step else ""
     values = "; ".join(finding.text for finding in failed or judged)
     if not failed:
@@ -38,14 +38,14 @@ def stage_finding(stage: Stage, judged: Sequence[Finding], *, next_name: str) ->
         return Finding(id=f"{CHECK.id}[{stage.name}]", status="pass", text=text, step=stage.end - 1, data=data)
     consequence = ""
     if next_name and stage.continue_on_fail:
-        consequence = f". Stage {next_name} ran all the same (continue_on_fail)"
+        consequence = f". Stage {next_name} ran nevertheless (continue_on_fail)"
     elif next_name:
         consequence = f". Stage {next_name} did not start"
     return Finding(
         id=f"{CHECK.id}[{stage.name}]",
         status="fail",
         reason="stage-criteria-failed",
-        text=f"stage {stage.name} failed {len(failed)} of its {criteria}{local}: {values}{consequence}",
+        text=f"stage {stage.name} failed {failures}{local}: {values}{consequence}",
         step=stage.end - 1,
         observed=[finding.observed for finding in failed],
         bound=[finding.bound for finding in failed],

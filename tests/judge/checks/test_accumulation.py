@@ -125,7 +125,9 @@ def test_batch_norm_warns_if_the_gradients_agree_and_is_named_as_a_cause_if_not(
     finding = finding_of(batch_norm_layers=2)
     assert (finding.status, finding.reason) == ("warn", "batch-norm")
     assert finding.text.endswith("But 2 batch-norm layers compute statistics over 16 samples, not over 64")
-    assert finding_of(batch_norm_layers=1).text.endswith("1 batch-norm layer computes statistics over 16 samples, not over 64")
+    assert finding_of(batch_norm_layers=1).text.endswith(
+        "1 batch-norm layer computes statistics over 16 samples, not over 64"
+    )
     different = finding_of(batch_norm_layers=1, difference=0.2)
     assert different.reason == "gradient-depends-on-split"
     assert "batch norm" in different.hint

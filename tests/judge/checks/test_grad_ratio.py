@@ -140,12 +140,12 @@ def test_a_single_term_has_no_ratio() -> None:
 
 def test_the_postmortem_probe_names_its_step_the_norms_and_the_dominant_term() -> None:
     assert describe_postmortem(probe(700, ce=0.5, crf=7)).startswith(
-        "weighted gradient norms on the last good checkpoint (step 700) are ce 0.5, crf 7: the gradient of crf is 14x "
-        "that of ce: crf dominates"
+        "on the last good checkpoint (step 700) the weighted gradient norms are ce 0.5, crf 7; the gradient of crf is "
+        "14x that of ce: crf dominates"
     )
     without_crf = describe_postmortem(probe(7, ce=0.5, crf=0.0))
-    assert without_crf.endswith("ce 0.5, crf 0: only ce has a gradient")  # not "reduce the weight of ce"
-    assert describe_postmortem(probe(7, ce=0.0, crf=0.0)).endswith(": no term has a gradient")
+    assert without_crf.endswith("ce 0.5, crf 0; only ce has a gradient")  # not "reduce the weight of ce"
+    assert describe_postmortem(probe(7, ce=0.0, crf=0.0)).endswith("; no term has a gradient")
     assert describe_postmortem(probe(7, crf=math.nan)) == (
         "the gradient of crf was not finite on the last good checkpoint (step 7)"
     )

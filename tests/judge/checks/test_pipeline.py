@@ -103,14 +103,14 @@ def test_a_bound_on_a_metric_that_evaluate_lacks_fails() -> None:
         (
             "export",
             "ONNX, 4.5 kB: outputs within 2e-07 of the model's (at most 0.0001) on the example inputs; "
-            "free dimensions: ids[0]",
+            "dynamic dimensions: ids[0]",
         ),
         (
             "quantize",
             "int8, 1.2 kB (25 % of fp32), 2 weights quantized. Outputs change by 0.01; val_f1 0.8 -> 0.79 (-0.01)",
         ),
         ("package", "2 files, 999 bytes: a and b"),
-        ("load", "a fresh process loads model.onnx; outputs are within 1e-07 of the packaged ones"),
+        ("load", "a fresh process loads model.onnx; its outputs are within 1e-07 of the packaged ones"),
     ],
 )
 def test_a_step_that_passes_gives_its_numbers(stage: str, sentence: str) -> None:

@@ -28,20 +28,20 @@ def evidence_of(case: Case) -> int:
     return evidence_steps(case.mode, stage)
 
 
-def test_constant_mode_has_the_steps_after_80_percent_of_the_warm_up_as_evidence() -> None:
+def test_constant_mode_has_the_steps_after_80_percent_of_the_warmup_as_evidence() -> None:
     assert evidence_of(case()) == 1700
     finding = finding_of(case())
     assert (finding.status, finding.observed, finding.bound) == ("pass", 1700, 1250)
     assert finding.text == (
-        "constant mode: 1000 warm-up steps, peak learning rate 0.0005, 1700 of 2500 steps at 80 % of the peak or more"
+        "constant mode: 1,000 warmup steps, peak learning rate 0.0005, 1,700 of 2,500 steps at 80 % of the peak or more"
     )
 
 
-def test_a_warm_up_longer_than_half_of_the_run_fails_with_the_length_that_would_pass() -> None:
+def test_a_warmup_longer_than_half_of_the_run_fails_with_the_length_that_would_pass() -> None:
     short = finding_of(case(max_steps=1599))
     assert (short.status, short.reason) == ("fail", "too-little-evidence")
     assert short.text == (
-        "799 of 1599 steps are at 80 % of the full run's peak learning rate or more; constant mode needs 800"
+        "799 of 1,599 steps are at 80 % of the full run's peak learning rate or more; constant mode needs 800"
     )
     assert short.hint == "set smoke.max_steps to 1600 or more"
     assert finding_of(case(max_steps=1600)).status == "pass"
@@ -61,8 +61,8 @@ def test_a_cosine_is_masked_and_says_how_far_its_learning_rate_had_decayed() -> 
     finding = finding_of(case(lr_schedule="cosine", max_steps=3000))
     assert (finding.status, finding.reason) == ("fail", "masked")
     assert finding.text == (
-        "lr_schedule is 'cosine', constant mode requires 'constant'. At step 2250 its learning rate is 31 % of the "
-        "peak and no step after 1590 is at 80 % or more: a divergence would not show"
+        "lr_schedule is 'cosine', constant mode requires 'constant'. At step 2250 the learning rate is 31 % of its "
+        "peak, and no step after 1590 is at 80 % or more: a divergence would not show"
     )
     assert finding.hint == ("remove lr_schedule from `smoke`, or rerun with --smoke-mode constant, which overrides it")
     assert evidence_of(case(lr_schedule="cosine", max_steps=3000)) == 0
@@ -108,11 +108,11 @@ def test_a_schedule_that_differs_from_the_full_run_fails_even_with_enough_eviden
     assert finding.hint == f"remove {key} from `smoke`"
 
 
-def test_a_warm_up_longer_than_the_schedule_fails_and_the_other_checks_are_still_made() -> None:
+def test_a_warmup_longer_than_the_schedule_fails_and_the_other_checks_are_still_made() -> None:
     findings = DEFAULT.before_run(case(mode="long-tail", max_steps=800))
     assert [finding.id for finding in findings] == ["batch-geometry", "schedule", "settings"]
     assert (findings[1].status, findings[1].reason) == ("fail", "warmup-too-long")
-    assert findings[1].text == "the warm-up of 1000 steps does not end within the 800 steps of the schedule"
+    assert findings[1].text == "the warmup of 1,000 steps does not end within the 800 steps of the schedule"
 
 
 def test_a_smoke_run_as_long_as_the_full_run_warns() -> None:
@@ -122,7 +122,7 @@ def test_a_smoke_run_as_long_as_the_full_run_warns() -> None:
 
 
 def test_preflight_and_curve_judge_count_the_same_evidence() -> None:
-    """Without a warm-up the very first step is evidence."""
+    """Without a warmup the very first step is evidence."""
     judge = CurveJudge(planned_points=2500, evidence_needed=2500, peak_lr=5e-4)
     tail = case(mode="long-tail", full={"warmup_steps": 0}, max_steps=10_000, run_steps=2500)
     assert evidence_of(tail) == 2500

@@ -43,4 +43,4 @@ def test_repeating_the_values_of_the_full_run_passes() -> None:
         ("schedule", "pass"),
         ("settings", "pass"),
     ]
-    assert findings[-1].text == "all other settings are the full run's"
+    assert findings[-1].text == "all other settings are those of the full run"

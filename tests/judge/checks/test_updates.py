@@ -18,7 +18,9 @@ def test_parameters_that_were_not_updated_are_named_and_explained() -> None:
 
 
 def test_frozen_parameters_that_changed_are_named() -> None:
-    moved = updates(Updates(unchanged=(), without_gradient=(), outside_optimizer=(), checked=2, changed_frozen=("head.bias",)))
+    moved = updates(
+        Updates(unchanged=(), without_gradient=(), outside_optimizer=(), checked=2, changed_frozen=("head.bias",))
+    )
     assert (moved.status, moved.reason) == ("fail", "frozen-parameter-changed")
     assert moved.text == "1 frozen parameter changed: head.bias"
 
@@ -26,7 +28,9 @@ def test_frozen_parameters_that_changed_are_named() -> None:
 def test_parameters_that_did_not_change_come_before_frozen_ones_that_did() -> None:
     """They are the more likely mistake."""
     both = updates(
-        Updates(unchanged=("a",), without_gradient=("a",), outside_optimizer=(), checked=2, changed_frozen=("head.bias",))
+        Updates(
+            unchanged=("a",), without_gradient=("a",), outside_optimizer=(), checked=2, changed_frozen=("head.bias",)
+        )
     )
     assert both.reason == "parameters-not-updated"
 

@@ -1,0 +1,322 @@
+"""Makes every finding of the checks once, with real values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import nan
+from pathlib import Path
+from typing import Any
+
+from pytest_smoke.diagnose import diagnose
+from pytest_smoke.errors import BaselineError
+from pytest_smoke.events import BatchEquivalence, Event, ExportStage, Gradients, Step, Updates
+from pytest_smoke.judge.checks.accept import accept
+from pytest_smoke.judge.checks.accumulation import accumulation
+from pytest_smoke.judge.checks.baseline import baseline, unreadable_baseline
+from pytest_smoke.judge.checks.batch_geometry import batch_geometry
+from pytest_smoke.judge.checks.grad_ratio import grad_ratio
+from pytest_smoke.judge.checks.loss import loss_findings, preflight_only
+from pytest_smoke.judge.checks.mix import audit_mix, mix_drawn
+from pytest_smoke.judge.checks.pipeline import pipeline
+from pytest_smoke.judge.checks.prediction_errors import prediction_errors, unreadable_predictions
+from pytest_smoke.judge.checks.resume import (
+    checkpoint_not_saved,
+    resume,
+    resume_not_checked,
+    resumed,
+    resumed_run_failed,
+)
+from pytest_smoke.judge.checks.schedule import schedule
+from pytest_smoke.judge.checks.settings import settings
+from pytest_smoke.judge.checks.stage import stage_criteria, stage_finding
+from pytest_smoke.judge.checks.updates import parameter_updates, updates
+from pytest_smoke.judge.curve.curve_verdict import CurveVerdict, CurveVerdictWord
+from pytest_smoke.outcome import Finding
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.model import MixSpec, Recipe
+from pytest_smoke.recipe.stages import Stage
+from tests.judge.checks.cases import FULL, case
+
+
+@dataclass
+class FakeStage:
+    """A stage of a run, as a check sees it."""
+
+    stage: Stage
+    finished: bool = True
+    criteria: Finding | None = None
+    updates: Updates | None = None
+    steps: Sequence[Step] = ()
+    terms: Sequence[str] = ()
+    gradients: Sequence[Gradients] = ()
+
+
+@dataclass
+class FakeRun:
+    """A run, as a check sees it."""
+
+    case: Case
+    stages: list[FakeStage]
+    complete: bool = False
+    steps: int = 0
+    failed_stage: str | None = None
+    baseline: dict[str, float] | None = None
+    values: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+    def events(self, kind: type[Event]) -> Sequence[Any]:
+        return ()
+
+    def series(self) -> dict[str, list[tuple[int, float]]]:
+        return self.values
+
+
+def staged_case(*, continue_on_fail: bool = False, **sections: Any) -> Case:
+    full = {key: value for key, value in FULL.items() if key != "max_steps"} | {"warmup_steps": 20}
+    stages = [
+        {"name": "A", "full_steps": 8000, "steps": 800, "accept": ["val_f1 > 0.6"]},
+        {"name": "B", "full_steps": 16000, "steps": 600, "accept": ["last(ce) < 2"]},
+    ]
+    stages[0]["continue_on_fail"] = continue_on_fail
+    recipe = Recipe.model_validate({"task": "a:B", "full": full, "smoke": {}, "stages": stages, **sections})
+    return Case(path="lm.smoke.yaml", recipe=recipe, mode="constant")
+
+
+def with_checks(**checks: Any) -> Case:
+    plain = case()
+    data = plain.recipe.model_dump(exclude_unset=True) | {"checks": checks}
+    return replace(plain, recipe=Recipe.model_validate(data))
+
+
+def mix(**sources: dict[str, Any]) -> MixSpec:
+    return MixSpec.model_validate({"sources": sources})
+
+
+EVEN = mix(nad={"rows": 350}, osm={"rows": 330}, gn={"rows": 320})
+SHARES = {"nad": 0.35, "osm": 0.33, "gn": 0.32}
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Samples that a sampler drew, by source."""
+
+    counts: dict[str, int]
+    design_effect: float = 1.0
+
+    @property
+    def samples(self) -> int:
+        return sum(self.counts.values())
+
+
+def batches(**changes: Any) -> list[BatchEquivalence]:
+    equal = BatchEquivalence(
+        step=0,
+        samples=64,
+        smoke_batch_size=16,
+        full_batch_size=64,
+        batch_norm_layers=0,
+        difference=1e-7,
+        weights={"ce": 1.0, "kl": 0.1},
+        smoke_terms={"ce": 1.0, "kl": 0.5},
+        full_terms={"ce": 1.0, "kl": 0.5},
+    )
+    return [replace(equal, **changes)]
+
+
+def probe(step: int, ce: float = 1.0, crf: float = 1.0, **options: Any) -> Gradients:
+    norms = {"ce": ce, "crf": crf}
+    return Gradients(step=step, raw=norms, weighted=norms, cosines={"ce/crf": 0.1}, **options)
+
+
+def ratio(probes: list[Gradients], *, bounds: Any = None, terms: Sequence[str] = ("ce", "crf")) -> Finding:
+    finding = grad_ratio(probes, {"crf/ce": [0.01, 8]} if bounds is None else bounds, terms=terms)
+    assert finding is not None
+    return finding
+
+
+THREE_TERMS = Gradients(
+    step=40,
+    raw={"ce": 3.0, "kl": 1.2, "align": 0.01},
+    weighted={"ce": 3.0, "kl": 1.2, "align": 0.01},
+    cosines={"ce/kl": -0.62, "ce/align": 0.1, "kl/align": 0.2},
+)
+
+
+def curve(verdict: CurveVerdictWord, reason: str, text: str, step: int | None = None) -> CurveVerdict:
+    return CurveVerdict(
+        verdict=verdict, reason=reason, step=step, text=text, series="loss", points=800, notes=(), data={}
+    )
+
+
+def loss(judged: CurveVerdict, *, stage: Stage | None = None, which: str = "loss-trend", **options: Any) -> Finding:
+    stage = stage or case().stages[0]
+    found = loss_findings(stage, judged, **{"steps": 800, "parameter_norm": 1.0, **options})
+    return next(finding for finding in found if finding.check == which)
+
+
+def rows(losses: list[float], at: int = 301) -> list[Step]:
+    return [Step(at + n, value, {"ce": value}, 1.0, 0.1) for n, value in enumerate(losses)]
+
+
+def exported(name: str, *, ok: bool = True, figures: Any = None, failure: tuple[str, ...] = ()) -> Finding:
+    stages = [ExportStage(name, ok, 1.5, figures or {}, *failure)]
+    findings = pipeline(
+        ["evaluate", "export", "quantize", "package", "load"],
+        stages,
+        max_drop={"val_f1": 0.01},
+        max_rise={},
+        ended_early="",
+    )
+    return next(finding for finding in findings if finding.subject == name)
+
+
+INT8 = {"bytes": 1200, "float_bytes": 4800, "weights": 2, "difference": 0.01, "float_metrics": {"val_f1": 0.8}}
+ROWS = [
+    {"raw": "12 Rue Foch, 76470", "gold": {"postcode": "76470"}, "pred": {"postcode": ", 7647"}},
+    {"raw": "12 Rue Foch", "gold": {"house": "12"}, "pred": {"house": "21"}},
+]
+
+
+def findings(tmp_path: Path) -> Iterator[Finding]:
+    """Yield every finding that the modules of `judge/checks` can make, check by check."""
+    yield from batch_geometry(case())
+    yield from batch_geometry(case(batch_size=8, grad_accum_steps=1))
+
+    yield from schedule(case())
+    yield from schedule(case(mode="long-tail", max_steps=800))
+    yield from schedule(case(lr_schedule="cosine", max_steps=3000))
+    yield from schedule(case(learning_rate=1e-4))
+    yield from schedule(case(warmup_steps=100))
+    yield from schedule(case(max_steps=1599))
+    yield from schedule(case(mode="long-tail", max_steps=4000))
+    yield from schedule(case(mode="long-tail", max_steps=9000))
+    yield from schedule(case(full={"max_steps": 2500}))
+    yield from schedule(staged_case(smoke={"warmup_steps": 500}))
+
+    yield from settings(case())
+    yield from settings(case(grad_clip_norm=None, precision="bf16"))
+
+    yield audit_mix(mix(nad={"rows": 350}, osm={"rows": 330}, gn={"rows": 320}))
+    yield audit_mix(MixSpec.model_validate({"sources": {"nad": {}}, "corpus": str(tmp_path / "absent")}))
+    yield audit_mix(
+        mix(nad={"rows": 700_000, "weight": 0.5, "share": 0.2}, osm={"rows": 300_000}, gn={"rows": 350_000})
+    )
+    yield audit_mix(mix(nad={"rows": 450}, osm={"rows": 350}, gn={"rows": 200}))
+    yield audit_mix(mix(nad={"rows": 380}, osm={"rows": 220}, gn={"rows": 200}, fr={"rows": 200}))
+    for name, amount in {"nad": 35, "osm": 33, "gn": 32}.items():
+        (tmp_path / f"{name}.jsonl").write_text("{}\n" * amount)
+    stated = {"nad": {}, "osm": {}, "gn": {"rows": 40}}
+    yield audit_mix(MixSpec.model_validate({"sources": stated, "corpus": str(tmp_path)}))
+    for named in (("nad", "osm"), ("nad", "osm", "gn", "wiki")):
+        yield audit_mix(MixSpec.model_validate({"sources": {name: {} for name in named}, "corpus": str(tmp_path)}))
+
+    yield baseline(with_checks(baseline="old", accept=["val_f1 > baseline.val_f1"]), {"val_f1": 0.41})
+    yield baseline(with_checks(baseline="old", accept=["val_f1 > baseline.val_f1"]), {"val_acc": 0.5})
+    yield unreadable_baseline(BaselineError("checks.baseline old cannot be read: No such file or directory"))
+
+    yield from resumed([120, 300], "")
+    yield from resumed([], "the checkpoint was saved by torch 2.9")
+
+    yield mix_drawn(Sampled({"nad": 4200, "osm": 4000, "gn": 3800}), SHARES, EVEN, step=93)
+    yield mix_drawn(Sampled({"nad": 6200, "osm": 3000, "gn": 2800}), SHARES, EVEN, step=93)
+    yield mix_drawn(Sampled({"nad": 6000, "osm": 5800}), SHARES, EVEN, step=93)
+    yield mix_drawn(Sampled({"nad": 4900, "osm": 4900}), {"nad": 0.5, "osm": 0.49, "gn": 0.01}, EVEN, step=93)
+    yield mix_drawn(Sampled({"nad": 3500, "osm": 3300, "gn": 3200, "wiki": 3000}), SHARES, EVEN, step=93)
+    yield mix_drawn(Sampled({"nad": 3500, "osm": 3300, "gn": 3200, "wiki": 40}), SHARES, EVEN, step=93)
+    yield mix_drawn(Sampled({"nad": 9000, "osm": 3000}), None, None, step=9)
+    yield mix_drawn(Sampled({"nad": 4000, "osm": 2200, "gn": 2000, "fr": 2000}), None, None, step=9)
+    yield mix_drawn(Sampled({"nad": 35, "osm": 33, "gn": 32}), SHARES, EVEN, step=9)
+
+    yield from accumulation(batches())
+    yield from accumulation(batches(difference=0.234, full_terms={"ce": 1.0, "kl": 0.6}))
+    yield from accumulation(batches(difference=0.002, full_terms={"ce": 1.0, "kl": 1.5}))
+    yield from accumulation(batches(batch_size_ignored=True, difference=nan))
+    yield from accumulation(batches(problem="batch is int", stage="A", phase="latent"))
+    yield from accumulation(batches(difference=2e-4))
+    yield from accumulation(batches(batch_norm_layers=2))
+
+    unstable = curve(
+        "unstable", "rise", "loss rose from 1.2 (steps 300-319, its lowest) to 1.9 (steps 400-419): ...", 419
+    )
+    stage_b = replace(staged_case().stages[1], phases=(("text", 800), ("latent", 1000)))
+    not_finite = curve("unstable", "non-finite", "loss is NaN at step 419", 419)
+    yield loss(curve("promote", "", "no rise in 800 points: ..."), which="finite")
+    yield loss(not_finite, which="finite", postmortem=probe(418, 0.5, 7.0, postmortem=True))
+    yield loss(curve("promote", "", "no rise"), which="finite", parameter_norm=nan)
+    yield loss(curve("promote", "", "no rise in 800 points: ..."))
+    yield loss(unstable)
+    yield loss(replace(unstable, step=1150), stage=stage_b)
+    yield loss(curve("unstable", "spike", "loss spiked from 1.2 to at least 2.4 ...", 419))
+    yield loss(curve("unstable", "divergence", "loss diverged from 4.2 to 9.1 ...", 419))
+    yield loss(curve("invalid", "masked", "only 20 steps ran at 80 % or more of the peak learning rate ..."))
+    yield loss(curve("inconclusive", "too-short", "too short to tell a rise from noise: ..."))
+    yield loss(curve("inconclusive", "too-noisy", "too noisy: 800 points could hide a lasting rise of 0.4"))
+    yield loss(curve("promote", "no-progress", "loss did not improve on its initial level 1.4: ..."))
+    yield loss(curve("inconclusive", "no-progress", "loss did not improve on its initial level 1.4: ..."))
+    yield loss(curve("inconclusive", "too-short", "too short"), wiring=True, steps=10)
+    yield preflight_only()
+    yield loss(curve("inconclusive", "ended-early", "ended at step 419, after 420 of 800 planned points: ..."))
+
+    yield updates(Updates(unchanged=(), without_gradient=(), outside_optimizer=(), checked=4))
+    stuck = tuple(f"layer{number}.weight" for number in range(7))
+    yield updates(Updates(unchanged=stuck, without_gradient=stuck[:2], outside_optimizer=stuck[:3], checked=20))
+    frozen = ("head.bias",)
+    yield updates(Updates(unchanged=(), without_gradient=(), outside_optimizer=(), checked=2, changed_frozen=frozen))
+    yield from parameter_updates(FakeRun(case(), [FakeStage(case().stages[0])]))
+
+    yield ratio([probe(40, 1.0, 4.0), probe(80, 1.0, 5.0)])
+    yield ratio([probe(40, 1.0, 9.0), probe(80, 1.0, 12.0)])
+    yield ratio([probe(40, 1.0, 0.001)], bounds={"crf/ce": [0.01, 8]})
+    yield ratio([probe(40)], bounds={"crv/ce": [0.01, 8]})
+    yield ratio([probe(40, nan)])
+    yield ratio([probe(40)], bounds={})
+    yield ratio([probe(40, 1.0, 50.0)], bounds={})
+    yield ratio([THREE_TERMS], bounds={}, terms=("ce", "kl", "align"))
+
+    a, b = staged_case().stages
+    failed = Finding(
+        id="accept[val_f1 > 0.6]", status="fail", text="val_f1 was 0.41 at step 799, the recipe requires > 0.6"
+    )
+    met = replace(failed, status="pass", text="val_f1 was 0.71 at step 799, the recipe requires > 0.6")
+    yield stage_finding(a, [met], next_name="B")
+    yield stage_finding(b, [replace(met, text="last(ce) was 1.2 at step 599, the recipe requires < 2")], next_name="")
+    yield stage_finding(a, [failed], next_name="B")
+    yield stage_finding(replace(a, continue_on_fail=True), [failed], next_name="B")
+    held = FakeRun(staged_case(), [FakeStage(b, finished=False)], failed_stage="A")
+    yield from stage_criteria(held)
+
+    values = {"val_f1": [(799, 0.41)]}
+    judged = with_checks(accept=["val_f1 > 0.6"])
+    yield from accept(FakeRun(judged, [FakeStage(judged.stages[0])], complete=True, steps=800, values=values))
+    yield from accept(FakeRun(judged, [FakeStage(judged.stages[0])]))
+
+    yield exported("evaluate", figures={"metrics": {"val_f1": 0.8, "val_nll": 1.2}})
+    differences = {"the example inputs": 2e-7, "inputs of batch size 3": 4e-7}
+    yield exported("export", figures={"tolerance": 1e-4, "bytes": 4500, "free": ["ids[0]"], "differences": differences})
+    yield exported("quantize", figures={**INT8, "metrics": {"val_f1": 0.795}})
+    yield exported("package", figures={"bytes": 43_700, "files": ["model.onnx", "labels.json"]})
+    yield exported("load", figures={"parts": [{"part": "model.onnx", "ok": True, "text": "", "difference": 1e-7}]})
+    yield exported("quantize", figures={**INT8, "metrics": {"val_f1": 0.7}})
+    yield exported("quantize", figures={**INT8, "float_metrics": {"f1": 0.8}, "metrics": {"f1": 0.8}})
+    branch = "GuardOnDataDependentSymNode: could not guard on data-dependent expression"
+    yield exported("export", ok=False, failure=("exception", branch, "task.py:31"))
+    (not_run, *_) = pipeline(
+        ["load"],
+        [ExportStage("export", False, 1.5, {}, "exception", "broke")],
+        max_drop={},
+        max_rise={},
+        ended_early="",
+    )
+    yield not_run
+
+    yield resume(rows([1.0, 0.9]), rows([1.0, 0.9]), planned=2)
+    yield resume(rows([1.0, 0.9]), rows([1.0, 0.91]), planned=2, changed=["buffer ema.weight"])
+    yield resume(rows([1.0]), rows([0.97]), planned=1, batch_digests=({301: "a"}, {301: "b"}))
+    yield resume(rows([1.0]), rows([0.97]), planned=1)
+    yield resume(rows([1.0]), [], planned=24)
+    yield resumed_run_failed(301, "RuntimeError: mat1 and mat2 shapes cannot be multiplied", "")
+    yield checkpoint_not_saved(301, "No space left on device")
+    yield resume_not_checked("not checked: the run did not reach its end")
+
+    yield prediction_errors(diagnose(ROWS))
+    yield unreadable_predictions("predictions(model): line 3: 'gold' is missing")

@@ -1,0 +1,309 @@
+"""Every message of the checks once, with real values, to be read as one text.
+
+The sentences about a curve are in `tests/judge/curve/test_messages.py`, those of the metric advisories in
+`tests/judge/metrics/test_messages.py`, those of criteria in `tests/criteria/test_messages.py`, and those of the
+training process in `tests/monitor/test_child.py`.
+"""
+
+# each message on one line, as it is in an outcome
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from pytest_smoke.judge.checks.registry import CHECKS
+from pytest_smoke.outcome import Finding
+from pytest_smoke.text import STATUS_WORDS
+from tests.judge.checks.findings import findings
+from tests.judge.registered import registered_reason
+
+VOICE = """\
+pass  batch-geometry
+    effective batch 128 (16 x 8 x 1), the same as the full run's (16 x 8 x 1)
+FAIL  batch-geometry (different-effective-batch)
+    the smoke run has effective batch 8 (8 x 1 x 1), the full run 128 (16 x 8 x 1). Its gradient noise is 4.0x larger, so it says nothing about the full run
+    hint: change `smoke` so that batch_size x grad_accum_steps x world_size is 128, or remove these keys to inherit them
+pass  schedule
+    constant mode: 1,000 warmup steps, peak learning rate 0.0005, 1,700 of 2,500 steps at 80 % of the peak or more
+FAIL  schedule (warmup-too-long)
+    the warmup of 1,000 steps does not end within the 800 steps of the schedule
+    hint: give the smoke run more steps than the full run's warmup has
+FAIL  schedule (masked)
+    lr_schedule is 'cosine', constant mode requires 'constant'. At step 2250 the learning rate is 31 % of its peak, and no step after 1590 is at 80 % or more: a divergence would not show
+    hint: remove lr_schedule from `smoke`, or rerun with --smoke-mode constant, which overrides it
+FAIL  schedule (different-learning-rate)
+    learning_rate is 0.0001 in the smoke run and 0.0005 in the full run; 0 of 2,500 steps are at 80 % of the full run's peak learning rate or more; constant mode needs 1,250
+    hint: remove learning_rate from `smoke`
+FAIL  schedule (different-warmup)
+    warmup_steps is 100 in the smoke run and 1000 in the full run
+    hint: remove warmup_steps from `smoke`
+FAIL  schedule (too-little-evidence)
+    799 of 1,599 steps are at 80 % of the full run's peak learning rate or more; constant mode needs 800
+    hint: set smoke.max_steps to 1600 or more
+FAIL  schedule (too-little-evidence)
+    1,086 of 4,000 steps are at 80 % of the full run's peak learning rate or more; long-tail mode needs 2,500
+    hint: set smoke.max_steps to 10000 or more, and smoke.run_steps, if it is set, to 3000 or more
+warn  schedule (short-horizon)
+    long-tail mode: 1,000 warmup steps, peak learning rate 0.0005, 2,562 of 9,000 steps at 80 % of the peak or more. With max_steps 9000, below 10000, the cosine decays in the run
+warn  schedule (not-shorter)
+    constant mode: 1,000 warmup steps, peak learning rate 0.0005, 1,700 of 2,500 steps at 80 % of the peak or more. The full run has only 2,500 steps, so the smoke run saves nothing
+FAIL  schedule (different-warmup)
+    stage A: warmup_steps is 500 in the smoke run and 20 in the full run; stage B: warmup_steps is 500 in the smoke run and 20 in the full run; 200 of 600 steps are at 80 % of the full run's peak learning rate or more; constant mode needs 300
+    hint: stage A: remove warmup_steps from `smoke`
+pass  settings
+    all other settings are those of the full run
+FAIL  settings (different-setting)
+    precision is 'bf16' in the smoke run and 'fp32' in the full run; grad_clip_norm is off in the smoke run and 1.0 in the full run
+    hint: remove precision and grad_clip_norm from `smoke`, or change the full run
+pass  mix
+    sampled mix: nad 35.0 %, osm 33.0 %, gn 32.0 %
+FAIL  mix (corpus-unreadable)
+    the corpus cannot be counted: corpus/absent: there is no such file or folder
+FAIL  mix (share-off-target)
+    source 'nad' is 35.0 % of the sampled mix (700,000 rows x weight 0.5), not the intended 20.0 %
+    hint: change the weights; the sampled mix is nad 35.0 %, gn 35.0 %, osm 30.0 %
+FAIL  mix (dominant-source)
+    source 'nad' is 45.0 % of the sampled mix; the limit is 40.0 %
+    hint: change the weights, or mix.dominant_share and mix.lead_ratio if it is intended; the sampled mix is nad 45.0 %, osm 35.0 %, gn 20.0 %
+FAIL  mix (leading-source)
+    source 'nad' has 1.7x the share of the next source, 'osm'; the limit is 1.5x
+    hint: change the weights, or mix.dominant_share and mix.lead_ratio if it is intended; the sampled mix is nad 38.0 %, osm 22.0 %, gn 20.0 %, fr 20.0 %
+warn  mix (stale-row-count)
+    source 'gn' has 32 rows, the recipe states 40; sampled mix: nad 35.0 %, osm 33.0 %, gn 32.0 %
+FAIL  mix (unknown-source)
+    source 'gn' has 32 rows, but is not in the mix (nad, osm)
+    hint: add the source to mix.sources, with weight 0 if it must not be sampled
+FAIL  mix (source-without-rows)
+    source 'wiki' has no rows, but weight 1 in the mix
+    hint: remove the source from mix.sources, or set its weight to 0
+pass  baseline
+    checks.baseline old: val_f1 0.41
+FAIL  baseline (missing-metric)
+    checks.baseline old has no val_f1; it has: val_acc
+FAIL  baseline (missing-baseline)
+    checks.baseline old cannot be read: No such file or directory
+pass  resumed
+    interrupted, and resumed at steps 120 and 300
+warn  resumed (restarted)
+    restarted from step 0: the checkpoint was saved by torch 2.9
+pass  mix-drawn
+    sampled in the first 94 steps (12,000 samples): nad 35.0 %, osm 33.3 %, gn 31.7 %
+FAIL  mix-drawn (sampled-share-off)
+    source 'nad' is 51.7 % of the first 12,000 samples, not the expected 35.0 %: more than the tolerance of 2.0 %, and more than chance explains (1.8 %). 2 other sources differ, too
+    hint: sampled in the first 94 steps (12,000 samples): nad 51.7 %, osm 25.0 %, gn 23.3 %; check the sampler's weights, and how batches() uses `rank` and `seed`
+FAIL  mix-drawn (source-never-sampled)
+    source 'gn' is missing from the first 11,800 samples; expected 32.0 %. 2 other sources differ, too
+    hint: sampled in the first 94 steps (11,800 samples): nad 50.8 %, osm 49.2 %, gn 0.0 %; check the sampler's weights, and how batches() uses `rank` and `seed`
+warn  mix-drawn (source-never-sampled)
+    source 'gn' is missing from the first 9,800 samples; expected 1.0 %; the first 9,800 samples are too few for a tolerance of 2.0 %: a share that is off by 2.1 % could go unnoticed
+FAIL  mix-drawn (unknown-source)
+    source 'wiki' is 23.1 % of the first 13,000 samples, but is not in the mix. 3 other sources differ, too
+    hint: sampled in the first 94 steps (13,000 samples): nad 26.9 %, osm 25.4 %, gn 24.6 %, wiki 23.1 %; check the sampler's weights, and how batches() uses `rank` and `seed`
+warn  mix-drawn (unknown-source)
+    source 'wiki' is 0.4 % of the first 10,040 samples, but is not in the mix; the first 10,040 samples are too few for a tolerance of 2.0 %: a share that is off by 2.0 % could go unnoticed
+warn  mix-drawn (dominant-source)
+    source 'nad' is 75.0 % of the first 12,000 samples; the limit is 40.0 %; source 'nad' has 3.0x the share of the next source, 'osm'; the limit is 1.5x
+warn  mix-drawn (leading-source)
+    source 'nad' has 1.8x the share of the next source, 'osm'; the limit is 1.5x; the first 10,200 samples are too few for a tolerance of 2.0 %: a share that is off by 2.0 % could go unnoticed
+warn  mix-drawn (too-few-samples)
+    the first 100 samples are too few for a tolerance of 2.0 %: a share that is off by 20 % could go unnoticed
+pass  accumulation
+    splitting the batch keeps the gradient: with micro-batches of 16 (smoke run) and 64 (full run) it differs by 1e-05 % of its norm
+FAIL  accumulation (gradient-depends-on-split)
+    splitting the batch changes the gradient: with micro-batches of 16 (smoke run) and 64 (full run) it differs by 23 % of its norm; kl is 0.5 instead of 0.6
+    hint: if a loss term is a mean over a varying number of items (tokens, for example), return that number from counts(batch); a sum, or a loss that compares the samples of a micro-batch, needs the full run's batch_size (64)
+FAIL  accumulation (gradient-depends-on-split)
+    splitting the batch changes the loss: with micro-batches of 16 (smoke run) and 64 (full run), kl is 0.5 instead of 1.5. The gradient differs by 0.2 % of its norm
+    hint: if a loss term is a mean over a varying number of items (tokens, for example), return that number from counts(batch); a sum, or a loss that compares the samples of a micro-batch, needs the full run's batch_size (64)
+FAIL  accumulation (batch-size-ignored)
+    batches(16) yields as many samples as batches(64): the effective batch is not the declared one
+    hint: let batches() yield as many samples as it is asked for
+warn  accumulation[A] (not-compared)
+    stage A, phase latent: micro-batches of 16 (smoke run) and 64 (full run) could not be compared: batch is int
+warn  accumulation (close-to-limit)
+    splitting the batch slightly changes the gradient: with micro-batches of 16 (smoke run) and 64 (full run) it differs by 0.02 % of its norm, more than rounding explains
+    hint: if a loss term is a mean over a varying number of items (tokens, for example), return that number from counts(batch); a sum, or a loss that compares the samples of a micro-batch, needs the full run's batch_size (64)
+warn  accumulation (batch-norm)
+    splitting the batch keeps the gradient: with micro-batches of 16 (smoke run) and 64 (full run) it differs by 1e-05 % of its norm. But 2 batch-norm layers compute statistics over 16 samples, not over 64
+pass  finite
+    loss terms, gradient norms and parameters were finite in all 800 steps
+FAIL  finite (non-finite)
+    loss is NaN at step 419
+    hint: on the last good checkpoint (step 418) the weighted gradient norms are ce 0.5, crf 7; the gradient of crf is 14x that of ce: crf dominates. Reduce its weight, or drop one of the two terms. Otherwise reduce learning_rate (0.0005)
+FAIL  finite (non-finite)
+    the norm of the parameters is NaN after step 799
+pass  loss-trend
+    no rise in 800 points: ...
+FAIL  loss-trend (rise)
+    loss rose from 1.2 (steps 300-319, its lowest) to 1.9 (steps 400-419): ...
+    hint: reduce learning_rate (0.0005), or revisit what is new in the recipe
+FAIL  loss-trend[B] (rise)
+    stage B: loss rose from 1.2 (steps 300-319, its lowest) to 1.9 (steps 400-419): ... (phase latent)
+    hint: reduce the learning_rate (0.0005) of stage B, or revisit what is new in the recipe
+FAIL  loss-trend (spike)
+    loss spiked from 1.2 to at least 2.4 ...
+    hint: reduce learning_rate (0.0005), or revisit what is new in the recipe
+FAIL  loss-trend (divergence)
+    loss diverged from 4.2 to 9.1 ...
+    hint: reduce learning_rate (0.0005), or revisit what is new in the recipe
+FAIL  loss-trend (masked)
+    only 20 steps ran at 80 % or more of the peak learning rate ...
+not checked  loss-trend (too-short)
+    too short to tell a rise from noise: ...
+not checked  loss-trend (too-noisy)
+    too noisy: 800 points could hide a lasting rise of 0.4
+warn  loss-trend (no-progress)
+    loss did not improve on its initial level 1.4: ...
+    hint: try a lower learning_rate (0.0005), and check labels and loss: a model that learns nothing also has a stable loss
+not checked  loss-trend (no-progress)
+    loss did not improve on its initial level 1.4: ...
+    hint: try a lower learning_rate (0.0005), and check labels and loss: a model that learns nothing also has a stable loss
+not checked  loss-trend (wiring)
+    10 steps ran. A wiring run is too short for a verdict on the loss
+not checked  loss-trend (preflight)
+    all preflight checks passed; --smoke-preflight does not train
+not checked  loss-trend (ended-early)
+    ended at step 419, after 420 of 800 planned points: ...
+pass  updates
+    all 4 trainable parameters changed
+FAIL  updates (parameters-not-updated)
+    7 of 20 trainable parameters did not change: layer0.weight, layer1.weight, layer2.weight, layer3.weight, layer4.weight and 2 more (3 not in the optimizer, 2 without a gradient)
+    hint: set requires_grad=False on parameters that are frozen on purpose; pass the others to the optimizer and use them in a loss term
+FAIL  updates (frozen-parameter-changed)
+    1 frozen parameter changed: head.bias
+    hint: the stage's `train` globs freeze these parameters; look for code that writes to them directly
+not checked  updates (ended-early)
+    not checked: the run did not reach its end
+pass  grad-ratio
+    the raw gradient norms crf/ce have a median ratio of 4.5 (4 to 5 in 2 probes), within the bounds [0.01, 8]
+FAIL  grad-ratio (ratio-out-of-bounds)
+    the raw gradient norms crf/ce have a median ratio of 10.5 (9 to 12 in 2 probes), outside the bounds [0.01, 8]
+    hint: the gradient of crf is 10.5x that of ce: crf dominates. Reduce its weight, or drop one of the two terms
+FAIL  grad-ratio (ratio-out-of-bounds)
+    the raw gradient norms crf/ce have a median ratio of 0.001 (0.001 to 0.001 in 1 probe), outside the bounds [0.01, 8]
+    hint: the gradient of crf is 0.001x that of ce: crf hardly trains anything. Drop one of the two terms, or give them separate optimizers
+FAIL  grad-ratio (unknown-term)
+    checks.grad_ratio names crv; the task's loss terms are ce, crf
+not checked  grad-ratio (no-gradient-probe)
+    none of 1 gradient probe was finite
+pass  grad-ratio
+    largest median ratio of weighted gradient norms: ce/crf 1 (no bounds declared)
+warn  grad-ratio (dominant-term)
+    largest median ratio of weighted gradient norms: crf/ce 50 (no bounds declared)
+    hint: the gradient of crf is 50x that of ce: crf dominates. Reduce its weight, or drop one of the two terms. Declare checks.grad_ratio to make this fail
+warn  grad-ratio (dominant-term)
+    largest median ratio of weighted gradient norms: ce/align 300 (no bounds declared); of 3 terms ce has the largest gradient (71 % of the sum), negligible: align; most conflicting: ce/kl (median cosine -0.62)
+    hint: the gradient of ce is 300x that of align: ce dominates. Reduce its weight, or drop one of the two terms. Declare checks.grad_ratio to make this fail
+pass  stage[A]
+    stage A met its criterion: val_f1 was 0.71 at step 799, the recipe requires > 0.6
+pass  stage[B]
+    stage B met its criterion (steps counted from step 800): last(ce) was 1.2 at step 599, the recipe requires < 2
+FAIL  stage[A] (stage-criteria-failed)
+    stage A failed its criterion: val_f1 was 0.41 at step 799, the recipe requires > 0.6. Stage B did not start
+FAIL  stage[A] (stage-criteria-failed)
+    stage A failed its criterion: val_f1 was 0.41 at step 799, the recipe requires > 0.6. Stage B ran nevertheless (continue_on_fail)
+not checked  stage[B] (earlier-stage-failed)
+    not checked: stage A failed its criteria, so the run ended there
+FAIL  accept[val_f1 > 0.6] (criterion-failed)
+    val_f1 was 0.41 at step 799, the recipe requires > 0.6
+not checked  accept[val_f1 > 0.6] (ended-early)
+    not checked: the run did not reach its end
+pass  pipeline[evaluate]
+    val_f1 0.8, val_nll 1.2
+pass  pipeline[export]
+    ONNX, 4.5 kB: outputs within 4e-07 of the model's (at most 0.0001) on the example inputs and inputs of batch size 3; dynamic dimensions: ids[0]
+pass  pipeline[quantize]
+    int8, 1.2 kB (25 % of fp32), 2 weights quantized. Outputs change by 0.01; val_f1 0.8 -> 0.795 (-0.005)
+pass  pipeline[package]
+    2 files, 43.7 kB: model.onnx and labels.json
+pass  pipeline[load]
+    a fresh process loads model.onnx; its outputs are within 1e-07 of the packaged ones
+FAIL  pipeline[quantize] (quantization-cost)
+    val_f1 dropped from 0.8 to 0.7 with int8 weights: by 0.1, and smoke.pipeline.max_drop allows 0.01
+FAIL  pipeline[quantize] (missing-metric)
+    smoke.pipeline.max_drop names val_f1, evaluate returned: f1
+FAIL  pipeline[export] (exception)
+    export failed: GuardOnDataDependentSymNode: could not guard on data-dependent expression at task.py:31
+    hint: an exported graph has one path: choose by values with torch.where or torch.cond, not with Python's if
+not checked  pipeline[load] (earlier-step-failed)
+    not run: it needs export, which failed
+pass  resume
+    resumed at step 301 in a fresh process, 2 steps match the uninterrupted run bit for bit
+FAIL  resume (state-not-restored)
+    resumed at step 301 in a fresh process, the run differs from the uninterrupted one from step 302 on: loss is 0.91 instead of 0.9
+    hint: not the same after loading: buffer ema.weight; state_dict must contain all that training changes (non-persistent buffers are not in it)
+FAIL  resume (different-data)
+    resumed at step 301 in a fresh process, the run differs from the uninterrupted one from step 301 on: loss is 0.97 instead of 1
+    hint: the batch of step 301 is not the same: batches() must depend on its seed alone, not on a global generator or on earlier samples; or return an iterator with state_dict and load_state_dict
+FAIL  resume (unknown-cause)
+    resumed at step 301 in a fresh process, the run differs from the uninterrupted one from step 301 on: loss is 0.97 instead of 1
+    hint: weights, optimizer and batches are the same: look for a random generator or a counter of the task that starts again in a fresh process
+FAIL  resume (resumed-run-ended-early)
+    the resumed run made 0 of 24 steps
+FAIL  resume (resumed-run-failed)
+    the resumed run failed: RuntimeError: mat1 and mat2 shapes cannot be multiplied
+FAIL  resume (checkpoint-not-saved)
+    the state before step 301 could not be saved: No space left on device
+not checked  resume (ended-early)
+    not checked: the run did not reach its end
+pass  prediction-errors
+    2 examples: 2 of 2 gold spans missed (100 %: bio_slip 50 %, num_confused 50 %); 2 of 2 predicted spans wrong (100 %: bio_slip 50 %, num_confused 50 %)
+warn  prediction-errors (unreadable-predictions)
+    predictions(model): line 3: 'gold' is missing
+    hint: predictions(model) must yield rows {'raw': text, 'gold': spans, 'pred': spans}, as `verdict-smoke diagnose` reads them
+"""
+
+SHOWN_ELSEWHERE = {
+    **dict.fromkeys(("peak-regression", "above-chance", "time-to-target", "exposure-bias"), "judge/metrics"),
+    **dict.fromkeys(("metrics", "full-accept"), "judge/metrics"),
+    "accept": "criteria",
+    "run": "monitor",
+    "pipeline": "train/export",
+}
+"""Checks whose messages are shown by the tests of another room."""
+NOT_MADE = ("ended-early", "earlier-stage-failed")
+"""Reasons that have the same sentence in every check."""
+
+
+def voice(made: Iterable[Finding], tmp_path: Path) -> str:
+    """Return status, id and reason of each finding, its sentence and its hint."""
+    lines = []
+    for finding in made:
+        reason = f" ({finding.reason})" if finding.reason else ""
+        lines += [f"{STATUS_WORDS[finding.status]}  {finding.id}{reason}", f"    {finding.text}"]
+        lines += [f"    hint: {finding.hint}"] if finding.hint else []
+    return "".join(f"{line}\n" for line in lines).replace(str(tmp_path), "corpus")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Finding], Path]:
+    """All findings, and the folder with the corpus that some of them name."""
+    folder = tmp_path_factory.mktemp("corpus")
+    return list(findings(folder)), folder
+
+
+def test_every_message_reads_as_written_here(made: tuple[list[Finding], Path]) -> None:
+    assert voice(*made) == VOICE
+
+
+def test_no_row_of_the_registry_is_without_a_message(made: tuple[list[Finding], Path]) -> None:
+    """Either here, or in the tests of another room."""
+    shown = {id(reason) for finding in made[0] if (reason := registered_reason(finding))}
+    missing = [
+        f"{check.id}: {reason.id} ({reason.status})"
+        for check in CHECKS
+        for reason in check.reasons
+        if id(reason) not in shown and check.id not in SHOWN_ELSEWHERE and reason.id not in NOT_MADE
+    ]
+    assert missing == []
+
+
+def test_a_message_is_at_most_two_sentences_and_names_no_reason_code(made: tuple[list[Finding], Path]) -> None:
+    for finding in made[0]:
+        assert finding.text.count(". ") <= 1, finding.text
+        assert not finding.text.endswith("."), finding.text
+        codes = {reason.id for check in CHECKS for reason in check.reasons if "-" in reason.id} - {"batch-norm"}
+        assert not [code for code in codes if code in finding.text.split()], finding.text
