@@ -37,7 +37,7 @@ def loss_findings(
     """
     finite, trend = stage.finding_id(FINITE.id), stage.finding_id(LOSS_TREND.id)
     phase = stage.phase_at(curve.step) if curve.step is not None else ""
-    text = _located(stage, curve.text) + (f" (phase {phase})" if phase else "")
+    text = _located(stage, curve.text, phase)
     hint = _hint(stage, curve, postmortem)
     key = stage.key or "full.learning_rate"
     if curve.reason == "non-finite":
@@ -83,8 +83,9 @@ def preflight_only() -> Finding:
     return Finding(id=LOSS_TREND.id, status="not-checked", reason="preflight", text=text)
 
 
-def _located(stage: Stage, text: str) -> str:
-    return f"stage {stage.name}: {text}" if stage.name else text
+def _located(stage: Stage, text: str, phase: str = "") -> str:
+    where = f"stage {stage.name}" + (f", phase {phase}" if phase else "")
+    return f"{where}: {text}" if stage.name else text
 
 
 def _hint(stage: Stage, curve: CurveVerdict, postmortem: Gradients | None) -> str:

@@ -235,27 +235,52 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     yield from accumulation(batches(difference=2e-4))
     yield from accumulation(batches(batch_norm_layers=2))
 
-    unstable = curve(
-        "unstable", "rise", "loss rose from 1.2 (steps 300-319, its lowest) to 1.9 (steps 400-419): ...", 419
+    rise = (
+        "loss rose from 1.2 (steps 300-319, its lowest) to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard deviations "
+        "of its noise"
+    )
+    unstable = curve("unstable", "rise", rise, 419)
+        "unstable",
+        "rise",
+        "loss rose from 1.2 (steps 300-319, its lowest) to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard deviations of its noise",
+        419,
     )
     stage_b = replace(staged_case().stages[1], phases=(("text", 800), ("latent", 1000)))
     not_finite = curve("unstable", "non-finite", "loss is NaN at step 419", 419)
-    yield loss(curve("promote", "", "no rise in 800 points: ..."), which="finite")
+    yield loss(curve("promote", "", "no rise in 800 points: loss fell from 4.17 to 1.98"), which="finite")
     yield loss(not_finite, which="finite", postmortem=probe(418, 0.5, 7.0, postmortem=True))
     yield loss(curve("promote", "", "no rise"), which="finite", parameter_norm=nan)
-    yield loss(curve("promote", "", "no rise in 800 points: ..."))
+    yield loss(curve("promote", "", "no rise in 800 points: loss fell from 4.17 to 1.98"))
     yield loss(unstable)
     yield loss(replace(unstable, step=1150), stage=stage_b)
-    yield loss(curve("unstable", "spike", "loss spiked from 1.2 to at least 2.4 ...", 419))
-    yield loss(curve("unstable", "divergence", "loss diverged from 4.2 to 9.1 ...", 419))
-    yield loss(curve("invalid", "masked", "only 20 steps ran at 80 % or more of the peak learning rate ..."))
-    yield loss(curve("inconclusive", "too-short", "too short to tell a rise from noise: ..."))
+    yield loss(curve("unstable", "spike", "loss spiked from 1.2 to at least 2.4", 419))
+    yield loss(curve("unstable", "divergence", "loss diverged from 4.2 to 9.1", 419))
+    yield loss(curve("invalid", "masked", "only 20 steps ran at 80 % or more of the peak learning rate"))
+    yield loss(
+        curve("inconclusive", "too-short", "too short to tell a rise from noise: 30 points, at least 120 needed")
+    )
     yield loss(curve("inconclusive", "too-noisy", "too noisy: 800 points could hide a lasting rise of 0.4"))
-    yield loss(curve("promote", "no-progress", "loss did not improve on its initial level 1.4: ..."))
-    yield loss(curve("inconclusive", "no-progress", "loss did not improve on its initial level 1.4: ..."))
+    yield loss(
+        curve(
+            "promote", "no-progress", "loss did not improve on its initial level 1.4: any decrease is within its noise"
+        )
+    )
+    yield loss(
+        curve(
+            "inconclusive",
+            "no-progress",
+            "loss did not improve on its initial level 1.4: any decrease is within its noise",
+        )
+    )
     yield loss(curve("inconclusive", "too-short", "too short"), wiring=True, steps=10)
     yield preflight_only()
-    yield loss(curve("inconclusive", "ended-early", "ended at step 419, after 420 of 800 planned points: ..."))
+    yield loss(
+        curve(
+            "inconclusive",
+            "ended-early",
+            "ended at step 419, after 420 of 800 planned points: an incomplete run cannot promote",
+        )
+    )
 
     yield updates(Updates(unchanged=(), without_gradient=(), outside_optimizer=(), checked=4))
     stuck = tuple(f"layer{number}.weight" for number in range(7))
