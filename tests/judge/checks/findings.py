@@ -240,11 +240,6 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
         "of its noise"
     )
     unstable = curve("unstable", "rise", rise, 419)
-        "unstable",
-        "rise",
-        "loss rose from 1.2 (steps 300-319, its lowest) to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard deviations of its noise",
-        419,
-    )
     stage_b = replace(staged_case().stages[1], phases=(("text", 800), ("latent", 1000)))
     not_finite = curve("unstable", "non-finite", "loss is NaN at step 419", 419)
     yield loss(curve("promote", "", "no rise in 800 points: loss fell from 4.17 to 1.98"), which="finite")

@@ -141,7 +141,7 @@ FAIL  loss-trend (rise)
     loss rose from 1.2 (steps 300-319, its lowest) to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard deviations of its noise
     hint: reduce learning_rate (0.0005), or revisit what is new in the recipe
 FAIL  loss-trend[B] (rise)
-    stage B: loss rose from 1.2 (steps 300-319, its lowest) to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard deviations of its noise (phase latent)
+    stage B, phase latent: loss rose from 1.2 (steps 300-319, its lowest) to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard deviations of its noise
     hint: reduce the learning_rate (0.0005) of stage B, or revisit what is new in the recipe
 FAIL  loss-trend (spike)
     loss spiked from 1.2 to at least 2.4
