@@ -42,7 +42,7 @@ def test_the_readmes_commands_are_the_ones_that_are_run(name: str) -> None:
     command = subprocess.run(
         [sys.executable, ROOT / ".ci" / "readme_command", name], capture_output=True, text=True, check=True
     ).stdout
-    assert re.match(r'pip install -e "\.\[[a-z,]+\]" && pytest ', command)
+    assert re.match(r'pip install -c constraints\.txt -e "\.\[[a-z,]+\]" && pytest ', command)
     assert f"readme {name}" in (ROOT / ".ci" / "run").read_text()
 
 
