@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
 from pytest_smoke.devices import parse_device
 from pytest_smoke.errors import SmokeError
+from pytest_smoke.files import strict_json
 from pytest_smoke.text import printable
 
 EXIT_ERROR = 2
@@ -63,8 +63,8 @@ def print_text(text: str) -> None:
 
 
 def print_json(tree: Any, *, indent: int | None = None) -> None:
-    """Print one strict JSON document to the standard output at once. Raises ValueError for non-finite numbers."""
-    print(json.dumps(tree, indent=indent, allow_nan=False), flush=True)
+    """Print one strict JSON document to the standard output at once; `files.json_value` writes non-finite numbers."""
+    print(strict_json(tree, indent=indent), flush=True)
 
 
 def print_message(command: str, text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +32,12 @@ def read_baseline(case: Case, *, root: Path, id: str) -> dict[str, float]:
     wanted = checks.baseline_id or (next(iter(outcomes)) if len(outcomes) == 1 else id)
     if wanted not in outcomes:
         raise BaselineError(f"{source} has no outcome {wanted}; it has: {', '.join(outcomes) or 'none'}")
-    return _last_values(outcomes[wanted])
+    try:
+        return _last_values(outcomes[wanted])
+    except (ValueError, TypeError, AttributeError):
+        raise BaselineError(f"{source} is not a {VERDICTS}: facts.last_values of {wanted} are not numbers") from None
 
 
 def _last_values(outcome: Mapping[str, Any]) -> dict[str, float]:
-    """Read `facts.last_values`; an outcome without steps has none, and non-finite numbers are texts in JSON."""
-    values = outcome.get("facts", {}).get("last_values", {})
-    return {str(name): value if isinstance(value, int | float) else nan for name, value in values.items()}
+    """Read `facts.last_values`; an outcome without steps has none, and `float` reads the texts of `json_value`."""
+    return {str(name): float(value) for name, value in outcome.get("facts", {}).get("last_values", {}).items()}
