@@ -1,21 +1,26 @@
-"""What a child tells its parent while it runs, and what the parent may answer. Plain values: they cross a pipe."""
+"""What a training process reports (events) and what it is told (commands). Plain values: they cross a pipe."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import nan
-from typing import Any, Self
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The task is built and the first step is next."""
+    """The task is built, and the first optimizer step is next."""
 
     device: str
+    """Device as torch names it."""
     device_name: str
+    """Name of the hardware."""
     torch: str
+    """Version of torch."""
     parameters: int
+    """Number of parameters of the model."""
     trainable: int
+    """Those of them that require a gradient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +29,13 @@ class Step:
 
     step: int
     loss: float
-    """Weighted sum of the terms, mean over the effective batch, before the update."""
+    """Weighted sum of the loss terms, mean over the effective batch, before the update."""
     terms: dict[str, float]
+    """Mean of each loss term over the effective batch, without its weight."""
     grad_norm: float
     """2-norm of the whole gradient before clipping."""
     lr: float
+    """Learning rate of a parameter group with the recipe's peak rate."""
     stage: str = ""
     """Empty if the recipe declares no stages."""
     phase: str = ""
@@ -37,7 +44,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class ProbeLoss:
-    """Loss on the fixed probe batch, in evaluation mode, before step `step`."""
+    """Loss on the probe batch, in evaluation mode, before step `step`."""
 
     step: int
     loss: float
@@ -45,7 +52,7 @@ class ProbeLoss:
 
 @dataclass(frozen=True, slots=True)
 class ParameterNorm:
-    """2-norm of all parameters after step `step`: finite, or the update broke them."""
+    """2-norm of all parameters after step `step`; not finite if the update broke one of them."""
 
     step: int
     norm: float
@@ -53,24 +60,24 @@ class ParameterNorm:
 
 @dataclass(frozen=True, slots=True)
 class Gradients:
-    """The terms' gradients, one by one, over the effective batch of step `step`."""
+    """A gradient probe: the gradient of each loss term over one effective batch, before the update of step `step`."""
 
     step: int
     raw: dict[str, float]
     """2-norm by term."""
     weighted: dict[str, float]
-    """2-norm by term, times the size of the term's weight: what really pulls."""
+    """2-norm by term, times the absolute weight of the term."""
     cosines: dict[str, float]
-    """Cosine by `term/term` pair; NaN where one of them is zero."""
+    """Cosine by `term/term` pair; NaN if one of the gradients is zero."""
     postmortem: bool = False
-    """Taken on the last good checkpoint after the run was stopped, not during it."""
+    """Whether it was made on the last good weights after the run was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
     """What the task's `evaluate` returned before step `step`.
 
-    After the last one of a run: its number plus 1; after the last one of a stage: its number.
+    After the last step of a run `step` is the number of steps; after the last step of a stage it is that step.
     """
 
     step: int
@@ -79,19 +86,19 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class SourceCounts:
-    """What the sampler drew from the first step to step `step`, as the task's `sources` says."""
+    """What the sampler drew from the first step to step `step`, as the task's `sources` counts it."""
 
     step: int
     samples: int
     counts: dict[str, int]
     """Samples by source."""
     design_effect: float
-    """Variance of a source's share over that of as many independent samples."""
+    """Variance of a source's share, divided by its variance with as many independent samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchEquivalence:
-    """One batch in micro-batches of the smoke's size and of the full run's, before step `step`."""
+    """Gradient and loss of one batch in the smoke run's and in the full run's micro-batches, before step `step`."""
 
     step: int
     stage: str = ""
@@ -100,51 +107,54 @@ class BatchEquivalence:
     """Empty if the stage has no phases."""
     samples: int
     """Samples in the batch."""
-    smoke: int
-    full: int
-    """Samples in a micro-batch."""
-    batch_norm: int
+    smoke_batch_size: int
+    """Samples in a micro-batch of the smoke run."""
+    full_batch_size: int
+    """Samples in a micro-batch of the full run."""
+    batch_norm_layers: int
     """Layers whose statistics are those of a micro-batch."""
-    half: bool = False
-    """Whether there are weights of 16 bits, to which gradients are rounded."""
+    half_precision: bool = False
+    """Whether there are 16-bit weights, so that gradients are rounded to 16 bits."""
     difference: float = nan
-    """2-norm of the gradients' difference, as a share of the larger norm; NaN where both are 0."""
+    """2-norm of the difference of the gradients, divided by the larger norm; NaN if both are 0."""
     weights: dict[str, float] = field(default_factory=dict)
+    """Weight by loss term."""
     smoke_terms: dict[str, float] = field(default_factory=dict)
+    """Mean over the batch by loss term, in the smoke run's micro-batches."""
     full_terms: dict[str, float] = field(default_factory=dict)
-    """Each loss term's weight, and its mean over the batch."""
-    ignored: bool = False
-    """Whether the task gives as many samples, whatever batch size it is asked for."""
+    """Mean over the batch by loss term, in the full run's micro-batches."""
+    batch_size_ignored: bool = False
+    """Whether `batches` yields the same number of samples whatever batch size it is asked for."""
     problem: str = ""
-    """Why they could not be compared."""
-
-    def but(self, **changes: Any) -> Self:
-        """The same with `changes`."""
-        return replace(self, **changes)
+    """Why the two could not be compared; empty if they were."""
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionsFailed:
-    """The task's `predictions` raised, or gave what are no rows."""
+    """The task's `predictions` raised, or returned something other than rows."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Updates:
-    """Parameters that require a gradient and are bit for bit what they were before the first step of the stage."""
+    """Which parameters changed from the first step of a stage to its last."""
 
-    stuck: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    """Trainable parameters that are bit for bit what they were."""
     without_gradient: tuple[str, ...]
+    """Those of them that have no gradient after the last step."""
     outside_optimizer: tuple[str, ...]
+    """Those of them that the optimizer does not hold."""
     checked: int
-    moved: tuple[str, ...] = ()
-    """Parameters that the stage freezes and that changed all the same."""
+    """Number of trainable parameters."""
+    changed_frozen: tuple[str, ...] = ()
+    """Parameters that the stage freezes and that changed nevertheless."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageEnded:
-    """A stage ran to its end, and everything of it has been reported. Another one starts at the parent's `Go`."""
+    """A stage ran to its end and reported everything; the next one waits for a command."""
 
     stage: str
     train_seconds: float
@@ -153,74 +163,78 @@ class StageEnded:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The child did all it was asked."""
+    """The training process has made its last step, and waits for a command before it saves the trained state."""
 
     steps: int
+    """Optimizer steps made."""
     train_seconds: float
     """Wall time of the steps, without probes and evaluations."""
     peak_memory_gib: float | None
-    """Peak allocated on the accelerator; None on a CPU."""
+    """Peak memory allocated on the accelerator, in GiB; None on a CPU."""
     utilization_percent: float | None = None
-    """Mean share of the time in which a CUDA device computed; None elsewhere, and without nvidia-ml-py."""
+    """Mean utilization of a CUDA device, in percent; None on other devices and without nvidia-ml-py."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The task or the loop raised."""
+    """The task or the training loop raised an exception."""
 
     reason: str
-    """`task`, `out-of-memory` or `exception`."""
+    """`invalid-task`, `missing-device`, `out-of-memory` or `exception`."""
     text: str
     """Type and message of the exception."""
     place: str
     """`file:line` of the innermost frame outside the libraries."""
     traceback: str
+    """Newest lines of the traceback; empty if the message says it all."""
     key: str = ""
-    """The recipe's key that it speaks of, dotted."""
+    """Dotted recipe key to blame; empty if it is the task itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A checkpoint was written, or could not be."""
+    """A checkpoint was written, or could not be written."""
 
     step: int
-    """The state is that before this step."""
+    """The state is the one before this step."""
     kind: str
+    """`trained`, `last-good` or `checked`."""
     folder: str
-    """Its name within the run's checkpoint folder; empty where it could not be written."""
+    """Its name in the run's checkpoint folder; empty if it could not be written."""
     problem: str = ""
+    """Why it could not be written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The run goes on from a checkpoint: what was before `step` was told by an earlier process."""
+    """The run continues from a checkpoint; an earlier process reported what was before `step`."""
 
     step: int
     changed: tuple[str, ...] = ()
-    """Parts of the state that are not what they were when it was saved."""
+    """Parts of the state that differ from what was saved."""
     seconds: float = field(default=0.0, compare=False)
     """Wall time of the earlier processes, up to the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """There was a checkpoint to go on from, and it could not be used."""
+    """There was a checkpoint to resume from, and it could not be used: the run starts at step 0."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class BatchDigest:
-    """The batches of a step, in short."""
+    """Digest of the micro-batches of one step."""
 
     step: int
     digest: str
-    """Of every tensor and plain value in them; equal where they are."""
+    """Equal for two steps if all tensors and plain values in their micro-batches are."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportProgress:
-    """A part of a pipeline stage begins; sent at once, so that a stage of many seconds is no silence."""
+    """A part of a pipeline stage starts; sent at once, so that a long stage is not taken for a hang."""
 
     stage: str
     doing: str
@@ -228,25 +242,28 @@ class ExportProgress:
 
 @dataclass(frozen=True, slots=True)
 class ExportStage:
-    """A stage of the pipeline ended."""
+    """A stage of the export pipeline ended."""
 
     name: str
     """One of `PIPELINE_STAGES`."""
     ok: bool
-    """Whether later stages can build on it."""
+    """Whether it succeeded, so that later stages can use its result."""
     seconds: float
+    """Wall time."""
     figures: dict[str, Any]
-    """What was measured, builtins only: see each stage in `run/pipeline/stages.py`."""
+    """What was measured, builtins only; see the methods of `train.export.pipeline.Stages`."""
     reason: str = ""
+    """Why it failed, as a kebab-case phrase."""
     text: str = ""
-    """Where it broke: one word for scripts, and a sentence."""
+    """Why it failed, as a sentence."""
     place: str = ""
     """`file:line` of the innermost frame outside the libraries."""
     traceback: str = ""
+    """Newest lines of the traceback."""
 
 
 PIPELINE_STAGES = ("evaluate", "export", "quantize", "package", "load")
-"""In the order in which they run."""
+"""Stages of the export pipeline, in the order in which they run."""
 
 Event = (
     Started
@@ -278,17 +295,17 @@ class Continue:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Command after the last step: save the trained state and leave."""
+    """Command after the last step: save the trained state and exit."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndAfterStage:
-    """Command at the end of a stage: save the trained state and leave, the stage failed its criteria."""
+    """Command at the end of a stage: save the trained state and exit, because the stage failed its criteria."""
 
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """Command at any time: stop training, run the gradient probe on the last good weights, and leave."""
+    """Command at any time: stop training, run the gradient probe on the last good weights, and exit."""
 
     last_good_step: int | None
     """The probe runs on the newest weights in memory at or before this step; None: no probe."""

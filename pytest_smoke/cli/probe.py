@@ -21,7 +21,7 @@ from pytest_smoke.text import count, number, table
 if TYPE_CHECKING:
     from pytest_smoke.judge.gradient_probe import PairReading, ProbeReading, Spread, TermReading
     from pytest_smoke.recipe.case import Case
-    from pytest_smoke.train.gradient_probe import Probed
+    from pytest_smoke.train.gradient_probe import ProbeResult
 
 EXIT_WITHIN, EXIT_OUTSIDE = 0, 1
 PAIRS_SHOWN = 6
@@ -109,7 +109,7 @@ def _plan(case: Case, root: Path, device: str) -> Any:
     return replace(plan, batch_size=full.batch_size, micro_batches=full.grad_accum_steps, world_size=full.world_size)
 
 
-def _report(args: argparse.Namespace, case: Case, probed: Probed) -> int:
+def _report(args: argparse.Namespace, case: Case, probed: ProbeResult) -> int:
     from pytest_smoke.events import Gradients
     from pytest_smoke.judge.gradient_probe import read_probe
 
@@ -125,7 +125,7 @@ def _report(args: argparse.Namespace, case: Case, probed: Probed) -> int:
                 "device": probed.device,
                 "batches": len(probed.batches),
                 "effective_batch_samples": case.full.effective_batch,
-                **_finite_only(asdict(reading)),
+                **asdict(reading),
             }
         )
     else:
@@ -133,7 +133,7 @@ def _report(args: argparse.Namespace, case: Case, probed: Probed) -> int:
     return EXIT_WITHIN if reading.within else EXIT_OUTSIDE
 
 
-def _text(args: argparse.Namespace, case: Case, probed: Probed, reading: ProbeReading) -> Iterator[str]:
+def _text(args: argparse.Namespace, case: Case, probed: ProbeResult, reading: ProbeReading) -> Iterator[str]:
     """Yield what was probed, norms by term, ratios and cosines by pair, and what the figures mean."""
     cell = f"[{case.cell}]" if case.cell else ""
     step = f" ({probed.kind}, before step {probed.step})" if probed.step is not None else ""
@@ -188,12 +188,3 @@ def _cosine(value: float) -> str:
 
 def _median_and_range(spread: Spread) -> tuple[str, str]:
     return number(spread.median, 3), f"{number(spread.low, 3)} to {number(spread.high, 3)}"
-
-
-def _finite_only(value: Any) -> Any:
-    """Replace figures that are finite on no batch by null."""
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite_only(part) for key, part in value.items()}
-    return [_finite_only(part) for part in value] if isinstance(value, list | tuple) else value

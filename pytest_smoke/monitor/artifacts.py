@@ -15,30 +15,30 @@ from pytest_smoke.ner.examples import read_lines
 from pytest_smoke.ner.tally import report_of
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.train.checkpoints.layout import CHECKED, JOURNAL, Check, Saving, clear
+from pytest_smoke.train.checkpoints.layout import CHECKED, JOURNAL, CheckpointPlan, ResumeCheck, clear
 from pytest_smoke.train.plan import PipelinePlan
 
 
-def checkpoints_of(id: str) -> str:
+def checkpoints_of(item_id: str) -> str:
     """Return the folder of an item's checkpoints, relative to the report folder."""
-    return f"checkpoints/{file_name(id)}"
+    return f"checkpoints/{file_name(item_id)}"
 
 
 @contextmanager
-def saving_of(case: Case, report: Path | None, *, id: str, resume: bool) -> Iterator[Saving]:
+def saving_of(case: Case, report: Path | None, *, item_id: str, resume: bool) -> Iterator[CheckpointPlan]:
     """Yield what the run saves: checkpoints if there is a `report` folder, and what the `resume` check needs.
 
     `resume`: continue from an earlier session's checkpoints and leave such checkpoints behind. What the check needs is
     then kept next to them, in case the run is interrupted after it, and removed once nothing is left to resume.
     """
-    folder = (report / checkpoints_of(id)).absolute() if report is not None else None
+    folder = (report / checkpoints_of(item_id)).absolute() if report is not None else None
     if folder is not None:
         clear(folder, rolling=not resume)
     with tempfile.TemporaryDirectory(prefix="smoke-") as temporary:
         scratch = str(folder) if folder is not None and resume else temporary
         try:
-            yield Saving(
-                id=id,
+            yield CheckpointPlan(
+                id=item_id,
                 recipe=case.path,
                 folder=str(folder) if folder is not None else None,
                 rolling=resume and folder is not None,
@@ -71,7 +71,7 @@ def pipeline_plan(case: Case, folder: Path | None) -> Iterator[PipelinePlan | No
 
 
 @contextmanager
-def predictions_of(case: Case, report: Path | None, *, id: str) -> Iterator[Path | None]:
+def predictions_of(case: Case, report: Path | None, *, item_id: str) -> Iterator[Path | None]:
     """Yield the file for the task's predictions, which does not exist yet; None for a wiring run. Raises OSError.
 
     It stays in the `report` folder, as `predictions/*.jsonl`, or is removed at the end.
@@ -80,7 +80,7 @@ def predictions_of(case: Case, report: Path | None, *, id: str) -> Iterator[Path
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="smoke-predictions-") as temporary:
-        path = (report or Path(temporary)) / "predictions" / f"{file_name(id)}.jsonl"
+        path = (report or Path(temporary)) / "predictions" / f"{file_name(item_id)}.jsonl"
         path.unlink(missing_ok=True)  # those of an older run must not be taken for this one's
         yield path
 
@@ -96,10 +96,10 @@ def judge_predictions(path: Path | None) -> list[Finding]:
         return [unreadable_predictions(f"predictions(model): {str(error).splitlines()[0]}")]
 
 
-def _check_of(case: Case, folder: str) -> Check | None:
+def _check_of(case: Case, folder: str) -> ResumeCheck | None:
     """Return where the recipe's `checks.resume` cuts the run; None if it is off, or the run has no such step."""
     window = case.resume_window
-    return Check(folder=folder, step=window[0], steps=window[1]) if window else None
+    return ResumeCheck(folder=folder, step=window[0], steps=window[1]) if window else None
 
 
 def _remove(*folders: Path) -> None:

@@ -104,8 +104,13 @@ class _InProcessChannel:
         if self._watch:
             self._watch(self._monitor)
 
-    def poll(self, *, wait: bool = False) -> Command | None:
+    def poll(self) -> Command | None:
         command, self._command = self._command, None
+        return command
+
+    def wait(self) -> Command:
+        command = self.poll()
+        assert command is not None, "the monitor answers the end of a stage and of the run at once"
         return command
 
 
@@ -117,7 +122,7 @@ def _listen(
     A run that made every step still writes a checkpoint, which takes as long as a large model takes.
     """
     while True:
-        written = plan.saving.folder is None or any(one.kind in (TRAINED, LAST_GOOD) for one in monitor.saved)
+        written = plan.checkpoints.folder is None or any(one.kind in (TRAINED, LAST_GOOD) for one in monitor.saved)
         settled = monitor.ended is not None and (written or monitor.ended.steps < plan.run_steps)
         try:
             events = child.receive(GRACE_SECONDS if settled else timeout_seconds)

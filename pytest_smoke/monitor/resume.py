@@ -17,14 +17,14 @@ from pytest_smoke.monitor.child import run_in_child
 from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.train.checkpoints.layout import CHECKED, NOTHING, Check
+from pytest_smoke.train.checkpoints.layout import CHECKED, NO_CHECKPOINTS, ResumeCheck
 from pytest_smoke.train.plan import RunPlan
 
 
 class ResumedRun:
     """Listens to the second run. Nobody judges its loss, and it ends by itself."""
 
-    def __init__(self, check: Check) -> None:
+    def __init__(self, check: ResumeCheck) -> None:
         self._check = check
         self.rows: list[Step] = []
         self.digests: dict[int, str] = {}
@@ -70,7 +70,7 @@ def check_resume(case: Case, plan: RunPlan, monitor: RunMonitor, timeout_seconds
     """Return the finding `resume` if the recipe asks for it, else nothing. `plan` and `monitor` are the first run's."""
     if not case.recipe.checks.resume:
         return []
-    check = plan.saving.check
+    check = plan.checkpoints.check
     if check is None:
         return [resume_not_checked(f"not checked: a run of {case.run_steps} steps is too short to be cut in two")]
     if not monitor.complete:
@@ -82,7 +82,8 @@ def check_resume(case: Case, plan: RunPlan, monitor: RunMonitor, timeout_seconds
     if saved.problem:
         return [checkpoint_not_saved(check.step, saved.problem)]
     second = ResumedRun(check)
-    resumed_plan = replace(plan, predictions=None, saving=replace(NOTHING, check=replace(check, again=True)))
+    checkpoints = replace(NO_CHECKPOINTS, check=replace(check, is_resume_run=True))
+    resumed_plan = replace(plan, predictions=None, checkpoints=checkpoints)
     result = run_in_child(resumed_plan, second, timeout_seconds, None)
     if result.finding.status == "fail":
         return [resumed_run_failed(check.step, result.finding.text, result.output)]

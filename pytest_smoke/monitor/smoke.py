@@ -67,30 +67,30 @@ class SmokeResult:
     """What the task raised, if it ran in this process."""
 
 
-def run_smoke(case: Case, options: RunOptions, *, id: str, watch: Watch | None = None) -> SmokeResult:
-    """Execute the smoke run `case`, which is the item `id`, and judge it. Raises OSError if files cannot be written."""
+def run_smoke(case: Case, options: RunOptions, *, item_id: str, watch: Watch | None = None) -> SmokeResult:
+    """Execute the smoke run `case`, which is the item `item_id`, and judge it. Raises OSError if files cannot be written."""
     started = time.perf_counter()
     findings = options.registry.before_run(case)
     baseline_values: Mapping[str, float] | None = None
     if case.recipe.checks.baseline is not None and not options.preflight_only:
-        baseline_values, finding = _baseline(case, options, id)
+        baseline_values, finding = _baseline(case, options, item_id)
         findings.append(finding)
     facts = planned_facts(case, root=Path(options.root))
     failed = any(finding.status == "fail" for finding in findings)
     if options.preflight_only and not failed:
         findings.append(preflight_only())
     if options.preflight_only or failed:
-        return SmokeResult(outcome=_outcome(case, id, findings, facts, options.registry))
+        return SmokeResult(outcome=_outcome(case, item_id, findings, facts, options.registry))
 
     monitor = RunMonitor(case, early_stop=options.early_stop, baseline=baseline_values, registry=options.registry)
     report = options.report_folder
-    package = report / "packages" / file_name(id) if report else None
+    package = report / "packages" / file_name(item_id) if report else None
     with ExitStack() as stack:
         pipeline = stack.enter_context(pipeline_plan(case, package))
-        saving = stack.enter_context(saving_of(case, report, id=id, resume=options.resume))
-        predictions = stack.enter_context(predictions_of(case, report, id=id))
+        saving = stack.enter_context(saving_of(case, report, item_id=item_id, resume=options.resume))
+        predictions = stack.enter_context(predictions_of(case, report, item_id=item_id))
         plan = replace(
-            RunPlan.of(case, root=options.root, device=options.device, saving=saving),
+            RunPlan.of(case, root=options.root, device=options.device, checkpoints=saving),
             pipeline=pipeline,
             predictions=str(predictions) if predictions else None,
         )
@@ -113,27 +113,27 @@ def run_smoke(case: Case, options: RunOptions, *, id: str, watch: Watch | None =
         *resume_findings,
         *prediction_findings,
     ]
-    facts = checkpoint_facts(run_facts(facts, monitor, case), monitor, checkpoints_of(id))
+    facts = checkpoint_facts(run_facts(facts, monitor, case), monitor, checkpoints_of(item_id))
     facts = replace(
         facts,
         seconds=round(monitor.seconds_before + time.perf_counter() - started, 3),
         package=str(package) if package is not None and package.exists() else None,
     )
     if report is not None and monitor.steps:
-        write_atomic(report / "traces" / f"{file_name(id)}.csv", monitor.trace.to_csv())
-    outcome = _outcome(case, id, findings, facts, options.registry, monitor=monitor, output=result.output)
+        write_atomic(report / "traces" / f"{file_name(item_id)}.csv", monitor.trace.to_csv())
+    outcome = _outcome(case, item_id, findings, facts, options.registry, monitor=monitor, output=result.output)
     return SmokeResult(outcome=outcome, error=result.error)
 
 
-def skipped_outcome(case: Case, why: str, *, id: str, root: Path) -> Outcome:
+def skipped_outcome(case: Case, why: str, *, item_id: str, root: Path) -> Outcome:
     """Return the outcome of a smoke run that this machine cannot execute."""
     finding = Finding(id="run", status="not-checked", reason="unmet-requirements", text=why, key="requires")
-    return _outcome(case, id, [finding], planned_facts(case, root=root), DEFAULT)
+    return _outcome(case, item_id, [finding], planned_facts(case, root=root), DEFAULT)
 
 
-def _baseline(case: Case, options: RunOptions, id: str) -> tuple[Mapping[str, float] | None, Finding]:
+def _baseline(case: Case, options: RunOptions, item_id: str) -> tuple[Mapping[str, float] | None, Finding]:
     try:
-        values = read_baseline(case, root=Path(options.root), id=id)
+        values = read_baseline(case, root=Path(options.root), item_id=item_id)
     except BaselineError as error:
         return None, unreadable_baseline(error)
     return values, baseline(case, values)
@@ -141,7 +141,7 @@ def _baseline(case: Case, options: RunOptions, id: str) -> tuple[Mapping[str, fl
 
 def _outcome(
     case: Case,
-    id: str,
+    item_id: str,
     findings: Sequence[Finding],
     facts: Facts,
     registry: Registry,
@@ -153,7 +153,7 @@ def _outcome(
     verdict = decide(completed, registry)
     metrics = monitor.trace.metrics if monitor else {}
     return Outcome(
-        id=id,
+        id=item_id,
         recipe=case.path,
         mode=case.mode,
         cell=case.cell,

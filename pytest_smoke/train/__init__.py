@@ -1,1 +1,1 @@
-"""The rehearsal itself, in a process of its own. The only room that imports torch; `launch` and `plan` do not."""
+"""Train in a process of its own, save checkpoints, export the model. The only importers of torch in the package."""

@@ -1,9 +1,12 @@
-"""One batch's gradient in the smoke's micro-batches and in the full run's, where their sizes are not the same."""
+"""Compare the gradient of one batch in the smoke run's micro-batches and in the full run's, if their sizes differ."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections import UserDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
 from math import lcm
 from typing import Any
 
@@ -13,115 +16,120 @@ from torch import Tensor, nn
 from pytest_smoke.errors import UnsplittableBatchError
 from pytest_smoke.events import BatchEquivalence
 from pytest_smoke.recipe.stages import Stage
-from pytest_smoke.train.batch_splitter import BatchSplitter
+from pytest_smoke.task import Task
 from pytest_smoke.train.crash import crash_of
-from pytest_smoke.train.data import one_step
+from pytest_smoke.train.data import next_micro_batches
 from pytest_smoke.train.device import isolated_eval, seed_all
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.step import Stepper
-from pytest_smoke.train.task import Task
 
-GEOMETRY_SEED_OFFSET = 3_000_003
-"""Added to the seed for the batch that is cut in two ways, so that it is drawn apart from the training order."""
-SUSPICIOUS = 1e-3
-"""Difference of two gradients, as a share of their norm, that rounding in fp32 does not make: that is 1e-6."""
-Look = tuple[list[Tensor | None], list[Tensor]]
-"""Gradient by parameter, and the terms' means."""
+BATCH_SEED_OFFSET = 3_000_003
+"""Added to the seed of the batch that is split, so that it differs from the training batches."""
+NOT_ROUNDING = 1e-3
+"""Relative difference of two gradients that rounding in fp32, about 1e-6, does not explain."""
+
+Pass = tuple[list[Tensor | None], list[Tensor]]
+"""Gradient by parameter, and the loss terms' means."""
+Split = Callable[[slice], Any]
+"""Returns the samples in a slice of a batch as a batch of its own."""
 
 
 def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Stepper, stage: Stage, step: int) -> BatchEquivalence:
-    """The gradient of one batch in both sizes of micro-batches, before `step`.
+    """Compute the gradient of one batch in both sizes of micro-batches, before `step`.
 
-    In evaluation mode, for dropout draws other masks in other geometries, and without autocast, for rounding and a
-    loss scale must not decide. Model, task, gradients and random numbers are left as they were. What goes wrong is
-    told and not raised: nothing of this trains.
+    In evaluation mode, because dropout masks depend on the size, and without autocast, because neither rounding nor a
+    loss scale may decide. Model, task, gradients and random number generators are restored. What goes wrong is returned
+    in the event and not raised, because the run can train without the comparison.
     """
     smoke, full, model = plan.batch_size, plan.full_batch_size or plan.batch_size, stepper.model
-    found = BatchEquivalence(
+    event = BatchEquivalence(
         step=step,
         stage=stage.name,
         phase=stage.phase_at(step),
         samples=lcm(smoke, full),
-        smoke=smoke,
-        full=full,
-        batch_norm=_batch_norm(model),
-        half=any(p.is_floating_point() and p.dtype.itemsize < 4 for p in model.parameters()),
+        smoke_batch_size=smoke,
+        full_batch_size=full,
+        batch_norm_layers=_batch_norm_layers(model),
+        half_precision=any(p.is_floating_point() and p.dtype.itemsize < 4 for p in model.parameters()),
     )
     try:
         with (
             isolated_eval(model, stepper.device),
             torch.enable_grad(),
-            torch.compiler.set_stance("force_eager"),  # or the run's own code would be compiled for these sizes, too
+            torch.compiler.set_stance("force_eager"),  # else the model would be compiled for these sizes, too
             _without_cudnn(),
-            _unchanged(model, task),
+            _restored(model, task),
         ):
-            return _compared(found, plan, task, stepper)
-    except UnsplittableBatchError as no:
-        return found.but(problem=f"{no}")
+            return _compared(event, plan, task, stepper)
+    except UnsplittableBatchError as error:
+        return replace(event, problem=str(error))
     except torch.OutOfMemoryError:
-        return found.but(problem=f"{max(smoke, full)} samples do not fit into the device's memory in fp32")
+        return replace(event, problem=f"{max(smoke, full)} samples do not fit into the device's memory in fp32")
     except Exception as error:
         crash = crash_of(error, plan.root)
-        first = (crash.text.splitlines() or [""])[0]
-        where = f" at {crash.place}" if crash.place else ""
-        return found.but(problem=f"{first:.200}{where} (in evaluation mode, without autocast)")
+        first_line = (crash.text.splitlines() or [""])[0]
+        at = f" at {crash.place}" if crash.place else ""
+        return replace(event, problem=f"{first_line:.200}{at} (in evaluation mode, without autocast)")
     finally:
-        stepper.forget_gradients()
+        stepper.clear_gradients()
 
 
-def _compared(found: BatchEquivalence, plan: RunPlan, task: Task, stepper: Stepper) -> BatchEquivalence:
-    seed, few = plan.seed + GEOMETRY_SEED_OFFSET, min(found.smoke, found.full)
-    batch, like = (one_step([iter(task.batches(size, seed=seed))], 1)[0] for size in (found.samples, few))
-    cutter = BatchSplitter(batch, like, samples=found.samples, few=few)
-    if not cutter.grows:
-        if cutter.lengths and found.smoke not in cutter.lengths:
-            return found.but(ignored=True)
-        raise UnsplittableBatchError(f"batches({found.samples}) gives as many samples as batches({few})")
-    ours, theirs = cutter.pieces(found.smoke), cutter.pieces(found.full)
+def _compared(event: BatchEquivalence, plan: RunPlan, task: Task, stepper: Stepper) -> BatchEquivalence:
+    seed, few = plan.seed + BATCH_SEED_OFFSET, min(event.smoke_batch_size, event.full_batch_size)
+    batch, smaller = (next_micro_batches([iter(task.batches(size, seed=seed))], 1)[0] for size in (event.samples, few))
+    splitter = BatchSplitter(batch, smaller, samples=event.samples, few=few)
+    if not splitter.grows:
+        if splitter.lengths and event.smoke_batch_size not in splitter.lengths:
+            return replace(event, batch_size_ignored=True)
+        raise UnsplittableBatchError(f"batches({event.samples}) yields as many samples as batches({few})")
+    smoke_batches, full_batches = (splitter.split(size) for size in (event.smoke_batch_size, event.full_batch_size))
 
-    def look(pieces: Sequence[Any], seed: int) -> Look:
+    def run(micro_batches: Sequence[Any], seed: int) -> Pass:
         seed_all(seed)
-        return stepper.gradient(pieces)
+        return stepper.gradient(micro_batches)
 
-    full, smoke = look(theirs, seed), look(ours, seed)
-    if _differ(smoke, full) and _differ(look(theirs, seed + 1), full):
-        return found.but(
-            problem="two looks at the same micro-batches differ: in evaluation mode the losses draw random numbers, or "
-            "they keep something from call to call"
+    full, smoke = run(full_batches, seed), run(smoke_batches, seed)
+    if _differ(smoke, full) and _differ(run(full_batches, seed + 1), full):
+        return replace(
+            event,
+            problem="two passes over the same micro-batches differ: in evaluation mode, losses() draws random numbers "
+            "or keeps state from call to call",
         )
     smoke_terms, full_terms = (
         dict(zip(stepper.terms, torch.stack(values).tolist(), strict=True)) for _, values in (smoke, full)
     )
     weights = dict(zip(stepper.terms, stepper.weights, strict=True))
-    difference = _distance(smoke[0], full[0])
-    return found.but(difference=difference, weights=weights, smoke_terms=smoke_terms, full_terms=full_terms)
+    difference = _difference(smoke[0], full[0])
+    return replace(event, difference=difference, weights=weights, smoke_terms=smoke_terms, full_terms=full_terms)
 
 
-def _differ(one: Look, other: Look) -> bool:
-    """Whether the gradients or the terms of two looks are apart by more than rounding."""
-    if _distance(one[0], other[0]) > SUSPICIOUS:
+def _differ(a: Pass, b: Pass) -> bool:
+    """Tell whether gradients or loss terms differ by more than rounding."""
+    if _difference(a[0], b[0]) > NOT_ROUNDING:
         return True
-    return any(float((a - b).abs()) > SUSPICIOUS * float(b.abs()) for a, b in zip(one[1], other[1], strict=True))
+    return any(float((x - y).abs()) > NOT_ROUNDING * float(y.abs()) for x, y in zip(a[1], b[1], strict=True))
 
 
-def _distance(left: Sequence[Tensor | None], right: Sequence[Tensor | None]) -> float:
-    """2-norm of the difference of two gradients, as a share of the larger norm; NaN where both are 0."""
-    apart = [
+def _difference(left: Sequence[Tensor | None], right: Sequence[Tensor | None]) -> float:
+    """Return the 2-norm of the difference of two gradients, divided by the larger norm; NaN if both are 0."""
+    differences = [
         a - b if a is not None and b is not None else a if b is None else b for a, b in zip(left, right, strict=True)
     ]
-    norms = [nn.utils.get_total_norm([g for g in one if g is not None]) for one in (apart, left, right)]
+    norms = [nn.utils.get_total_norm([g for g in gradient if g is not None]) for gradient in (differences, left, right)]
     return float(norms[0] / torch.maximum(norms[1], norms[2]))
 
 
-def _batch_norm(model: nn.Module) -> int:
+def _batch_norm_layers(model: nn.Module) -> int:
     kind = nn.modules.batchnorm._BatchNorm
     return sum(isinstance(module, kind) and module.training for module in model.modules())
 
 
 @contextmanager
 def _without_cudnn() -> Iterator[None]:
-    """Its recurrent layers have no backward in evaluation mode. Not `cudnn.flags`, which raises where a task has set
-    the precision of convolutions by the newer names."""
+    """Disable cuDNN, whose recurrent layers have no backward pass in evaluation mode.
+
+    Not with `cudnn.flags`: it raises if the task has set the precision of convolutions by the newer names.
+    """
     before = torch.backends.cudnn.enabled
     torch.backends.cudnn.enabled = False
     try:
@@ -131,28 +139,141 @@ def _without_cudnn() -> Iterator[None]:
 
 
 @contextmanager
-def _unchanged(model: nn.Module, task: Task) -> Iterator[None]:
-    """Buffers and attributes of the model, and the task's attributes, are put back: a cache that was filled with
-    another size of batch, a hidden state, a running mean. What is changed in place within them is not. Modules that the
-    task itself holds are in evaluation mode meanwhile, as the model is."""
-    own = vars(task) if hasattr(task, "__dict__") else {}
-    held = [value for value in own.values() if isinstance(value, nn.Module)]
-    modules = list(dict.fromkeys(part for root in (model, *held) for part in root.modules()))
-    values = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers(recurse=False)]
-    holders = [own, *map(vars, modules), *(module._buffers for module in modules)]
-    before = [(holder, dict(holder)) for holder in holders]
+def _restored(model: nn.Module, task: Task) -> Iterator[None]:
+    """Restore the buffers and attributes of the model and the task's attributes on exit.
+
+    Examples are a cache filled with another batch size, a hidden state, a running mean. What is changed in place inside
+    an attribute is not restored. Modules that the task holds are in evaluation mode in between, as the model is.
+    """
+    task_attributes = vars(task) if hasattr(task, "__dict__") else {}
+    task_modules = [value for value in task_attributes.values() if isinstance(value, nn.Module)]
+    modules = list(dict.fromkeys(part for root in (model, *task_modules) for part in root.modules()))
+    buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers(recurse=False)]
+    namespaces = [task_attributes, *map(vars, modules), *(module._buffers for module in modules)]
+    saved = [(namespace, dict(namespace)) for namespace in namespaces]
     try:
-        for module in held:
+        for module in task_modules:
             module.eval()
         yield
     finally:
-        for holder, kept in before:
-            for name in holder.keys() - kept.keys():
-                del holder[name]
-            for name, value in kept.items():
-                if holder.get(name) is not value:  # what did not change is not written: compiled code watches it
-                    holder[name] = value
+        for namespace, attributes in saved:
+            for name in namespace.keys() - attributes.keys():
+                del namespace[name]
+            for name, value in attributes.items():
+                if namespace.get(name) is not value:  # an assignment would make torch.compile recompile
+                    namespace[name] = value
         with torch.no_grad():
-            for buffer, value in values:
-                if not torch.equal(buffer, value):  # an expanded buffer cannot be written, and is not
+            for buffer, value in buffers:
+                if not torch.equal(buffer, value):  # an expanded buffer cannot be written, and does not change
                     buffer.copy_(value)
+
+
+class BatchSplitter:
+    """Splits `batch` of `samples` samples; `smaller`, a batch of only `few`, shows which parts grow with the samples.
+
+    Tensors, arrays and sequences that are as long as either batch are split along their first dimension. Text, flags
+    and None are shared, and so are numbers and arrays that are equal in both (a temperature, class weights). Everything
+    else raises UnsplittableBatchError: a value that differs may be a sum over the batch, and another dimension may be
+    time.
+    """
+
+    def __init__(self, batch: Any, smaller: Any, *, samples: int, few: int) -> None:
+        self._samples, self._few = samples, few
+        self.grows = False
+        """Whether a part of the batch grows with the samples."""
+        self.lengths: set[int] = set()
+        """First dimensions of its tensors and arrays."""
+        self._varying = ""
+        """What is wrong with an array that has the same shape but other values in both batches."""
+        self._split = self._any(batch, smaller, "batch")
+        if self.grows and self._varying:
+            raise UnsplittableBatchError(self._varying)
+
+    def split(self, size: int) -> list[Any]:
+        """Return batches of `size` samples, a divisor of their number."""
+        return [self._split(slice(first, first + size)) for first in range(0, self._samples, size)]
+
+    def _any(self, part: Any, smaller: Any, place: str) -> Split:
+        if isinstance(part, int | float) and not isinstance(part, bool):
+            self._check_equal(part, smaller, place)
+            return _shared(part)
+        if type(part) is not type(smaller):
+            raise self._differs(place, f"of type {type(part).__name__}", f"of type {type(smaller).__name__}")
+        if part is None or isinstance(part, str | bytes | bool):
+            return _shared(part)
+        if hasattr(part, "shape"):
+            return self._array(part, smaller, place)
+        if isinstance(part, Mapping):
+            return self._mapping(part, smaller, place)
+        if isinstance(part, list | tuple):
+            return self._sequence(part, smaller, place)
+        if is_dataclass(part) and not isinstance(part, type):
+            return self._dataclass(part, smaller, place)
+        raise UnsplittableBatchError(f"{place} is of type {type(part).__name__}, which cannot be split")
+
+    def _differs(self, place: str, value: str, smaller: str, cause: str = "") -> UnsplittableBatchError:
+        return UnsplittableBatchError(
+            f"{place} is {value} in a batch of {self._samples} samples and {smaller} in one of {self._few}{cause}"
+        )
+
+    def _check_equal(self, part: float, smaller: Any, place: str) -> None:
+        if part != smaller:
+            cause = ": it depends on the whole batch, so compute it in losses()"
+            raise self._differs(place, str(part), str(smaller), cause)
+
+    def _array(self, part: Any, smaller: Any, place: str) -> Split:
+        shape, smaller_shape = tuple(part.shape), tuple(smaller.shape)
+        if not shape and not smaller_shape:
+            self._check_equal(part.item(), smaller.item(), place)
+            return _shared(part)
+        self.lengths |= set(shape[:1])
+        if (shape[:1], smaller_shape[:1]) == ((self._samples,), (self._few,)):
+            self.grows = True
+            return part.__getitem__  # type: ignore[no-any-return]  # any kind of array
+        if shape != smaller_shape:
+            cause = ": only the first dimension can be split"
+            raise self._differs(place, f"of shape {shape}", f"of shape {smaller_shape}", cause)
+        if not bool((part == smaller).all()):
+            self._varying = (
+                f"{place} is of shape {shape} in batches of both sizes, but has other values: it depends on the whole "
+                "batch, so compute it in losses()"
+            )
+        return _shared(part)
+
+    def _mapping(self, part: Mapping[Any, Any], smaller: Mapping[Any, Any], place: str) -> Split:
+        if part.keys() != smaller.keys():
+            raise UnsplittableBatchError(
+                f"{place} has other keys in a batch of {self._samples} samples than in one of {self._few}"
+            )
+        splits = {key: self._any(value, smaller[key], f"{place}[{key!r}]") for key, value in part.items()}
+
+        def split(samples: slice) -> Any:
+            values = {key: one(samples) for key, one in splits.items()}
+            if not isinstance(part, UserDict):
+                return values
+            result = copy.copy(part)  # the BatchEncoding of a tokenizer: its keys are attributes, too
+            result.data = values
+            return result
+
+        return split
+
+    def _sequence(self, part: Any, smaller: Any, place: str) -> Split:
+        is_named = hasattr(part, "_fields")
+        if not is_named and (len(part), len(smaller)) == (self._samples, self._few):
+            self.grows = True
+            return part.__getitem__  # type: ignore[no-any-return]  # a list's or a tuple's
+        if len(part) != len(smaller):
+            raise self._differs(place, f"of length {len(part)}", f"of length {len(smaller)}")
+        pairs = enumerate(zip(part, smaller, strict=True))
+        splits = [self._any(value, other, f"{place}[{index}]") for index, (value, other) in pairs]
+        make = type(part)._make if is_named else type(part)
+        return lambda samples: make(one(samples) for one in splits)
+
+    def _dataclass(self, part: Any, smaller: Any, place: str) -> Split:
+        names = [field.name for field in fields(part) if field.init]
+        splits = {name: self._any(getattr(part, name), getattr(smaller, name), f"{place}.{name}") for name in names}
+        return lambda samples: replace(part, **{name: one(samples) for name, one in splits.items()})
+
+
+def _shared(part: Any) -> Split:
+    return lambda _: part

@@ -1,20 +1,24 @@
-"""The line between a rehearsal and who judges it."""
+"""How a training loop reports and gets its commands, over a pipe or in the same process."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from pytest_smoke.events import Command, Event
 
+Send = Callable[[list[Event]], None]
+"""Reports events, in order."""
+
 
 class Channel(Protocol):
-    """The child's end of the line to its parent."""
+    """The training process's end of the connection to the pytest process."""
 
-    def send(self, records: list[Event]) -> None:
-        """Hand over records, in order."""
+    def send(self, events: list[Event]) -> None:
+        """Report events, in order. An empty list only shows that the process is alive."""
 
-    def poll(self, *, wait: bool = False) -> Command | None:
-        """What the parent says: None to go on, or Stop.
+    def poll(self) -> Command | None:
+        """Return a command that has arrived; None for nothing yet."""
 
-        With `wait`: after a stage Go, Halt or Stop; after the last step None to finish, or Stop.
-        """
+    def wait(self) -> Command:
+        """Wait for the command that follows the end of a stage or of the run, and return it."""

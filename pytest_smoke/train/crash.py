@@ -1,4 +1,4 @@
-"""An exception as plain data: what, where in the user's code, and the traceback from there on."""
+"""Exceptions as plain data: what was raised, where in the user's code, and the traceback from there on."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ TRACEBACK_LINES = 30
 
 
 def crash_of(error: BaseException, root: str) -> Crashed:
-    """The record of an exception: what, where in the user's code, and the traceback from there on."""
-    own = [frame for frame in traceback.walk_tb(error.__traceback__) if not _is_library(frame[0].f_code.co_filename)]
+    """Return the event of an exception. Paths of files below `root` are relative to it."""
+    user_frames = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not _is_library(frame.f_code.co_filename)
+    ]
     place = ""
-    if own:
-        path, line = Path(own[-1][0].f_code.co_filename), own[-1][1]
+    if user_frames:
+        path, line = Path(user_frames[-1][0]), user_frames[-1][1]
         place = f"{path.relative_to(root) if path.is_relative_to(root) else path}:{line}"
     return Crashed(
         reason=_reason(error),
@@ -32,7 +36,7 @@ def crash_of(error: BaseException, root: str) -> Crashed:
 
 
 def _traceback(error: BaseException) -> str:
-    """The traceback without the frames above the user's own, newest lines only."""
+    """Return the newest lines of the traceback, without the frames above the user's outermost one."""
     tb = error.__traceback__
     while tb is not None and tb.tb_next is not None and _is_library(tb.tb_frame.f_code.co_filename):
         tb = tb.tb_next
@@ -42,11 +46,12 @@ def _traceback(error: BaseException) -> str:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, TaskError):
-        return "device" if isinstance(error, DeviceError) else "task"
+        return "missing-device" if isinstance(error, DeviceError) else "invalid-task"
+    # torch's CPU allocator raises a plain RuntimeError with this text.
     out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
     return "out-of-memory" if out_of_memory else "exception"
 
 
 def _is_library(filename: str) -> bool:
-    own = str(Path(__file__).resolve().parents[1])
-    return "site-packages" in filename or filename.startswith((own, sys.base_prefix, "<"))
+    package = str(Path(__file__).resolve().parents[1])
+    return "site-packages" in filename or filename.startswith((package, sys.base_prefix, "<"))

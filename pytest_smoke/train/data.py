@@ -1,10 +1,10 @@
-"""Batches as a run draws them, and what was drawn, by source."""
+"""Draw a task's batches step by step, and count the sources of their samples."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,95 +12,134 @@ import torch
 from pytest_smoke.errors import TaskError
 from pytest_smoke.events import SourceCounts
 from pytest_smoke.mix.samples import SampleCounter, resolution
+from pytest_smoke.task import Task
 from pytest_smoke.train.device import seed_all
 from pytest_smoke.train.plan import RunPlan
-from pytest_smoke.train.task import Task, load_task, sources_of
+from pytest_smoke.train.task import load_task, sources_of
 
 MIN_MICRO_BATCHES = 20
-"""Micro-batches from which their variation says how far samples are drawn one by one, or a source at a time."""
+"""Micro-batches needed to estimate whether samples are drawn one by one or one source at a time."""
 
 
 def seeded_task(plan: RunPlan) -> Task:
-    """The plan's task, as a run has it. Raises TaskError, and what the task raises."""
+    """Seed all generators and build the plan's task. Raises TaskError, and whatever the task raises."""
     if plan.root not in sys.path:
         sys.path.insert(0, plan.root)
-    importlib.import_module(plan.task.partition(":")[0])  # first, so that all it imports is seeded too
+    importlib.import_module(plan.task.partition(":")[0])  # before seeding, so that libraries it imports are seeded too
     seed_all(plan.seed)
     return load_task(plan.task, plan.args)
 
 
-def loaders(task: Task, plan: RunPlan, seed: int) -> list[Any]:
-    """What each rank's `batches` returns: iterables, some of which know their own position."""
+def rank_loaders(task: Task, plan: RunPlan, seed: int) -> list[Any]:
+    """Return what `batches` returns for each rank: iterables, some of which know their own position."""
     size, ranks = plan.batch_size, plan.world_size
     return [task.batches(size, seed=seed, rank=rank, world_size=ranks) for rank in range(ranks)]
 
 
-def sampled(task: Task, plan: RunPlan, seed: int) -> list[Iterator[Any]]:
-    """Each rank's iterator over micro-batches."""
-    return [iter(loader) for loader in loaders(task, plan, seed)]
+def next_micro_batches(ranks: Sequence[Iterator[Any]], micro_batches: int) -> list[Any]:
+    """Return `micro_batches` of every rank, the ranks in turn, as data-parallel ranks would draw them.
 
-
-def one_step(ranks: list[Iterator[Any]], micro_batches: int) -> list[Any]:
-    """One step's micro-batches: the ranks take turns, as data-parallel ranks would side by side. Raises TaskError."""
+    Raises TaskError if an iterator is exhausted.
+    """
     try:
         return [next(rank) for _ in range(micro_batches) for rank in ranks]
     except StopIteration:
-        raise TaskError("batches() ended: it must return an iterator without end") from None
+        raise TaskError("batches() ended: it must return an infinite iterator") from None
+
+
+class BatchStream:
+    """Iterate over a task's micro-batches, one optimizer step at a time, and remember the position for resuming.
+
+    All ranks of the full run are folded onto this process: a step has `micro_batches` of each of them.
+    """
+
+    def __init__(self, task: Task, plan: RunPlan, *, seed: int) -> None:
+        self._task, self._plan = task, plan
+        self._loaders: list[Any] = []
+        self._ranks: list[Iterator[Any]] = []
+        self.restart(seed)
+
+    def restart(self, seed: int, *, states: Sequence[Any] | None = None) -> None:
+        """Start from the first batch in the order of `seed`, or from the position in `states`.
+
+        States are loaded before anything is drawn, as torchdata's StatefulDataLoader requires.
+        """
+        self._loaders = rank_loaders(self._task, self._plan, seed)
+        if states is not None:
+            for loader, state in zip(self._loaders, states, strict=True):
+                loader.load_state_dict(state)
+        self._ranks = [iter(loader) for loader in self._loaders]
+
+    def draw(self) -> list[Any]:
+        """Return the next step's micro-batches, on the host. Raises TaskError if there are no more."""
+        return next_micro_batches(self._ranks, self._plan.micro_batches)
+
+    def states(self) -> list[Any] | None:
+        """Return the `state_dict` of every rank's loader; None if one of them has none."""
+        return [loader.state_dict() for loader in self._loaders] if all(map(_is_stateful, self._loaders)) else None
+
+
+def _is_stateful(loader: Any) -> bool:
+    return callable(getattr(loader, "state_dict", None)) and callable(getattr(loader, "load_state_dict", None))
 
 
 class SourceCounter:
-    """Counts what a run draws in its first steps, on the host.
+    """Counts the sources of the samples in a run's first steps, on the host.
 
-    It reports once chance could hide no difference of the tolerance between independent samples, and where they are not
-    (a source at a time, say) again whenever the samples have doubled, until that holds of them as they are. What is
-    wrong by much is then known early, and what is wrong by little before the run ends.
+    It reports as soon as chance alone could not hide a difference of the tolerance between independent samples. If the
+    samples are not independent (a source at a time, say), it reports again whenever their number has doubled, until the
+    same holds for them. A large error is then known early, and a small one before the run ends.
     """
 
     def __init__(self, task: Task, plan: RunPlan) -> None:
         self._task, self._plan = task, plan
-        self._draws = SampleCounter()
-        self._due_samples = 0
-        self._counting = getattr(task, "sources", None) is not None
+        self._samples = SampleCounter()
+        self._next_report = 0
+        """Number of samples that the next report needs."""
+        self._active = getattr(task, "sources", None) is not None
 
     def state_dict(self) -> dict[str, Any]:
-        """What was counted, in plain values."""
-        return {"draws": self._draws.state_dict(), "due_samples": self._due_samples, "counting": self._counting}
+        """Return the counts as builtins."""
+        return {"samples": self._samples.state_dict(), "next_report": self._next_report, "active": self._active}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Count on from there."""
-        self._draws.load_state_dict(state["draws"])
-        self._due_samples, self._counting = state["due_samples"], state["counting"]
+        """Continue from the counts of `state_dict`."""
+        self._samples.load_state_dict(state["samples"])
+        self._next_report, self._active = state["next_report"], state["active"]
 
     def add(self, step: int, batches: list[Any]) -> SourceCounts | None:
-        """Count one step's micro-batches; a record where there is something to judge. Raises TaskError."""
-        if not self._counting:
+        """Count one step's micro-batches; return an event if there is enough to judge. Raises TaskError."""
+        if not self._active:
             return None
-        draws = self._draws
+        samples = self._samples
         for batch in batches:
-            draws.add(sources_of(self._task, batch))
+            samples.add(sources_of(self._task, batch))
         last = step == self._plan.run_steps - 1
-        if not last and not self._due():
+        if not last and not self._should_report():
             return None
-        self._due_samples = 2 * draws.samples
-        self._counting = not last and resolution(draws) > self._plan.mix_tolerance
-        return SourceCounts(step, draws.samples, dict(draws.counts), draws.design_effect)
+        self._next_report = 2 * samples.samples
+        self._active = not last and resolution(samples) > self._plan.mix_tolerance
+        return SourceCounts(step, samples.samples, dict(samples.counts), samples.design_effect)
 
-    def _due(self) -> bool:
-        draws = self._draws
-        if draws.batches < MIN_MICRO_BATCHES or draws.samples < self._due_samples:
+    def _should_report(self) -> bool:
+        samples = self._samples
+        if samples.batches < MIN_MICRO_BATCHES or samples.samples < self._next_report:
             return False
-        return resolution(draws, design_effect=1.0) <= self._plan.mix_tolerance
+        return resolution(samples, design_effect=1.0) <= self._plan.mix_tolerance
 
 
-def draw(plan: RunPlan, micro_batches: int) -> SampleCounter:
-    """What the plan's task draws in its first micro-batches, without a model. Raises TaskError, and what it raises."""
+def count_sources(plan: RunPlan, micro_batches: int) -> SampleCounter:
+    """Count the sources in the first micro-batches of the plan's task, without a model.
+
+    Raises TaskError, and whatever the task raises.
+    """
     torch.set_num_threads(plan.cpu_threads)
     task = seeded_task(plan)
     if getattr(task, "sources", None) is None:
-        raise TaskError(f"{plan.task} has no sources(batch): only it can say which source a sample is from")
-    ranks = sampled(task, plan, plan.seed)
-    draws = SampleCounter()
-    while draws.batches < micro_batches:
-        for batch in one_step(ranks, 1)[: micro_batches - draws.batches]:
-            draws.add(sources_of(task, batch))
-    return draws
+        raise TaskError(f"{plan.task} has no sources(batch), so the source of a sample is not known")
+    ranks = [iter(loader) for loader in rank_loaders(task, plan, plan.seed)]
+    samples = SampleCounter()
+    while samples.batches < micro_batches:
+        for batch in next_micro_batches(ranks, 1)[: micro_batches - samples.batches]:
+            samples.add(sources_of(task, batch))
+    return samples

@@ -1,4 +1,4 @@
-"""Where a rehearsal runs, and how its batches and random numbers are kept."""
+"""The device of a run, its random number generators, and evaluation that leaves no trace on training."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ import torch
 from torch import nn
 
 from pytest_smoke.errors import DeviceError
+from pytest_smoke.text import count
 
 
-def resolve(name: str) -> torch.device:
-    """The device called `auto`, `cpu`, `mps`, `cuda` or `cuda:N`. Raises DeviceError where there is none such."""
+def resolve_device(name: str) -> torch.device:
+    """Return the device `auto`, `cpu`, `mps`, `cuda` or `cuda:N`. Raises DeviceError if it is not available."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, index = name.partition(":")
     present = {"cpu": 1, "mps": int(torch.backends.mps.is_available()), "cuda": torch.cuda.device_count()}
     if int(index or 0) >= present[kind]:
         raise DeviceError(
-            f"there is no device {name!r}: torch {torch.__version__} sees {present[kind]} of kind {kind!r}"
+            f"there is no device {name!r}: torch {torch.__version__} sees {count(present[kind], f'{kind} device')}"
         )
     return torch.device(kind, int(index)) if index else torch.device(kind)
 
 
 def device_name(device: torch.device) -> str:
-    """What the hardware calls itself, or the kind of device."""
+    """Return the name of the hardware, or the kind of device if torch does not know it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def accelerators() -> list[dict[str, Any]]:
-    """The accelerators torch can use: `id`, `kind`, `name`, `memory_gib` (0 where torch does not say)."""
-    found: list[dict[str, Any]] = []
+    """Return the accelerators that torch can use: `id`, `kind`, `name`, `memory_gib` (0 if torch does not know it)."""
+    devices: list[dict[str, Any]] = []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         memory_gib = properties.total_memory / 2**30
-        found.append({"id": f"cuda:{index}", "kind": "cuda", "name": properties.name, "memory_gib": memory_gib})
+        devices.append({"id": f"cuda:{index}", "kind": "cuda", "name": properties.name, "memory_gib": memory_gib})
     if torch.backends.mps.is_available():
-        found.append({"id": "mps", "kind": "mps", "name": "mps", "memory_gib": 0.0})
-    return found
+        devices.append({"id": "mps", "kind": "mps", "name": "mps", "memory_gib": 0.0})
+    return devices
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """`batch` with every tensor in its mappings, lists, tuples and named tuples on `device`; the rest as it is."""
+    """Move every tensor in nested mappings, lists, tuples and named tuples to `device`; keep everything else."""
     if hasattr(batch, "to"):
         return batch.to(device, non_blocking=True) if isinstance(batch, torch.Tensor) else batch.to(device)
     if isinstance(batch, Mapping):
@@ -58,17 +59,47 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 
 def seed_all(seed: int) -> None:
-    """Seed Python's, NumPy's (where it is loaded) and torch's generators."""
+    """Seed Python's, NumPy's (if it is imported) and torch's generators."""
     random.seed(seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
+def generator_states(device: torch.device) -> dict[str, Any]:
+    """Return the states of Python's, NumPy's (if it is imported), torch's and the device's generators.
+
+    They consist of tensors and plain values, so that `torch.load(weights_only=True)` can read them.
+    """
+    states: dict[str, Any] = {"python": random.getstate(), "torch": torch.get_rng_state()}
+    if "numpy" in sys.modules:
+        name, keys, *rest = sys.modules["numpy"].random.get_state()
+        states["numpy"] = (name, keys.tolist(), *rest)  # torch.load(weights_only=True) rejects arrays
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def set_generator_states(states: Mapping[str, Any], device: torch.device) -> None:
+    """Restore the states of `generator_states`."""
+    random.setstate(states["python"])
+    torch.set_rng_state(states["torch"])
+    if "numpy" in states and "numpy" in sys.modules:
+        sys.modules["numpy"].random.set_state(states["numpy"])
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    if "mps" in states and device.type == "mps":
+        torch.mps.set_rng_state(states["mps"])
+
+
 @contextmanager
 def isolated_eval(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's mode, and Python's, NumPy's, the CPU's and CUDA's generators,
-    are put back after it."""
+    """Switch to evaluation mode without gradients.
+
+    On exit restore the mode of every module, and the generators of Python, NumPy, the CPU and a CUDA device.
+    """
     root, modes = model.training, [(module, module.training) for module in model.modules()]
     python, numpy = random.getstate(), sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy else None
@@ -78,7 +109,7 @@ def isolated_eval(model: nn.Module, device: torch.device) -> Iterator[None]:
         with torch.random.fork_rng(devices=devices), torch.no_grad():
             yield
     finally:
-        model.train(root)  # some modules do work in train(), merged LoRA weights for one
+        model.train(root)  # some modules do work in train(): LoRA layers unmerge their weights
         for module, mode in modes:
             if module.training != mode:
                 module.train(mode)

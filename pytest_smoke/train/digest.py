@@ -1,26 +1,19 @@
-"""Sums of batches, states and files, to say whether two are the same."""
+"""Digests of batches and states, to tell whether two of them are equal."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Mapping
-from hashlib import blake2b, file_digest
-from pathlib import Path
+from hashlib import blake2b
 from typing import Any
 
 import torch
 
 
-def file_sum(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal. Raises OSError."""
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
-
-
 def digest(value: Any) -> str:
-    """Of every tensor and plain value in a nest of mappings, sequences and objects, by its path.
+    """Return a digest of the tensors and plain values in nested mappings, sequences and objects, with their paths.
 
-    Waits for the device where a tensor lies on one.
+    Waits for the device if a tensor is on one.
     """
     total = blake2b(digest_size=16)
     for path, leaf in leaves(value):
@@ -28,7 +21,7 @@ def digest(value: Any) -> str:
         if isinstance(leaf, torch.Tensor):
             flat = leaf.detach().cpu().contiguous()
             total.update(f"{flat.dtype}{tuple(flat.shape)}".encode())
-            # By address: Tensor.numpy() needs NumPy, which torch does not, and knows no bfloat16.
+            # By address: Tensor.numpy() needs NumPy, which torch does not require, and does not support bfloat16.
             total.update((ctypes.c_char * flat.nbytes).from_address(flat.data_ptr()) if flat.nbytes else b"")
         else:
             total.update(repr(leaf).encode())
@@ -36,9 +29,9 @@ def digest(value: Any) -> str:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Tensors and plain values with their dotted paths; what is neither, nor holds any, is passed over.
+    """Yield tensors and plain values with their dotted paths; objects that hold neither are skipped.
 
-    A mapping in a list goes by its `name`, where that is text: `stages[A].learning_rate`.
+    A mapping in a list is named after its `name` if that is a non-empty text: `stages[A].learning_rate`.
     """
     if isinstance(value, torch.Tensor | str | bytes | int | float | complex | bool | None):
         yield path, value

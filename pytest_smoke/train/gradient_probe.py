@@ -1,4 +1,4 @@
-"""The gradients of a task's loss terms on some effective batches, at a checkpoint or at the start."""
+"""Probe the gradients of a task's loss terms on a few effective batches, with a checkpoint's weights or new ones."""
 
 from __future__ import annotations
 
@@ -10,112 +10,112 @@ from typing import Any
 from pytest_smoke.errors import TaskError
 from pytest_smoke.events import Gradients
 from pytest_smoke.recipe.stages import Stage
-from pytest_smoke.train.batch_stream import BatchStream
-from pytest_smoke.train.checkpoints.io import StateFile
+from pytest_smoke.task import Task
+from pytest_smoke.text import listed
+from pytest_smoke.train.checkpoints.io import StateFile, load_weights, read_weights, state_at
 from pytest_smoke.train.checkpoints.layout import TRAINING
-from pytest_smoke.train.checkpoints.weights import load_weights, read_weights, state_at
-from pytest_smoke.train.data import seeded_task
-from pytest_smoke.train.gradients import reading
+from pytest_smoke.train.data import BatchStream, seeded_task
+from pytest_smoke.train.gradients import gradients_event
 from pytest_smoke.train.instrumentation import POSTMORTEM_SEED_OFFSET
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.step import Stepper
-from pytest_smoke.train.task import Task
-from pytest_smoke.train.worker import settle
+from pytest_smoke.train.worker import prepare_process
 
 BACKOFF = 16.0
-"""What a loss scale that overflows is divided by before the batch is tried again."""
+"""Divisor of a loss scale that overflows, before the batch is tried again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Probed:
-    """What was measured, and on what."""
+class ProbeResult:
+    """The gradients of the loss terms, and what they were measured on."""
 
     device: str
     step: int | None
-    """Step of the smoke's checkpoint; None for other files and for the initial model."""
+    """Step of a smoke run's checkpoint; None for other files and for new weights."""
     kind: str
-    """The smoke's name for its checkpoint; empty for other files."""
+    """Kind of a smoke run's checkpoint (`trained`, `last-good`); empty for other files and for new weights."""
     weights: dict[str, float]
-    """Weight by term."""
+    """Weight by loss term."""
     batches: list[Gradients]
-    """One reading an effective batch; `step` is its number."""
+    """One gradient probe per effective batch; `step` is its number."""
 
 
-def probe(plan: RunPlan, checkpoint: Path | None, *, batches: int) -> Probed:
-    """Differentiate each term on `batches` effective batches of `plan`, in this process.
+def probe(plan: RunPlan, checkpoint: Path | None, *, batches: int) -> ProbeResult:
+    """Differentiate each loss term on `batches` effective batches of `plan`, in this process.
 
-    The model is in training mode, as it was when it was trained. Raises TaskError (for a checkpoint that does not fit
-    CheckpointError), and whatever the task raises.
+    The model is in training mode. Raises TaskError (CheckpointError for a checkpoint that does not fit), and whatever
+    the task raises.
     """
-    device = settle(plan)
+    device = prepare_process(plan)
     task = seeded_task(plan)
     stepper = Stepper(plan, task, device)
     state = state_at(checkpoint) if checkpoint is not None else None
-    feed = _entered(plan, task, stepper, *_stage_of(plan, checkpoint, state))
+    stream = _enter(plan, task, stepper, *_stage_of(plan, checkpoint, state))
     if checkpoint is not None:
         load_weights(stepper.model, read_weights(checkpoint), source=str(checkpoint))
     if state is not None and TRAINING in state.about["sha256"]:
         stepper.scaler.load_state_dict(state.training()["scaler"])
     if len(stepper.terms) < 2:
         raise TaskError(
-            f"{plan.task} has one loss term, {stepper.terms[0]!r}: there is nothing to weigh it against; "
-            "a probe needs losses(model, batch) to return two or more"
+            f"{plan.task} has one loss term, {stepper.terms[0]!r}: a gradient probe compares two or more terms of "
+            "losses(model, batch)"
         )
-    found = [_read(stepper, number, feed.draw()) for number in range(batches)]
-    return Probed(
+    probes = [_probe_batch(stepper, number, stream.draw()) for number in range(batches)]
+    return ProbeResult(
         device=str(device),
+        step=state.step if state else None,
+        kind=state.about["kind"] if state else "",
         weights=dict(zip(stepper.terms, stepper.weights, strict=True)),
-        batches=found,
-        **_origin(state),
+        batches=probes,
     )
 
 
-def _entered(plan: RunPlan, task: Task, stepper: Stepper, stage: Stage, step: int) -> BatchStream:
-    """Enter the stages up to `stage` and its phases up to `step`, as a run does; what is drawn from there on.
+def _enter(plan: RunPlan, task: Task, stepper: Stepper, stage: Stage, step: int) -> BatchStream:
+    """Start the stages up to `stage` and its phases up to `step`, as a run does; return the batches from there on.
 
-    Drawn apart from the training order: a checkpoint has seen that.
+    Their seed is not that of the training batches, because a checkpoint was trained on those.
     """
     seed = plan.seed + POSTMORTEM_SEED_OFFSET
-    feed = BatchStream(task, plan, seed=seed)
+    stream = BatchStream(task, plan, seed=seed)
     for entered in plan.stages:
         if entered.first_step:
-            stepper.begin(entered)
-        for at in dict.fromkeys([entered.first_step, *(first for _, first in entered.phases)]):
-            if entered == stage and at > step:
+            stepper.start_stage(entered)
+        for first in dict.fromkeys([entered.first_step, *(first for _, first in entered.phases)]):
+            if entered == stage and first > step:
                 break
-            if at > entered.first_step:
-                stepper.enter_phase(at)
-            feed.restart(seed)
-            stepper.learn_terms(feed.draw()[0])
+            if first > entered.first_step:
+                stepper.start_phase(first)
+            stream.restart(seed)
+            stepper.learn_terms(stream.draw()[0])
         if entered == stage:
             break
-    feed.restart(seed)
-    return feed
+    stream.restart(seed)
+    return stream
 
 
 def _stage_of(plan: RunPlan, checkpoint: Path | None, state: StateFile | None) -> tuple[Stage, int]:
-    """The stage that weights are of, and the step: a checkpoint says so, other files are of the end of a run."""
+    """Return the stage and step of the weights: a checkpoint names them, any other file is from the end of a run."""
     if checkpoint is None:
         return plan.stages[0], 0
     if state is None:
         return plan.stages[-1], plan.run_steps
-    known = next((stage for stage in plan.stages if stage.name == state.about.get("stage", "")), None)
-    if known is None:
-        names = ", ".join(stage.name for stage in plan.stages if stage.name) or "none"
-        raise TaskError(f"{checkpoint} is of stage {state.about.get('stage')}; the recipe's stages are {names}")
-    return known, state.step
+    name = state.about.get("stage", "")
+    stage = next((stage for stage in plan.stages if stage.name == name), None)
+    if stage is None:
+        names = listed(stage.name for stage in plan.stages if stage.name)
+        raise TaskError(f"{checkpoint} was saved in stage {name!r}, but the recipe's stages are: {names}")
+    return stage, state.step
 
 
-def _read(stepper: Stepper, number: int, batches: list[Any]) -> Gradients:
-    """A fresh loss scaler starts too high for many models, as it does in training: it backs off here, too."""
+def _probe_batch(stepper: Stepper, number: int, batches: list[Any]) -> Gradients:
+    """Probe one effective batch, with a smaller loss scale if the gradients overflow.
+
+    The initial scale of a loss scaler is too large for many models; in training it is reduced in the first steps.
+    """
     while True:
         gradients, _ = stepper.differentiate(batches)
-        found = reading(number, stepper.terms, stepper.weights, stepper.gram(gradients).tolist())
+        event = gradients_event(number, stepper.terms, stepper.weights, stepper.gram(gradients).tolist())
         scale = stepper.scaler.get_scale()
-        if all(map(isfinite, found.raw.values())) or not stepper.scaler.is_enabled() or scale <= 1.0:
-            return found
+        if all(map(isfinite, event.raw.values())) or not stepper.scaler.is_enabled() or scale <= 1.0:
+            return event
         stepper.scaler.update(scale / BACKOFF)
-
-
-def _origin(state: StateFile | None) -> dict[str, Any]:
-    return {"step": state.step, "kind": state.about["kind"]} if state else {"step": None, "kind": ""}

@@ -1,4 +1,4 @@
-"""Loss terms differentiated one by one: who pulls how hard, and against whom."""
+"""Differentiate loss terms one by one, to compare the size and direction of their gradients."""
 
 from __future__ import annotations
 
@@ -13,54 +13,57 @@ from pytest_smoke.events import Gradients
 
 
 def factor_of(weight: float) -> float:
-    """What a term is differentiated with: its weight, as in an ordinary step; a term whose weight is 0, as it is."""
+    """Return what a term is multiplied by before it is differentiated: its weight, or 1 if the weight is 0."""
     return weight or 1.0
 
 
 class TermGradients:
-    """The gradients of N weighted terms over one effective batch, kept apart.
+    """The gradients of N weighted loss terms over one effective batch, one by one.
 
     Costs N - 1 more backward passes than an ordinary step and N times the memory of its gradient. Their sum is the
-    step's gradient, so a probed step trains like any other. `backward` and not `autograd.grad`, which passes by the
-    bodies of reentrant checkpoints.
+    gradient of the step, so a step with a gradient probe trains like any other. Uses `backward` because `autograd.grad`
+    skips the bodies of reentrant activation checkpoints.
     """
 
     def __init__(self, terms: Sequence[str], weights: Sequence[float], parameters: Sequence[Tensor]) -> None:
         self._factors = [factor_of(weight) for weight in weights]
-        self._silent = [weight == 0.0 for weight in weights]
+        self._has_no_weight = [weight == 0.0 for weight in weights]
         self._parameters = parameters
         self._gradients: list[list[Tensor | None]] = [[None] * len(parameters) for _ in terms]
 
     def add(self, losses: Sequence[Tensor], scale: Callable[[Tensor], Tensor]) -> None:
-        """Differentiate one micro-batch's terms (scalars, times the micro-batch's share); `scale` is the scaler's."""
-        live = [k for k, loss in enumerate(losses) if loss.requires_grad]
-        for k in live:
-            self._forget()
-            scaled = scale(losses[k] * self._factors[k])
-            scaled.backward(retain_graph=k != live[-1])  # type: ignore[no-untyped-call]  # torch types it so
-            kept = self._gradients[k]
-            for i, parameter in enumerate(self._parameters):
-                earlier, gradient = kept[i], parameter.grad
-                # Two parameters may share one gradient tensor: nothing is added in place.
-                kept[i] = gradient if earlier is None else earlier if gradient is None else earlier + gradient
-        self._forget()
+        """Differentiate the terms of one micro-batch (scalars, times its share of the step) and add the gradients.
 
-    def _forget(self) -> None:
+        `scale` is the `scale` of the loss scaler.
+        """
+        differentiable = [k for k, loss in enumerate(losses) if loss.requires_grad]
+        for k in differentiable:
+            self._clear()
+            scaled = scale(losses[k] * self._factors[k])
+            scaled.backward(retain_graph=k != differentiable[-1])  # type: ignore[no-untyped-call]  # torch types it so
+            totals = self._gradients[k]
+            for i, parameter in enumerate(self._parameters):
+                earlier, gradient = totals[i], parameter.grad
+                # Not in place: two parameters may share one gradient tensor.
+                totals[i] = gradient if earlier is None else earlier if gradient is None else earlier + gradient
+        self._clear()
+
+    def _clear(self) -> None:
         for parameter in self._parameters:
             parameter.grad = None
 
     def combine(self) -> None:
-        """Set every parameter's `grad` to the sum over the terms that have a weight."""
+        """Set the `grad` of every parameter to the sum over the terms whose weight is not 0."""
         for i, parameter in enumerate(self._parameters):
             total: Tensor | None = None
-            for silent, gradients in zip(self._silent, self._gradients, strict=True):
+            for has_no_weight, gradients in zip(self._has_no_weight, self._gradients, strict=True):
                 gradient = gradients[i]
-                if gradient is not None and not silent:
+                if gradient is not None and not has_no_weight:
                     total = gradient if total is None else total + gradient
             parameter.grad = total
 
     def gram(self) -> Tensor:
-        """Inner products of the terms' weighted gradients, float32 [N * N] (row by row), on the device."""
+        """Return the inner products of the terms' weighted gradients: float32 [N * N], row by row, on the device."""
         size = len(self._factors)
         gram = torch.zeros(size, size, device=self._parameters[0].device)
         for i, parameter in enumerate(self._parameters):
@@ -72,10 +75,13 @@ class TermGradients:
         return gram.flatten()
 
 
-def reading(
+def gradients_event(
     step: int, terms: tuple[str, ...], weights: Sequence[float], gram: Sequence[float], *, postmortem: bool = False
 ) -> Gradients:
-    """Raw norms, weighted norms and cosines from the inner products `gram` [N * N] of the weighted gradients."""
+    """Return raw norms, weighted norms and cosines, from the inner products `gram` [N * N] of the weighted gradients.
+
+    A raw norm is the square root of an inner product divided by the squared weight.
+    """
     size, factors = len(terms), [factor_of(weight) for weight in weights]
     raw = [[gram[a * size + b] / (factors[a] * factors[b]) for b in range(size)] for a in range(size)]
     norms = [sqrt(square) if (square := raw[k][k]) > 0 else abs(square) for k in range(size)]

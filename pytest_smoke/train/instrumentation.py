@@ -1,81 +1,88 @@
-"""What is seen of a rehearsal beside its steps: the probe batch, the metrics, the gradients where trouble began."""
+"""Evaluate metrics and the probe batch during training, and the gradient of each loss term after a failure."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pytest_smoke.errors import TaskError
 from pytest_smoke.events import Abort, Metrics, PredictionsFailed, ProbeLoss
 from pytest_smoke.recipe.stages import Stage
+from pytest_smoke.task import Task
+from pytest_smoke.text import listed
 from pytest_smoke.train.batch_equivalence import compare_batch_sizes
-from pytest_smoke.train.batch_stream import BatchStream
-from pytest_smoke.train.channel import Channel
+from pytest_smoke.train.channel import Send
 from pytest_smoke.train.checkpoints.in_memory import WeightHistory
 from pytest_smoke.train.checkpoints.manager import CheckpointManager
 from pytest_smoke.train.crash import crash_of
+from pytest_smoke.train.data import BatchStream
 from pytest_smoke.train.deferred_metrics import DeferredMetrics
 from pytest_smoke.train.device import isolated_eval, seed_all, to_device
-from pytest_smoke.train.gradients import reading
+from pytest_smoke.train.gradients import gradients_event
 from pytest_smoke.train.machine import PeakMemory
 from pytest_smoke.train.plan import RunPlan, probe_every_steps
 from pytest_smoke.train.predictions import write_predictions
 from pytest_smoke.train.step import Stepper
-from pytest_smoke.train.task import Task, metrics_of, probe_batches_of
+from pytest_smoke.train.task import metrics_of, probe_batches_of
 
 RESERVED = ("loss", "lr", "grad_norm", "probe_loss")
-"""Series of every smoke; a metric may not go by their names, nor by a loss term's."""
+"""Series of every smoke run; a metric must not have their names, nor that of a loss term."""
 POSTMORTEM_SEED_OFFSET = 2_000_003
-"""Added to the seed for the batches of the probe on the last good checkpoint."""
+"""Added to the seed of the batches on which the last good weights are probed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What is made at the start of each stage and phase, because the model and its loss may change there."""
+
+    probe_batches: list[Any]
+    """The probe batch, on the device."""
+    weights: WeightHistory
+    """Recent weights, all of the same structure."""
 
 
 class Instrumentation:
-    """Looks at the model of `stepper` without changing what it would have become."""
+    """Evaluates the model of `stepper` without any effect on its training."""
 
     def __init__(
-        self,
-        plan: RunPlan,
-        task: Task,
-        stepper: Stepper,
-        memory: PeakMemory,
-        channel: Channel,
-        readback: DeferredMetrics,
+        self, plan: RunPlan, task: Task, stepper: Stepper, memory: PeakMemory, send: Send, deferred: DeferredMetrics
     ) -> None:
         self._plan, self._task, self._stepper, self._device = plan, task, stepper, stepper.device
-        self._memory, self._channel, self._deferred = memory, channel, readback
+        self._memory, self._send, self._deferred = memory, send, deferred
 
-    def renew(self) -> None:
-        """A stage or a phase begins: another probe batch, and no checkpoint of another structure."""
-        plan = self._plan
-        self._probe_batches = to_device(probe_batches_of(self._task, plan.batch_size, seed=plan.seed), self._device)
-        self._checkpoints = WeightHistory(self._stepper.model)
+    def on_phase_start(self) -> Phase:
+        """Make the probe batch and the history of weights of a stage or phase that starts."""
+        batches = probe_batches_of(self._task, self._plan.batch_size, seed=self._plan.seed)
+        return Phase(to_device(batches, self._device), WeightHistory(self._stepper.model))
 
-    def look(self, stage: Stage, step: int) -> None:
-        """What is seen before `step`: a checkpoint and the probe batch, now and then the task's own metrics.
+    def before_step(self, stage: Stage, phase: Phase, step: int) -> None:
+        """Keep the weights, score the probe batch and evaluate metrics before `step`, each at its own interval.
 
-        Where a stage or a phase begins also whether the full run's micro-batches give the same gradient.
+        At the start of a stage or phase also compare the smoke run's micro-batches with the full run's.
         """
-        begins, offset = stage.starts_at(step), step - stage.first_step
-        if begins and self._plan.folds_otherwise:
-            with self._memory.aside():
-                found = compare_batch_sizes(self._plan, self._task, self._stepper, stage, step)
-            self._channel.send([found])
+        starts, offset = stage.starts_at(step), step - stage.first_step
+        if starts and self._plan.has_other_batch_size:
+            with self._memory.excluded():
+                event = compare_batch_sizes(self._plan, self._task, self._stepper, stage, step)
+            self._send([event])
         probe = offset % probe_every_steps(stage) == 0
-        if probe or begins:
-            self._checkpoints.save(step)
+        if probe or starts:
+            phase.weights.save(step)
         if probe or step == stage.end - 1:
-            self._score_probe(step)
+            self._score_probe_batch(phase, step)
         every = self._plan.evaluate_every_steps
         if every and offset and offset % every == 0:
             self.evaluate(step)
 
-    def _score_probe(self, step: int) -> None:
+    def _score_probe_batch(self, phase: Phase, step: int) -> None:
         with isolated_eval(self._stepper.model, self._device):
-            means = self._stepper.score(self._probe_batches)
+            means = self._stepper.score(phase.probe_batches)
         self._deferred.put(lambda values: ProbeLoss(step, self._stepper.weighted_sum(values)), means)
 
     def evaluate(self, step: int) -> dict[str, float] | None:
-        """The task's metrics before `step`, reported; None where it has no `evaluate`. Raises TaskError."""
+        """Report and return the task's metrics before `step`; None if it has no `evaluate`. Raises TaskError."""
         evaluate = getattr(self._task, "evaluate", None)
         if evaluate is None:
             return None
@@ -83,35 +90,36 @@ class Instrumentation:
             values = metrics_of(evaluate(self._stepper.model))
         taken = sorted(values.keys() & {*RESERVED, *self._stepper.seen_terms})
         if taken:
-            raise TaskError(f"evaluate(model) returned {', '.join(taken)}: criteria know another series by that name")
-        self._channel.send([*self._deferred.flush(wait=True), Metrics(step, values)])
+            raise TaskError(f"evaluate(model) returned {listed(taken)}, which names another series: rename the metric")
+        self._send([*self._deferred.flush(wait=True), Metrics(step, values)])
         return values
 
     def predict(self, path: Path) -> None:
-        """Write the task's predictions, if it makes any. They decide nothing, so what they raise is only reported."""
+        """Write the task's predictions, if it makes any. They decide nothing, so an exception is only reported."""
         try:
             with isolated_eval(self._stepper.model, self._device):
                 write_predictions(self._task, self._stepper.model, path)
         except Exception as error:
             crash = crash_of(error, self._plan.root)
-            self._channel.send([PredictionsFailed(f"{crash.text} at {crash.place}" if crash.place else crash.text)])
+            self._send([PredictionsFailed(f"{crash.text} at {crash.place}" if crash.place else crash.text)])
 
-    def postmortem(self, stop: Abort, feed: BatchStream, keeper: CheckpointManager) -> None:
-        """Differentiate the terms on the newest checkpoint that precedes the trouble, and keep it."""
+    def postmortem_probe(
+        self, abort: Abort, phase: Phase, batches: BatchStream, checkpoints: CheckpointManager
+    ) -> None:
+        """Restore the last good weights, save them, and report a gradient probe on them."""
         terms = self._stepper.terms
-        if stop.last_good_step is None:  # how many steps it made is a matter of timing: they are not kept
-            keeper.forget()
+        if abort.last_good_step is None:  # the weights are not saved: the number of steps made depends on timing
+            checkpoints.discard()
             return
-        if len(terms) < 2 and not keeper.keeps:
+        if len(terms) < 2 and not checkpoints.enabled:
             return
-        step = self._checkpoints.restore(stop.last_good_step)
-        self._channel.send(keeper.last_good(step))
+        step = phase.weights.restore(abort.last_good_step)
+        self._send(checkpoints.save_last_good(step))
         if len(terms) < 2:
             return
-        seed_all(self._plan.seed)  # how far the run got before it heard must not show in what is found
-        feed.restart(self._plan.seed + POSTMORTEM_SEED_OFFSET)
-        gradients, _ = self._stepper.differentiate(feed.draw())
-        self._deferred.put(
-            partial(reading, step, terms, self._stepper.weights, postmortem=True), self._stepper.gram(gradients)
-        )
-        self._channel.send(self._deferred.flush(wait=True))
+        seed_all(self._plan.seed)  # so that the number of steps made before the command has no effect
+        batches.restart(self._plan.seed + POSTMORTEM_SEED_OFFSET)
+        gradients, _ = self._stepper.differentiate(batches.draw())
+        make = partial(gradients_event, step, terms, self._stepper.weights, postmortem=True)
+        self._deferred.put(make, self._stepper.gram(gradients))
+        self._send(self._deferred.flush(wait=True))

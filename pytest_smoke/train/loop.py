@@ -1,10 +1,11 @@
-"""The training loop of a rehearsal. It is ours, so that schedule, accumulation and records are certain."""
+"""The training loop of a smoke run. It replaces the user's own, so that schedule and accumulation are known exactly."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,261 +13,318 @@ from typing import Any
 import torch
 
 from pytest_smoke import schedules
-from pytest_smoke.events import (
-    Abort,
-    Continue,
-    Ended,
-    ParameterNorm,
-    StageEnded,
-    Step,
-)
+from pytest_smoke.events import Abort, Command, Continue, Ended, Event, ParameterNorm, StageEnded, Step
 from pytest_smoke.recipe.stages import Stage
-from pytest_smoke.train.batch_stream import BatchStream
+from pytest_smoke.task import Task
 from pytest_smoke.train.channel import Channel
+from pytest_smoke.train.checkpoints.io import StateFile
 from pytest_smoke.train.checkpoints.manager import CheckpointManager
-from pytest_smoke.train.data import SourceCounter
+from pytest_smoke.train.data import BatchStream, SourceCounter
 from pytest_smoke.train.deferred_metrics import DeferredMetrics
+from pytest_smoke.train.device import set_generator_states
 from pytest_smoke.train.export.pipeline import check_needs, run_pipeline
-from pytest_smoke.train.gradients import reading
-from pytest_smoke.train.instrumentation import Instrumentation
-from pytest_smoke.train.machine import PeakMemory, ended, started
-from pytest_smoke.train.plan import RunPlan, ratio_every_steps
-from pytest_smoke.train.rng import set_generators
+from pytest_smoke.train.gradients import gradients_event
+from pytest_smoke.train.instrumentation import Instrumentation, Phase
+from pytest_smoke.train.machine import PeakMemory, Utilization, ended, started, utilization_reader
+from pytest_smoke.train.plan import RunPlan, gradient_probe_every_steps
 from pytest_smoke.train.step import Stepper
-from pytest_smoke.train.task import Task
 from pytest_smoke.train.updates import Snapshot, compare, snapshot
-from pytest_smoke.train.utilization import Utilization, reader_of
 
 CHUNK_SECONDS = 0.1
-"""Records are read back and sent about this often: quick enough to stop a doomed run, rare enough to cost nothing."""
+"""Time between two reports: short enough to stop an unstable run early, long enough to cost almost nothing."""
 CHUNK_STEPS = 64
-"""... and after this many steps at the latest."""
+"""Steps between two reports, at most."""
+ALIVE_SECONDS = 1.0
+"""Time between two signs of life while a resumed run draws the batches of earlier steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageStart:
+    """A stage that was started, and what was known then."""
+
+    stage: Stage
+    schedule: schedules.Schedule
+    """Multiplier of the peak learning rate by step of the stage."""
+    before: Snapshot
+    """Parameters before its first step."""
+    seconds_before: float
+    """Wall time of the steps of earlier stages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where training starts or continues."""
+
+    step: int
+    start: StageStart
+    phase: Phase | None
+    """None if a stage or phase starts at `step`."""
 
 
 class Loop:
-    """One rehearsal of `task`, as `plan` says."""
+    """Runs `plan` with `task` on `device`: reports events to `channel` and follows its commands."""
 
     def __init__(self, plan: RunPlan, task: Task, device: torch.device, channel: Channel) -> None:
-        self._plan, self._task, self._device = plan, task, device
+        self._plan, self._task, self._device, self._channel = plan, task, device, channel
         self._stepper = Stepper(plan, task, device)
         if plan.pipeline is not None:
             check_needs(task, self._stepper.model, device)
-        self._checkpoints = CheckpointManager(plan, task, self._stepper, device, channel)
-        self._channel = self._checkpoints.channel
-        self._feed = BatchStream(task, plan, seed=plan.seed)
+        self._checkpoints = CheckpointManager(plan, task, self._stepper, device, channel.send)
+        self._send = self._checkpoints.send
+        self._batches = BatchStream(task, plan, seed=plan.seed)
         self._source_counter = SourceCounter(task, plan)
         self._deferred = DeferredMetrics(device)
         self._memory = PeakMemory(device)
-        self._instrumentation = Instrumentation(plan, task, self._stepper, self._memory, self._channel, self._deferred)
-        self._utilization = Utilization(reader_of(device))
+        self._instrumentation = Instrumentation(plan, task, self._stepper, self._memory, self._send, self._deferred)
+        self._utilization = Utilization(utilization_reader(device))
         self._train_seconds = 0.0
-        self._began = time.perf_counter()
-        self._begin(plan.stages[0])
+        """Wall time of the steps so far, without probes and evaluations."""
+        self._started_at = time.perf_counter()
+        """Start of the run; for a resumed one, as if the earlier processes had run without a pause."""
 
     def run(self) -> None:
-        """Train, report, and obey the parent. What was seen is reported before an exception passes through."""
+        """Train and report until the last step, or until a command ends the run.
+
+        Before an exception is raised, the figures that are still on the device are reported.
+        """
         try:
             with self._utilization:
                 self._run()
         except Exception:
-            with contextlib.suppress(Exception):  # after a device error nothing can be read back
-                self._channel.send(self._deferred.flush(wait=True))
+            with contextlib.suppress(Exception):  # after a device error nothing can be copied
+                self._send(self._deferred.flush(wait=True))
             raise
 
     def _run(self) -> None:
-        self._channel.send([started(self._stepper.model, self._device)])
-        self._first = self._go_on()
-        if self._first is None:
+        start = self._start_stage(self._plan.stages[0])
+        self._send([started(self._stepper.model, self._device)])
+        state = self._checkpoints.latest()
+        position = Position(step=0, start=start, phase=None) if state is None else self._resume(state, start)
+        if position is None:
             return
+        start, phase = position.start, position.phase
         for stage in self._plan.stages:
-            if stage.end <= self._first:
+            if stage.end <= position.step:
                 continue
-            if stage != self._stage:
-                self._begin(stage)
-            if not self._train():
+            if stage != start.stage:
+                start = self._start_stage(stage)
+            phase = self._train(start, phase, max(stage.first_step, position.step))
+            if phase is None:
                 return
-            if self._checkpoints.again:
-                self._channel.send([*self._deferred.flush(wait=True), self._ended(self._checkpoints.until)])
+            if self._checkpoints.is_resume_run:
+                self._send([*self._deferred.flush(wait=True), self._ended(self._checkpoints.end_step)])
                 return
-            if stage.end < self._plan.run_steps and not self._next_stage():
+            if stage.end < self._plan.run_steps and not self._should_continue(start, phase):
                 return
-        self._finish()
+        assert phase is not None, "the last stage has at least one step"
+        self._finish(start, phase)
 
-    def _go_on(self) -> int | None:
-        """The step to begin at: 0, or that of a checkpoint, with everything as it was then; None: it has ended."""
-        state = self._checkpoints.found()
-        if state is None:
-            return 0
-        training = state.training()
-        self._come_to(state.step, training["loaders"])
-        command = self._checkpoints.load(state, training)
-        if command is not None:  # the criteria of an earlier stage are other ones now
-            self._checkpoints.forget()
-            self._channel.send([self._ended(state.step)])
-            return None
-        self._train_seconds, self._seconds_before = training["train_seconds"], training["seconds_before"]
-        self._began -= training["wall_seconds"]
-        self._before = Snapshot(**training["before"])
-        self._source_counter.load_state_dict(training["tally"])
-        set_generators(training["generators"], self._device)
-        return state.step
+    def _resume(self, state: StateFile, start: StageStart) -> Position | None:
+        """Load a checkpoint, report earlier events again and restore the rest; None if a command ends the run.
 
-    def _come_to(self, step: int, states: Sequence[Any] | None) -> None:
-        """Enter every stage and phase before `step` and draw what they drew, as a run does, without a step.
-
-        Loaders that gave `states` know their place, and are not wound forward. Now and then it says that it is alive.
+        `start` is that of the first stage.
         """
-        said = time.perf_counter()
+        training = state.training()
+        start, phase = self._fast_forward(state.step, training["loaders"], start)
+        loaded = self._checkpoints.load(state, training)
+        command = self._replay(loaded.events)
+        self._send([loaded.resumed])
+        if not isinstance(command, Continue):  # the criteria of an earlier stage were changed, for example
+            self._checkpoints.discard()
+            self._send([self._ended(state.step)])
+            return None
+        self._train_seconds = training["train_seconds"]
+        self._started_at -= training["wall_seconds"]
+        self._source_counter.load_state_dict(training["source_counter"])
+        set_generator_states(training["generators"], self._device)
+        before = Snapshot(**training["before"])
+        start = replace(start, before=before, seconds_before=training["seconds_before"])
+        return Position(step=state.step, start=start, phase=phase)
+
+    def _replay(self, events: Sequence[Event]) -> Command:
+        """Report events of earlier processes again, and ask for a command at the end of each stage, as they did.
+
+        Returns the first command that is not to continue, else Continue. The events are in the journal already, so they
+        go straight to the channel.
+        """
+        pending: list[Event] = []
+        for event in events:
+            pending.append(event)
+            if isinstance(event, StageEnded):
+                self._channel.send(pending)
+                pending = []
+                command = self._channel.wait()
+                if not isinstance(command, Continue):
+                    return command
+        self._channel.send(pending)
+        return Continue()
+
+    def _fast_forward(
+        self, step: int, loader_states: Sequence[Any] | None, start: StageStart
+    ) -> tuple[StageStart, Phase | None]:
+        """Start every stage and phase before `step` and draw their batches, as a run does, but make no step.
+
+        With `loader_states` the batches are not drawn: the loaders continue from their states.
+        """
+        phase: Phase | None = None
+        alive_at = time.perf_counter()
         for stage in self._plan.stages:
             if stage.first_step > step:
                 break
-            if stage != self._stage:
-                self._begin(stage)
-            for at in range(stage.first_step, min(stage.end, step)):
-                if stage.starts_at(at):
-                    self._begin_phase(at)
-                elif states is None:
-                    self._feed.draw()
-                if time.perf_counter() - said >= 1.0:
-                    said = time.perf_counter()
-                    self._channel.send([])
-        if states is not None:
-            self._feed.restart(self._plan.seed, states=states)
+            if stage != start.stage:
+                start, phase = self._start_stage(stage), None
+            for earlier in range(stage.first_step, min(stage.end, step)):
+                if stage.starts_at(earlier):
+                    phase, _ = self._start_phase(stage, earlier)
+                elif loader_states is None:
+                    self._batches.draw()
+                if time.perf_counter() - alive_at >= ALIVE_SECONDS:
+                    alive_at = time.perf_counter()
+                    self._send([])
+        if loader_states is not None:
+            self._batches.restart(self._plan.seed, states=loader_states)
+        return start, phase
 
-    def _progress(self) -> dict[str, Any]:
-        """What a run that goes on cannot find out by itself."""
+    def _progress(self, start: StageStart) -> dict[str, Any]:
+        """Return the loop's own state for a checkpoint."""
         return {
             "train_seconds": self._train_seconds,
-            "seconds_before": self._seconds_before,
-            "wall_seconds": time.perf_counter() - self._began,
-            "before": {"trains": self._before.trains, "frozen": self._before.frozen},
-            "tally": self._source_counter.state_dict(),
+            "seconds_before": start.seconds_before,
+            "wall_seconds": time.perf_counter() - self._started_at,
+            "before": {"trainable": start.before.trainable, "frozen": start.before.frozen},
+            "source_counter": self._source_counter.state_dict(),
         }
 
-    def _begin(self, stage: Stage) -> None:
-        """Enter a stage; the first one is entered when the model is made."""
-        if stage.first_step:
-            self._stepper.begin(stage)
-        self._stage = stage
-        self._seconds_before = self._train_seconds
-        self._schedule = schedules.named(stage.lr_schedule, stage.warmup_steps, stage.max_steps)
-        self._before = snapshot(self._stepper.model, frozen=stage.train is not None)
+    def _start_stage(self, stage: Stage) -> StageStart:
+        if stage.first_step:  # the stepper starts the first stage when it makes the model
+            self._stepper.start_stage(stage)
+        return StageStart(
+            stage=stage,
+            schedule=schedules.named(stage.lr_schedule, stage.warmup_steps, stage.max_steps),
+            before=snapshot(self._stepper.model, frozen=stage.train is not None),
+            seconds_before=self._train_seconds,
+        )
 
-    def _train(self) -> bool:
-        """The stage's steps; False where the parent called the rehearsal off."""
-        stage, flushed = self._stage, time.perf_counter()
-        assert self._first is not None
-        for step in range(max(stage.first_step, self._first), min(stage.end, self._checkpoints.until)):
-            if self._checkpoints.due(step):
-                self._channel.send(self._deferred.flush(wait=True))
-                self._checkpoints.keep(step, self._feed, self._progress())
-            batches = self._begin_phase(step) if stage.starts_at(step) else None
-            self._instrumentation.look(self._stage, step)
-            began = time.perf_counter()
-            self._step(step, batches or self._feed.draw())
+    def _train(self, start: StageStart, phase: Phase | None, first_step: int) -> Phase | None:
+        """Make the steps of a stage from `first_step` on; return its last phase, or None if the run was aborted."""
+        stage, flushed_at = start.stage, time.perf_counter()
+        for step in range(first_step, min(stage.end, self._checkpoints.end_step)):
+            if self._checkpoints.should_save(step):
+                self._send(self._deferred.flush(wait=True))
+                self._checkpoints.save(step, self._batches, self._progress(start))
+            batches: list[Any] = []
+            if stage.starts_at(step):
+                phase, batches = self._start_phase(stage, step)
+            assert phase is not None, "a stage starts with a phase, and a resumed run has started its own"
+            self._instrumentation.before_step(stage, phase, step)
+            step_started = time.perf_counter()
+            self._step(start, step, batches or self._batches.draw())
             now = time.perf_counter()
-            self._train_seconds += now - began
-            if step == 0 or now - flushed >= CHUNK_SECONDS or (step + 1) % CHUNK_STEPS == 0:
-                flushed = now
-                if self._stopped(step):
-                    return False
-        return True
+            self._train_seconds += now - step_started
+            if step == 0 or now - flushed_at >= CHUNK_SECONDS or (step + 1) % CHUNK_STEPS == 0:
+                flushed_at = now
+                if self._is_aborted(phase, step):
+                    return None
+        return phase
 
-    def _begin_phase(self, step: int) -> list[Any]:
-        """The first batches of a stage or phase, after its terms and its probe batch are known."""
-        stepper = self._stepper
-        if step > self._stage.first_step:
-            self._channel.send(self._deferred.flush(wait=True))  # figures waiting there are of the terms so far
-            stepper.enter_phase(step)
-        self._instrumentation.renew()
-        batches = self._feed.draw()
-        stepper.learn_terms(batches[0])
-        return batches
+    def _start_phase(self, stage: Stage, step: int) -> tuple[Phase, list[Any]]:
+        """Start the phase of `stage` that begins at `step`; also return its first micro-batches."""
+        if step > stage.first_step:
+            self._send(self._deferred.flush(wait=True))  # the figures still pending are of the terms so far
+            self._stepper.start_phase(step)
+        phase = self._instrumentation.on_phase_start()
+        batches = self._batches.draw()
+        self._stepper.learn_terms(batches[0])
+        return phase, batches
 
-    def _step(self, step: int, batches: list[Any]) -> None:
-        stepper, stage, terms = self._stepper, self._stage, self._stepper.terms
+    def _step(self, start: StageStart, step: int, batches: list[Any]) -> None:
+        stepper, stage, terms = self._stepper, start.stage, self._stepper.terms
         offset = step - stage.first_step
         if digests := self._checkpoints.digests(step, batches):
-            self._channel.send(digests)
-        multiplier = self._schedule(offset)
-        probe = len(terms) > 1 and offset % ratio_every_steps(stage, len(terms)) == 0
+            self._send(digests)
+        multiplier = start.schedule(offset)
+        probe = len(terms) > 1 and offset % gradient_probe_every_steps(stage, len(terms)) == 0
         row, gram = stepper.update(batches, multiplier, probe=probe)
-        self._deferred.put(partial(self._step_record, step, stage.learning_rate * multiplier), row)
+        self._deferred.put(partial(self._step_event, stage, step, stage.learning_rate * multiplier), row)
         if (step + 1) % CHUNK_STEPS == 0 or step == stage.end - 1:
-            norm = self._stepper.parameter_norm()
+            norm = stepper.parameter_norm()
             self._deferred.put(lambda values: ParameterNorm(step, values[0]), norm)
         if gram is not None:
-            self._deferred.put(partial(reading, step, terms, stepper.weights), gram)
-        drawn = self._source_counter.add(step, batches)
-        if drawn is not None:  # nothing to read back, but its place is behind the steps it speaks of
-            self._deferred.put(lambda _: drawn, torch.empty(0, device=self._device))
+            self._deferred.put(partial(gradients_event, step, terms, stepper.weights), gram)
+        counts = self._source_counter.add(step, batches)
+        if counts is not None:  # it needs no copy, but has to follow the steps that it covers
+            self._deferred.put(lambda _: counts, torch.empty(0, device=self._device))
 
-    def _stopped(self, step: int) -> bool:
-        """Report; if the parent calls it off, look where the gradients pulled and stop."""
-        self._channel.send(self._deferred.flush())
-        stop = self._channel.poll()
-        if not isinstance(stop, Abort):
+    def _is_aborted(self, phase: Phase, step: int) -> bool:
+        """Report what is on the host already; if the run is aborted, probe the last good weights and end it."""
+        self._send(self._deferred.flush())
+        command = self._channel.poll()
+        if not isinstance(command, Abort):
             return False
-        self._channel.send(self._deferred.flush(wait=True))
-        self._instrumentation.postmortem(stop, self._feed, self._checkpoints)
-        self._channel.send([self._ended(step + 1)])
+        self._send(self._deferred.flush(wait=True))
+        self._postmortem_probe(command, phase)
+        self._send([self._ended(step + 1)])
         return True
 
-    def _next_stage(self) -> bool:
-        """Report the end of a stage, and wait for leave to start the next one."""
-        last = self._stage.end - 1
-        self._end_stage(last)
-        command = self._channel.poll(wait=True)
+    def _should_continue(self, start: StageStart, phase: Phase) -> bool:
+        """Report the end of a stage that is not the last, and wait for a command; end the run if it says so."""
+        last = start.stage.end - 1
+        self._end_stage(start, last)
+        command = self._channel.wait()
         if isinstance(command, Continue):
             return True
         if isinstance(command, Abort):
-            self._instrumentation.postmortem(command, self._feed, self._checkpoints)
+            self._postmortem_probe(command, phase)
         else:
-            self._keep_trained(last + 1)
-        self._channel.send([self._ended(last + 1)])
+            self._save_trained(last + 1)
+        self._send([self._ended(last + 1)])
         return False
 
-    def _end_stage(self, evaluated_at: int, *, evaluate: bool = True) -> dict[str, float] | None:
-        """What is reported after the last step of a stage, or of a rehearsal without any; the metrics."""
-        stage = self._stage
-        self._channel.send(self._deferred.flush(wait=True))
-        values = self._instrumentation.evaluate(evaluated_at) if evaluate else None
-        self._channel.send([compare(self._before, self._stepper.model, self._stepper.optimizer)])
-        if stage.name:
-            self._channel.send([StageEnded(stage.name, self._train_seconds - self._seconds_before)])
-        return values
+    def _end_stage(self, start: StageStart, step: int, *, evaluate: bool = True) -> dict[str, float] | None:
+        """Report what follows the last step of a stage or run; return its metrics, labelled with `step`."""
+        self._send(self._deferred.flush(wait=True))
+        metrics = self._instrumentation.evaluate(step) if evaluate else None
+        self._send([compare(start.before, self._stepper.model, self._stepper.optimizer)])
+        if start.stage.name:
+            self._send([StageEnded(start.stage.name, self._train_seconds - start.seconds_before)])
+        return metrics
 
-    def _finish(self) -> None:
-        plan, stop = self._plan, None
-        steps, staged = plan.run_steps, plan.has_named_stages
-        evaluates = plan.pipeline is not None and not staged  # a stage's criteria are asked before the pipeline
-        values = self._end_stage(steps - 1 if staged else steps, evaluate=not evaluates)
-        if plan.pipeline is not None and (stop := self._channel.poll()) is None:
-            again = partial(self._instrumentation.evaluate, steps) if evaluates else lambda: values
-            run_pipeline(plan, self._task, self._stepper.model, self._channel.send, again)
-        if plan.predictions is not None and stop is None:
+    def _finish(self, start: StageStart, phase: Phase) -> None:
+        """Report the end of the run, run the export pipeline, and save the state that the command asks for."""
+        plan = self._plan
+        steps, has_stages = plan.run_steps, plan.has_named_stages
+        # A stage's criteria are judged before the pipeline, so its metrics cannot wait for it.
+        pipeline_evaluates = plan.pipeline is not None and not has_stages
+        metrics = self._end_stage(start, steps - 1 if has_stages else steps, evaluate=not pipeline_evaluates)
+        command: Command | None = None
+        if plan.pipeline is not None and (command := self._channel.poll()) is None:
+            evaluate = partial(self._instrumentation.evaluate, steps) if pipeline_evaluates else lambda: metrics
+            run_pipeline(plan, self._task, self._stepper.model, self._send, evaluate)
+        if plan.predictions is not None and command is None:
             self._instrumentation.predict(Path(plan.predictions))
-        self._channel.send([self._ended(steps)])
-        stop = stop or self._channel.poll(wait=True)
-        if isinstance(stop, Abort) and stop.last_good_step is not None:
-            self._instrumentation.postmortem(stop, self._feed, self._checkpoints)
+        self._send([self._ended(steps)])
+        command = command or self._channel.wait()
+        if isinstance(command, Abort) and command.last_good_step is not None:
+            self._postmortem_probe(command, phase)
         else:
-            self._keep_trained(steps)
+            self._save_trained(steps)
 
-    def _keep_trained(self, steps: int) -> None:
-        self._channel.send(self._checkpoints.trained(steps, self._feed, {"train_seconds": self._train_seconds}))
+    def _postmortem_probe(self, abort: Abort, phase: Phase) -> None:
+        self._instrumentation.postmortem_probe(abort, phase, self._batches, self._checkpoints)
+
+    def _save_trained(self, steps: int) -> None:
+        progress = {"train_seconds": self._train_seconds}
+        self._send(self._checkpoints.save_trained(steps, self._batches, progress))
 
     def _ended(self, steps: int) -> Ended:
         return ended(steps, self._train_seconds, self._memory, self._utilization)
 
-    def _step_record(self, step: int, lr: float, values: list[float]) -> Step:
+    def _step_event(self, stage: Stage, step: int, lr: float, values: list[float]) -> Step:
         *means, norm = values
-        terms = dict(zip(self._stepper.terms, means, strict=True))
-        stage = self._stage
         return Step(
             step=step,
             loss=self._stepper.weighted_sum(means),
-            terms=terms,
+            terms=dict(zip(self._stepper.terms, means, strict=True)),
             grad_norm=norm,
             lr=lr,
             stage=stage.name,

@@ -1,41 +1,46 @@
-"""What a run says of the machine that it runs on, at its start and at its end."""
+"""Measure the machine during a run: its device, peak memory and utilization."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
 
 import torch
 from torch import nn
 
 from pytest_smoke.events import Ended, Started
 from pytest_smoke.train.device import device_name
-from pytest_smoke.train.utilization import Utilization
+
+SAMPLE_SECONDS = 0.5
+"""Time between two readings of the utilization; NVML's own figure is a mean over a sixth of a second to a second."""
 
 
 def started(model: nn.Module, device: torch.device) -> Started:
-    """The device, and the size of what is on it."""
+    """Return the event of a run's start: the device, and the size of the model on it."""
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     return Started(
         device=str(device),
         device_name=device_name(device),
-        torch=str(torch.__version__),  # a TorchVersion would import torch where it is read
+        torch=str(torch.__version__),  # unpickling a TorchVersion would import torch in the pytest process
         parameters=sum(size for size, _ in sizes),
         trainable=sum(size for size, trains in sizes if trains),
     )
 
 
 class PeakMemory:
-    """The most that a run has had allocated on a CUDA device, but for what was only looked at."""
+    """Measures the peak memory that training allocates on a CUDA device."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device, self._before = device, 0
+        self._device, self._earlier_peak = device, 0
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """What is allocated in here does not count, and is given back after it."""
+    def excluded(self) -> Iterator[None]:
+        """Leave out what is allocated in this context, and return it to the device on exit."""
         if self._device.type == "cuda":
-            self._before = max(self._before, torch.cuda.max_memory_allocated(self._device))
+            self._earlier_peak = max(self._earlier_peak, torch.cuda.max_memory_allocated(self._device))
         yield
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -43,12 +48,65 @@ class PeakMemory:
 
     @property
     def gib(self) -> float | None:
-        """In GiB; None on other devices."""
+        """The peak in GiB; None on other devices."""
         if self._device.type != "cuda":
             return None
-        return max(self._before, torch.cuda.max_memory_allocated(self._device)) / 2**30
+        return max(self._earlier_peak, torch.cuda.max_memory_allocated(self._device)) / 2**30
+
+
+class Utilization:
+    """Averages the utilization of a CUDA device over a `with` block.
+
+    A thread calls `read`, which returns percent, every `every_seconds`. An exception in it ends the sampling and
+    nothing else.
+    """
+
+    def __init__(self, read: Callable[[], float] | None, *, every_seconds: float = SAMPLE_SECONDS) -> None:
+        self._read, self._every = read, every_seconds
+        self._sum, self._count = 0.0, 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True) if read else None
+
+    @property
+    def mean_percent(self) -> float | None:
+        """Mean utilization in percent; None without a reading."""
+        return round(self._sum / self._count, 1) if self._count else None
+
+    def __enter__(self) -> Self:
+        if self._thread:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._over.set()
+        if self._thread:
+            self._thread.join()
+
+    def _sample(self) -> None:
+        assert self._read is not None
+        while not self._over.wait(self._every):
+            try:
+                value = self._read()
+            except Exception:
+                return
+            self._sum, self._count = self._sum + value, self._count + 1
+
+
+def utilization_reader(device: torch.device) -> Callable[[], float] | None:
+    """Return a function that reads the utilization from NVML; None for other devices and if NVML is not available."""
+    if device.type != "cuda":
+        return None
+
+    def read() -> float:
+        return float(torch.cuda.utilization(device))
+
+    try:
+        read()
+    except Exception:  # a missing nvidia-ml-py, driver library or permission: each raises something else
+        return None
+    return read
 
 
 def ended(steps: int, train_seconds: float, memory: PeakMemory, utilization: Utilization) -> Ended:
-    """What the run took."""
+    """Return the event of a run's end."""
     return Ended(steps, train_seconds, peak_memory_gib=memory.gib, utilization_percent=utilization.mean_percent)

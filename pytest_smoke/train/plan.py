@@ -1,4 +1,4 @@
-"""What a child is told to run, in plain data."""
+"""What a training process runs, in plain data. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,42 +10,43 @@ from pytest_smoke.mix.audit import PlainMix
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Precision
 from pytest_smoke.recipe.stages import Stage
-from pytest_smoke.train.checkpoints.layout import NOTHING, Saving
+from pytest_smoke.train.checkpoints.layout import NO_CHECKPOINTS, CheckpointPlan
 
 MIX_TOLERANCE = PlainMix(sources={}).tolerance
-"""That of a mix which no recipe describes."""
+"""Tolerance of a mix that the recipe does not describe."""
 PROBES = 40
-"""Times the fixed probe batch is scored, and a checkpoint taken, in one smoke."""
-RATIO_PROBES = 20
-"""Steps of a smoke at which the loss terms are differentiated one by one, at most."""
-RATIO_PROBES_MIN = 5
-"""... and at least, where the smoke has that many steps: a median needs a few."""
-RATIO_SHARE = 0.02
-"""Share of the smoke that gradient probes may cost."""
-RATIO_COST = 0.6
-"""Cost of one further backward pass, in steps (a backward is about 60 % of a step)."""
+"""Times per stage that the probe batch is scored and a copy of the weights is kept in memory."""
+GRADIENT_PROBES_MAX = 20
+"""Gradient probes per stage, at most."""
+GRADIENT_PROBES_MIN = 5
+"""Gradient probes per stage, at least, if the stage has that many steps: a median needs a few values."""
+GRADIENT_PROBE_SHARE = 0.02
+"""Share of a stage's time that gradient probes may take."""
+BACKWARD_COST = 0.6
+"""Cost of one further backward pass, in steps: a backward pass is about 60 % of a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelinePlan:
-    """What follows the training."""
+    """The export pipeline that follows training."""
 
     folder: str
-    """Where the package will lie; nothing lies there yet, and its parent exists."""
+    """Folder for the package; it does not exist yet, and its parent does."""
     recipe: dict[str, Any]
-    """The resolved recipe, its mode and cell: what the package says of where it comes from."""
+    """The resolved recipe with its mode and cell, written to the package."""
     quantize: bool
+    """Whether a model with int8 weights is exported, too."""
     tolerance: float
-    """Largest difference between outputs, as a share of the largest output."""
+    """Largest difference of an output, divided by its largest absolute value."""
 
     @property
     def partial(self) -> Path:
-        """Where it is written until it is whole, beside its place."""
+        """Folder that the package is written to before it is renamed to `folder`."""
         return Path(self.folder).with_name(f".{Path(self.folder).name}.partial")
 
     @classmethod
     def of(cls, case: Case, folder: str) -> Self | None:
-        """The pipeline of `case`; None where it asks for none."""
+        """Return the pipeline of `case`; None if the recipe has none."""
         asked = case.pipeline
         if asked is None:
             return None
@@ -54,19 +55,19 @@ class PipelinePlan:
 
 
 def probe_every_steps(stage: Stage) -> int:
-    """Return the number of steps between two scores of the fixed probe batch in `stage`."""
+    """Return the number of steps between two scores of the probe batch in `stage`."""
     return max(1, stage.steps // PROBES)
 
 
-def ratio_every_steps(stage: Stage, terms: int) -> int:
-    """Return the number of steps between two gradient probes of `terms` loss terms: they cost about 2 % of `stage`."""
-    affordable = int(RATIO_SHARE * stage.steps / (RATIO_COST * max(1, terms - 1)))
-    return max(1, stage.steps // min(RATIO_PROBES, max(RATIO_PROBES_MIN, affordable)))
+def gradient_probe_every_steps(stage: Stage, terms: int) -> int:
+    """Return the number of steps between two gradient probes of `terms` loss terms: they take about 2 % of `stage`."""
+    affordable = int(GRADIENT_PROBE_SHARE * stage.steps / (BACKWARD_COST * max(1, terms - 1)))
+    return max(1, stage.steps // min(GRADIENT_PROBES_MAX, max(GRADIENT_PROBES_MIN, affordable)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """One rehearsal."""
+    """One smoke run."""
 
     task: str
     """Import path `package.module:Name`."""
@@ -97,19 +98,19 @@ class RunPlan:
     evaluate_every_steps: int | None
     """Steps between evaluations; None: only after the last step."""
     full_batch_size: int | None = None
-    """Samples in a micro-batch of the full run; None: as in this one."""
+    """Samples in a micro-batch of the full run; None: the same number."""
     mix_tolerance: float = MIX_TOLERANCE
-    """Largest difference of a source's drawn share from the expected one; how many steps are counted rests on it."""
+    """Largest difference of a source's sampled share from the expected one; it decides how many samples are counted."""
     predictions: str | None = None
-    """File that the task's predictions are written to after the last step; None: they are not asked for."""
+    """File for the task's predictions after the last step; None: they are not asked for."""
     pipeline: PipelinePlan | None = None
-    """What follows the training; None: nothing."""
-    saving: Saving = NOTHING
+    """The export pipeline; None: there is none."""
+    checkpoints: CheckpointPlan = NO_CHECKPOINTS
     """What goes to disk."""
 
     @classmethod
-    def of(cls, case: Case, *, root: str, device: str, saving: Saving = NOTHING) -> Self:
-        """The plan of `case` on `device`."""
+    def of(cls, case: Case, *, root: str, device: str, checkpoints: CheckpointPlan = NO_CHECKPOINTS) -> Self:
+        """Return the plan of `case` on `device`."""
         settings, smoke = case.settings, case.recipe.smoke
         return cls(
             task=case.recipe.task,
@@ -128,7 +129,7 @@ class RunPlan:
             evaluate_every_steps=smoke.evaluate_every_steps,
             full_batch_size=case.full.batch_size,
             mix_tolerance=case.recipe.mix.tolerance if case.recipe.mix else MIX_TOLERANCE,
-            saving=saving,
+            checkpoints=checkpoints,
         )
 
     @property
@@ -142,6 +143,6 @@ class RunPlan:
         return bool(self.stages[0].name)
 
     @property
-    def folds_otherwise(self) -> bool:
-        """Whether its micro-batches are of another size than the full run's."""
+    def has_other_batch_size(self) -> bool:
+        """Whether micro-batches have another size than in the full run."""
         return self.full_batch_size not in (None, self.batch_size)

@@ -1,4 +1,4 @@
-"""The task's own predictions, written where the parent can sort their errors."""
+"""Write the task's predictions to a file, from which the pytest process sorts their errors."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from torch import nn
 
 from pytest_smoke.errors import TaskError
-from pytest_smoke.train.task import Task
+from pytest_smoke.task import Task
 
 
 def write_predictions(task: Task, model: nn.Module, path: Path) -> int | None:
-    """The rows of the task's `predictions`, a line each, and how many there are; None where it has no such method.
+    """Write the rows of the task's `predictions` as JSON Lines; return their number, or None without such a method.
 
-    Written beside `path` and renamed. Raises TaskError for a row that is no mapping of strings to plain values.
+    The file is written under another name and renamed. Raises TaskError for a row that JSON cannot hold.
     """
     predictions = getattr(task, "predictions", None)
     if predictions is None:
@@ -24,9 +24,9 @@ def write_predictions(task: Task, model: nn.Module, path: Path) -> int | None:
     partial = path.with_name(f".{path.name}.partial")
     count = 0
     try:
-        with partial.open("w", encoding="utf-8") as out:
+        with partial.open("w", encoding="utf-8") as file:
             for row in _rows(predictions(model)):
-                out.write(_line(row, count) + "\n")
+                file.write(_line(row, count) + "\n")
                 count += 1
         partial.replace(path)
     finally:
@@ -34,10 +34,10 @@ def write_predictions(task: Task, model: nn.Module, path: Path) -> int | None:
     return count
 
 
-def _rows(given: object) -> Iterable[object]:
-    if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping):
-        return given
-    raise TaskError(f"predictions(model) returned {given!r:.200}: it must give rows, one a held-out example")
+def _rows(returned: object) -> Iterable[object]:
+    if isinstance(returned, Iterable) and not isinstance(returned, str | bytes | Mapping):
+        return returned
+    raise TaskError(f"predictions(model) returned {returned!r:.200}: it must return rows, one per held-out example")
 
 
 def _line(row: object, number: int) -> str:
@@ -47,6 +47,6 @@ def _line(row: object, number: int) -> str:
     except (TypeError, ValueError):
         pass
     raise TaskError(
-        f"predictions(model) gave {row!r:.200} as row {number}: it must be a mapping with 'raw', 'gold' and 'pred' in "
-        "strings, numbers, lists and mappings"
+        f"predictions(model) returned {row!r:.200} as row {number}: it must be a mapping with 'raw', 'gold' and 'pred' "
+        "that consists of strings, finite numbers, lists and mappings"
     )

@@ -1,4 +1,4 @@
-"""What runs in the child: build the task, run the loop, and turn whatever goes wrong into a record."""
+"""The training process: build the task, run the training loop, and report exceptions as events."""
 
 from __future__ import annotations
 
@@ -19,55 +19,60 @@ from pytest_smoke.events import Command, Event
 from pytest_smoke.train.channel import Channel
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.data import seeded_task
-from pytest_smoke.train.device import accelerators, resolve
+from pytest_smoke.train.device import accelerators, resolve_device
 from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan
 
 
 class PipeChannel:
-    """The child's end of the pipe."""
+    """The training process's end of the pipe. Its methods raise ParentDiedError if the other end is closed."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def send(self, records: list[Event]) -> None:
-        """Hand over records; a parent that is gone ends the child."""
+    def send(self, events: list[Event]) -> None:
+        """Report events."""
         try:
-            self._connection.send(records)
+            self._connection.send(events)
         except BrokenPipeError:
             raise ParentDiedError from None
 
-    def poll(self, *, wait: bool = False) -> Command | None:
-        """The parent's word, if there is one (with `wait`: when it comes)."""
-        if not wait and not self._connection.poll():
-            return None
+    def poll(self) -> Command | None:
+        """Return a command that has arrived; None for nothing yet."""
+        return self.wait() if self._connection.poll() else None
+
+    def wait(self) -> Command:
+        """Wait for a command."""
         try:
-            said: Command | None = self._connection.recv()
+            command: Command = self._connection.recv()
         except EOFError:
             raise ParentDiedError from None
-        return said
+        return command
 
 
-def settle(plan: RunPlan) -> torch.device:
-    """Make this process ready for `plan`; the device it runs on. Raises DeviceError."""
+def prepare_process(plan: RunPlan) -> torch.device:
+    """Set torch's global state for `plan` and return its device. Raises DeviceError."""
     torch.set_num_threads(plan.cpu_threads)
-    device = resolve(plan.device)
+    device = resolve_device(plan.device)
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # events and streams, and whatever a task calls just "cuda"
+        torch.cuda.set_device(device)  # for events and streams, and for a task that says only "cuda"
         torch.cuda.reset_peak_memory_stats(device)
-    functorch_config.donated_buffer = False  # a compiled model must survive the probe's second backward
+    functorch_config.donated_buffer = False  # a gradient probe runs backward twice through a compiled model
     return device
 
 
 def train(plan: RunPlan, channel: Channel) -> None:
-    """Run `plan` in this process. Raises whatever the task raises, and TaskError."""
-    device = settle(plan)
+    """Run `plan` in this process. Raises TaskError, and whatever the task raises."""
+    device = prepare_process(plan)
     Loop(plan, seeded_task(plan), device, channel).run()
 
 
-def child_main(plan: RunPlan, connection: Connection, output: str, environment: dict[str, str]) -> None:
-    """Entry point of the child: standard streams go to the file `output`, records to `connection`."""
-    _settle(output, environment)
+def train_main(plan: RunPlan, connection: Connection, output: str, environment: dict[str, str]) -> None:
+    """Run `plan` as the main function of a training process.
+
+    Events go to `connection`, the standard streams to the file `output`.
+    """
+    _detach(output, environment)
     channel = PipeChannel(connection)
     try:
         train(plan, channel)
@@ -80,21 +85,21 @@ def child_main(plan: RunPlan, connection: Connection, output: str, environment: 
             channel.send([crash])
 
 
-def describe_main(connection: Connection, output: str, environment: dict[str, str]) -> None:
-    """Entry point of a child that only says which accelerators there are."""
-    _settle(output, environment)
+def accelerators_main(connection: Connection, output: str, environment: dict[str, str]) -> None:
+    """Send the list of accelerators, as the main function of a process."""
+    _detach(output, environment)
     connection.send(accelerators())
 
 
-def _settle(output: str, environment: dict[str, str]) -> None:
-    """Own process group, own streams, the parent's environment; and never outlive the parent."""
+def _detach(output: str, environment: dict[str, str]) -> None:
+    """Get a process group and standard streams of its own, the given environment, and end with the parent."""
     os.setsid()
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    sink = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):
-        os.dup2(sink, stream)
-    os.close(sink)
-    # The server's streams may belong to a capture that is long over.
+        os.dup2(file, stream)
+    os.close(file)
+    # The fork server's streams may belong to a pytest capture that has ended.
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     faulthandler.enable(sys.stderr, all_threads=False)
@@ -102,8 +107,8 @@ def _settle(output: str, environment: dict[str, str]) -> None:
     os.environ.update(environment)
 
 
-def _follow_parent() -> None:
-    """Die with pytest. The fork server cannot see to it: it lives as long as any of its children."""
+def _die_with_parent() -> None:
+    """Kill this process group when the pytest process ends. The fork server lives as long as any of its children."""
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])

@@ -1,1 +1,1 @@
-"""Checkpoints of a run: recent weights in memory, states on disk."""
+"""Checkpoints of a run: recent weights in memory, whole states on disk."""

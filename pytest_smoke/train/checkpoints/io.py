@@ -1,32 +1,42 @@
-"""A checkpoint on disk: a folder with the weights, the training state, and a page that says what they are."""
+"""Read and write checkpoints: a folder with the weights, the training state, and a JSON file that describes them."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_model
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_model
+from torch import Tensor, nn
 
 from pytest_smoke.errors import CheckpointError
+from pytest_smoke.files import current_umask, file_sha256, sync_to_disk
+from pytest_smoke.text import count, listed
 from pytest_smoke.train.checkpoints.layout import ABOUT, TRAINING, WEIGHTS
-from pytest_smoke.train.digest import file_sum
+from pytest_smoke.train.digest import digest, leaves
+from pytest_smoke.train.step import Stepper
+
+WRAPPERS = ("model", "state_dict", "model_state_dict")
+"""Keys under which trainers save the weights next to other things."""
+COMPILED, PARALLEL = "_orig_mod.", "module."
+"""Prefixes that torch.compile and DistributedDataParallel put into names."""
+NAMES_SHOWN = 3
+"""Names that a message lists before it counts the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateFile:
-    """A checkpoint that was found whole."""
+    """A checkpoint on disk whose checksums are right."""
 
     folder: Path
     about: Mapping[str, Any]
-    """`step`, `kind`, the recipe's id, task, arguments, seed, versions, and `sha256` by file."""
+    """`step`, `kind`, node id, recipe, task, arguments, seed, versions, settings, and `sha256` by file."""
 
     @property
     def step(self) -> int:
@@ -39,9 +49,9 @@ class StateFile:
         return self.folder / WEIGHTS
 
     def training(self) -> dict[str, Any]:
-        """Optimizer, scaler, generators and data position, on the CPU. Raises CheckpointError."""
+        """Load optimizer, loss scaler, generators and data position, on the CPU. Raises CheckpointError."""
         if TRAINING not in self.about["sha256"]:
-            raise CheckpointError(f"{self.folder} holds weights only: no run can go on from it")
+            raise CheckpointError(f"{self.folder} holds weights only: a run cannot be resumed from it")
         loaded: dict[str, Any] = load_torch(self.folder / TRAINING)
         return loaded
 
@@ -49,66 +59,164 @@ class StateFile:
 def write_state(
     folder: Path, name: str, model: nn.Module, training: Mapping[str, Any] | None, about: Mapping[str, Any]
 ) -> Path:
-    """Write the checkpoint `folder/name`: beside it, to the disk, then renamed.
+    """Write the checkpoint `folder/name` under a temporary name, flush it to the disk, and rename it.
 
-    Copies from the device wait for it: call it at checkpoints only. Raises OSError, and what safetensors raises for
-    weights that it cannot hold.
+    Waits for the device. Raises OSError, and whatever safetensors raises for weights that it does not support.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}."))
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}."))
     try:
-        save_model(model, str(beside / WEIGHTS))  # names of tied weights but one are left out, and listed within
+        save_model(model, str(temporary / WEIGHTS))  # writes one of several tied weights, and lists the others' names
         if training is not None:
-            torch.save(dict(training), beside / TRAINING)
-        sums = {file.name: file_sum(file) for file in sorted(beside.iterdir())}
-        (beside / ABOUT).write_text(json.dumps({**about, "sha256": sums}, indent=1, default=str) + "\n", "utf-8")
-        umask = os.umask(0)
-        os.umask(umask)
-        for path in (*beside.iterdir(), beside):
-            path.chmod((0o777 if path is beside else 0o666) & ~umask)  # mkdtemp and safetensors make them private
-            _to_disk(path)
+            torch.save(dict(training), temporary / TRAINING)
+        checksums = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
+        text = json.dumps({**about, "sha256": checksums}, indent=1, default=str) + "\n"
+        (temporary / ABOUT).write_text(text, "utf-8")
+        umask = current_umask()
+        for path in (*temporary.iterdir(), temporary):
+            # mkdtemp and safetensors make files that only their owner may read.
+            path.chmod((0o777 if path is temporary else 0o666) & ~umask)
+            sync_to_disk(path)
         target = folder / name
         shutil.rmtree(target, ignore_errors=True)
-        beside.rename(target)
+        temporary.rename(target)
     except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _to_disk(folder)
+    sync_to_disk(folder)
     return target
 
 
 def read_state(folder: Path) -> StateFile:
-    """The checkpoint in `folder`, every byte of it compared with its sum. Raises CheckpointError."""
+    """Return the checkpoint in `folder` after comparing all of its checksums. Raises CheckpointError."""
     try:
         about = json.loads((folder / ABOUT).read_text("utf-8"))
-        broken = [name for name, known in about["sha256"].items() if file_sum(folder / name) != known]
+        damaged = [name for name, known in about["sha256"].items() if file_sha256(folder / name) != known]
     except OSError as error:
-        raise CheckpointError(f"{folder} is no checkpoint of a smoke: {error.strerror}: {error.filename}") from None
+        raise CheckpointError(
+            f"{folder} is not a checkpoint of a smoke run: {error.strerror}: {error.filename}"
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder / ABOUT} is not what a smoke writes: {error!r:.200}") from None
+        raise CheckpointError(f"{folder / ABOUT} is not the description of a checkpoint: {error!r:.200}") from None
     if not isinstance(about.get("step"), int):
-        raise CheckpointError(f"{folder / ABOUT}: 'step' is {about.get('step')!r}; it must be a whole number")
-    if broken:
-        raise CheckpointError(f"{folder} is damaged: {', '.join(broken)} is not what was written (sha256)")
+        raise CheckpointError(f"{folder / ABOUT}: 'step' is {about.get('step')!r}; it must be an integer")
+    if damaged:
+        raise CheckpointError(f"{folder} is damaged: {listed(damaged)} changed since it was written (SHA-256)")
     return StateFile(folder=folder, about=about)
 
 
 def load_torch(path: Path) -> Any:
-    """What `torch.save` wrote, tensors on the CPU, nothing executed (`weights_only`). Raises CheckpointError."""
+    """Load what `torch.save` wrote, tensors on the CPU, with `weights_only=True`. Raises CheckpointError."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from None
-    except Exception as error:  # a pickle can fail in any way
+    except Exception as error:  # a pickle can fail with any exception
         first = next((line for line in str(error).splitlines() if "Unsupported" in line), str(error).split("\n")[0])
         raise CheckpointError(
-            f"{path} is no file of tensors and plain values that torch.load(weights_only=True) takes: {first.strip()}"
+            f"{path} cannot be read by torch.load(weights_only=True), which accepts tensors and plain values: "
+            f"{first.strip()}"
         ) from None
 
 
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def state_at(path: Path) -> StateFile | None:
+    """Return the checkpoint of a smoke run that `path` is, or is a file of; None for any other file.
+
+    Raises CheckpointError.
+    """
+    if path.is_dir():
+        return read_state(path)
+    return read_state(path.parent) if path.exists() and (path.parent / ABOUT).exists() else None
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """Return tensors by name from a checkpoint of a smoke run, a safetensors file or a `torch.save`d state_dict.
+
+    Raises CheckpointError.
+    """
+    state = state_at(path)
+    if state is not None:
+        path = state.weights
+    if path.suffix == ".safetensors":
+        try:
+            return dict(load_file(path))
+        except OSError as error:
+            raise CheckpointError(f"{path}: {error.strerror or error}") from None
+        except SafetensorError as error:
+            raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
+    loaded = load_torch(path)
+    if isinstance(loaded, Mapping):
+        inner = next((loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), Mapping)), loaded)
+        if any(isinstance(value, Tensor) for value in inner.values()):
+            return dict(inner)
+    keys = f" with the keys {listed(loaded, limit=NAMES_SHOWN)}" if isinstance(loaded, Mapping) else ""
+    raise CheckpointError(
+        f"{path} holds a {type(loaded).__name__}{keys}; it must hold a state_dict, or one under the key "
+        f"{', '.join(WRAPPERS[:-1])} or {WRAPPERS[-1]}"
+    )
+
+
+def load_weights(model: nn.Module, given: Mapping[str, Any], *, source: str) -> None:
+    """Load all of `given` into all of `model`; tied weights need only one of their names.
+
+    Raises CheckpointError that names what is missing, unexpected or of another shape; the model may be partly loaded.
+    """
+    live = model.state_dict()
+    names = {name.replace(COMPILED, ""): name for name in live}
+    bare = {name.replace(COMPILED, ""): value for name, value in given.items()}
+    if all(name.startswith(PARALLEL) for name in bare) and not any(name.startswith(PARALLEL) for name in names):
+        bare = {name.removeprefix(PARALLEL): value for name, value in bare.items()}
+    state = {names.get(name, name): value for name, value in bare.items()}
+    faults = [
+        f"{name} has shape {list(value.shape)}, the model has {list(live[name].shape)}"
+        for name, value in state.items()
+        if name in live and isinstance(value, Tensor) and value.shape != live[name].shape
+    ]
+    if not faults:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+        loaded = {_storage(live[name]) for name in state if isinstance(live.get(name), Tensor)}
+        missing = [name for name in missing if not isinstance(live[name], Tensor) or _storage(live[name]) not in loaded]
+        for kind, found in (("missing", missing), ("unexpected", unexpected)):
+            if found:
+                faults.append(f"{len(found)} {kind}: {listed(found, limit=NAMES_SHOWN)}")
+    if faults:
+        tensors = count(len(live), "tensor")
+        raise CheckpointError(f"{source} does not fit the recipe's model ({tensors}): {_shortened(faults)}")
+
+
+def load_state(state: StateFile, training: Mapping[str, Any], stepper: Stepper) -> None:
+    """Load weights, optimizer and loss scaler; `training` is that of the state. Raises CheckpointError."""
+    load_weights(stepper.model, read_weights(state.folder), source=str(state.folder))
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        stepper.optimizer.load_state_dict(training["optimizer"])
+        stepper.scaler.load_state_dict(training["scaler"])
+    except Exception as error:  # of the task's own optimizer
+        raise CheckpointError(
+            f"{state.folder} does not fit the recipe's optimizer: {type(error).__name__}: {error}"
+        ) from error
+
+
+def fingerprints(stepper: Stepper) -> dict[str, str]:
+    """Return a digest by name of every parameter, buffer (persistent or not) and tensor of the optimizer."""
+    model: nn.Module = stepper.model
+    named = {
+        **{f"parameter {name}": value for name, value in model.named_parameters()},
+        **{f"buffer {name}": value for name, value in model.named_buffers()},
+        **{f"optimizer {path}": value for path, value in leaves(stepper.optimizer.state_dict()["state"])},
+    }
+    return {name: digest(value) for name, value in named.items()}
+
+
+def changed(saved: Mapping[str, str], stepper: Stepper) -> tuple[str, ...]:
+    """Return the names whose fingerprint differs from the saved one."""
+    now = fingerprints(stepper)
+    return tuple(name for name in {**saved, **now} if saved.get(name) != now.get(name))
+
+
+def _storage(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
+
+
+def _shortened(faults: Sequence[str]) -> str:
+    hidden = len(faults) - NAMES_SHOWN
+    return "; ".join(faults[:NAMES_SHOWN]) + (f"; and {hidden} more" if hidden > 0 else "")

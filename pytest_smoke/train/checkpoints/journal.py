@@ -1,4 +1,4 @@
-"""A run's records on disk, so that they survive the run: one JSON object a line, appended at checkpoints."""
+"""Keep a run's events on disk, so that a resumed run can report them again: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -9,108 +9,82 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from pytest_smoke.events import (
-    Command,
-    Continue,
-    Event,
-    Gradients,
-    Resumed,
-    Saved,
-    StageEnded,
-    Step,
-    Updates,
-)
-from pytest_smoke.train.channel import Channel
+from pytest_smoke.events import Event, Gradients, Resumed, Saved, StageEnded, Step, Updates
+from pytest_smoke.train.channel import Send
 from pytest_smoke.train.checkpoints.layout import CHECKED
 
-KINDS = {kind.__name__: kind for kind in get_args(Event)}
+TYPES = {kind.__name__: kind for kind in get_args(Event)}
 
 
 class Journal:
-    """Passes records on, and keeps those that a resumed run must tell again."""
+    """Reports events, and writes them to a file when a checkpoint is saved."""
 
-    def __init__(self, channel: Channel, path: Path) -> None:
-        self._channel, self._path = channel, path
+    def __init__(self, send: Send, path: Path) -> None:
+        self._send, self._path = send, path
         self._unwritten: list[Event] = []
 
-    def send(self, records: list[Event]) -> None:
-        """Hand over records; they are on disk after the next `commit`."""
-        self._unwritten += records
-        self._channel.send(records)
-
-    def poll(self, *, wait: bool = False) -> Command | None:
-        """The listener's word."""
-        return self._channel.poll(wait=wait)
+    def send(self, events: list[Event]) -> None:
+        """Report events; the next `commit` writes them."""
+        self._unwritten += events
+        self._send(events)
 
     def commit(self) -> None:
-        """Append what came since the last time. Raises OSError."""
+        """Append the events since the last commit. Raises OSError."""
         _write(self._path, self._unwritten, mode="a")
         self._unwritten = []
 
-    def rewind(self, step: int) -> Command | None:
-        """Cut the file back to what was before `step`, and tell the listener that. Raises OSError.
-
-        It is asked at the end of each stage, as it was then; its word where that is not to go on, else None.
-        """
+    def rewind(self, step: int) -> list[Event]:
+        """Cut the file back to the events before `step`, and return those. Raises OSError."""
         kept = list(_before(read(self._path), step))
-        beside = self._path.with_suffix(".new")
-        _write(beside, kept, mode="w")
-        beside.replace(self._path)
+        partial = self._path.with_suffix(".new")
+        _write(partial, kept, mode="w")
+        partial.replace(self._path)
         self._unwritten = []
-        told = 0
-        for number, record in enumerate(kept, start=1):
-            if isinstance(record, StageEnded):
-                self._channel.send(kept[told:number])
-                told = number
-                command = self._channel.poll(wait=True)
-                if not isinstance(command, Continue):
-                    return command
-        self._channel.send(kept[told:])
-        return None
+        return kept
 
 
 def read(path: Path) -> list[Event]:
-    """The records of a journal; a last line that was cut off in writing is dropped."""
-    found: list[Event] = []
+    """Read the events of a journal; an incomplete last line is dropped."""
+    events: list[Event] = []
     for line in path.read_text("utf-8").splitlines() if path.exists() else ():
         try:
-            fields: dict[str, Any] = json.loads(line)
+            values: dict[str, Any] = json.loads(line)
         except ValueError:
             break
-        kind = KINDS[fields.pop("record")]
-        found.append(kind(**{key: tuple(part) if isinstance(part, list) else part for key, part in fields.items()}))
-    return found
+        kind = TYPES[values.pop("event")]
+        events.append(kind(**{key: tuple(part) if isinstance(part, list) else part for key, part in values.items()}))
+    return events
 
 
-def _write(path: Path, records: Iterable[Event], *, mode: str) -> None:
+def _write(path: Path, events: Iterable[Event], *, mode: str) -> None:
     with path.open(mode, encoding="utf-8") as file:
-        for record in records:
-            # JSON has no NaN, but Python's reads its own, and nobody else reads this.
-            file.write(json.dumps({"record": type(record).__name__, **asdict(record)}) + "\n")
+        for event in events:
+            # With NaN and infinities as Python's json writes them: only `read` reads this file.
+            file.write(json.dumps({"event": type(event).__name__, **asdict(event)}) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def _before(records: Iterable[Event], step: int) -> Iterator[Event]:
-    """Those that a run which begins at `step` will not make again."""
+def _before(events: Iterable[Event], step: int) -> Iterator[Event]:
+    """Yield the events that a run from `step` on does not make again."""
     newest = -1
-    for record in records:
-        newest = record.step if isinstance(record, Step) else newest
-        if _is_before(record, step, newest):
-            yield record
+    for event in events:
+        newest = event.step if isinstance(event, Step) else newest
+        if _is_before(event, step, newest):
+            yield event
 
 
-def _is_before(record: Event, step: int, newest: int) -> bool:
-    """`newest`: the step told last when the record was made."""
-    match record:
+def _is_before(event: Event, step: int, newest: int) -> bool:
+    """Tell whether an event is from before `step`; `newest` is the last step reported before it."""
+    match event:
         case Resumed():
-            return record.step <= step
+            return event.step <= step
         case StageEnded() | Updates():
             return newest < step
-        case Gradients() if record.postmortem:
+        case Gradients() if event.postmortem:
             return False
-        case Saved() if record.kind != CHECKED:
+        case Saved() if event.kind != CHECKED:
             return False
-    # What has no step (the start, the end) is told anew.
-    made = getattr(record, "step", None)
-    return made is not None and made < step
+    # Events without a step (the start and the end of the process) are made again.
+    event_step = getattr(event, "step", None)
+    return event_step is not None and event_step < step

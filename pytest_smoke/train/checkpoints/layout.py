@@ -1,4 +1,4 @@
-"""Where and when a run's states go to disk, in plain data."""
+"""Which files a smoke run's checkpoints consist of, and which of them are wanted. Plain data: imports no torch."""
 
 from __future__ import annotations
 
@@ -7,54 +7,58 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WEIGHTS, TRAINING, ABOUT = "model.safetensors", "training.pt", "checkpoint.json"
-"""The files of a checkpoint: weights; optimizer, generators and data position (not of every one); what it is of."""
+"""Files of a checkpoint: weights; optimizer, generators and data position (not in every one); its description."""
 TRAINED, LAST_GOOD = "trained", "last-good"
-"""Checkpoints that stay: after the last step, and the one that a stopped run was looked at on."""
+"""Checkpoints that stay: after the last step, and the one that the gradients of a stopped run were probed on."""
 ROLLING = "step-"
-"""Begins the names of those that a killed run goes on from; they go when the run has ended."""
-JOURNAL = "records.jsonl"
-"""The records up to the newest of those, and perhaps a few more."""
+"""Prefix of the checkpoints that an interrupted run is resumed from; they are removed when the run has ended."""
+JOURNAL = "events.jsonl"
+"""The events up to the newest rolling checkpoint, and perhaps a few more."""
 CHECKED = "checked"
 """The checkpoint of the `resume` check."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """The `resume` check: a second process goes on from `step`, and trains `steps` further ones."""
+class ResumeCheck:
+    """The `resume` check: a second process resumes at `step` and makes `steps` steps."""
 
     folder: str
+    """Folder of the checkpoint that both processes use."""
     step: int
+    """The checkpoint is saved before this step."""
     steps: int
-    again: bool = False
+    """Steps that are compared."""
+    is_resume_run: bool = False
     """Whether this run is the second one."""
 
     def covers(self, step: int) -> bool:
-        """Whether both runs make that step."""
+        """Tell whether both runs make `step`."""
         return self.step <= step < self.step + self.steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Saving:
-    """What a run writes to disk. Nothing, as it stands."""
+class CheckpointPlan:
+    """What a run writes to disk; nothing by default."""
 
     id: str = ""
-    """The item's id, for whoever finds the files."""
+    """Node id of the item, noted in every checkpoint."""
     recipe: str = ""
-    """The recipe's file."""
+    """File of the recipe, noted in every checkpoint."""
     folder: str | None = None
-    """Where the run's checkpoints go; None: nowhere."""
+    """Folder for the run's checkpoints; None: no checkpoints."""
     rolling: bool = False
-    """Whether checkpoints to go on from are written as the run goes."""
-    check: Check | None = None
+    """Whether checkpoints to resume from are written during the run."""
+    check: ResumeCheck | None = None
+    """The `resume` check; None: it is not made."""
 
 
-NOTHING = Saving()
+NO_CHECKPOINTS = CheckpointPlan()
 
 
 def clear(folder: Path, *, rolling: bool) -> None:
-    """Remove the checkpoints of an earlier session: they must not be read as those of this one.
+    """Remove the checkpoints of an earlier session, so that they are not taken for those of this one.
 
-    `rolling`: also those that a run could go on from.
+    `rolling`: remove those that a run could be resumed from, too.
     """
     for path in (folder,) if rolling else (folder / TRAINED, folder / LAST_GOOD):
         shutil.rmtree(path, ignore_errors=True)

@@ -1,1 +1,1 @@
-"""What follows the training: evaluate, export, quantize, package, and load the package in a fresh process."""
+"""The export pipeline after training: evaluate, export, quantize, package, and load the package again."""

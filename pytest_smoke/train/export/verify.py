@@ -1,10 +1,12 @@
-"""A package as a stranger meets it: checksums, weights into a new model, ONNX files into onnxruntime, all run."""
+"""Verify a package: checksums, weights in a new model, ONNX files in onnxruntime, in this or in a fresh process."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,42 +16,47 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model
 from torch import Tensor
 
-from pytest_smoke.errors import PackageError
+from pytest_smoke.errors import ExportError, PackageError
+from pytest_smoke.text import count, listed, number
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.export import package
-from pytest_smoke.train.export.onnx_file import Session
-from pytest_smoke.train.export.outputs import difference, flat_outputs, tensors, unwrapped
+from pytest_smoke.train.export.model_io import difference, flat_outputs, tensors, unwrapped
+from pytest_smoke.train.export.onnx_model import Session
 from pytest_smoke.train.task import load_task
+
+NO_OUTPUT = "it printed nothing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One part of a package, checked."""
+    """The result for one part of a package."""
 
     part: str
     """`checksums`, or the file."""
     ok: bool
+    """Whether it passed."""
     text: str
+    """What was found."""
     difference: float | None = None
-    """From the outputs that were packaged, as a share of the largest; None where nothing was run."""
+    """Largest difference from the packaged outputs, divided by the largest output; None if nothing was run."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Builtins; an infinite difference has no number in JSON, and is left to the sentence."""
-        wire = asdict(self)
-        return {**wire, "difference": None} if self.difference == float("inf") else wire
+        """Return builtins; an infinite difference, for which JSON has no number, becomes None."""
+        tree = asdict(self)
+        return {**tree, "difference": None} if self.difference == float("inf") else tree
 
 
 def check_package(folder: Path, *, root: Path) -> Iterator[Part]:
-    """Check the package in `folder`; its task is imported from `root`. Stops after checksums that are not right.
+    """Check the package in `folder` part by part; its task is imported from `root`. Stops after wrong checksums.
 
-    Raises PackageError where there is no package of a known layout.
+    Raises PackageError if there is no package of a known layout.
     """
     manifest = _manifest(folder)
-    wrong = package.unlike(folder, manifest["files"])
+    wrong = package.changed_files(folder, manifest["files"])
     if wrong:
         yield Part(part="checksums", ok=False, text="; ".join(wrong))
         return
-    yield Part(part="checksums", ok=True, text=f"{len(manifest['files'])} files are what they were")
+    yield Part(part="checksums", ok=True, text=f"{count(len(manifest['files']), 'file')} unchanged")
     recipe, examples, tolerance = _contents(folder, manifest)
     inputs, threads = _group(examples, "input"), int(recipe["smoke"]["cpu_threads"])
     torch.set_num_threads(threads)
@@ -65,24 +72,68 @@ def check_package(folder: Path, *, root: Path) -> Iterator[Part]:
         return lambda: Session(folder / name, threads=threads).run(inputs)
 
     expected = _group(examples, "output")
-    yield _part(package.WEIGHTS, weights, expected, tolerance, root)
-    yield _part(package.ONNX, onnx(package.ONNX), expected, tolerance, root)
+    yield _check_part(package.WEIGHTS, weights, expected, tolerance, root)
+    yield _check_part(package.ONNX, onnx(package.ONNX), expected, tolerance, root)
     if package.INT8 in manifest["files"]:
-        # Against what int8 gave when it was packaged: what it costs beside the model was judged there.
-        yield _part(package.INT8, onnx(package.INT8), _group(examples, "int8"), tolerance, root)
+        # Compared with the outputs of int8 when it was packaged: the cost of quantization was judged then.
+        yield _check_part(package.INT8, onnx(package.INT8), _group(examples, "int8"), tolerance, root)
 
 
-def _part(name: str, run: Callable[[], list[Tensor]], expected: list[Tensor], tolerance: float, root: Path) -> Part:
+def check_in_fresh_process(
+    folder: str, root: str, wanted: Sequence[str], on_line: Callable[[], None]
+) -> list[dict[str, Any]]:
+    """Run `python -m pytest_smoke package` on `folder`, in a process that has not seen the training.
+
+    Returns the result of each part as builtins, of `wanted` among others; `on_line` is called for every line of output.
+    Raises ExportError if a part fails or was not checked.
+    """
+    parts: list[dict[str, Any]] = []
+    line = NO_OUTPUT
+    for line in _lines(folder, root):
+        on_line()
+        try:
+            part = json.loads(line)
+            parts.append({key: part[key] for key in ("part", "ok", "text", "difference")})
+        except (ValueError, KeyError, TypeError):
+            continue  # printed by the task's module
+    wrong = [f"{part['part']}: {part['text']}" for part in parts if not part["ok"]]
+    if wrong:
+        raise ExportError("outputs-differ", "; ".join(wrong), {"parts": parts})
+    missing = sorted(set(wanted) - {part["part"] for part in parts})
+    if missing:  # exit status 1 does not show it: Python uses it for an exception, the command for a failed part
+        raise ExportError("crash", f"the fresh process did not check {listed(missing)}; its last line: {line}")
+    return parts
+
+
+def _lines(folder: str, root: str) -> Iterator[str]:
+    """Yield the command's output line by line. Raises ExportError if it was killed, or found no package."""
+    command = [sys.executable, "-m", "pytest_smoke", "package", folder, "--root", root, "--format", "json"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    last = NO_OUTPUT
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in filter(str.strip, process.stdout):
+            last = line.strip()
+            yield last
+    if process.returncode not in (0, 1):
+        raise ExportError("crash", f"the fresh process ended with exit status {process.returncode}: {last}")
+
+
+def _check_part(
+    name: str, run: Callable[[], list[Tensor]], expected: list[Tensor], tolerance: float, root: Path
+) -> Part:
     try:
-        apart = difference(expected, run())
+        worst = difference(expected, run())
     except Exception as error:
         crash = crash_of(error, str(root))
         at = f" at {crash.place}" if crash.place else ""
-        return Part(part=name, ok=False, text=f"does not load or run: {crash.text.partition(chr(10))[0]}{at}")
-    text = f"gives the packaged outputs again: difference {apart:.2g} of at most {tolerance:g}"
-    if apart > tolerance:
-        text = f"gives other outputs than were packaged: difference {apart:.2g}, at most {tolerance:g}"
-    return Part(part=name, ok=apart <= tolerance, text=text, difference=apart)
+        return Part(part=name, ok=False, text=f"cannot be loaded and run: {crash.text.partition(chr(10))[0]}{at}")
+    measured = f"(difference {number(worst, 2)}, at most {tolerance:g})"
+    ok = worst <= tolerance
+    verb = "match" if ok else "differ from"
+    return Part(part=name, ok=ok, text=f"outputs {verb} the packaged ones {measured}", difference=worst)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -92,15 +143,15 @@ def _manifest(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise PackageError(f"{path}: {error.strerror}; a package is a folder with a {package.MANIFEST}") from None
     except ValueError as error:
-        raise PackageError(f"{path} is no JSON: {error}") from None
+        raise PackageError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("schema") != package.SCHEMA:
-        raise PackageError(f"{path} is no manifest of schema {package.SCHEMA}")
+        raise PackageError(f"{path} is not a manifest of schema {package.SCHEMA}")
     files, tolerance = manifest.get("files"), manifest.get("tolerance")
-    whole = isinstance(files, dict) and all(
-        isinstance(said, dict) and isinstance(said.get("bytes"), int) and isinstance(said.get("sha256"), str)
-        for said in files.values()
+    complete = isinstance(files, dict) and all(
+        isinstance(entry, dict) and isinstance(entry.get("bytes"), int) and isinstance(entry.get("sha256"), str)
+        for entry in files.values()
     )
-    if not whole:
+    if not complete:
         raise PackageError(f"{path}: 'files' must give 'bytes' and 'sha256' of each file")
     if not isinstance(tolerance, int | float) or isinstance(tolerance, bool) or not 0 <= tolerance <= 1:
         raise PackageError(f"{path}: 'tolerance' is {tolerance!r}; it must be a number from 0 to 1")
@@ -108,15 +159,15 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _contents(folder: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor], float]:
-    """Recipe, examples and tolerance."""
+    """Return recipe, examples and tolerance."""
     try:
         recipe = json.loads((folder / package.RECIPE).read_text(encoding="utf-8"))["recipe"]
-        known = {"task": recipe["task"], "args": {**recipe["args"]}, "smoke": {**recipe["smoke"]}}
-        return known, load_file(str(folder / package.EXAMPLES)), float(manifest["tolerance"])
+        needed = {"task": recipe["task"], "args": {**recipe["args"]}, "smoke": {**recipe["smoke"]}}
+        return needed, load_file(str(folder / package.EXAMPLES)), float(manifest["tolerance"])
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise PackageError(f"{folder} is no package that a pipeline wrote: {type(error).__name__}: {error}") from None
+        raise PackageError(f"{folder} was not written by smoke.pipeline: {type(error).__name__}: {error}") from None
 
 
 def _group(examples: dict[str, Tensor], name: str) -> list[Tensor]:
-    count = sum(key.startswith(f"{name}.") for key in examples)
-    return [examples[f"{name}.{i}"] for i in range(count)]
+    size = sum(key.startswith(f"{name}.") for key in examples)
+    return [examples[f"{name}.{i}"] for i in range(size)]
