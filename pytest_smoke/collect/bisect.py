@@ -66,7 +66,7 @@ class BisectItem(pytest.Item):
             root=self.config.rootpath,
             device=device,
             run_smoke=lambda case, name: (
-                run_with_options(self.config, case, device=device, id=f"{self.nodeid}#{name}").outcome
+                run_with_options(self.config, case, device=device, item_id=f"{self.nodeid}#{name}").outcome
             ),
             cache=cache,
             on_trial=self._on_trial,

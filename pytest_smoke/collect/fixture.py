@@ -38,8 +38,9 @@ class Smokes:
             names = ", ".join(case.name for case in cases)
             raise ValueError(f"{recipe}: mode={mode!r}, cell={cell!r} match {len(matching)} of its cases: {names}")
         (case,) = matching
-        id = f"{self._item.nodeid}#{len(self._item.stash.get(OUTCOMES, []))}"
-        outcome = run_for_item(self._item, case, device=device_for(self._item, case, id=id), id=id).outcome
+        item_id = f"{self._item.nodeid}#{len(self._item.stash.get(OUTCOMES, []))}"
+        device = device_for(self._item, case, item_id=item_id)
+        outcome = run_for_item(self._item, case, device=device, item_id=item_id).outcome
         if not outcome.promoted:
             self._item.add_report_section("call", f"smoke {recipe}", failure_text(outcome, case, self._item))
         return outcome

@@ -37,8 +37,8 @@ class SmokeItem(pytest.Item):
 
     def runtest(self) -> None:
         """Execute the smoke run; only a promotion passes. Raises NotPromotedError for any other verdict."""
-        device = device_for(self, self.case, id=self.nodeid)
-        result = run_for_item(self, self.case, device=device, id=self.nodeid)
+        device = device_for(self, self.case, item_id=self.nodeid)
+        result = run_for_item(self, self.case, device=device, item_id=self.nodeid)
         outcome = result.outcome
         if result.error is not None and outcome.verdict == "error":
             raise result.error
@@ -59,27 +59,27 @@ class SmokeItem(pytest.Item):
         return self.path, None, f"{self.case.path}: {self.name}"
 
 
-def device_for(item: pytest.Item, case: Case, *, id: str) -> str:
+def device_for(item: pytest.Item, case: Case, *, item_id: str) -> str:
     """Return the device to run on. If the machine lacks it, leave an outcome, and skip or fail the item."""
     if item.config.option.smoke_preflight:
         return "none"  # preflight does not run anything
     try:
         return need_device(case.recipe.requires, item.config)
     except (pytest.skip.Exception, pytest.fail.Exception) as lacking:
-        outcome = skipped_outcome(case, str(lacking), id=id, root=item.config.rootpath)
+        outcome = skipped_outcome(case, str(lacking), item_id=item_id, root=item.config.rootpath)
         item.stash.setdefault(OUTCOMES, []).append(outcome)
         raise
 
 
-def run_for_item(item: pytest.Item, case: Case, *, device: str, id: str) -> SmokeResult:
+def run_for_item(item: pytest.Item, case: Case, *, device: str, item_id: str) -> SmokeResult:
     """Execute `case` with the session's options, and leave its outcome on `item`."""
-    result = run_with_options(item.config, case, device=device, id=id)
+    result = run_with_options(item.config, case, device=device, item_id=item_id)
     item.stash.setdefault(OUTCOMES, []).append(result.outcome)
     item.user_properties.extend(properties(result.outcome))
     return result
 
 
-def run_with_options(config: pytest.Config, case: Case, *, device: str, id: str) -> SmokeResult:
+def run_with_options(config: pytest.Config, case: Case, *, device: str, item_id: str) -> SmokeResult:
     """Execute `case` with the session's options."""
     option = config.option
     options = RunOptions(
@@ -94,7 +94,7 @@ def run_with_options(config: pytest.Config, case: Case, *, device: str, id: str)
         registry=config.stash[REGISTRY],
     )
     with progress_of(config, case) as watch:
-        return run_smoke(case, options, id=id, watch=watch)
+        return run_smoke(case, options, item_id=item_id, watch=watch)
 
 
 def failure_text(outcome: Outcome, case: Case, item: pytest.Item) -> str:

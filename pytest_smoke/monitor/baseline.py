@@ -12,10 +12,10 @@ from pytest_smoke.files import VERDICTS
 from pytest_smoke.recipe.case import Case
 
 
-def read_baseline(case: Case, *, root: Path, id: str) -> dict[str, float]:
+def read_baseline(case: Case, *, root: Path, item_id: str) -> dict[str, float]:
     """Return the last value of every series of the outcome that `checks.baseline` names.
 
-    `id`: id of the current item, which is looked up unless `checks.baseline_id` names another. Raises BaselineError.
+    `item_id`: the current item, which is looked up unless `checks.baseline_id` names another. Raises BaselineError.
     """
     checks = case.recipe.checks
     assert checks.baseline is not None
@@ -29,7 +29,7 @@ def read_baseline(case: Case, *, root: Path, id: str) -> dict[str, float]:
         raise BaselineError(f"{source} cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError):
         raise BaselineError(f"{source} is not a {VERDICTS}: it has no list of outcomes") from None
-    wanted = checks.baseline_id or (next(iter(outcomes)) if len(outcomes) == 1 else id)
+    wanted = checks.baseline_id or (next(iter(outcomes)) if len(outcomes) == 1 else item_id)
     if wanted not in outcomes:
         raise BaselineError(f"{source} has no outcome {wanted}; it has: {', '.join(outcomes) or 'none'}")
     try:

@@ -20,23 +20,42 @@ class Listener(Protocol):
     """Receives a run's events and gives it commands."""
 
     @property
-    def ended(self) -> Ended | None: ...
+    def ended(self) -> Ended | None:
+        """The event of the last step; None before it."""
+
     @property
-    def crashed(self) -> Crashed | None: ...
+    def crashed(self) -> Crashed | None:
+        """The exception that ended the run; None without one."""
+
     @property
-    def saved(self) -> Sequence[Saved]: ...
+    def saved(self) -> Sequence[Saved]:
+        """Checkpoints that were written."""
+
     @property
-    def steps(self) -> int: ...
+    def steps(self) -> int:
+        """Optimizer steps made."""
+
     @property
-    def complete(self) -> bool: ...
+    def complete(self) -> bool:
+        """Whether every planned step was made."""
+
     @property
-    def progress(self) -> str: ...
+    def progress(self) -> str:
+        """What the run does after its last step, for messages."""
+
     @property
-    def failed_stage(self) -> str | None: ...
+    def failed_stage(self) -> str | None:
+        """The stage whose criteria ended the run."""
+
     @property
-    def stopped_because(self) -> str: ...
-    def on_events(self, events: Sequence[Event]) -> None: ...
-    def take_command(self) -> Command | None: ...
+    def stopped_because(self) -> str:
+        """Why the run was stopped early."""
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Take events in, in order."""
+
+    def take_command(self) -> Command | None:
+        """Return what the training process must be told now, each command once; None for nothing yet."""
 
 
 L = TypeVar("L", bound=Listener)

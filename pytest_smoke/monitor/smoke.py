@@ -68,7 +68,7 @@ class SmokeResult:
 
 
 def run_smoke(case: Case, options: RunOptions, *, item_id: str, watch: Watch | None = None) -> SmokeResult:
-    """Execute the smoke run `case`, which is the item `item_id`, and judge it. Raises OSError if files cannot be written."""
+    """Execute the smoke run `case` of an item, and judge it. Raises OSError if files cannot be written."""
     started = time.perf_counter()
     findings = options.registry.before_run(case)
     baseline_values: Mapping[str, float] | None = None

@@ -175,7 +175,7 @@ def test_levels_are_not_compared_across_stages() -> None:
         ("finite[A]", "pass"),
         ("loss-trend[A]", "pass"),
         ("finite[B]", "pass"),
-        ("loss-trend[B]", "pass"),
+        ("loss-trend[B]", "warn"),  # a fall from 10 to 9.8 is within its noise
         ("updates[A]", "pass"),
         ("stage[A]", "pass"),
         ("updates[B]", "pass"),

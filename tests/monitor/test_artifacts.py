@@ -1,4 +1,4 @@
-"""Where a package lies, and what does not stay there."""
+"""The package of a smoke run: where it is written, and that nothing old or partial stays there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoke.monitor.package import pipeline_plan
+from pytest_smoke.monitor.artifacts import pipeline_plan
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases
 
@@ -19,8 +19,8 @@ def case() -> Case:
     return load_cases(ROOT / "tests" / "controls" / "pipeline_passes.control.yaml", root=ROOT)[0]
 
 
-def test_an_older_package_goes_before_the_run_and_a_half_written_one_after_it(case: Case, tmp_path: Path) -> None:
-    """Whatever ends the run: a package that is there is this run's, and whole."""
+def test_an_older_package_is_removed_before_the_run_and_a_partial_one_after_it(case: Case, tmp_path: Path) -> None:
+    """Whatever ends the run: a package that exists is complete, and from this run."""
     folder = tmp_path / "packages" / "name"
     partial = folder.with_name(".name.partial")
     for old in (folder, partial):
@@ -37,8 +37,8 @@ def test_an_older_package_goes_before_the_run_and_a_half_written_one_after_it(ca
     assert list(folder.parent.iterdir()) == []
 
 
-def test_a_whole_package_stays_where_a_folder_is_named_and_only_there(case: Case, tmp_path: Path) -> None:
-    """Without one it lies in a temporary folder."""
+def test_a_package_stays_only_in_a_folder_that_was_named(case: Case, tmp_path: Path) -> None:
+    """Without a folder it is temporary."""
     for named in (tmp_path / "packages" / "name", None):
         with pipeline_plan(case, named) as plan:
             assert plan is not None
@@ -47,8 +47,7 @@ def test_a_whole_package_stays_where_a_folder_is_named_and_only_there(case: Case
         assert Path(plan.folder).exists() == (named is not None)
 
 
-def test_a_recipe_without_a_pipeline_has_no_plan(tmp_path: Path) -> None:
-    """And touches no folder."""
+def test_a_recipe_without_a_pipeline_has_no_plan_and_touches_no_folder(tmp_path: Path) -> None:
     case = load_cases(ROOT / "tests" / "controls" / "promotes.control.yaml", root=ROOT)[0]
     with pipeline_plan(case, tmp_path / "packages" / "name") as plan:
         assert plan is None
