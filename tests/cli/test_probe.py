@@ -108,7 +108,7 @@ def test_eight_terms_get_a_cosine_matrix_and_nan_is_named(tmp_path: Path, value:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["base.control.yaml"], "has one loss term, 'ce': there is nothing to weigh it against"),
+        (["base.control.yaml"], "has one loss term, 'ce': a gradient probe compares two or more terms"),
         (["none.smoke.yaml"], "none.smoke.yaml"),
         (["drowns.control.yaml", "--cell", "x"], "--cell x: "),
         (["drowns.control.yaml", "--checkpoint", "nowhere.pt"], "nowhere.pt: No such file"),
@@ -129,4 +129,4 @@ def test_a_checkpoint_of_another_model_names_the_parameters_that_do_not_fit(tmp_
     torch.save({"state_dict": state}, tmp_path / "a.pt")
     run = probe(CONTROLS / "drowns.control.yaml", "--checkpoint", tmp_path / "a.pt")
     assert run.returncode == 2
-    assert "4 missing: 0.weight, 0.bias, 2.weight and 1 more; 2 unexpected: weight, bias" in run.stderr
+    assert "4 missing: 0.weight, 0.bias, 2.weight and 1 more; 2 unexpected: weight and bias" in run.stderr
