@@ -138,12 +138,16 @@ class Registry:
         return sorted(with_keys, key=position)
 
     def _made(self, check: Check, make: Callable[..., Iterable[Finding]], *args: Any) -> Iterator[Finding]:
-        """Make a check; one of a plugin that raises becomes a finding and does not end the session."""
+        """Make a check; if one of a plugin raises, that is a finding, and the session continues."""
         if check.id in self._own:
             yield from make(*args)
             return
         try:
-            yield from list(make(*args))
+            findings = list(make(*args))
+            for finding in findings:
+                if finding.check != check.id:
+                    raise ValueError(f"it made a finding with the id {finding.id!r}, not {check.id!r}")
+            yield from findings
         except Exception as error:
             text = f"the check raised {type(error).__name__}: {error}"
             yield Finding(id=check.id, status="not-checked", reason=CHECK_FAILED.id, text=text)
