@@ -1,8 +1,8 @@
-"""What the plugin costs a session that does not use it, a recipe at collection, and a smoke before its first step.
+"""Measure the time of a session without recipes, of collecting a recipe, and of a smoke run before its first step.
 
     python benchmarks/startup.py [--rounds 15] [--recipes 2000]
 
-Each figure is measured side by side with its counterpart, in turn, in one run.
+Each figure and what it is compared with are measured alternately in one run. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from statistics import median
 
 import yaml
 
-from pytest_smoke.events import Ended, Step
+from pytest_smoke.events import Ended, Finish, Step
 from pytest_smoke.recipe.load import load_cases
-from pytest_smoke.train.launch import accelerators, child_of
 from pytest_smoke.recipe.stages import Stage
+from pytest_smoke.train.launch import accelerators, child_of
 from pytest_smoke.train.plan import RunPlan
 
 ROOT = Path(__file__).parents[1]
@@ -38,38 +38,38 @@ class Task:
 
 
 def seconds(work: Callable[[], object]) -> float:
+    """Return the wall time of a call."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
-def session(folder: Path, *args: str) -> None:
+def run_pytest(folder: Path, *args: str) -> None:
+    """Run pytest in `folder`. Raises CalledProcessError if it fails."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *args]
-    # Bytecode is cached, as in any installed package, wherever this checkout lies.
+    # Bytecode is cached, as for any installed package, even if the checkout is read-only.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
     subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
 
 
 def idle_session(rounds: int) -> None:
-    """One test that passes, with the plugin and without."""
+    """Compare a session of one passing test with and without the plugin."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "test_one.py").write_text("def test_one():\n    pass\n")
-        session(folder)
+        run_pytest(folder)
         pairs = [
-            (seconds(lambda: session(folder)), seconds(lambda: session(folder, "-p", "no:verdict_smoke")))
+            (seconds(lambda: run_pytest(folder)), seconds(lambda: run_pytest(folder, "-p", "no:verdict_smoke")))
             for _ in range(rounds)
         ]
-    added = sorted(1e3 * (ours - bare) for ours, bare in pairs)
+    added = median(1e3 * (ours - bare) for ours, bare in pairs)
     bare = 1e3 * median(bare for _, bare in pairs)
-    print(
-        f"| session that does not use it | {bare:.0f} ms without | {median(added):+.1f} ms, median of {rounds} pairs |"
-    )
+    print(f"| session without recipes | {bare:.0f} ms without the plugin | {added:+.1f} ms, median of {rounds} pairs |")
 
 
 def collection(recipes: int) -> None:
-    """Recipes loaded and checked, against libyaml alone reading the same text."""
+    """Compare loading and checking recipes with parsing the same text by libyaml alone."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         (root / "recipes").mkdir()
@@ -86,8 +86,8 @@ def collection(recipes: int) -> None:
     print(f"| collecting a recipe | {1e3 * alone / recipes:.2f} ms for CSafeLoader | {1e3 * ours / recipes:.2f} ms |")
 
 
-def child_start(rounds: int) -> None:
-    """From the request to the first optimizer step, against a process that only imports torch."""
+def training_process(rounds: int) -> None:
+    """Time the start of the fork server and of a training process up to its first step."""
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "tiny.py").write_text(TASK)
         plan = RunPlan(
@@ -107,36 +107,38 @@ def child_start(rounds: int) -> None:
             evaluate_every_steps=None,
         )
         server = seconds(accelerators)
-        first = sorted(first_step(plan) for _ in range(rounds))
-        cold = median(
+        first = [seconds_to_first_step(plan) for _ in range(rounds)]
+        torch_import = median(
             seconds(lambda: subprocess.run([sys.executable, "-c", "import torch, torch._dynamo"], check=True))
             for _ in range(3)
         )
-    print(f"| fork server, once a session | {1e3 * cold:.0f} ms to import torch in a process | {1e3 * server:.0f} ms |")
-    print(f"| smoke, from request to first step | the same | {1e3 * median(first):.0f} ms, median of {rounds} |")
+    baseline = f"{1e3 * torch_import:.0f} ms to import torch in a process"
+    print(f"| fork server, once per session | {baseline} | {1e3 * server:.0f} ms |")
+    print(f"| smoke run, from request to first step | the same | {1e3 * median(first):.0f} ms, median of {rounds} |")
 
 
-def first_step(plan: RunPlan) -> float:
-    began, found = time.perf_counter(), 0.0
+def seconds_to_first_step(plan: RunPlan) -> float:
+    """Run `plan` in a training process, and return the wall time until its first step is reported."""
+    began, spent = time.perf_counter(), 0.0
     with child_of(plan) as child:
-        while (records := child.receive(None)) is not None:
-            if not found and any(isinstance(record, Step) for record in records):
-                found = time.perf_counter() - began
-            if any(isinstance(record, Ended) for record in records):
+        while (events := child.receive(None)) is not None:
+            if not spent and any(isinstance(event, Step) for event in events):
+                spent = time.perf_counter() - began
+            if any(isinstance(event, Ended) for event in events):
                 child.send(Finish())
-    return found
+    return spent
 
 
 def main() -> None:
-    """Run and print Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--recipes", type=int, default=2000)
+    """Run the benchmarks and print Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15, help="repetitions of the timings (default 15)")
+    parser.add_argument("--recipes", type=int, default=2000, help="recipes to collect (default 2000)")
     args = parser.parse_args()
-    print("| what | against | cost |\n|---|---|---|")
+    print("| what | compared with | cost |\n|---|---|---|")
     idle_session(args.rounds)
     collection(args.recipes)
-    child_start(args.rounds)
+    training_process(args.rounds)
 
 
 if __name__ == "__main__":

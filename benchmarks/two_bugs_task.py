@@ -1,4 +1,4 @@
-"""The address tagger under another optimizer."""
+"""The address tagger with another optimizer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from recipes.address_tagger import AddressTagger
 
 
 class SgdTagger(AddressTagger):
-    """Trained by SGD with momentum 0.9, as `lr` alone sets its steps: AdamW's are scaled by the gradient's own size."""
+    """Trains with SGD and momentum 0.9, whose steps scale with the gradient; AdamW normalizes them."""
 
     def optimizer(self, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-        """Over what requires a gradient."""
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        return torch.optim.SGD(trained, lr=learning_rate, momentum=0.9)
+        """Return the optimizer of all parameters that require a gradient."""
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return torch.optim.SGD(trainable, lr=learning_rate, momentum=0.9)

@@ -1,4 +1,4 @@
-"""What is shipped loads, and the README says what the project's own checks run."""
+"""The shipped recipes, and what the README and the pages of `docs` promise."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoke.judge.checks.preflight import preflight
+from pytest_smoke.judge.checks.registry import DEFAULT
 from pytest_smoke.recipe.load import load_cases
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").rglob("*.smoke.yaml"))
 CAMPAIGNS = sorted((ROOT / "campaigns").rglob("*.smoke.yaml"))
-"""Ablations of the recipes; they take minutes each, so `pytest --smoke recipes` does not run them."""
+"""Ablations of the recipes. Each takes minutes, so `pytest --smoke recipes` does not run them."""
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def test_there_are_recipes() -> None:
-    """An empty list would pass the tests below."""
+def test_shipped_recipes_are_found() -> None:
+    """Without any, the tests below would pass."""
     assert [path.name for path in RECIPES] == [
         "address_tagger.smoke.yaml",
         "address_tagger_ce_only.smoke.yaml",
@@ -30,15 +31,14 @@ def test_there_are_recipes() -> None:
 
 
 @pytest.mark.parametrize("path", [*RECIPES, *CAMPAIGNS], ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_every_shipped_recipe_loads_and_is_a_fair_rehearsal(path: Path) -> None:
-    """Without running it."""
+def test_shipped_recipe_passes_every_preflight_check(path: Path) -> None:
     for case in load_cases(path, root=ROOT):
-        assert {finding.status for finding in preflight(case)} == {"pass"}, case.name
+        assert {finding.status for finding in DEFAULT.before_run(case)} == {"pass"}, case.name
 
 
 @pytest.mark.parametrize("name", ["smoke", "test"])
-def test_the_readmes_commands_are_the_ones_that_are_run(name: str) -> None:
-    """.ci/run takes both from the README, and each installs the project and calls pytest."""
+def test_ci_runs_the_command_of_the_readme(name: str) -> None:
+    """`.ci/run` takes both commands from the README; each installs the project and calls pytest."""
     command = subprocess.run(
         [sys.executable, ROOT / ".ci" / "readme_command", name], capture_output=True, text=True, check=True
     ).stdout
@@ -46,15 +46,14 @@ def test_the_readmes_commands_are_the_ones_that_are_run(name: str) -> None:
     assert f"readme {name}" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_every_link_in_the_readme_leads_somewhere() -> None:
-    """To a file of the project, that is."""
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_relative_link_names_an_existing_file(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
 
 
-def test_every_option_is_in_the_readme_or_its_pages() -> None:
-    """A user must not need --help to learn that something exists."""
-    text = "".join(page.read_text() for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))])
+def test_every_option_is_in_the_readme_or_the_docs() -> None:
+    text = "".join(page.read_text() for page in PAGES)
     options = re.findall(r'"(--smoke[a-z-]*)"', (ROOT / "pytest_smoke" / "options.py").read_text())
+    assert options
     assert [option for option in options if option not in text] == []
