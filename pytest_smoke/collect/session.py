@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from pytest_smoke.errors import SmokeError
+from pytest_smoke.judge.checks.check import Check
 from pytest_smoke.judge.checks.registry import Registry
 from pytest_smoke.keys import REGISTRY
 
@@ -12,11 +15,10 @@ from pytest_smoke.keys import REGISTRY
 def configure(config: pytest.Config) -> None:
     """Collect the checks of all plugins, and register the summary in the process that reports.
 
-    Raises UsageError if a plugin adds a check with the id of another.
+    Raises UsageError if a plugin adds something that is not a check, or a check with the id of another.
     """
-    added = [check for checks in config.pluginmanager.hook.pytest_smoke_checks(config=config) for check in checks]
     try:
-        config.stash[REGISTRY] = Registry(added)
+        config.stash[REGISTRY] = Registry(_added_checks(config))
     except SmokeError as error:
         raise pytest.UsageError(str(error)) from None
     if hasattr(config, "workerinput"):
@@ -29,3 +31,10 @@ def configure(config: pytest.Config) -> None:
         from pytest_smoke.collect.summary import Summary
 
         config.pluginmanager.register(Summary(config), "smoke-summary")
+
+
+def _added_checks(config: pytest.Config) -> Iterator[Check]:
+    for returned in config.hook.pytest_smoke_checks(config=config):
+        if not isinstance(returned, list | tuple) or not all(isinstance(check, Check) for check in returned):
+            raise SmokeError(f"pytest_smoke_checks returned {returned!r:.200}; it must return a list of Check objects")
+        yield from returned
