@@ -45,20 +45,20 @@ def test_the_dominant_term_is_found_on_the_checkpoint_of_a_stopped_run(tmp_path:
         "smoke_files=*.control.yaml",
         "--smoke-report",
         str(tmp_path),
-        str(CONTROLS / "drowns.control.yaml"),
+        str(CONTROLS / "dominates.control.yaml"),
     ]
     subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=300)
     (folder,) = (tmp_path / "checkpoints").glob("*/trained")
-    run = probe(CONTROLS / "drowns.control.yaml", "--checkpoint", folder)
+    run = probe(CONTROLS / "dominates.control.yaml", "--checkpoint", folder)
     assert run.returncode == 1, run.stderr
-    assert "drowns.control.yaml: 2 loss terms on" in run.stdout
+    assert "dominates.control.yaml: 2 loss terms on" in run.stdout
     assert "(trained, before step 800)" in run.stdout
     assert "8 effective batches of 128 samples, on cpu" in run.stdout
     assert "that of ce: size dominates" in " ".join(run.stdout.split())
     assert "outside the bounds [0.01, 8]" in " ".join(run.stdout.split())
     bare = tmp_path / "bare.safetensors"
     bare.write_bytes((folder / "model.safetensors").read_bytes())
-    again = probe(CONTROLS / "drowns.control.yaml", "--checkpoint", bare)
+    again = probe(CONTROLS / "dominates.control.yaml", "--checkpoint", bare)
     assert again.stdout.split("\n\n")[1:] == run.stdout.split("\n\n")[1:]
 
 
@@ -72,7 +72,7 @@ def test_a_balanced_task_exits_with_0_and_correct_norms_in_strict_json() -> None
     from pytest_smoke.train.instrumentation import POSTMORTEM_SEED_OFFSET
     from tests.controls.tasks import TwoTerms
 
-    task = TwoTerms(loudness=0.1)
+    task = TwoTerms(scale=0.1)
     torch.manual_seed(0)
     model = task.model()
     drawn = task.batches(64, seed=POSTMORTEM_SEED_OFFSET)
@@ -110,10 +110,10 @@ def test_eight_terms_get_a_cosine_matrix_and_nan_is_named(tmp_path: Path, value:
     [
         (["base.control.yaml"], "has one loss term, 'ce': a gradient probe compares two or more terms"),
         (["none.smoke.yaml"], "none.smoke.yaml"),
-        (["drowns.control.yaml", "--cell", "x"], "--cell x: "),
-        (["drowns.control.yaml", "--checkpoint", "nowhere.pt"], "nowhere.pt: No such file"),
-        (["drowns.control.yaml", "--device", "gpu"], "'gpu': must be auto, cpu, mps, cuda or cuda:N"),
-        (["drowns.control.yaml", "--batches", "0"], "'0' is not a whole number of 1 or more"),
+        (["dominates.control.yaml", "--cell", "x"], "--cell x: "),
+        (["dominates.control.yaml", "--checkpoint", "nowhere.pt"], "nowhere.pt: No such file"),
+        (["dominates.control.yaml", "--device", "gpu"], "'gpu': must be auto, cpu, mps, cuda or cuda:N"),
+        (["dominates.control.yaml", "--batches", "0"], "'0' is not a whole number of 1 or more"),
     ],
 )
 def test_a_failed_probe_is_one_error_and_exit_code_2(args: list[str], words: str) -> None:
@@ -127,6 +127,6 @@ def test_a_failed_probe_is_one_error_and_exit_code_2(args: list[str], words: str
 def test_a_checkpoint_of_another_model_names_the_parameters_that_do_not_fit(tmp_path: Path) -> None:
     state: Any = nn.Linear(3, 3).state_dict()
     torch.save({"state_dict": state}, tmp_path / "a.pt")
-    run = probe(CONTROLS / "drowns.control.yaml", "--checkpoint", tmp_path / "a.pt")
+    run = probe(CONTROLS / "dominates.control.yaml", "--checkpoint", tmp_path / "a.pt")
     assert run.returncode == 2
     assert "4 missing: 0.weight, 0.bias, 2.weight and 1 more; 2 unexpected: weight and bias" in run.stderr

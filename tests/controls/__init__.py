@@ -1,1 +1,1 @@
-"""Recipes that must end in a verdict of their own: each check has one that must fail it."""
+"""Recipes with a known verdict; every check has one that makes it fail and one that passes it."""

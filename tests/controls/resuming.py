@@ -1,4 +1,4 @@
-"""Tasks of the controls of the check `resume`."""
+"""Task of the controls of the `resume` check."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.controls.tasks import CLASSES, FEATURES, WIDTH, Teacher
 
 
 class Noisy(Teacher):
-    """Has dropout, and shuffles its data by its seed or, as a DataLoader left alone does, by the global generator."""
+    """Has dropout, and shuffles its data with its seed or, as a plain DataLoader does, with the global generator."""
 
     def __init__(self, *, shuffled_by: str = "seed") -> None:
         super().__init__()

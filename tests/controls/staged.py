@@ -1,4 +1,4 @@
-"""A small real task in two stages: an encoder is fitted to easy points, then to hard ones, then a low-rank adapter."""
+"""A small task in two stages: an encoder trains on easy points, then on hard ones; then a low-rank adapter trains."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from torch.nn import functional as F
 from tests.controls.tasks import CLASSES, FEATURES, WIDTH, Teacher
 
 NEARNESS = {"text": 1.0, "latent": 0.3, "": 0.15}
-"""Scale of the points by phase (none in stage B): nearer to the origin their labels are less clear, and the loss jumps.
-"""
+"""Scale of the points by phase (none in stage B). Near the origin their labels are less clear, so the loss jumps."""
 RANK = 4
 
 
 class Adapter(nn.Module):
-    """A low-rank addition to the head; starts at zero."""
+    """A low-rank addition to the head, initialized to zero."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +31,10 @@ class Adapter(nn.Module):
 
 
 class TwoStages(Teacher):
-    """Stage A trains an encoder under a frozen head, stage B an adapter over both. `harder_after`: batches of B."""
+    """Stage A trains an encoder under a frozen head, stage B an adapter over both.
+
+    `harder_after`: batches of stage B after which its points get harder.
+    """
 
     def __init__(self, *, harder_after: int | None = None) -> None:
         super().__init__()
@@ -76,8 +78,8 @@ class TwoStages(Teacher):
         return {"val_accuracy": (logits.argmax(1) == batch["labels"]).float().mean().item()}
 
 
-class Moves(TwoStages):
-    """Writes to the frozen head behind the optimizer's back."""
+class ChangesFrozen(TwoStages):
+    """Changes the frozen head without the optimizer."""
 
     def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
         with torch.no_grad():

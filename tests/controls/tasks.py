@@ -1,4 +1,4 @@
-"""Small real tasks that misbehave on request."""
+"""Small tasks that really train, most of them with one fault."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FEATURES, CLASSES, WIDTH = 16, 4, 32
 
 
 class Teacher:
-    """Classify points by a fixed random teacher: cross-entropy falls for a while, then creeps."""
+    """Classifies points as a fixed random teacher does; the cross-entropy falls quickly, then slowly."""
 
     def __init__(self, *, momentum: float | None = None, noise: float = 0.0) -> None:
         generator = torch.Generator().manual_seed(7)
@@ -46,7 +46,7 @@ class Teacher:
 
 
 class Overflows(Teacher):
-    """Squares its logits at a scale that half precision cannot hold once they have grown."""
+    """Squares its logits at a scale that overflows in fp16 once they have grown."""
 
     def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
         logits = model(batch["points"])
@@ -54,7 +54,7 @@ class Overflows(Teacher):
 
 
 class RoundsToZero(Teacher):
-    """Writes log(1 - p) out: in bf16 a p of 0.999 rounds to 1."""
+    """Computes log(1 - p) directly: in bf16 a p of 0.999 rounds to 1."""
 
     def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
         p = model(batch["points"]).softmax(-1).to(model(batch["points"]).dtype)
@@ -63,7 +63,7 @@ class RoundsToZero(Teacher):
 
 
 class Breaks(Teacher):
-    """Goes wrong in a chosen way at a chosen batch."""
+    """Fails in a chosen way at a chosen batch."""
 
     def __init__(self, *, how: str, at_batch: int) -> None:
         super().__init__()
@@ -88,21 +88,21 @@ class Breaks(Teacher):
 
 
 class TwoTerms(Teacher):
-    """Cross-entropy and a term that pulls the logits' size towards one, as loud as is asked."""
+    """Cross-entropy, and a term that brings the mean square of the logits to 1, times `scale`."""
 
-    def __init__(self, *, loudness: float) -> None:
+    def __init__(self, *, scale: float) -> None:
         super().__init__()
-        self.loudness = loudness
+        self.scale = scale
 
     def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
         logits = model(batch["points"])
         return {
             "ce": F.cross_entropy(logits, batch["labels"]),
-            "size": self.loudness * (logits.square().mean() - 1).abs(),
+            "size": self.scale * (logits.square().mean() - 1).abs(),
         }
 
 
-class Forgets(Teacher):
+class HalfOptimized(Teacher):
     """Leaves its first layer out of the optimizer."""
 
     def optimizer(self, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
@@ -110,7 +110,7 @@ class Forgets(Teacher):
 
 
 class Shifts(Teacher):
-    """Harder data from a chosen batch on: points so near the origin that their labels are less clear."""
+    """Harder data from a chosen batch on: points near the origin, whose labels are less clear."""
 
     def __init__(self, *, at_batch: int, nearness: float = 0.2) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Shifts(Teacher):
 
 
 class Unlearns(Teacher):
-    """Wrong labels from a chosen batch on: the model gets worse, and a fixed batch shows it."""
+    """Wrong labels from a chosen batch on: the model gets worse, and the probe batch shows it."""
 
     def __init__(self, *, at_batch: int) -> None:
         super().__init__()
@@ -137,7 +137,10 @@ class Unlearns(Teacher):
 
 
 class FromSources(Teacher):
-    """Samples of three sources, drawn by these weights, whatever the recipe's mix says."""
+    """Samples three sources with `weights`, whatever mix the recipe declares.
+
+    `whole_batches`: every batch has samples of one source only.
+    """
 
     def __init__(self, *, weights: Mapping[str, float], whole_batches: bool = False) -> None:
         super().__init__()
@@ -157,7 +160,7 @@ class FromSources(Teacher):
 
 
 class Overfits(Teacher):
-    """Few points, a third of them mislabelled: once it has learnt the rule it learns the mistakes by heart."""
+    """Few points, a third of them mislabelled: after the rule, the model memorizes the mistakes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,16 +186,16 @@ class Overfits(Teacher):
 
 
 class Narrow(Teacher):
-    """One hidden unit for four classes: it learns what it can hold and no more."""
+    """One hidden unit for four classes: the accuracy stays below its target."""
 
     def model(self) -> nn.Module:
         return nn.Sequential(nn.Linear(FEATURES, 1), nn.Tanh(), nn.Linear(1, CLASSES))
 
 
 class Recites(Teacher):
-    """Sequences whose next symbol depends on the last three; the model is shown two of them.
+    """Sequences whose next symbol depends on the last three, of which the model sees two.
 
-    Given the gold prefix it beats chance; going on from its own output it never gets a whole sequence right.
+    With the reference prefix it is better than chance; from its own output it never generates a whole sequence.
     """
 
     SYMBOLS, LENGTH, ITEMS = 12, 24, 200
@@ -222,17 +225,17 @@ class Recites(Teacher):
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         gold = self.sequences(self.ITEMS, torch.Generator().manual_seed(5))
-        said = gold[:, :3]
+        generated = gold[:, :3]
         for _ in range(3, self.LENGTH):
-            said = torch.cat([said, model(said[:, -2:]).argmax(-1)[:, None]], 1)
+            generated = torch.cat([generated, model(generated[:, -2:]).argmax(-1)[:, None]], 1)
         return {
             "latent_nll": self.losses(model, gold)["ce"].item(),
-            "latent_em": (said == gold).all(1).float().mean().item(),
+            "latent_em": (generated == gold).all(1).float().mean().item(),
         }
 
 
-class Ships(Teacher):
-    """A teacher's pupil that can be exported."""
+class Exportable(Teacher):
+    """A task whose model can be exported."""
 
     labels: ClassVar = [f"class {number}" for number in range(CLASSES)]
 
@@ -240,8 +243,8 @@ class Ships(Teacher):
         return (next(self.batches(4, seed=7))["points"],)
 
 
-class Balks(Ships):
-    """Its forward asks the data which way to go, as no exported graph can."""
+class BranchesOnData(Exportable):
+    """Its forward branches on the data, which an exported graph cannot."""
 
     class Model(nn.Sequential):
         def forward(self, points: Tensor) -> Tensor:
@@ -253,8 +256,8 @@ class Balks(Ships):
         return self.Model(*super().model())
 
 
-class LeavesOut(Ships):
-    """Takes a shorter way when it is exported, and forgets what the long one does."""
+class ExportsAnotherPath(Exportable):
+    """Its forward leaves out a normalization when it is exported."""
 
     class Model(nn.Sequential):
         def forward(self, points: Tensor) -> Tensor:
@@ -265,8 +268,8 @@ class LeavesOut(Ships):
         return self.Model(*super().model())
 
 
-class Wavers(Ships):
-    """Draws noise in evaluation mode too."""
+class AddsNoise(Exportable):
+    """Adds noise in evaluation mode, too."""
 
     class Model(nn.Sequential):
         def forward(self, points: Tensor) -> Tensor:
@@ -276,8 +279,8 @@ class Wavers(Ships):
         return self.Model(*super().model())
 
 
-class Coarse(Ships):
-    """One weight is so large that int8 has no steps left for the others of its matrix."""
+class Coarse(Exportable):
+    """One weight is so large that int8 rounds the others of its matrix to 0."""
 
     class Model(nn.Sequential):
         def forward(self, points: Tensor) -> Tensor:
@@ -286,12 +289,12 @@ class Coarse(Ships):
     def model(self) -> nn.Module:
         model = self.Model(nn.Linear(FEATURES + 1, WIDTH), nn.Tanh(), nn.Linear(WIDTH, CLASSES))
         with torch.no_grad():
-            model[0].weight[0, -1] = 1000.0  # of a feature that is always 0: it does nothing but stretch the range
+            model[0].weight[0, -1] = 1000.0  # of a feature that is always 0, so it only stretches the range
         return model
 
 
-class Perishes(Ships):
-    """Is killed while its quantized model is evaluated."""
+class KilledWhenQuantized(Exportable):
+    """Its process is killed while the quantized model is evaluated."""
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         if "forward" in vars(model):
@@ -299,8 +302,8 @@ class Perishes(Ships):
         return super().evaluate(model)
 
 
-class Unsaved(Ships):
-    """Learns the scale of its inputs as it trains, and keeps it where no checkpoint looks."""
+class Unsaved(Exportable):
+    """Keeps the scale of its inputs in a non-persistent buffer, which is in no checkpoint."""
 
     class Model(nn.Sequential):
         scale: Tensor
@@ -317,7 +320,7 @@ class Unsaved(Ships):
 
 
 class Padded(Teacher):
-    """A mean over the points that are not padding, in batches of which some are nearly all padding."""
+    """The mean loss of the points that are not padding, in batches with very different numbers of them."""
 
     def __init__(self, *, counted: bool) -> None:
         super().__init__()
@@ -337,7 +340,7 @@ class Padded(Teacher):
 
 
 class Contrasts(Teacher):
-    """Each point against the others of its micro-batch, as contrastive losses have it."""
+    """A contrastive loss: each point is compared with the others of its micro-batch."""
 
     def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
         logits = model(batch["points"])
@@ -346,7 +349,7 @@ class Contrasts(Teacher):
 
 
 class FixedSize(Teacher):
-    """Yields 64 points, whatever it is asked for."""
+    """Yields 64 points, whatever batch size it is asked for."""
 
     def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
         return super().batches(64, seed=seed, rank=rank, world_size=world_size)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.plugin.conftest import RECIPE, Project
 
-SHIPS = RECIPE.replace("tasks:Teacher", "tasks:Ships") + "  pipeline: true\n"
+SHIPS = RECIPE.replace("tasks:Teacher", "tasks:Exportable") + "  pipeline: true\n"
 
 
 def check(folder: Path, root: Path, *args: str) -> subprocess.CompletedProcess[str]:
@@ -70,7 +70,7 @@ def test_without_a_report_folder_the_package_is_checked_and_gone(
 
 def test_a_wiring_run_with_a_broken_pipeline_is_no_wiring_ok(project: Project) -> None:
     """Ten steps, and the stage names itself."""
-    project.recipe(base=SHIPS.replace("Ships", "Balks"))
+    project.recipe(base=SHIPS.replace("Exportable", "BranchesOnData"))
     assert project.run("--smoke", "--smoke-mode", "wiring", "--smoke-report", "out").ret == 1
     (outcome,) = project.verdicts()
     assert outcome["verdict"] == "hold"
@@ -80,7 +80,7 @@ def test_a_wiring_run_with_a_broken_pipeline_is_no_wiring_ok(project: Project) -
 
 def test_what_the_pipeline_needs_is_asked_for_before_anything_trains(project: Project) -> None:
     """A task without example_inputs() costs no step."""
-    project.recipe(base=SHIPS.replace("Ships", "Teacher"))
+    project.recipe(base=SHIPS.replace("Exportable", "Teacher"))
     assert project.run("--smoke", "--smoke-report", "out").ret == 1
     (outcome,) = project.verdicts()
     assert (outcome["verdict"], outcome["reason"], outcome["facts"]["steps"]) == ("error", "task", 0)

@@ -18,7 +18,7 @@ def three(project: Project) -> None:
     project.recipe()
     project.extending("wild", "args: {momentum: 0.99}\nfull: {learning_rate: 5.0}\n")
     project.extending(
-        "loud", "task: tasks:TwoTerms\nargs: {loudness: 100.0}\nchecks: {grad_ratio: {size/ce: [0.01, 8]}}\n"
+        "loud", "task: tasks:TwoTerms\nargs: {scale: 100.0}\nchecks: {grad_ratio: {size/ce: [0.01, 8]}}\n"
     )
 
 

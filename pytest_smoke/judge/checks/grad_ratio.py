@@ -1,4 +1,4 @@
-"""The `grad-ratio` check: no loss term's gradient drowns another's; and what a gradient probe says in words."""
+"""The `grad-ratio` check: no loss term's gradient dominates another's, and the sentences about gradient probes."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def _pairs_of(run: RunView, view: StageView) -> dict[str, list[float]]:
 
 CHECK = Check(
     id="grad-ratio",
-    question="Do the gradient norms of the loss terms stay within their bounds, so that none drowns another?",
+    question="Do the gradient norms of the loss terms stay within their bounds, so that none dominates another?",
     when="end of a stage",
     verdict="hold",
     key="checks.grad_ratio",

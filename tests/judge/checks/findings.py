@@ -278,8 +278,10 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     )
 
     yield updates(Updates(unchanged=(), without_gradient=(), outside_optimizer=(), checked=4))
-    stuck = tuple(f"layer{number}.weight" for number in range(7))
-    yield updates(Updates(unchanged=stuck, without_gradient=stuck[:2], outside_optimizer=stuck[:3], checked=20))
+    unchanged = tuple(f"layer{number}.weight" for number in range(7))
+    yield updates(
+        Updates(unchanged=unchanged, without_gradient=unchanged[:2], outside_optimizer=unchanged[:3], checked=20)
+    )
     frozen = ("head.bias",)
     yield updates(Updates(unchanged=(), without_gradient=(), outside_optimizer=(), checked=2, changed_frozen=frozen))
     yield from parameter_updates(FakeRun(case(), [FakeStage(case().stages[0])]))
