@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from pytest_smoke.collect.progress import terminal_width
+from pytest_smoke.environment import git_commit, versions
 from pytest_smoke.files import VERDICTS, write_atomic
 from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.options import RECIPE_GLOB
-from pytest_smoke.outcome import Outcome
+from pytest_smoke.outcome import Facts, Finding, Outcome
 from pytest_smoke.report.ablations import ablation_tables
 from pytest_smoke.report.acceptance import acceptance_table
 from pytest_smoke.report.full_run_estimate import full_run_lines
@@ -65,7 +66,7 @@ class Summary:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the outcomes of a report and write them at once, so that a killed session loses none."""
-        arrived = outcomes_on(report) or _lost(report)
+        arrived = outcomes_on(report) or _lost(report, self._config)
         if not arrived:
             return
         self._outcomes |= {outcome.id: outcome for outcome in arrived}
@@ -106,12 +107,18 @@ class Summary:
             terminalreporter.write_line(f"written to {self._config.option.smoke_report / VERDICTS}")
 
     def _announce(self, outcome: Outcome) -> None:
-        """Call `pytest_smoke_outcome`; a plugin that raises becomes a warning."""
+        """Call `pytest_smoke_outcome`; if a plugin raises, warn and continue the session."""
         try:
             self._config.hook.pytest_smoke_outcome(config=self._config, outcome=outcome)
         except Exception as error:
             text = f"pytest_smoke_outcome raised {type(error).__name__} for {outcome.id}: {error}"
-            self._config.issue_config_time_warning(pytest.PytestWarning(text), stacklevel=2)
+            try:
+                self._config.issue_config_time_warning(pytest.PytestWarning(text), stacklevel=2)
+            except pytest.PytestWarning:  # under -W error, where pytest would take it for an internal error
+                reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+                if reporter is not None:
+                    reporter.ensure_newline()
+                    reporter.write_line(f"warning: {text}", red=True)
 
     def _write(self) -> None:
         folder = self._config.option.smoke_report
@@ -119,12 +126,18 @@ class Summary:
             write_atomic(folder / VERDICTS, verdicts_json(self._outcomes.values()))
 
 
-def _lost(report: pytest.TestReport) -> list[Outcome]:
+def _lost(report: pytest.TestReport, config: pytest.Config) -> list[Outcome]:
     """Return the outcome of an item whose pytest-xdist worker died: its report is synthetic and has no outcome."""
     path, _, name = report.nodeid.partition("::")
     if report.when != "???" or not path.endswith(RECIPE_GLOB.removeprefix("*")):  # type: ignore[comparison-overlap]  # xdist's own
         return []
     mode, _, cell = name.partition("[")
+    finding = Finding(
+        id="run",
+        status="fail",
+        reason="worker-crash",
+        text="the pytest-xdist worker that executed the run died",
+    )
     return [
         Outcome(
             id=report.nodeid,
@@ -132,10 +145,11 @@ def _lost(report: pytest.TestReport) -> list[Outcome]:
             mode=mode,
             cell=cell.removesuffix("]") or None,
             verdict="error",
-            reason="worker-crash",
+            reason=finding.reason,
             step=None,
-            text="the pytest-xdist worker that executed the run died",
-            decided_by="",
-            findings=(),
+            text=finding.text,
+            decided_by=finding.id,
+            findings=(finding,),
+            facts=Facts(git_commit=git_commit(config.rootpath), versions=versions()),
         )
     ]

@@ -136,9 +136,11 @@ def test_each_outcome_is_received_once_without_workers(team: Project) -> None:
         assert {"started_at", "versions"} <= outcome["facts"].keys()
 
 
-def test_an_outcome_hook_that_raises_is_a_warning(team: Project) -> None:
+@pytest.mark.parametrize("options", [[], ["-W", "error"]])
+def test_an_outcome_hook_that_raises_is_a_warning(team: Project, options: list[str]) -> None:
+    """Under `-W error` it still does not end the session."""
     team.pytester.makeconftest("def pytest_smoke_outcome(outcome):\n    raise OSError('the server is down')\n")
-    result = team.run("--smoke", "--smoke-mode", "wiring", "--smoke-report", "out", "good.smoke.yaml")
+    result = team.run("--smoke", "--smoke-mode", "wiring", "--smoke-report", "out", "good.smoke.yaml", *options)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(
         ["*pytest_smoke_outcome raised OSError for good.smoke.yaml::wiring: the server is down"]
