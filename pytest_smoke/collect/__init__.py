@@ -1,1 +1,1 @@
-"""pytest's side: recipes as files and items, and what is said of them."""
+"""What pytest sees: recipe files, items, the fixture, the progress line and the summary."""

@@ -1,1 +1,1 @@
-"""The verdict: what a rehearsal and its curve say. Pure: the standard library, and the recipe's values."""
+"""The judge: loss curves, checks and the verdict. It starts no process, and imports neither torch nor pytest."""

@@ -1,1 +1,1 @@
-"""One smoke from case to outcome: preflight, child, judgement. Knows neither pytest nor torch."""
+"""Executes one smoke run, from its case to its outcome. It imports neither pytest nor torch."""
