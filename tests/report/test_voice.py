@@ -22,13 +22,24 @@ from pytest_smoke.report.terminal import failure, headline, verdict_table, warni
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
 PASSED = (
-    Finding(id="batch-geometry", status="pass", text="effective batch 64 (16 x 4 x 1), as in the full run"),
-    Finding(id="schedule", status="pass", text="780 of 800 steps are at 80 % or more of the peak learning rate"),
-    Finding(id="settings", status="pass", text="no setting differs from the full run"),
-    Finding(id="run", status="pass", text="all 800 steps ran"),
-    Finding(id="finite", status="pass", text="loss, gradient norm and weights are finite at all 800 steps"),
+    Finding(
+        id="batch-geometry",
+        status="pass",
+        text="effective batch 64 (16 x 4 x 1), the same as the full run's (16 x 4 x 1)",
+    ),
+    Finding(
+        id="schedule",
+        status="pass",
+        text="constant mode: 20 warmup steps, peak learning rate 5, 780 of 800 steps at 80 % of the peak or more",
+    ),
+    Finding(id="settings", status="pass", text="all other settings are those of the full run"),
+    Finding(
+        id="finite",
+        status="pass",
+        text="loss terms, gradient norms and parameters were finite in all 800 steps",
+    ),
 )
-FINITE_ONLY = PASSED[:-2]
+FINITE_ONLY = PASSED[:3]
 NOT_REACHED = tuple(
     Finding(id=id, status="not-checked", reason="ended-early", text="not checked: the run did not reach its end")
     for id in ("updates", "accept[val_f1 > 0.6]")
@@ -90,12 +101,12 @@ PROMOTED = outcome(
     Finding(
         id="accept[max(grad_norm) < 50]",
         status="pass",
-        text="max(grad_norm) was 8.21, must be < 50",
+        text="max(grad_norm) was 8.21, the recipe requires < 50",
         observed=8.21,
         bound=50,
         data={"name": "gradient health"},
     ),
-    Finding(id="loss-trend", status="pass", text="the loss did not rise in 800 steps"),
+    Finding(id="loss-trend", status="pass", text="no rise in 800 points: loss fell from 2.1 to 0.4123"),
     metrics={"val_f1": [(100 * k, 0.5 + 0.02 * k) for k in range(1, 9)]},
 )
 UNSTABLE = outcome(
@@ -106,7 +117,7 @@ UNSTABLE = outcome(
         id="grad-ratio",
         status="warn",
         reason="dominant-term",
-        text="largest ratio of weighted gradient norms: crf/ce, median 31.4 (no declared bounds)",
+        text="largest median ratio of weighted gradient norms: crf/ce 31.4 (no bounds declared)",
         hint="the gradient of crf is 31.4x that of ce: crf dominates. Reduce its weight, or drop one of the two terms. "
         "Declare checks.grad_ratio to make this fail",
     ),
@@ -116,9 +127,9 @@ UNSTABLE = outcome(
         status="fail",
         reason="rise",
         step=472,
-        text="the loss rose from 0.4996 (steps 345-360) to 1.28 (steps 457-472): +0.78 (+156 %), 23.1 sigma of block "
-        "noise",
-        hint="reduce learning_rate (5), or revisit what changed in the recipe",
+        text="loss rose from 0.4996 (steps 345-360, its lowest) to 1.28 (steps 457-472): +0.78 (+156 %), 23.1 standard "
+        "deviations of its noise",
+        hint="reduce learning_rate (5), or revisit what is new in the recipe",
     ),
     facts=stopped(480),
     curve={"loss": RISING},
@@ -127,7 +138,7 @@ HOLD = outcome(
     "weak",
     "hold",
     *PASSED,
-    Finding(id="loss-trend", status="pass", text="the loss did not rise in 800 steps"),
+    Finding(id="loss-trend", status="pass", text="no rise in 800 points: loss fell from 2.1 to 0.4123"),
     Finding(
         id="accept[val_f1 > 0.6]",
         status="fail",
@@ -143,10 +154,11 @@ INVALID = outcome(
     Finding(
         id="batch-geometry",
         status="fail",
-        reason="effective-batch",
-        text="the effective batch is 64 (64 x 1 x 1), but 1024 (64 x 16 x 1) in the full run: the gradient noise of "
-        "the smoke run is 4x larger",
-        hint="set grad_accum_steps: 16 in the smoke section, or remove batch_size there",
+        reason="different-effective-batch",
+        text="the smoke run has effective batch 64 (64 x 1 x 1), the full run 1024 (64 x 16 x 1). Its gradient noise is "
+        "4.0x larger, so it says nothing about the full run",
+        hint="change `smoke` so that batch_size x grad_accum_steps x world_size is 1024, or remove these keys to "
+        "inherit them",
     ),
     facts=Facts(planned_steps=800, full_steps=20_000, evidence_steps=780),
 )
@@ -157,9 +169,8 @@ INCONCLUSIVE = outcome(
     Finding(
         id="loss-trend",
         status="not-checked",
-        reason="too-little-evidence",
-        text="only 40 of the 300 steps that a verdict needs are at 80 % or more of the peak learning rate",
-        hint="set smoke.max_steps to 360 or more",
+        reason="too-short",
+        text="too short to tell a rise from noise: 60 points, at least 120 needed",
     ),
     facts=Facts(planned_steps=60, steps=60, evidence_steps=40, loss_first=2.1, loss_last=1.7, seconds=1.2),
     curve={"loss": FALLING[:60]},
@@ -185,8 +196,12 @@ ERROR = outcome(
 WIRING = outcome(
     "deep",
     "inconclusive",
-    Finding(id="run", status="pass", text="all 10 steps ran"),
-    Finding(id="loss-trend", status="not-checked", reason="wiring", text="10 steps ran from data to checkpoint"),
+    Finding(
+        id="loss-trend",
+        status="not-checked",
+        reason="wiring",
+        text="10 steps ran. A wiring run is too short for a verdict on the loss",
+    ),
     facts=Facts(planned_steps=10, steps=10, loss_first=2.1, loss_last=2.0, seconds=0.9),
 )
 STAGED = outcome(
@@ -195,8 +210,8 @@ STAGED = outcome(
     Finding(
         id="stage[A]",
         status="fail",
-        reason="criterion-failed",
-        text="stage A failed 1 of its 2 criteria: val_f1 was 1.2, must be > 1.5 by step 400",
+        reason="stage-criteria-failed",
+        text="stage A failed its criterion: val_f1 was 0.41 at step 399, the recipe requires > 0.6. Stage B did not start",
     ),
     facts=Facts(
         planned_steps=800,
@@ -224,7 +239,7 @@ STAGED = outcome(
 CELL = outcome(
     "joint",
     "unstable",
-    Finding(id="finite", status="fail", reason="non-finite-loss", step=214, text="the loss is NaN at step 214"),
+    Finding(id="finite", status="fail", reason="non-finite", step=214, text="loss is NaN at step 214"),
     facts=Facts(steps=215, planned_steps=800, loss_last=math.nan, cell_changes={"full.grad_clip_norm": None}),
     cell="unclipped",
 )
@@ -315,4 +330,4 @@ def test_bisect_section(width: int) -> None:
 
 
 def test_a_wiring_run_is_ok_in_its_headline() -> None:
-    assert headline(WIRING) == "wiring ok: 10 steps ran from data to checkpoint"
+    assert headline(WIRING) == "wiring ok: 10 steps ran. A wiring run is too short for a verdict on the loss"
