@@ -1,4 +1,4 @@
-"""A plan to vary, and a task in double precision so that tolerances can be tight."""
+"""What tests of the training loop share: plans, tasks in double precision for tight tolerances, a channel."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pytest_smoke.events import Abort, Command, Event, Finish, Step
 from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.train.plan import RunPlan
 
 
 def make_plan(**changes: Any) -> RunPlan:
-    """Twenty plain steps on the CPU, with the given changes."""
+    """Return a plan of twenty steps on the CPU, with the given changes."""
     settings = {"learning_rate": 0.1, "lr_schedule": "constant", "warmup_steps": 0, "max_steps": 20, "run_steps": 20}
     settings |= {key: changes.pop(key) for key in list(changes) if key in settings}
     steps = settings.pop("run_steps")
@@ -40,12 +41,35 @@ def make_plan(**changes: Any) -> RunPlan:
 
 @pytest.fixture
 def plan() -> Callable[..., RunPlan]:
-    """`make_plan`."""
+    """Return `make_plan`."""
     return make_plan
 
 
+class RecordingChannel:
+    """Keeps all events. Answers `wait` with `commands` in turn and then with Finish; aborts once a step has arrived."""
+
+    def __init__(self, *commands: Command, abort_after: int | None = None, last_good_step: int | None = 0) -> None:
+        self.events: list[Event] = []
+        self.commands = list(commands)
+        self.abort_after, self.last_good_step = abort_after, last_good_step
+
+    def send(self, events: list[Event]) -> None:
+        self.events += events
+
+    def poll(self) -> Command | None:
+        if self.abort_after is not None and any(step.step >= self.abort_after for step in self.of(Step)):
+            return Abort(self.last_good_step)
+        return None
+
+    def wait(self) -> Command:
+        return self.poll() or (self.commands.pop(0) if self.commands else Finish())
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
 class Pair:
-    """Two terms over a shared layer; the second also has a layer of its own, and the first never sees it."""
+    """Two loss terms over a shared layer; only the second one has a gradient in the layer `own`."""
 
     loss_weights: Mapping[str, float] = {"second": 0.5}
 
@@ -74,7 +98,7 @@ class Pair:
 
 
 class Tokens(Pair):
-    """Batches are (values [B, 3], how many of them count [B]); the loss is a mean over those that count."""
+    """Batches are (values [B, 3], weights 0 or 1 [B]); the term `nll` is a mean over the values of weight 1."""
 
     loss_weights: Mapping[str, float] = {}
 
@@ -89,11 +113,11 @@ class Tokens(Pair):
 
 @pytest.fixture
 def pair() -> Pair:
-    """The two-term task."""
+    """Return the task with two loss terms."""
     return Pair()
 
 
 @pytest.fixture
 def tokens() -> Tokens:
-    """The task whose micro-batches average over different numbers of items."""
+    """Return the task whose micro-batches average over different numbers of items."""
     return Tokens()

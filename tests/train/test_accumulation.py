@@ -1,4 +1,4 @@
-"""Micro-batches, accumulated, against the one big batch that they are."""
+"""Accumulated micro-batches train like the one big batch that they are parts of."""
 
 from __future__ import annotations
 
@@ -11,44 +11,42 @@ from hypothesis import strategies as st
 
 from pytest_smoke.train.step import Stepper
 from tests.train.conftest import Pair, make_plan
-from tests.train.test_step import CPU, Planner, same, trained
+from tests.train.test_step import CPU, Planner, assert_close, train
 
 
-@given(cut=st.integers(min_value=1, max_value=6))
-def test_accumulated_micro_batches_train_like_one_big_batch(cut: int) -> None:
-    """Any equal cut of an effective batch gives the parameters and the loss of the uncut one."""
+@given(parts=st.integers(min_value=1, max_value=6))
+def test_accumulated_micro_batches_train_like_one_big_batch(parts: int) -> None:
     task, size, plan = Pair(), 60, make_plan(grad_clip_norm=1.0)
     big = [torch.randn(size, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(s)) for s in range(5)]
-    whole, whole_rows = trained(plan, task, [[batch] for batch in big])
-    cuts, cut_rows = trained(plan, task, [list(batch.chunk(cut)) for batch in big])
-    same(whole, cuts)
-    same(whole_rows, cut_rows, atol=1e-6)  # records are float32
+    whole, whole_rows = train(plan, task, [[batch] for batch in big])
+    split, split_rows = train(plan, task, [list(batch.chunk(parts)) for batch in big])
+    assert_close(whole, split)
+    assert_close(whole_rows, split_rows, atol=1e-6)  # rows are float32
 
 
 def test_micro_batches_of_unequal_token_counts_train_like_one_big_batch(plan: Planner, tokens: Any) -> None:
-    """With `counts`, each micro-batch weighs its share of the step's items."""
     values = torch.randn(12, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     counted = torch.tensor([1.0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0], dtype=torch.float64)
-    pieces = [(values[a:b], counted[a:b]) for a, b in ((0, 4), (4, 6), (6, 12))]
-    whole, whole_rows = trained(plan(), tokens, [[(values, counted)]])
-    cut, cut_rows = trained(plan(), tokens, [pieces])
-    same(whole, cut)
-    same(whole_rows, cut_rows, atol=1e-6)
+    parts = [(values[a:b], counted[a:b]) for a, b in ((0, 4), (4, 6), (6, 12))]
+    whole, whole_rows = train(plan(), tokens, [[(values, counted)]])
+    split, split_rows = train(plan(), tokens, [parts])
+    assert_close(whole, split)
+    assert_close(whole_rows, split_rows, atol=1e-6)
 
 
 def test_without_counts_unequal_micro_batches_do_not_train_like_one_big_batch(plan: Planner, tokens: Any) -> None:
-    """The control of the test above: the plain mean of means is another number."""
+    """The control of the test above: a plain mean of means is another number."""
     values = torch.randn(12, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     counted = torch.tensor([1.0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0], dtype=torch.float64)
-    pieces = [(values[a:b], counted[a:b]) for a, b in ((0, 4), (4, 12))]
-    whole, _ = trained(plan(), tokens, [[(values, counted)]])
+    parts = [(values[a:b], counted[a:b]) for a, b in ((0, 4), (4, 12))]
+    whole, _ = train(plan(), tokens, [[(values, counted)]])
     tokens.counts = lambda batch: 1.0
-    cut, _ = trained(plan(), tokens, [pieces])
-    assert max(float((a - b).abs().max()) for a, b in zip(whole, cut, strict=True)) > 1e-3
+    split, _ = train(plan(), tokens, [parts])
+    assert max(float((a - b).abs().max()) for a, b in zip(whole, split, strict=True)) > 1e-3
 
 
-def test_many_micro_batches_of_sixteen_bits_add_up() -> None:
-    """In bf16 itself a sum of 1024 equal parts stands still at a quarter of it."""
+def test_losses_of_many_micro_batches_in_bf16_are_summed_in_float32() -> None:
+    """In bf16 itself, a sum of 1024 equal values stops growing at a quarter of the result."""
     task = Pair(torch.bfloat16)
     stepper = Stepper(make_plan(batch_size=1), task, CPU)
     batch = next(task.batches(1, seed=0))

@@ -1,4 +1,4 @@
-"""One batch in two geometries, compared as it trains."""
+"""The gradient of one batch in micro-batches of two sizes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 def compared(task: Any, smoke: int, full: int, **changes: Any) -> tuple[BatchEquivalence, Stepper]:
-    """What is seen of `task` where the smoke's micro-batch has `smoke` samples and the full run's `full`."""
+    """Compare micro-batches of `smoke` samples (smoke run) and `full` samples (full run)."""
     plan = make_plan(batch_size=smoke, full_batch_size=full, **changes)
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(next(task.batches(smoke, seed=0)))
@@ -28,7 +28,7 @@ def compared(task: Any, smoke: int, full: int, **changes: Any) -> tuple[BatchEqu
 
 
 class Masked(Pair):
-    """Batches (values, which of them count), more of them towards the end; the loss is a mean over those."""
+    """Batches are (values, weights 0 or 1), with more weights of 1 at the end; the loss is a mean over those."""
 
     loss_weights: Mapping[str, float] = {}
 
@@ -40,50 +40,48 @@ class Masked(Pair):
 
     def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
         for values in super().batches(batch_size, seed=seed, rank=rank, world_size=world_size):
-            at = torch.arange(batch_size)
-            yield values, ((at % 5 == 0) | (at >= 10)).double()
+            numbers = torch.arange(batch_size)
+            yield values, ((numbers % 5 == 0) | (numbers >= 10)).double()
 
     def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
         return self.tokens.losses(model, batch)
 
 
 @given(smoke=st.integers(1, 12), full=st.integers(1, 12))
-def test_means_over_samples_have_one_gradient_in_every_geometry(smoke: int, full: int) -> None:
-    """Also where neither size divides the other."""
+def test_means_over_samples_have_the_same_gradient_in_micro_batches_of_any_size(smoke: int, full: int) -> None:
+    """Also if neither size divides the other."""
     plan, task = make_plan(batch_size=smoke, full_batch_size=full), Pair()
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(next(task.batches(smoke, seed=0)))
-    found = compare_batch_sizes(plan, task, stepper, stepper.stage, 7)
-    assert plan.folds_otherwise == (smoke != full)
-    assert not found.problem
-    assert (found.step, found.samples % smoke, found.samples % full) == (7, 0, 0)
-    assert found.difference < 1e-12  # double precision
-    assert found.smoke_terms == pytest.approx(found.full_terms, rel=1e-6)
+    event = compare_batch_sizes(plan, task, stepper, stepper.stage, 7)
+    assert plan.has_other_batch_size == (smoke != full)
+    assert not event.problem
+    assert (event.step, event.samples % smoke, event.samples % full) == (7, 0, 0)
+    assert event.difference < 1e-12  # double precision
+    assert event.smoke_terms == pytest.approx(event.full_terms, rel=1e-6)
 
 
-def test_a_plan_says_whether_there_is_anything_to_compare() -> None:
-    """Nothing is where it knows of no other size."""
-    assert not make_plan().folds_otherwise
+def test_a_plan_without_a_full_batch_size_has_no_other_batch_size() -> None:
+    assert not make_plan().has_other_batch_size
 
 
 @pytest.mark.parametrize(("counted", "differs"), [(True, False), (False, True)])
-def test_a_mean_over_tokens_needs_its_counts(counted: bool, differs: bool) -> None:
-    """With `counts` both geometries agree, without they do not; the term that is a plain mean agrees anyhow."""
-    found, _ = compared(Masked(counted=counted), 5, 20)
-    assert not found.problem
-    assert (found.difference > 0.01) is differs
-    assert (abs(found.smoke_terms["nll"] / found.full_terms["nll"] - 1) > 0.01) is differs
-    assert found.smoke_terms["all"] == pytest.approx(found.full_terms["all"], rel=1e-6)
+def test_a_mean_over_tokens_needs_counts_to_agree(counted: bool, differs: bool) -> None:
+    """The term that is a plain mean over samples agrees without them."""
+    event, _ = compared(Masked(counted=counted), 5, 20)
+    assert not event.problem
+    assert (event.difference > 0.01) is differs
+    assert (abs(event.smoke_terms["nll"] / event.full_terms["nll"] - 1) > 0.01) is differs
+    assert event.smoke_terms["all"] == pytest.approx(event.full_terms["all"], rel=1e-6)
 
 
-def test_weights_of_the_terms_decide_what_counts() -> None:
-    """A term of weight 0 pulls at nothing, in whatever geometry."""
-    found, _ = compared(Masked(counted=False), 5, 20, loss_weights={"nll": 0.0})
-    assert found.difference < 1e-12
+def test_a_term_of_weight_0_does_not_count() -> None:
+    event, _ = compared(Masked(counted=False), 5, 20, loss_weights={"nll": 0.0})
+    assert event.difference < 1e-12
 
 
 class Dropped(Pair):
-    """A model with dropout, and where it is asked a loss with noise of its own."""
+    """A model with dropout, and with `noisy` a loss that draws random numbers, too."""
 
     def __init__(self, *, noisy: bool) -> None:
         super().__init__()
@@ -98,53 +96,49 @@ class Dropped(Pair):
         return super().losses(model, batch + torch.randn_like(batch) if self.noisy else batch)
 
 
-def test_dropout_does_not_make_two_geometries_differ() -> None:
-    """It is off: its masks are others in another geometry by design."""
-    found, stepper = compared(Dropped(noisy=False), 4, 8)
-    assert found.difference < 1e-12
+def test_dropout_does_not_make_the_gradients_differ() -> None:
+    """It is disabled, because its masks depend on the size of the micro-batches."""
+    event, stepper = compared(Dropped(noisy=False), 4, 8)
+    assert event.difference < 1e-12
     assert all(module.training for module in stepper.model.modules())
 
 
-def test_losses_that_draw_random_numbers_are_told_from_ones_that_differ() -> None:
-    """Two looks at one geometry differ as much as two geometries do."""
-    found, _ = compared(Dropped(noisy=True), 4, 8)
-    assert (
-        "two looks at the same micro-batches differ: in evaluation mode the losses draw random numbers" in found.problem
-    )
+def test_losses_that_draw_random_numbers_are_not_compared() -> None:
+    """Two passes over the same micro-batches differ as much as passes over different ones."""
+    event, _ = compared(Dropped(noisy=True), 4, 8)
+    assert "two passes over the same micro-batches differ: in evaluation mode, losses() draws random" in event.problem
 
 
 class Fails(Pair):
-    """Knows one size of batch only."""
+    """Accepts only one batch size."""
 
     def losses(self, model: nn.Module, batch: Tensor) -> Mapping[str, Tensor]:
         return super().losses(model, batch.view(4, 3))
 
 
-def test_what_the_task_raises_is_told() -> None:
-    """The smoke itself may go on."""
-    found, _ = compared(Fails(), 4, 8)
-    assert found.problem.startswith("RuntimeError: shape '[4, 3]' is invalid")
-    assert "\n" not in found.problem
+def test_an_exception_of_the_task_is_reported_and_not_raised() -> None:
+    event, _ = compared(Fails(), 4, 8)
+    assert event.problem.startswith("RuntimeError: shape '[4, 3]' is invalid")
+    assert "\n" not in event.problem
 
 
 class Fixed(Pair):
-    """Eight samples, whatever it is asked for."""
+    """Yields eight samples, whatever batch size it is asked for."""
 
     def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Tensor]:
         return super().batches(8, seed=seed)
 
 
-def test_a_task_that_ignores_the_batch_size_is_found_out() -> None:
-    """Unless what it gives is what the smoke asks for."""
-    found, _ = compared(Fixed(), 4, 8)
-    assert found.ignored
-    found, _ = compared(Fixed(), 8, 4)
-    assert not found.ignored
-    assert found.problem == "batches(8) gives as many samples as batches(4)"
+def test_a_task_that_ignores_the_batch_size_is_reported_unless_it_yields_the_smoke_runs() -> None:
+    event, _ = compared(Fixed(), 4, 8)
+    assert event.batch_size_ignored
+    event, _ = compared(Fixed(), 8, 4)
+    assert not event.batch_size_ignored
+    assert event.problem == "batches(8) yields as many samples as batches(4)"
 
 
 class Sums(Pair):
-    """Of two samples only: in micro-batches of one the gradient is zero."""
+    """A loss that compares samples: in micro-batches of one its gradient is zero."""
 
     loss_weights: Mapping[str, float] = {}
 
@@ -152,69 +146,67 @@ class Sums(Pair):
         return {"apart": (model["shared"](batch).sum(1) - model["shared"](batch).sum(1).mean()).square().mean()}
 
 
-def test_a_gradient_against_none_is_as_far_apart_as_can_be() -> None:
-    """The full run would learn nothing, or the smoke."""
-    found, _ = compared(Sums(), 1, 8)
-    assert found.difference == pytest.approx(1.0)
-    found, _ = compared(Sums(), 8, 1)
-    assert found.difference == pytest.approx(1.0)
+def test_a_zero_gradient_in_one_size_is_a_difference_of_1() -> None:
+    event, _ = compared(Sums(), 1, 8)
+    assert event.difference == pytest.approx(1.0)
+    event, _ = compared(Sums(), 8, 1)
+    assert event.difference == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_weights_of_sixteen_bits_are_told(dtype: torch.dtype) -> None:
-    """Their gradients are rounded to it, whatever is done."""
-    found, _ = compared(Pair(dtype), 1, 8)
-    assert found.half == (dtype is torch.bfloat16)
-    assert found.difference < (0.05 if found.half else 1e-5)
+def test_16_bit_weights_are_reported_because_their_gradients_are_rounded(dtype: torch.dtype) -> None:
+    event, _ = compared(Pair(dtype), 1, 8)
+    assert event.half_precision == (dtype is torch.bfloat16)
+    assert event.difference < (0.05 if event.half_precision else 1e-5)
 
 
 class Sparse(Masked):
-    """Nine of ten samples do not count, and so not all micro-batches have one that does."""
+    """Nine of ten samples have weight 0, so some micro-batches have no other."""
 
     def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
         for values, _ in super().batches(batch_size, seed=seed):
             yield values, (torch.arange(batch_size) % 10 == 0).double()
 
 
-def test_a_micro_batch_that_counts_nothing_is_no_part_of_the_step() -> None:
-    """Its mean is NaN, and its share 0."""
+def test_a_micro_batch_that_counts_nothing_has_no_part_in_the_step() -> None:
+    """Its mean is NaN, its share is 0."""
     task = Sparse(counted=True)
-    found, stepper = compared(task, 2, 20)
-    assert found.problem == ""
-    assert found.difference < 1e-12
-    assert found.smoke_terms == pytest.approx(found.full_terms)
-    pieces = [(values, counted) for values, counted in [next(task.batches(20, seed=1))]]
-    parts = [(pieces[0][0][n : n + 2], pieces[0][1][n : n + 2]) for n in range(0, 20, 2)]
+    event, stepper = compared(task, 2, 20)
+    assert event.problem == ""
+    assert event.difference < 1e-12
+    assert event.smoke_terms == pytest.approx(event.full_terms)
+    values, counted = next(task.batches(20, seed=1))
+    parts = [(values[n : n + 2], counted[n : n + 2]) for n in range(0, 20, 2)]
     row, _ = stepper.update(parts, 0.0)
-    whole, _ = stepper.update(pieces, 0.0)
+    whole, _ = stepper.update([(values, counted)], 0.0)
     torch.testing.assert_close(row, whole)
     probed, _ = stepper.update(parts, 0.0, probe=True)
     torch.testing.assert_close(probed, whole)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_does_not_round_the_comparison(precision: str) -> None:
-    """It is made in fp32: bf16 alone would put the two 0.4 % apart, and an unsettled loss scale overflow."""
+def test_the_comparison_is_made_in_fp32(precision: str) -> None:
+    """In bf16, rounding alone makes a difference of 0.4 %; in fp16, the initial loss scale may overflow."""
     task = Pair(torch.float32)
-    found, _ = compared(task, 4, 8, precision=precision)
-    assert not found.problem
-    assert found.difference < 1e-5
+    event, _ = compared(task, 4, 8, precision=precision)
+    assert not event.problem
+    assert event.difference < 1e-5
 
 
 class Ends(Pair):
-    """Three micro-batches, and no more."""
+    """Yields nothing for batches of 8."""
 
     def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Tensor]:
         return iter([]) if batch_size == 8 else super().batches(batch_size, seed=seed)
 
 
-def test_batches_that_end_are_told() -> None:
+def test_batches_that_end_are_reported() -> None:
     assert compared(Ends(), 4, 8)[0].problem.startswith("batches() ended: ")
 
 
 @pytest.mark.gpu
-def test_the_geometries_of_a_recurrent_model_are_compared_on_cuda() -> None:
-    """cuDNN has no backward pass of it in evaluation mode."""
+def test_a_recurrent_model_is_compared_on_cuda() -> None:
+    """cuDNN has no backward pass for it in evaluation mode."""
 
     class Recurrent(Pair):
         def model(self) -> nn.Module:
@@ -228,6 +220,6 @@ def test_the_geometries_of_a_recurrent_model_are_compared_on_cuda() -> None:
     plan, task = make_plan(batch_size=4, full_batch_size=8, device="cuda"), Recurrent(torch.float32)
     stepper = Stepper(plan, task, torch.device("cuda"))
     stepper.learn_terms(next(task.batches(4, seed=0)))
-    found = compare_batch_sizes(plan, task, stepper, stepper.stage, 0)
-    assert not found.problem
-    assert found.difference < 1e-4
+    event = compare_batch_sizes(plan, task, stepper, stepper.stage, 0)
+    assert not event.problem
+    assert event.difference < 1e-4

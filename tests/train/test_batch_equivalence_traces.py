@@ -1,4 +1,4 @@
-"""What a look at two geometries leaves behind: nothing, on the model, the task, torch or its compiled code."""
+"""Comparing two sizes of micro-batches leaves model, task, torch and compiled code as they were."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.train.test_batch_equivalence import CPU, Masked, compared
 
 
 class Keeps(Pair):
-    """A buffer that counts, a cache and a hidden state that are made where the first batch comes."""
+    """A buffer that counts calls, and a cache and a hidden state made from the first batch."""
 
     def model(self) -> nn.Module:
         model = super().model()
@@ -31,8 +31,7 @@ class Keeps(Pair):
         return super().losses(model, batch)
 
 
-def test_what_model_and_task_keep_is_put_back() -> None:
-    """Made with batches of another size, it would break the run, or change it."""
+def test_buffers_and_attributes_of_model_and_task_are_restored() -> None:
     task = Keeps()
     _, stepper = compared(task, 4, 8)
     assert stepper.model.calls.item() == 0
@@ -41,7 +40,7 @@ def test_what_model_and_task_keep_is_put_back() -> None:
 
 
 class Normed(Pair):
-    """A batch norm in the middle."""
+    """A model with batch norm."""
 
     def model(self) -> nn.Module:
         model = super().model()
@@ -49,17 +48,15 @@ class Normed(Pair):
         return model
 
 
-def test_batch_norm_is_counted_and_its_statistics_are_left_alone() -> None:
-    """They are of a micro-batch in training, which no cut in evaluation mode can show."""
-    found, stepper = compared(Normed(), 4, 8)
-    assert (found.batch_norm, found.problem) == (1, "")
+def test_batch_norm_layers_are_counted_and_their_statistics_are_unchanged() -> None:
+    event, stepper = compared(Normed(), 4, 8)
+    assert (event.batch_norm_layers, event.problem) == (1, "")
     fresh = Stepper(make_plan(), Normed(), CPU)
     for name, value in fresh.model.state_dict().items():
         assert torch.equal(value, stepper.model.state_dict()[name]), name
 
 
-def test_nothing_of_the_comparison_is_left() -> None:
-    """Gradients, and Python's and torch's random numbers."""
+def test_gradients_and_random_number_generators_are_restored() -> None:
     plan, task = make_plan(batch_size=5, full_batch_size=20), Masked(counted=False)
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(next(task.batches(5, seed=0)))
@@ -71,7 +68,7 @@ def test_nothing_of_the_comparison_is_left() -> None:
 
 
 class HeadOfItsOwn(Masked):
-    """A layer that the task holds, and hands to its optimizer."""
+    """A layer that the task holds and gives to its optimizer."""
 
     def __init__(self, *, counted: bool, norm: nn.Module | None = None) -> None:
         super().__init__(counted=counted)
@@ -90,34 +87,32 @@ class HeadOfItsOwn(Masked):
 
 
 class Uncounted(HeadOfItsOwn):
-    """Which forgets them."""
+    """The same without `counts`."""
 
     counts = None
 
 
 def test_parameters_that_the_task_holds_are_compared_too() -> None:
-    """Their gradients of one look are not those of the next."""
     assert compared(HeadOfItsOwn(counted=False), 5, 20)[0].difference < 1e-12
-    found, stepper = compared(Uncounted(counted=False), 5, 20)
-    assert found.difference > 0.01
+    event, stepper = compared(Uncounted(counted=False), 5, 20)
+    assert event.difference > 0.01
     assert all(parameter.grad is None for parameter in stepper._parameters)
 
 
-def test_modules_that_the_task_holds_are_in_evaluation_mode_and_put_back() -> None:
-    """As those of the model are."""
+def test_modules_that_the_task_holds_are_in_evaluation_mode_and_restored() -> None:
     plan, task = make_plan(batch_size=5, full_batch_size=20), HeadOfItsOwn(counted=False, norm=nn.BatchNorm1d(1))
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(next(task.batches(5, seed=0)))
     before = {name: value.clone() for name, value in task.head.state_dict().items()}
-    found = compare_batch_sizes(plan, task, stepper, stepper.stage, 0)
+    event = compare_batch_sizes(plan, task, stepper, stepper.stage, 0)
     after = task.head.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
-    assert found.difference < 1e-12
+    assert event.difference < 1e-12
     assert all(module.training for module in task.head.modules())
 
 
 class Expanded(Keeps):
-    """A buffer that cannot be written, before one that is."""
+    """An expanded buffer, which cannot be written, before one that can."""
 
     def model(self) -> nn.Module:
         model = super().model()
@@ -126,26 +121,26 @@ class Expanded(Keeps):
         return model
 
 
-def test_a_buffer_that_cannot_be_written_keeps_no_other_from_being_put_back() -> None:
-    found, stepper = compared(Expanded(), 4, 8)
-    assert not found.problem
+def test_other_buffers_are_restored_if_one_cannot_be_written() -> None:
+    event, stepper = compared(Expanded(), 4, 8)
+    assert not event.problem
     assert stepper.model.calls.item() == 0
 
 
-def test_a_task_that_chose_the_precision_of_convolutions_is_compared() -> None:
-    """By the names that `torch.backends.cudnn.flags` does not bear."""
-    chosen: Any = torch.backends.cudnn.conv
-    before = chosen.fp32_precision
-    chosen.fp32_precision = "ieee"
+def test_a_task_that_sets_the_precision_of_convolutions_is_compared() -> None:
+    """`torch.backends.cudnn.flags` raises if it is set by the newer names."""
+    settings: Any = torch.backends.cudnn.conv
+    before = settings.fp32_precision
+    settings.fp32_precision = "ieee"
     try:
         assert not compared(Pair(), 4, 8)[0].problem
     finally:
-        chosen.fp32_precision = before
+        settings.fp32_precision = before
     assert torch.backends.cudnn.enabled
 
 
 class Compiled(Pair):
-    """Counts what is compiled, and for which shapes."""
+    """Records the input sizes of every graph that is compiled."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,8 +156,8 @@ class Compiled(Pair):
         return model
 
 
-def test_the_code_of_the_run_is_compiled_for_the_run_alone() -> None:
-    """Not for the sizes that were compared, after which it would be dynamic."""
+def test_the_model_is_not_compiled_for_the_sizes_that_are_compared() -> None:
+    """It would be compiled for dynamic sizes afterwards."""
     torch.compiler.reset()
     task = Compiled()
     plan = make_plan(batch_size=4, full_batch_size=16)
@@ -170,8 +165,8 @@ def test_the_code_of_the_run_is_compiled_for_the_run_alone() -> None:
     batch = next(task.batches(4, seed=0))
     stepper.learn_terms(batch)
     known = len(task.compiled)
-    found = compare_batch_sizes(plan, task, stepper, stepper.stage, 0)
-    assert not found.problem
+    event = compare_batch_sizes(plan, task, stepper, stepper.stage, 0)
+    assert not event.problem
     assert len(task.compiled) == known
     stepper.update([batch], 1.0)
     assert len(task.compiled) > known

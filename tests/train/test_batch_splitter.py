@@ -1,4 +1,4 @@
-"""Batches of all kinds, cut as they are and refused where nobody could know how."""
+"""Batches of all kinds are split along the samples, or rejected with the part that cannot be split."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_smoke.errors import UnsplittableBatchError
-from pytest_smoke.train.batch_splitter import BatchSplitter
+from pytest_smoke.train.batch_equivalence import BatchSplitter
 
 Point = namedtuple("Point", "x y")
 
 
 @dataclass
 class Example:
-    """A batch as some tasks have it."""
+    """A batch that is a dataclass."""
 
     ids: Tensor
     temperature: float = 0.5
 
 
 def batch_of(samples: int) -> dict[str, Any]:
-    """Whatever is nested in a batch, numbered by sample."""
+    """Return a batch with everything that can be nested in one; values are the samples' numbers."""
     at = torch.arange(samples)
     return {
         "x": at.view(samples, 1) * torch.ones(1, 2),
@@ -48,60 +48,78 @@ def batch_of(samples: int) -> dict[str, Any]:
 
 
 @given(count=st.integers(2, 5), size=st.integers(1, 6))
-def test_the_pieces_of_a_batch_are_the_batch(count: int, size: int) -> None:
-    """Put together again nothing is missing and nothing is in another order; what is the same in all is shared."""
+def test_the_parts_of_a_batch_hold_all_samples_in_order_and_share_what_does_not_grow(count: int, size: int) -> None:
     samples = count * size
     batch = batch_of(samples)
-    cutter = BatchSplitter(batch, batch_of(size), samples=samples, few=size)
-    found = cutter.pieces(size)
-    at = list(range(samples))
-    assert cutter.grows
-    assert len(found) == count
-    assert torch.equal(torch.cat([piece["x"] for piece in found]), batch["x"])
-    assert torch.cat([piece["pair"].x for piece in found]).tolist() == at
-    assert torch.cat([piece["pair"].y[0] for piece in found]).flatten().tolist() == at
-    assert np.concatenate([piece["array"] for piece in found]).tolist() == at
-    assert [text for piece in found for text in piece["texts"]] == batch["texts"]
-    assert [row["n"].item() for piece in found for row in piece["rows"]] == at
-    assert torch.cat([piece["example"].ids for piece in found]).tolist() == at
-    assert torch.cat([piece["encoding"].data["ids"] for piece in found]).tolist() == at
+    splitter = BatchSplitter(batch, batch_of(size), samples=samples, few=size)
+    parts = splitter.split(size)
+    numbers = list(range(samples))
+    assert splitter.grows
+    assert len(parts) == count
+    assert torch.equal(torch.cat([part["x"] for part in parts]), batch["x"])
+    assert torch.cat([part["pair"].x for part in parts]).tolist() == numbers
+    assert torch.cat([part["pair"].y[0] for part in parts]).flatten().tolist() == numbers
+    assert np.concatenate([part["array"] for part in parts]).tolist() == numbers
+    assert [text for part in parts for text in part["texts"]] == batch["texts"]
+    assert [row["n"].item() for part in parts for row in part["rows"]] == numbers
+    assert torch.cat([part["example"].ids for part in parts]).tolist() == numbers
+    assert torch.cat([part["encoding"].data["ids"] for part in parts]).tolist() == numbers
     for name in ("classes", "temperature", "scale", "domain", "train", "cached"):
-        assert all(piece[name] is batch[name] for piece in found), name
+        assert all(part[name] is batch[name] for part in parts), name
 
 
 class Own:
-    """Nothing that anybody knows."""
+    """A type that the splitter does not know."""
 
 
 @pytest.mark.parametrize(
-    ("batch", "like", "what"),
+    ("batch", "smaller", "message"),
     [
-        ({"n": 24}, {"n": 12}, r"batch\['n'\] is 24 for 8 samples and 12 for 4: a figure of the whole batch"),
-        (torch.tensor(24), torch.tensor(12), "batch is 24 for 8 samples and 12 for 4"),
-        ([torch.ones(3, 8)], [torch.ones(3, 4)], r"batch\[0\] has shape \(3, 8\) from batches\(8\) and \(3, 4\) from"),
-        (torch.ones(8, 8), torch.ones(8, 4), r"batch has shape \(8, 8\) from batches\(8\) and \(8, 4\)"),
-        (torch.ones(6), torch.ones(4), r"batch has shape \(6,\) from batches\(8\)"),
-        ([1, 2, 3], [1, 2], "batch has 3 parts for 8 samples and 2 for 4"),
-        ({"a": 1}, {"b": 1}, "batch has other keys in a batch of 8 than in one of 4"),
-        ({"a": torch.ones(8)}, {"a": [1] * 4}, r"batch\['a'\] is Tensor for 8 samples and list for 4"),
-        ({"a": None, "x": torch.ones(8)}, {"a": torch.ones(4), "x": torch.ones(4)}, r"batch\['a'\] is NoneType for 8"),
+        (
+            {"n": 24},
+            {"n": 12},
+            r"batch\['n'\] is 24 in a batch of 8 samples and 12 in one of 4: it depends on the whole batch",
+        ),
+        (torch.tensor(24), torch.tensor(12), "batch is 24 in a batch of 8 samples and 12 in one of 4"),
+        (
+            [torch.ones(3, 8)],
+            [torch.ones(3, 4)],
+            r"batch\[0\] is of shape \(3, 8\) in a batch of 8 samples and of shape \(3, 4\) in one of 4: only",
+        ),
+        (
+            torch.ones(8, 8),
+            torch.ones(8, 4),
+            r"batch is of shape \(8, 8\) in a batch of 8 samples and of shape \(8, 4\)",
+        ),
+        (torch.ones(6), torch.ones(4), r"batch is of shape \(6,\) in a batch of 8 samples"),
+        ([1, 2, 3], [1, 2], "batch is of length 3 in a batch of 8 samples and of length 2 in one of 4"),
+        ({"a": 1}, {"b": 1}, "batch has other keys in a batch of 8 samples than in one of 4"),
+        (
+            {"a": torch.ones(8)},
+            {"a": [1] * 4},
+            r"batch\['a'\] is of type Tensor in a batch of 8 samples and of type list in one of 4",
+        ),
+        (
+            {"a": None, "x": torch.ones(8)},
+            {"a": torch.ones(4), "x": torch.ones(4)},
+            r"batch\['a'\] is of type NoneType in a batch of 8",
+        ),
         (
             [torch.ones(8), torch.tensor([24])],
             [torch.ones(4), torch.tensor([12])],
-            r"batch\[1\] has shape \(1,\) in every",
+            r"batch\[1\] is of shape \(1,\) in batches of both sizes, but has other values",
         ),
-        (Own(), Own(), "batch is Own, which only the task can cut"),
+        (Own(), Own(), "batch is of type Own, which cannot be split"),
     ],
 )
-def test_what_cannot_be_cut_is_named_with_its_place(batch: Any, like: Any, what: str) -> None:
-    """Time first is not cut along time, though the times be as many as the samples."""
-    with pytest.raises(UnsplittableBatchError, match=what):
-        BatchSplitter(batch, like, samples=8, few=4).pieces(4)
+def test_a_part_that_cannot_be_split_is_named_with_its_place(batch: Any, smaller: Any, message: str) -> None:
+    """A time-first tensor is not split along time, even if there are as many time steps as samples."""
+    with pytest.raises(UnsplittableBatchError, match=message):
+        BatchSplitter(batch, smaller, samples=8, few=4).split(4)
 
 
-def test_a_batch_that_does_not_grow_shows_its_lengths() -> None:
-    """What is then wrong is for others to say."""
-    cutter = BatchSplitter({"x": torch.ones(64, 3), "y": "a"}, {"x": torch.zeros(64, 3), "y": "b"}, samples=8, few=4)
-    cutter.pieces(4)
-    assert cutter.lengths == {64}
-    assert not cutter.grows
+def test_a_batch_that_does_not_grow_with_the_samples_reports_its_lengths() -> None:
+    splitter = BatchSplitter({"x": torch.ones(64, 3), "y": "a"}, {"x": torch.zeros(64, 3), "y": "b"}, samples=8, few=4)
+    splitter.split(4)
+    assert splitter.lengths == {64}
+    assert not splitter.grows

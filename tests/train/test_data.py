@@ -1,4 +1,4 @@
-"""What is counted of what is drawn, when it is told, and what a task may answer."""
+"""Sources are counted, reported when there are enough samples, and checked for their form."""
 
 from __future__ import annotations
 
@@ -12,58 +12,59 @@ import pytest
 from pytest_smoke.errors import TaskError
 from pytest_smoke.events import SourceCounts
 from pytest_smoke.mix.samples import resolution
-from pytest_smoke.train.data import SourceCounter, draw
+from pytest_smoke.train.data import SourceCounter, count_sources
 from pytest_smoke.train.plan import RunPlan
 
 Planner = Callable[..., RunPlan]
 
 
-class Answers:
-    """A task that says of each batch what the batch itself is."""
+class Sourced:
+    """A task whose batches are the answers of `sources`."""
 
     def sources(self, batch: Any) -> Any:
         return batch
 
 
-def told(plan: RunPlan, batches: Iterator[Any], per_step: int = 1) -> list[SourceCounts]:
-    tally = SourceCounter(Answers(), plan)  # type: ignore[arg-type]  # a tally asks a task for nothing else
-    records = (tally.add(step, [next(batches) for _ in range(per_step)]) for step in range(plan.run_steps))
-    return [record for record in records if record is not None]
+def reported(plan: RunPlan, batches: Iterator[Any], per_step: int = 1) -> list[SourceCounts]:
+    counter = SourceCounter(Sourced(), plan)  # type: ignore[arg-type]  # it calls only `sources`
+    events = (counter.add(step, [next(batches) for _ in range(per_step)]) for step in range(plan.run_steps))
+    return [event for event in events if event is not None]
 
 
 MIXED = ["nad"] * 22 + ["osm"] * 42
 TURNS = [["nad"] * 64, ["osm"] * 64, ["osm"] * 64]
 
 
-def test_samples_drawn_one_by_one_are_told_once_there_are_enough(plan: Planner) -> None:
-    """Enough: chance cannot hide a difference of the tolerance."""
-    (record,) = told(plan(run_steps=1000, mix_tolerance=0.02), cycle([MIXED]), per_step=2)
-    assert record.counts == {"nad": record.samples * 22 // 64, "osm": record.samples * 42 // 64}
-    assert resolution(record) <= 0.02 < resolution(SourceCounts(0, record.samples - 128, record.counts, 1.0))
+def test_independent_samples_are_reported_once_chance_cannot_hide_a_difference_of_the_tolerance(
+    plan: Planner,
+) -> None:
+    (counts,) = reported(plan(run_steps=1000, mix_tolerance=0.02), cycle([MIXED]), per_step=2)
+    assert counts.counts == {"nad": counts.samples * 22 // 64, "osm": counts.samples * 42 // 64}
+    assert resolution(counts) <= 0.02 < resolution(SourceCounts(0, counts.samples - 128, counts.counts, 1.0))
 
 
-def test_a_source_at_a_time_is_told_early_and_then_at_every_doubling(plan: Planner) -> None:
-    """Its micro-batches are single draws, so that what is wrong by little shows late."""
-    records = told(plan(run_steps=1500, mix_tolerance=0.02), cycle(TURNS), per_step=2)
-    samples = [record.samples for record in records]
+def test_batches_of_one_source_are_reported_early_and_again_at_every_doubling(plan: Planner) -> None:
+    """A micro-batch of one source counts as a single sample, so a small error shows late."""
+    events = reported(plan(run_steps=1500, mix_tolerance=0.02), cycle(TURNS), per_step=2)
+    samples = [counts.samples for counts in events]
     assert all(later >= 2 * sooner for sooner, later in pairwise(samples[:-1]))
-    assert records[-1].step == 1499
-    assert records[-1].design_effect == 64
+    assert events[-1].step == 1499
+    assert events[-1].design_effect == 64
 
 
-def test_a_short_run_is_told_at_its_end(plan: Planner) -> None:
-    """However few its samples."""
-    (record,) = told(plan(run_steps=10, mix_tolerance=0.02), cycle([{"nad": 3, "osm": 1}]))
-    assert (record.step, record.samples, record.counts) == (9, 40, {"nad": 30, "osm": 10})
+def test_a_short_run_is_reported_at_its_end(plan: Planner) -> None:
+    (counts,) = reported(plan(run_steps=10, mix_tolerance=0.02), cycle([{"nad": 3, "osm": 1}]))
+    assert (counts.step, counts.samples, counts.counts) == (9, 40, {"nad": 30, "osm": 10})
 
 
 @pytest.mark.parametrize(
     "value", [None, "nad", [], {}, {"nad": 0}, {"nad": -1, "osm": 2}, {"nad": 1.5}, {"nad": "3"}, [1, 2], 7]
 )
-def test_an_answer_that_names_no_sources_is_shown(plan: Planner, value: Any) -> None:
-    """With what must be returned."""
-    with pytest.raises(TaskError, match=r"sources\(batch\) returned .*: it must map the sources' names"):
-        told(plan(), cycle([value]))
+def test_a_return_value_of_sources_that_names_none_is_an_error(plan: Planner, value: Any) -> None:
+    with pytest.raises(
+        TaskError, match=r"sources\(batch\) returned .*: it must map source names to numbers of samples"
+    ):
+        reported(plan(), cycle([value]))
 
 
 TASK = """
@@ -75,19 +76,18 @@ class Task:
         assert (seed, world_size) == (5, self.ranks)
         while True:
             yield [f"rank{rank}"] * batch_size
-class Telling(Task):
+class WithSources(Task):
     def sources(self, batch): return batch
 """
 
 
-def test_batches_are_drawn_as_a_run_would_and_without_a_model(
+def test_count_sources_draws_batches_as_a_run_does_without_a_model(
     plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The ranks take turns; three micro-batches are three."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "telling_task.py").write_text(TASK)
-    how = {"root": str(tmp_path), "seed": 5, "world_size": 2}
-    draws = draw(plan(task="telling_task:Telling", **how), 3)
-    assert (draws.batches, draws.counts) == (3, {"rank0": 16, "rank1": 8})
-    with pytest.raises(TaskError, match=r"telling_task:Task has no sources\(batch\)"):
-        draw(plan(task="telling_task:Task", **how), 3)
+    (tmp_path / "sourced_task.py").write_text(TASK)
+    settings = {"root": str(tmp_path), "seed": 5, "world_size": 2}
+    samples = count_sources(plan(task="sourced_task:WithSources", **settings), 3)
+    assert (samples.batches, samples.counts) == (3, {"rank0": 16, "rank1": 8})
+    with pytest.raises(TaskError, match=r"sourced_task:Task has no sources\(batch\)"):
+        count_sources(plan(task="sourced_task:Task", **settings), 3)

@@ -1,4 +1,4 @@
-"""Looking at a model must leave no trace on its training."""
+"""Devices, batches on them, and evaluation without a trace."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from pytest_smoke.errors import TaskError
-from pytest_smoke.train.device import isolated_eval, resolve, seed_all, to_device
+from pytest_smoke.train.device import isolated_eval, resolve_device, seed_all, to_device
 
 Sample = namedtuple("Sample", "x y")
 
 
-def test_quiet_puts_back_modes_and_every_random_generator() -> None:
-    """What is drawn after it is what would have been drawn without it; a frozen batch norm stays in evaluation mode."""
+def test_isolated_eval_restores_module_modes_and_every_random_number_generator() -> None:
+    """A batch norm in evaluation mode stays in it."""
     model = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout())
     model.train()
     model[0].eval()
@@ -37,8 +37,8 @@ def test_quiet_puts_back_modes_and_every_random_generator() -> None:
     assert (model[0].training, model[1].training) == (False, True)
 
 
-def test_quiet_goes_through_train_of_modules_that_work_there() -> None:
-    """Merged LoRA weights are unmerged in `train()`, not by a flag."""
+def test_isolated_eval_calls_train_of_modules_that_do_work_there() -> None:
+    """LoRA layers unmerge their weights in `train()`."""
 
     class Merging(nn.Module):
         merged = False
@@ -54,8 +54,7 @@ def test_quiet_goes_through_train_of_modules_that_work_there() -> None:
     assert not model[0].merged
 
 
-def test_batches_of_any_nesting_move_to_the_device() -> None:
-    """Mappings, lists, tuples and named tuples keep their shape, and what is no tensor stays."""
+def test_tensors_in_nested_mappings_lists_tuples_and_named_tuples_move_to_the_device() -> None:
     batch: Any = {"a": torch.ones(2), "b": [torch.ones(1), "text"], "c": Sample(torch.ones(1), (torch.ones(1), 3))}
     moved = to_device(batch, torch.device("meta"))
     assert moved["a"].device.type == "meta"
@@ -66,7 +65,6 @@ def test_batches_of_any_nesting_move_to_the_device() -> None:
     assert moved["c"].y[1] == 3
 
 
-def test_a_device_that_is_not_there_is_named() -> None:
-    """The sentence says what torch sees."""
-    with pytest.raises(TaskError, match=r"no device 'cuda:99': torch .* sees \d+"):
-        resolve("cuda:99")
+def test_a_missing_device_is_named_with_the_number_of_those_that_torch_sees() -> None:
+    with pytest.raises(TaskError, match=r"there is no device 'cuda:99': torch .* sees \d+ cuda devices?$"):
+        resolve_device("cuda:99")

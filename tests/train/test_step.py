@@ -1,4 +1,4 @@
-"""One optimizer step against the mathematics it stands for."""
+"""One optimizer step: gradients, probes, clipping, precision, and what a task may not return."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pytest_smoke.errors import TaskError
-from pytest_smoke.train.gradients import reading
+from pytest_smoke.train.gradients import gradients_event
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.step import Stepper
 from tests.train.conftest import Pair
@@ -20,51 +20,48 @@ CPU = torch.device("cpu")
 Planner = Callable[..., RunPlan]
 
 
-def trained(
+def train(
     plan: RunPlan, task: Any, steps: list[list[Any]], *, probe: bool = False
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Parameters and record rows after `steps`, each a list of micro-batches."""
+    """Return the parameters after `steps`, each a list of micro-batches, and the row that each step returned."""
     stepper = Stepper(plan, task, CPU)
     stepper.learn_terms(steps[0][0])
     rows = [stepper.update(batches, 1.0, probe=probe)[0] for batches in steps]
     return [p.detach().clone() for p in stepper.model.parameters()], rows
 
 
-def same(left: list[Tensor], right: list[Tensor], *, atol: float = 1e-12) -> None:
+def assert_close(left: list[Tensor], right: list[Tensor], *, atol: float = 1e-12) -> None:
     for a, b in zip(left, right, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("clip", [None, 0.5])
 def test_a_probed_step_trains_like_an_ordinary_one(plan: Planner, pair: Any, clip: float | None) -> None:
-    """The weighted sum of the terms' own gradients is the step's gradient, for terms that miss parameters too."""
     steps = [[torch.randn(4, 3, dtype=torch.float64) for _ in range(3)] for _ in range(4)]
-    ordinary, rows = trained(plan(grad_clip_norm=clip), pair, steps)
-    probed, probed_rows = trained(plan(grad_clip_norm=clip), pair, steps, probe=True)
-    same(ordinary, probed)
-    same(rows, probed_rows, atol=1e-6)
+    ordinary, rows = train(plan(grad_clip_norm=clip), pair, steps)
+    probed, probed_rows = train(plan(grad_clip_norm=clip), pair, steps, probe=True)
+    assert_close(ordinary, probed)
+    assert_close(rows, probed_rows, atol=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_probed_step_trains_like_an_ordinary_one_in_half_precision(plan: Planner, precision: str) -> None:
-    """Autocast and the loss scaler treat both alike; gradients are rounded to half precision along the way."""
     task = Pair(torch.float32)
     steps = [[torch.randn(8, 3)] for _ in range(3)]
-    ordinary, _ = trained(plan(precision=precision), task, steps)
-    probed, _ = trained(plan(precision=precision), task, steps, probe=True)
+    ordinary, _ = train(plan(precision=precision), task, steps)
+    probed, _ = train(plan(precision=precision), task, steps, probe=True)
     start = [p.detach() for p in task.model().parameters()]
-    moved = max(float((a - b).abs().max()) for a, b in zip(start, ordinary, strict=True))
-    assert moved > 0.01
-    same(ordinary, probed, atol=0.02 * moved)
+    change = max(float((a - b).abs().max()) for a, b in zip(start, ordinary, strict=True))
+    assert change > 0.01
+    assert_close(ordinary, probed, atol=0.02 * change)
 
 
-def test_the_norms_of_a_probe_are_those_of_separate_backwards(plan: Planner, pair: Any) -> None:
-    """Raw norms and the cosine agree with two plain `backward` calls, free of weights and of the loss scale."""
+def test_norms_and_cosine_of_a_probe_are_those_of_separate_backward_calls(plan: Planner, pair: Any) -> None:
     batch = torch.randn(8, 3, dtype=torch.float64)
     stepper = Stepper(plan(), pair, CPU)
     stepper.learn_terms(batch)
     gradients, _ = stepper.differentiate([batch])
-    found = reading(0, stepper.terms, stepper.weights, stepper.gram(gradients).tolist())
+    probe = gradients_event(0, stepper.terms, stepper.weights, stepper.gram(gradients).tolist())
     flat = {}
     for term in ("first", "second"):
         model = pair.model()
@@ -72,15 +69,14 @@ def test_the_norms_of_a_probe_are_those_of_separate_backwards(plan: Planner, pai
         flat[term] = torch.cat(
             [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in model.parameters()]
         )
-    assert found.raw["first"] == pytest.approx(float(flat["first"].norm()), rel=1e-6)
-    assert found.raw["second"] == pytest.approx(float(flat["second"].norm()), rel=1e-6)
-    assert found.weighted["second"] == pytest.approx(0.5 * found.raw["second"], rel=1e-6)
+    assert probe.raw["first"] == pytest.approx(float(flat["first"].norm()), rel=1e-6)
+    assert probe.raw["second"] == pytest.approx(float(flat["second"].norm()), rel=1e-6)
+    assert probe.weighted["second"] == pytest.approx(0.5 * probe.raw["second"], rel=1e-6)
     cosine = torch.nn.functional.cosine_similarity(flat["first"], flat["second"], dim=0)
-    assert found.cosines["first/second"] == pytest.approx(float(cosine), abs=1e-6)
+    assert probe.cosines["first/second"] == pytest.approx(float(cosine), abs=1e-6)
 
 
-def test_the_loss_scale_is_not_in_the_norms(plan: Planner) -> None:
-    """fp16 scales its loss, here by 2^10; the norms reported are those of the loss itself."""
+def test_norms_of_a_probe_do_not_include_the_loss_scale(plan: Planner) -> None:
     batch = torch.randn(8, 3)
     norms = []
     for precision in ("fp32", "fp16"):
@@ -92,10 +88,9 @@ def test_the_loss_scale_is_not_in_the_norms(plan: Planner) -> None:
     assert norms[1] == pytest.approx(norms[0], rel=0.02)
 
 
-def test_the_recorded_norm_is_the_one_before_clipping_and_is_computed_once(
+def test_the_reported_gradient_norm_is_the_one_before_clipping_and_is_computed_once(
     plan: Planner, pair: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The clip uses the norm that is recorded."""
     calls = []
     real = nn.utils.get_total_norm
 
@@ -118,8 +113,8 @@ def test_the_recorded_norm_is_the_one_before_clipping_and_is_computed_once(
     assert float(clipped) == pytest.approx(0.01, rel=1e-3)
 
 
-def test_an_overflowing_fp16_gradient_skips_the_update_and_shows_as_infinite(plan: Planner) -> None:
-    """The scaler's first scale, 2^16, overflows here; the weights stay and the next scale is half."""
+def test_an_overflowing_fp16_gradient_skips_the_update_and_is_reported_as_infinite(plan: Planner) -> None:
+    """The initial loss scale, 2^16, overflows here; the next one is half of it."""
 
     class Steep(Pair):
         def losses(self, model: Any, batch: Any) -> Any:
@@ -130,14 +125,13 @@ def test_an_overflowing_fp16_gradient_skips_the_update_and_shows_as_infinite(pla
     stepper.learn_terms(batch)
     before = [p.detach().clone() for p in stepper.model.parameters()]
     row, _ = stepper.update([batch], 1.0)
-    same(before, [p.detach() for p in stepper.model.parameters()], atol=0)
+    assert_close(before, [p.detach() for p in stepper.model.parameters()], atol=0)
     assert torch.isfinite(row[:-1]).all()
     assert not torch.isfinite(row[-1])
     assert stepper.scaler.get_scale() == 2.0**15
 
 
 def test_the_learning_rate_of_every_group_follows_the_schedule(plan: Planner, pair: Any) -> None:
-    """Groups keep their own peaks."""
 
     def two_groups(model: Any, learning_rate: float) -> torch.optim.Optimizer:
         groups = [{"params": model["shared"].parameters()}, {"params": model["own"].parameters(), "lr": 0.3}]
@@ -197,8 +191,8 @@ def terms_change(task: Any) -> None:
 
     def losses(model: Any, batch: Any) -> Any:
         calls.append(1)
-        found = real(model, batch)
-        return found if len(calls) < 2 else {"first": found["first"]}
+        losses = real(model, batch)
+        return losses if len(calls) < 2 else {"first": losses["first"]}
 
     task.losses = losses
 
@@ -228,36 +222,35 @@ def no_model(task: Any) -> None:
     ("spoil", "fragments"),
     [
         (no_terms, ["no term"]),
-        (unknown_weight, ["thrid", "first, second"]),
+        (unknown_weight, ["thrid", "first and second"]),
         (vector_term, ["'first'", "(8,)", "scalar"]),
         (other_rate, ["lr 7", "0.1", "at least one"]),
         (frozen, ["no parameter that requires a gradient"]),
         (negative_count, ["-1.0", "not negative"]),
         (no_count, ["'second'", "first"]),
-        (counts_none, ["counts(batch) returned None", "one number, or one by term"]),
-        (counts_each, ["counts(batch) returned tensor([1.,", "one number, or one by term"]),
+        (counts_none, ["counts(batch) returned None", "one number, or one number per loss term"]),
+        (counts_each, ["counts(batch) returned tensor([1.,", "one number, or one number per loss term"]),
         (nothing_counted, ["'first'", "nothing"]),
-        (terms_change, ["named first after first, second"]),
+        (terms_change, ["returned the terms first after first and second"]),
         (bare_tensor, ["returned Tensor", "map"]),
         (plain_float, ["'first' is float, not a tensor"]),
-        (detached, ["no gradient reaches the model from first, second", "detached"]),
-        (no_optimizer, ["returned NoneType, not a torch optimizer"]),
+        (detached, ["no gradient reaches the model from first and second", "detached"]),
+        (no_optimizer, ["returned NoneType, not a torch.optim.Optimizer"]),
         (no_model, ["returned NoneType, not a torch.nn.Module"]),
     ],
 )
-def test_a_task_that_cannot_be_used_is_told_why(
+def test_an_invalid_task_raises_a_task_error_that_says_why(
     plan: Planner, pair: Any, spoil: Callable[[Any], None], fragments: list[str]
 ) -> None:
-    """One sentence names what the task did and what is allowed."""
     spoil(pair)
     batch = torch.randn(8, 3, dtype=torch.float64)
     with pytest.raises(TaskError) as caught:
-        trained(plan(), pair, [[batch]])
+        train(plan(), pair, [[batch]])
     assert all(fragment in str(caught.value) for fragment in fragments), str(caught.value)
 
 
 class Shapes(Pair):
-    """One term, or two, over models whose gradients are awkward to take."""
+    """Two loss terms over a model whose gradients are hard to separate."""
 
     def __init__(self, build: Callable[[], nn.Module], forward: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
@@ -273,60 +266,61 @@ class Shapes(Pair):
 
 
 def shared_sum() -> Shapes:
-    """Two weights that are added before use: autograd hands both the same gradient tensor."""
+    """Return a task with two weights that are added before use: autograd gives both the same gradient tensor."""
     build = lambda: nn.ParameterDict({"base": torch.randn(3, 3), "delta": torch.randn(3, 3)})  # noqa: E731  # one line
     return Shapes(build, lambda model, x: x @ (model["base"] + model["delta"]))
 
 
 def reentrant() -> Shapes:
-    """A body under reentrant activation checkpointing, behind a trained layer."""
+    """Return a task with a module under reentrant activation checkpointing, after a trained layer."""
     build = lambda: nn.ModuleDict({"first": nn.Linear(3, 4), "body": nn.Linear(4, 4)})  # noqa: E731  # one line
 
     def forward(model: Any, x: Tensor) -> Tensor:
-        found: Tensor = checkpoint(model["body"], model["first"](x), use_reentrant=True)
-        return found
+        output: Tensor = checkpoint(model["body"], model["first"](x), use_reentrant=True)
+        return output
 
     return Shapes(build, forward)
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # torch, of a forward without gradients
 @pytest.mark.parametrize("make", [shared_sum, reentrant])
-def test_a_probed_step_trains_like_an_ordinary_one_whatever_the_graph(
+def test_a_probed_step_trains_like_an_ordinary_one_with_shared_gradients_and_reentrant_checkpoints(
     plan: Planner, make: Callable[[], Shapes]
 ) -> None:
-    """Over several micro-batches, and every parameter moves."""
     task = make()
     steps = [[torch.randn(4, 3, dtype=torch.float64) for _ in range(3)] for _ in range(3)]
-    ordinary, _ = trained(plan(), task, steps)
-    probed, _ = trained(plan(), task, steps, probe=True)
-    same(ordinary, probed)
+    ordinary, _ = train(plan(), task, steps)
+    probed, _ = train(plan(), task, steps, probe=True)
+    assert_close(ordinary, probed)
     assert all(not torch.equal(a, b) for a, b in zip(ordinary, task.model().parameters(), strict=True))
 
 
-def test_a_loud_term_of_little_weight_overflows_no_probe(plan: Planner) -> None:
-    """The probe scales what the step scales, the weighted term; the raw norm is still the term's own."""
+def test_a_large_term_with_a_small_weight_does_not_overflow_a_probe(plan: Planner) -> None:
+    """A probe scales the weighted term, as a step does; the raw norm is the term's own."""
 
-    class Loud(Pair):
+    class Large(Pair):
         def losses(self, model: Any, batch: Any) -> Any:
             return {
                 "first": super().losses(model, batch)["first"],
                 "second": 1e4 * super().losses(model, batch)["second"],
             }
 
-    found = []
+    norms = []
     for precision in ("fp32", "fp16"):
-        stepper = Stepper(plan(precision=precision, loss_weights={"second": 1e-5}), Loud(torch.float32), CPU)
+        stepper = Stepper(plan(precision=precision, loss_weights={"second": 1e-5}), Large(torch.float32), CPU)
         batch = torch.randn(8, 3, generator=torch.Generator().manual_seed(5))
         stepper.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, enabled=precision == "fp16")
         stepper.learn_terms(batch)
         _, gram = stepper.update([batch], 1.0, probe=True)
         assert gram is not None
-        found.append(reading(0, stepper.terms, stepper.weights, gram.tolist()).raw["second"])
-    assert found[1] == pytest.approx(found[0], rel=0.05)
+        norms.append(gradients_event(0, stepper.terms, stepper.weights, gram.tolist()).raw["second"])
+    assert norms[1] == pytest.approx(norms[0], rel=0.05)
 
 
-def test_a_parameter_outside_the_optimizer_is_neither_measured_nor_piled_up(plan: Planner, pair: Any) -> None:
-    """Its gradient would grow from step to step, and a loss scaler would never unscale it."""
+def test_a_parameter_outside_the_optimizer_is_not_measured_and_its_gradient_does_not_accumulate(
+    plan: Planner, pair: Any
+) -> None:
+    """A loss scaler would not unscale its gradient."""
     pair.optimizer = lambda model, learning_rate: torch.optim.SGD(model["shared"].parameters(), lr=learning_rate)
     stepper = Stepper(plan(), pair, CPU)
     batch = torch.randn(8, 3, dtype=torch.float64)
@@ -343,7 +337,7 @@ def test_a_parameter_outside_the_optimizer_is_neither_measured_nor_piled_up(plan
 
 @pytest.mark.gpu
 def test_no_step_waits_for_the_device(plan: Planner) -> None:
-    """CUDA's own sync detector raises on a host synchronisation within a step; a probe and a clip are among them."""
+    """CUDA's sync debug mode raises on a host synchronization within a step, with clipping and with probes."""
     device = torch.device("cuda")
     task = Pair(torch.float32)
     for precision in ("fp32", "bf16"):

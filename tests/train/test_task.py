@@ -1,4 +1,4 @@
-"""How a task is found, and what is said of one that cannot be used."""
+"""Tasks are loaded by import path; an invalid one raises an error that says why."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Half:
 
 @pytest.fixture
 def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a module of tasks."""
+    """Return the name of a module with tasks."""
     (tmp_path / "some_tasks.py").write_text(TASKS)
     monkeypatch.syspath_prepend(str(tmp_path))
     return "some_tasks"
@@ -44,13 +44,13 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.parametrize("name", ["Good", "Both"])
 def test_a_task_is_called_with_the_recipes_args(tasks: str, name: str) -> None:
-    """And a helper beside the method it resembles is no mistake."""
+    """A helper with a name like that of a hook is allowed if the task has the hook, too."""
     task: Any = load_task(f"{tasks}:{name}", {"width": 3})
     assert task.width == 3
 
 
-def test_a_value_is_no_misspelt_method(tasks: str) -> None:
-    """`self.source`, a file name, resembles `sources(batch)` and cannot be meant."""
+def test_an_attribute_that_is_no_method_is_not_taken_for_a_misspelt_hook(tasks: str) -> None:
+    """`self.source`, a file name, is similar to `sources(batch)`."""
     task: Any = load_task(f"{tasks}:Reads", {"width": 3})
     assert task.source == "corpus/nad"
 
@@ -60,16 +60,15 @@ def test_a_value_is_no_misspelt_method(tasks: str) -> None:
     [
         ("Absent", {}, ["some_tasks.py", "'Absent'"]),
         ("Good", {"widht": 3}, ["some_tasks:Good", "{'widht': 3}", "width"]),
-        ("Half", {}, ["no task", "batches, losses"]),
+        ("Half", {}, ["not a task", "lacks batches() and losses()"]),
         ("Half", {"width": 3}, ["{'width': 3}"]),
         ("Unsure", {"width": 3}, ["'source'", "did you mean 'sources'"]),
         ("Misspelt", {"width": 3}, ["'optimiser'", "did you mean 'optimizer'"]),
     ],
 )
-def test_a_task_that_does_not_fit_is_told_why(
+def test_an_invalid_task_raises_a_task_error_that_says_why(
     tasks: str, name: str, args: dict[str, Any], fragments: list[str]
 ) -> None:
-    """With the recipe's own words."""
     with pytest.raises(TaskError) as caught:
         load_task(f"{tasks}:{name}", args)
     assert all(fragment in str(caught.value) for fragment in fragments), str(caught.value)

@@ -1,4 +1,4 @@
-"""Rolling checkpoints hold what they say, and reach back far enough."""
+"""Copies of weights in memory: what is restored, and how far back they reach."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pytest_smoke.train.checkpoints.in_memory import SLOTS, WeightHistory
 
 
 class Counter(nn.Module):
-    """A parameter and a buffer that hold the step."""
+    """A model whose parameter and buffer hold the step."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(3))
         self.register_buffer("seen", torch.zeros(()))
 
-    def at(self, step: int) -> None:
+    def set_step(self, step: int) -> None:
         with torch.no_grad():
             self.weight.fill_(step)
             self.seen.fill_(step)
@@ -26,46 +26,45 @@ class Counter(nn.Module):
 
 def saved(every: int, count: int) -> tuple[Counter, WeightHistory]:
     model = Counter()
-    checkpoints = WeightHistory(model)
+    history = WeightHistory(model)
     for number in range(count):
-        model.at(number * every)
-        checkpoints.save(number * every)
-    return model, checkpoints
+        model.set_step(number * every)
+        history.save(number * every)
+    return model, history
 
 
 @given(every=st.integers(1, 50), count=st.integers(1, 60), asked=st.integers(0, 3000))
-def test_restoring_loads_the_newest_kept_state_at_or_before_a_step(every: int, count: int, asked: int) -> None:
-    """Parameters and buffers are those of the step that is returned."""
-    model, checkpoints = saved(every, count)
-    kept = checkpoints.steps
-    assert kept == sorted(kept)
-    assert len(kept) <= SLOTS
-    step = checkpoints.restore(asked)
-    assert step == max((s for s in kept if s <= asked), default=kept[0])
+def test_restore_loads_the_newest_copy_at_or_before_a_step(every: int, count: int, asked: int) -> None:
+    """Parameters and buffers are those of the returned step."""
+    model, history = saved(every, count)
+    steps = history.steps
+    assert steps == sorted(steps)
+    assert len(steps) <= SLOTS
+    step = history.restore(asked)
+    assert step == max((s for s in steps if s <= asked), default=steps[0])
     assert model.weight.tolist() == [step] * 3
     assert model.seen.item() == step
 
 
-def test_a_buffer_that_is_replaced_as_it_trains_is_kept_and_put_back() -> None:
-    """By its name; another tensor holds it by then."""
+def test_a_buffer_whose_tensor_is_replaced_during_training_is_saved_and_restored() -> None:
     model = Counter()
-    checkpoints = WeightHistory(model)
+    history = WeightHistory(model)
     for step in range(3):
-        model.at(step)
+        model.set_step(step)
         model.seen = model.seen * 1.0
-        checkpoints.save(step)
+        history.save(step)
     model.seen = torch.tensor(float("nan"))
-    assert checkpoints.restore(1) == 1
+    assert history.restore(1) == 1
     assert model.seen.item() == 1
 
 
 @given(count=st.integers(SLOTS, 200))
-def test_an_alarm_that_comes_late_still_finds_a_checkpoint_of_the_right_age(count: int) -> None:
-    """For any delay up to 8 checkpoints there is one less than four times as old, and the first is never dropped."""
-    _, checkpoints = saved(1, count)
+def test_for_any_delay_up_to_8_copies_one_is_kept_that_is_less_than_four_times_as_old(count: int) -> None:
+    """The first one is never dropped."""
+    _, history = saved(1, count)
     newest = count - 1
-    assert checkpoints.steps[-1] == newest
-    assert checkpoints.steps[0] == 0
+    assert history.steps[-1] == newest
+    assert history.steps[0] == 0
     for delay in range(1, min(8, newest) + 1):
-        age = newest - max(step for step in checkpoints.steps if step <= newest - delay)
+        age = newest - max(step for step in history.steps if step <= newest - delay)
         assert age < 4 * delay

@@ -1,4 +1,4 @@
-"""A run that goes on in a fresh loop: the state, the data position, the journal."""
+"""A run that is resumed in a new loop: its state, its data position, its journal."""
 
 from __future__ import annotations
 
@@ -26,51 +26,50 @@ from pytest_smoke.events import (
     Step,
 )
 from pytest_smoke.train.checkpoints.journal import Journal, read
-from pytest_smoke.train.checkpoints.layout import Check, Saving
+from pytest_smoke.train.checkpoints.layout import CheckpointPlan, ResumeCheck
 from pytest_smoke.train.device import seed_all
 from pytest_smoke.train.digest import digest
 from pytest_smoke.train.loop import Loop
-from tests.train.conftest import Pair, make_plan
-from tests.train.test_loop import Line
+from tests.train.conftest import Pair, RecordingChannel, make_plan
 
 FIGURES = st.floats(allow_nan=False)
 
 
-def go(plan: Any, task: Any) -> Line:
+def go(plan: Any, task: Any) -> RecordingChannel:
     seed_all(plan.seed)
-    line = Line()
-    Loop(plan, task, torch.device("cpu"), line).run()
-    return line
+    channel = RecordingChannel()
+    Loop(plan, task, torch.device("cpu"), channel).run()
+    return channel
 
 
-def both(folder: Path, make: Any, **changes: Any) -> tuple[Line, Line]:
-    """A whole run, and the one that goes on from its step 11."""
-    check = Check(folder=str(folder), step=11, steps=6)
-    plan = make_plan(saving=Saving(check=check), **changes)
+def both(folder: Path, make: Any, **changes: Any) -> tuple[RecordingChannel, RecordingChannel]:
+    """Run a plan, and then the second run of its `resume` check, from step 11 on."""
+    check = ResumeCheck(folder=str(folder), step=11, steps=6)
+    plan = make_plan(checkpoints=CheckpointPlan(check=check), **changes)
     first = go(plan, make())
-    return first, go(replace(plan, saving=Saving(check=replace(check, again=True))), make())
+    return first, go(replace(plan, checkpoints=CheckpointPlan(check=replace(check, is_resume_run=True))), make())
 
 
 class Stateful:
-    """An iterator that knows where it is, and would be late to be wound forward."""
+    """An iterable with a state that counts all batches drawn from it."""
 
     drawn_in_all = 0
 
     def __init__(self, seed: int) -> None:
-        self.seed, self.at = seed, 0
+        self.seed, self.position = seed, 0
 
     def __iter__(self) -> Iterator[Any]:
         while True:
-            self.at += 1
+            self.position += 1
             Stateful.drawn_in_all += 1
-            generator = torch.Generator().manual_seed(1000 * self.seed + self.at)
+            generator = torch.Generator().manual_seed(1000 * self.seed + self.position)
             yield torch.randn(8, 3, generator=generator, dtype=torch.float64)
 
     def state_dict(self) -> dict[str, int]:
-        return {"at": self.at}
+        return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self.at = state["at"]
+        self.position = state["position"]
 
 
 class StatefulPair(Pair):
@@ -79,7 +78,7 @@ class StatefulPair(Pair):
 
 
 class Hidden(Pair):
-    """Counts its forward passes in a buffer that no state_dict holds, and lets the count into the loss."""
+    """Counts its forward passes in a non-persistent buffer that changes the loss."""
 
     def model(self) -> nn.Module:
         model = super().model()
@@ -97,8 +96,8 @@ class Hidden(Pair):
     "changes", [{}, {"micro_batches": 2, "world_size": 2}, {"warmup_steps": 15}, {"grad_clip_norm": 0.01}]
 )
 @pytest.mark.parametrize("task", [Pair, StatefulPair])
-def test_a_resumed_run_makes_the_same_steps(tmp_path: Path, task: Any, changes: dict[str, Any]) -> None:
-    """Bit for bit, with momentum, ranks, accumulation, warm-up and clipping; no earlier step is told."""
+def test_a_resumed_run_makes_the_same_steps_bit_for_bit(tmp_path: Path, task: Any, changes: dict[str, Any]) -> None:
+    """With momentum, ranks, accumulation, warm-up and clipping. No earlier step is reported."""
     first, second = both(tmp_path, task, **changes)
     assert second.of(Step) == first.of(Step)[11:17]
     assert second.of(BatchDigest) == first.of(BatchDigest)
@@ -107,29 +106,27 @@ def test_a_resumed_run_makes_the_same_steps(tmp_path: Path, task: Any, changes: 
     assert second.of(Saved) == []
 
 
-def test_an_iterator_that_knows_its_place_is_not_wound_forward(tmp_path: Path) -> None:
-    """One batch to learn the terms, the probe batch's eight, and six steps."""
-    check = Check(folder=str(tmp_path), step=11, steps=6)
-    go(make_plan(saving=Saving(check=check)), StatefulPair())
+def test_a_stateful_loader_is_not_read_from_the_start(tmp_path: Path) -> None:
+    """It draws one batch to learn the loss terms, eight for the probe batch, and six for steps."""
+    check = ResumeCheck(folder=str(tmp_path), step=11, steps=6)
+    go(make_plan(checkpoints=CheckpointPlan(check=check)), StatefulPair())
     Stateful.drawn_in_all = 0
-    go(make_plan(saving=Saving(check=replace(check, again=True))), StatefulPair())
+    go(make_plan(checkpoints=CheckpointPlan(check=replace(check, is_resume_run=True))), StatefulPair())
     assert Stateful.drawn_in_all == 1 + 8 + 6
 
 
-def test_what_a_checkpoint_does_not_hold_is_named(tmp_path: Path) -> None:
-    """A buffer that is not persistent, and nothing else."""
+def test_a_part_of_the_state_that_a_checkpoint_lacks_is_named(tmp_path: Path) -> None:
     first, second = both(tmp_path, Hidden)
     assert second.of(Resumed) == [Resumed(11, ("buffer calls",))]
     assert second.of(Step)[0] != first.of(Step)[11]
 
 
-def test_a_saved_run_is_the_run_that_is_not_saved(tmp_path: Path) -> None:
-    """Saving changes nothing."""
+def test_saving_a_checkpoint_does_not_change_training(tmp_path: Path) -> None:
     first, _ = both(tmp_path, Pair)
     assert first.of(Step) == go(make_plan(), Pair()).of(Step)
 
 
-records = st.one_of(
+EVENTS = st.one_of(
     st.builds(Step, st.integers(0, 50), FIGURES, st.dictionaries(st.text(max_size=5), FIGURES), FIGURES, FIGURES),
     st.builds(ProbeLoss, st.integers(0, 50), FIGURES),
     st.builds(Metrics, st.integers(0, 50), st.dictionaries(st.text(max_size=5), FIGURES)),
@@ -137,9 +134,9 @@ records = st.one_of(
         BatchEquivalence,
         step=st.integers(0, 50),
         samples=st.just(8),
-        smoke=st.just(4),
-        full=st.just(8),
-        batch_norm=st.just(0),
+        smoke_batch_size=st.just(4),
+        full_batch_size=st.just(8),
+        batch_norm_layers=st.just(0),
         difference=FIGURES,
         smoke_terms=st.dictionaries(st.text(max_size=5), FIGURES),
     ),
@@ -149,48 +146,49 @@ records = st.one_of(
 )
 
 
-@given(chunks=st.lists(st.lists(records, max_size=4), max_size=5), torn=st.text(max_size=20), step=st.integers(0, 50))
-def test_a_journal_tells_again_what_was_before_a_step(
+@given(chunks=st.lists(st.lists(EVENTS, max_size=4), max_size=5), torn=st.text(max_size=20), step=st.integers(0, 50))
+def test_rewinding_a_journal_returns_the_committed_events_before_a_step(
     tmp_path_factory: pytest.TempPathFactory, chunks: list[list[Event]], torn: str, step: int
 ) -> None:
-    """What was committed, in order, bit for bit; a torn last line and what was not committed are gone."""
-    path = tmp_path_factory.mktemp("journal") / "records.jsonl"
-    line = Line()
-    journal = Journal(line, path)
+    """In order and bit for bit. An incomplete last line is dropped."""
+    path = tmp_path_factory.mktemp("journal") / "events.jsonl"
+    channel = RecordingChannel()
+    journal = Journal(channel.send, path)
     for chunk in chunks:
         journal.send(chunk)
         journal.commit()
-    sent = [record for chunk in chunks for record in chunk]
-    assert line.records == sent
+    sent = [event for chunk in chunks for event in chunk]
+    assert channel.events == sent
     assert read(path) == sent
     journal.send([ProbeLoss(0, 1.0)])
     with path.open("a", encoding="utf-8") as file:
-        file.write('{"record": "Step", "torn": "' + torn.replace("\n", ""))
-    again = Line()
-    other = Journal(again, path)
-    other.rewind(step)
-    wanted = [
-        record
-        for record in sent
-        if (isinstance(record, Step | ProbeLoss | Metrics | BatchEquivalence) and record.step < step)
-        or (isinstance(record, Gradients) and record.step < step and not record.postmortem)
-        or (isinstance(record, Resumed) and record.step <= step)
+        file.write('{"event": "Step", "torn": "' + torn.replace("\n", ""))
+    unused = RecordingChannel()
+    rewound = Journal(unused.send, path).rewind(step)
+    expected = [
+        event
+        for event in sent
+        if (isinstance(event, Step | ProbeLoss | Metrics | BatchEquivalence) and event.step < step)
+        or (isinstance(event, Gradients) and event.step < step and not event.postmortem)
+        or (isinstance(event, Resumed) and event.step <= step)
     ]
-    assert again.records == wanted
-    assert read(path) == wanted
+    assert rewound == expected
+    assert read(path) == expected
+    assert unused.events == []
 
 
 @given(st.lists(st.floats(allow_nan=False, width=32), max_size=6), st.integers(0, 5))
-def test_a_digest_is_of_values_names_shapes_and_types(values: list[float], at: int) -> None:
-    """Equal for equal nests, another one for any change."""
+def test_a_digest_changes_with_values_names_shapes_and_types_and_is_equal_for_equal_containers(
+    values: list[float], index: int
+) -> None:
     tensor = torch.tensor(values)
     base = digest({"x": tensor, "y": [1, "a"]})
     assert base == digest({"x": tensor.clone(), "y": [1, "a"]})
     others = [{"z": tensor, "y": [1, "a"]}, {"x": tensor, "y": [2, "a"]}, {"x": tensor.double(), "y": [1, "a"]}]
     others.append({"x": tensor.view(1, -1), "y": [1, "a"]})
-    if at < len(values):
+    if index < len(values):
         changed = tensor.clone()
-        changed[at] = changed[at] + 1 if abs(values[at]) < 1e6 else 0.0
+        changed[index] = changed[index] + 1 if abs(values[index]) < 1e6 else 0.0
         others.append({"x": changed, "y": [1, "a"]})
     assert base not in map(digest, others)
     assert digest(tensor.bfloat16()) == digest(tensor.bfloat16())

@@ -1,4 +1,4 @@
-"""A package is written, loaded as by a stranger, and distrusted once a byte of it has changed."""
+"""A package is written, verified, and rejected once one bit of it has changed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import torch
 
 from pytest_smoke.errors import PackageError, TaskError
 from pytest_smoke.train.export import package
-from pytest_smoke.train.export.inputs import dynamic_shapes_of
-from pytest_smoke.train.export.onnx_file import Session, export, write_int8, write_onnx
-from pytest_smoke.train.export.outputs import flat_outputs, tensors
+from pytest_smoke.train.export.model_io import dynamic_shapes_of, flat_outputs, tensors
+from pytest_smoke.train.export.onnx_model import Session, export, write_int8, write_onnx
 from pytest_smoke.train.export.verify import Part, check_package
 
 TASK = """
@@ -41,7 +40,7 @@ class Letters:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a task, and a sound package of its model beside it."""
+    """Return a folder with a task and a valid package of its model."""
     root = tmp_path_factory.mktemp("project")
     (root / "packaged_task.py").write_text(TASK)
     names: dict[str, Any] = {}
@@ -64,7 +63,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(root: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
+    """Return a copy of the package that a test may change."""
     return shutil.copytree(root / "package", tmp_path / "package")
 
 
@@ -72,28 +71,28 @@ def checked(folder: Path, root: Path) -> dict[str, Part]:
     return {part.part: part for part in check_package(folder, root=root)}
 
 
-def test_a_sound_package_loads_into_a_new_model_and_onnxruntime(folder: Path, root: Path) -> None:
-    """Tied weights too, of which one is written."""
+def test_a_valid_package_loads_into_a_new_model_and_onnxruntime(folder: Path, root: Path) -> None:
+    """Also tied weights, one of which is written."""
     parts = checked(folder, root)
     assert list(parts) == ["checksums", "model.safetensors", "model.onnx", "model.int8.onnx"]
     assert all(part.ok for part in parts.values()), parts
+    assert parts["checksums"].text == "5 files unchanged"
+    assert parts["model.onnx"].text.startswith("outputs match the packaged ones (difference ")
     assert parts["model.safetensors"].difference == 0.0
     assert parts["model.int8.onnx"].difference == 0.0
 
 
 @pytest.mark.parametrize("name", [package.WEIGHTS, package.ONNX, package.INT8, package.EXAMPLES, package.RECIPE])
-def test_a_file_that_was_tampered_with_is_named_and_not_loaded(folder: Path, root: Path, name: str) -> None:
-    """One bit is enough."""
+def test_a_file_with_one_changed_bit_is_named_and_not_loaded(folder: Path, root: Path, name: str) -> None:
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
     parts = checked(folder, root)
     assert list(parts) == ["checksums"]
-    assert parts["checksums"].text.startswith(f"{name} has another content")
+    assert parts["checksums"].text.startswith(f"{name} was changed: its SHA-256 is ")
 
 
-def test_files_that_are_missing_cut_or_added_are_named(folder: Path, root: Path) -> None:
-    """All of them at once."""
+def test_missing_resized_and_additional_files_are_named_together(folder: Path, root: Path) -> None:
     (folder / package.INT8).unlink()
     (folder / "notes.txt").write_text("hello")
     with (folder / package.WEIGHTS).open("ab") as file:
@@ -101,60 +100,56 @@ def test_files_that_are_missing_cut_or_added_are_named(folder: Path, root: Path)
     text = checked(folder, root)["checksums"].text
     size = (folder / package.WEIGHTS).stat().st_size
     fragments = ["model.int8.onnx is missing", "notes.txt is not in the manifest"]
-    fragments.append(f"model.safetensors has {size} bytes, not {size - 1}")
+    fragments.append(f"model.safetensors has {size} bytes, the manifest says {size - 1}")
     assert not [fragment for fragment in fragments if fragment not in text], text
 
 
-def test_weights_of_another_model_are_seen_though_their_checksum_is_right(folder: Path, root: Path) -> None:
-    """Whoever replaces a file may write the manifest anew; what the model does gives it away."""
+def test_weights_of_another_model_are_detected_even_if_their_checksum_is_right(folder: Path, root: Path) -> None:
     names: dict[str, Any] = {}
     exec(TASK, names)
     package.write_weights(names["Tied"](8), folder)
     package.write_manifest(folder, tolerance=1e-4)
     parts = checked(folder, root)
     assert [part.part for part in parts.values() if not part.ok] == ["model.safetensors"]
-    assert "gives other outputs than were packaged" in parts["model.safetensors"].text
+    assert "outputs differ from the packaged ones (difference " in parts["model.safetensors"].text
 
 
-def test_a_task_whose_model_has_changed_is_named(folder: Path, root: Path) -> None:
-    """The weights no longer fit; the ONNX files need no task."""
+def test_weights_that_no_longer_fit_the_tasks_model_are_an_error(folder: Path, root: Path) -> None:
+    """The ONNX files need no task."""
     recipe = json.loads((folder / package.RECIPE).read_text())
     recipe["recipe"]["args"]["width"] = 16
     package.write_json(folder / package.RECIPE, recipe)
     package.write_manifest(folder, tolerance=1e-4)
     parts = checked(folder, root)
-    assert parts["model.safetensors"].text.startswith("does not load or run: RuntimeError: ")
+    assert parts["model.safetensors"].text.startswith("cannot be loaded and run: RuntimeError: ")
     assert parts["model.onnx"].ok
 
 
 @pytest.mark.parametrize("text", [None, "no json", "[]", '{"schema": 99}'])
-def test_what_is_no_package_is_an_error(tmp_path: Path, root: Path, text: str | None) -> None:
-    """Of a layout that is not known nothing can be said."""
+def test_a_folder_without_a_valid_manifest_is_an_error(tmp_path: Path, root: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / package.MANIFEST).write_text(text)
     with pytest.raises(PackageError, match=r"manifest\.json"):
         checked(tmp_path, root)
 
 
-def test_an_infinite_difference_is_left_to_the_sentence() -> None:
-    """JSON has no number for it."""
+def test_an_infinite_difference_is_none_in_json() -> None:
     assert Part(part="model.onnx", ok=False, text="", difference=math.inf).to_dict()["difference"] is None
 
 
 class Labelled:
-    """A task, as far as labels go."""
+    """The part of a task with labels."""
 
     def __init__(self, labels: Any) -> None:
         self.labels = labels
 
 
-def test_labels_may_be_a_list_or_a_method() -> None:
-    """Or absent; a text is no list of texts."""
+def test_labels_are_a_list_of_strings_or_a_method_that_returns_one_or_absent() -> None:
     one: Any = Labelled(("B", "I"))
     two: Any = Labelled(lambda: ["B", "I"])
     assert package.labels_of(one) == package.labels_of(two) == ["B", "I"]
     nothing: Any = object()
     assert package.labels_of(nothing) is None
     wrong: Any = Labelled("BIO")
-    with pytest.raises(TaskError, match="labels is 'BIO': it must be a list of texts"):
+    with pytest.raises(TaskError, match="labels is 'BIO': it must be a list of strings"):
         package.labels_of(wrong)

@@ -1,4 +1,4 @@
-"""Real exports in onnxruntime: outputs, shapes, quantized weights, and a model that is answered by a file."""
+"""Real exports in onnxruntime: outputs, shapes, quantized weights, and a model whose forward is an ONNX file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from pytest_smoke.errors import TaskError
-from pytest_smoke.train.export.inputs import dynamic_shapes_of, example_inputs_of, variants
-from pytest_smoke.train.export.onnx_file import Session, export, write_int8, write_onnx
-from pytest_smoke.train.export.onnx_forward import served
-from pytest_smoke.train.export.outputs import difference, flat_outputs, tensors
+from pytest_smoke.train.export.model_io import (
+    difference,
+    dynamic_shapes_of,
+    example_inputs_of,
+    flat_outputs,
+    tensors,
+    variants,
+)
+from pytest_smoke.train.export.onnx_model import Session, export, onnx_forward, write_int8, write_onnx
 
 
 class Tagger(nn.Module):
-    """Token ids and a mask to emissions, with a layer beside the forward, and outputs in a nest."""
+    """A tagger with nested outputs, one of them None, and a layer that its forward does not use."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,12 +36,12 @@ class Tagger(nn.Module):
         return {"emissions": emissions, "nothing": scale, "more": (emissions.argmax(-1), mask.sum(1))}
 
     def decode(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """What a task's evaluate may call: through the forward, then beside it."""
+        """Call the forward and then another layer, as a task's evaluate may do."""
         return self.decoder(self(ids, mask=mask)["emissions"])  # type: ignore[no-any-return]
 
 
 class Inputs:
-    """A task, as far as an export asks it."""
+    """The part of a task that an export uses."""
 
     def __init__(self, *inputs: Any) -> None:
         self.inputs = inputs
@@ -47,14 +52,14 @@ class Inputs:
 
 @pytest.fixture(scope="module")
 def tagger() -> Tagger:
-    """Random weights that are the same for every test."""
+    """Return a tagger with seeded random weights."""
     torch.manual_seed(0)
     return Tagger().eval()
 
 
 @pytest.fixture(scope="module")
 def written(tagger: Tagger, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its ONNX file, from a batch of one, and the quantized one beside it. No warning is let through."""
+    """Export it from a batch of one, without a warning, and quantize it; return the ONNX file."""
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     inputs = ids_and_mask(1, 8)
     with warnings.catch_warnings():
@@ -72,55 +77,55 @@ def ids_and_mask(rows: int, length: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(("rows", "length"), [(1, 8), (3, 8), (2, 3), (5, 13)])
-def test_the_file_gives_the_models_outputs_at_other_shapes(
+def test_the_file_gives_the_models_outputs_for_other_batch_sizes_and_lengths(
     tagger: Tagger, written: Path, rows: int, length: int
 ) -> None:
-    """Batch and length are free, though the example was a batch of one; None is no output."""
+    """Though the example input was a batch of one. None is not an output."""
     inputs = ids_and_mask(rows, length)
     expected = tensors(flat_outputs(tagger, inputs)[0])
     assert len(expected) == 3
     assert difference(expected, Session(written, threads=1).run(inputs)) < 1e-5
 
 
-def test_the_file_names_no_path_of_this_machine(written: Path) -> None:
-    """The exporter would write the stack trace of every operation."""
+def test_the_file_contains_no_path_of_this_machine(written: Path) -> None:
+    """The exporter adds the stack trace of every operation."""
     assert b".py" not in written.read_bytes()
 
 
-def test_shapes_that_may_vary_are_varied(written: Path) -> None:
-    """One row more, and half the length; values come from the example."""
+def test_variants_have_one_more_row_and_half_the_length(written: Path) -> None:
+    """Their values are those of the example."""
     session = Session(written, threads=1)
-    assert session.free_dimensions() == ["ids[0]", "ids[1]", "mask[0]", "mask[1]"]
+    assert session.dynamic_dimensions() == ["ids[0]", "ids[1]", "mask[0]", "mask[1]"]
     ids, mask = ids_and_mask(2, 8)
-    found = variants((ids, mask), session.shapes)
-    assert list(found) == ["the example inputs", "a batch of 3", "a length of 4"]
-    assert [tuple(one.shape) for one in found["a batch of 3"]] == [(3, 8), (3, 8)]
-    assert torch.equal(found["a length of 4"][0], ids[:, :4])
+    inputs = variants((ids, mask), session.shapes)
+    assert list(inputs) == ["the example inputs", "a batch of 3", "a length of 4"]
+    assert [tuple(one.shape) for one in inputs["a batch of 3"]] == [(3, 8), (3, 8)]
+    assert torch.equal(inputs["a length of 4"][0], ids[:, :4])
     assert list(variants((ids, mask), [[2, "8"], [2, "8"]])) == ["the example inputs"]
 
 
-def test_within_it_the_file_answers_and_all_else_is_the_models(tagger: Tagger, written: Path) -> None:
-    """By position or by name, in a method of the model too; afterwards the model answers again."""
+def test_onnx_forward_replaces_the_forward_and_nothing_else(tagger: Tagger, written: Path) -> None:
+    """With arguments by position or by name, also in the model's own methods. On exit the forward is restored."""
     inputs = ids_and_mask(3, 8)
     int8 = Session(written.with_name("int8.onnx"), threads=1)
     before, after = tagger(*inputs)["emissions"], int8.run(inputs)[0]
     assert 1e-6 < difference([before], [after]) < 0.1
     leaves, spec = flat_outputs(tagger, inputs)
     int8.calls = 0
-    with served(tagger, int8, leaves, spec), torch.no_grad():
+    with onnx_forward(tagger, int8, leaves, spec), torch.no_grad():
         returned = tagger(inputs[0], mask=inputs[1], scale=None)
         assert returned["nothing"] is None
         assert torch.equal(returned["emissions"], after)
         assert torch.equal(tagger.decode(*inputs), tagger.decoder(after))
         assert int8.calls == 2
-        with pytest.raises(TaskError, match=r"3 inputs \(ids, mask, scale\), and it was exported with the 2 tensors"):
+        with pytest.raises(TaskError, match=r"3 inputs \(ids, mask, scale\), but it was exported with 2 tensors"):
             tagger(*inputs, scale=torch.ones(1))
     assert torch.equal(tagger(*inputs)["emissions"], before)
     assert "forward" not in vars(tagger)
 
 
-def test_a_model_that_fixes_its_batch_is_not_exported() -> None:
-    """Silently it would serve one batch size alone."""
+def test_a_model_with_a_fixed_batch_size_cannot_be_exported() -> None:
+    """Its file would work for one batch size only."""
 
     class Fixed(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -135,11 +140,10 @@ def test_a_model_that_fixes_its_batch_is_not_exported() -> None:
 @pytest.mark.parametrize(
     ("task", "fragment"),
     [
-        (Inputs(), r"returned \(\): it must be a tuple of one tensor or more"),
+        (Inputs(), r"returned \(\): it must return a tuple of at least one tensor"),
         (Inputs(torch.ones(1), 3), r"returned \(Tensor, int\)"),
     ],
 )
-def test_what_is_wrong_with_example_inputs_is_said(task: Any, fragment: str) -> None:
-    """Before anything is exported."""
+def test_example_inputs_that_are_no_tuple_of_tensors_are_an_error(task: Any, fragment: str) -> None:
     with pytest.raises(TaskError, match=fragment):
         example_inputs_of(task)
