@@ -1,4 +1,4 @@
-"""A failure names the line of the recipe that it speaks of."""
+"""A failure shows the line of the recipe that it is about."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ stages:
     loss_weights: {{{late}}}
     train: ["{train}"]
 """
-SOUND = {"task": "Teacher", "args": "", "weights": "", "batch_size": "64", "late": "", "train": "2.*"}
+VALID = {"task": "Teacher", "args": "", "weights": "", "batch_size": "64", "late": "", "train": "2.*"}
 
 
 @pytest.mark.parametrize(
-    ("change", "said", "line"),
+    ("change", "message", "line"),
     [
         ({"train": "3.*"}, "train: '3.[*]' matches no parameter", 23),
         ({"late": "cee: 2"}, "loss_weights names cee, but the loss terms are ce", 22),
@@ -44,31 +44,29 @@ SOUND = {"task": "Teacher", "args": "", "weights": "", "batch_size": "64", "late
         ({"task": "Contrasts", "batch_size": "32"}, "effective batch 32", 10),
     ],
 )
-def test_a_failure_names_the_line_that_it_speaks_of(
-    project: Project, change: dict[str, str], said: str, line: int
+def test_a_failure_shows_the_line_of_its_recipe_key(
+    project: Project, change: dict[str, str], message: str, line: int
 ) -> None:
-    """Of the task's own faults too, which only its run finds."""
-    project.recipe(base=BLOCK.format(**SOUND | change))
+    """Also for faults of the task, which only a run finds."""
+    project.recipe(base=BLOCK.format(**VALID | change))
     result = project.run("--smoke")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([f"*{said}*", f"  good.smoke.yaml:{line}"])
+    result.stdout.fnmatch_lines([f"*{message}*", f"  good.smoke.yaml:{line}"])
 
 
-def test_a_geometry_that_is_not_the_full_run_s_is_where_the_smoke_says_it(project: Project) -> None:
-    """Not where the file begins."""
-    text = BLOCK.format(**SOUND | {"task": "Contrasts", "batch_size": "32\n  grad_accum_steps: 2"})
+def test_a_gradient_that_depends_on_the_split_is_located_at_the_smoke_runs_batch_size(project: Project) -> None:
+    text = BLOCK.format(**VALID | {"task": "Contrasts", "batch_size": "32\n  grad_accum_steps: 2"})
     project.recipe(base=text)
     result = project.run("--smoke")
-    result.stdout.fnmatch_lines(["invalid (geometry): *contrast is*", "  good.smoke.yaml:10"])
+    result.stdout.fnmatch_lines(["invalid (gradient-depends-on-split): *contrast is*", "  good.smoke.yaml:10"])
 
 
-def test_a_mix_that_is_not_drawn_is_where_it_is_declared(project: Project) -> None:
-    """The sources of a sampler that draws one of them alone."""
+def test_a_sampled_mix_that_is_off_is_located_at_the_declared_mix(project: Project) -> None:
     tasks = project.path / "tasks.py"
     one_source = (
         "\n\nclass OneSource(Teacher):\n    def sources(self, batch):\n        return {'osm': len(batch['labels'])}\n"
     )
     tasks.write_text(tasks.read_text() + one_source)
-    project.recipe(base=BLOCK.format(**SOUND | {"task": "OneSource"}))
+    project.recipe(base=BLOCK.format(**VALID | {"task": "OneSource"}))
     result = project.run("--smoke")
-    result.stdout.fnmatch_lines(["invalid (drawn): *'osm' is 100*", "  good.smoke.yaml:11"])
+    result.stdout.fnmatch_lines(["invalid (sampled-share-off): *'osm' is 100*", "  good.smoke.yaml:11"])
