@@ -11,6 +11,7 @@ from tests import shared_fork_server
 
 UNUSED_PLUGINS = ("hypothesispytest", "faker", "anyio")
 """Plugins of libraries that the suite needs and a user's project does not; importing them takes 0.5 s."""
+TIMEOUT_SECONDS = 600
 
 
 @pytest.fixture(scope="session")
@@ -23,14 +24,17 @@ def fork_server() -> dict[str, str]:
 def run_pytest(
     pytester: pytest.Pytester, fork_server: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., pytest.RunResult]:
-    """Run pytest on one CPU in a process of its own, whose training processes come from the suite's fork server."""
+    """Run pytest on one CPU in a process of its own, whose training processes come from the suite's fork server.
+
+    Raises `pytester.TimeoutExpired` after `TIMEOUT_SECONDS`.
+    """
     for name, value in fork_server.items():
         monkeypatch.setenv(name, value)
     plugins = ["-p", "shared_fork_server", *(f"-pno:{name}" for name in UNUSED_PLUGINS)]
 
     def run(*args: str) -> pytest.RunResult:
         shutil.copy(shared_fork_server.__file__, pytester.path)
-        return pytester.runpytest_subprocess("--smoke-device", "cpu", *plugins, *args)
+        return pytester.runpytest_subprocess("--smoke-device", "cpu", *plugins, *args, timeout=TIMEOUT_SECONDS)
 
     return run
 

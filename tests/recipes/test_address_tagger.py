@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -222,13 +222,13 @@ checks: {{accept: [val_macro_f1 > 0.1 by step 150, val_exact_match >= 0]}}
 
 
 @pytest.mark.parametrize("name", ["address_tagger", "address_tagger_ce_only"])
-def test_a_short_smoke_run_of_the_shipped_recipe_is_promoted(pytester: pytest.Pytester, name: str) -> None:
+def test_a_short_smoke_run_of_the_shipped_recipe_is_promoted(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], name: str
+) -> None:
     (pytester.path / "recipes").symlink_to(ROOT / "recipes")
     (pytester.path / "short.smoke.yaml").write_text(SHORT.format(recipe=f"recipes/{name}.smoke.yaml"))
     pytester.makeini("[pytest]\n")
-    run = pytester.runpytest_subprocess(
-        "--smoke", "--smoke-device", "cpu", "--smoke-report", "report", "short.smoke.yaml", timeout=300
-    )
+    run = run_pytest("--smoke", "--smoke-report", "report", "short.smoke.yaml")
     (outcome,) = json.loads((pytester.path / "report" / "verdicts.json").read_text())["outcomes"]
     findings = {finding["id"]: finding for finding in outcome["findings"]}
     assert run.ret == 0, run.stdout.str()
