@@ -90,7 +90,9 @@ class Instrumentation:
             values = metrics_of(evaluate(self._stepper.model))
         taken = sorted(values.keys() & {*RESERVED, *self._stepper.seen_terms})
         if taken:
-            raise TaskError(f"evaluate(model) returned {listed(taken)}, which names another series: rename the metric")
+            raise TaskError(
+                f"evaluate(model) returned {listed(taken)}: a metric must not have the name of another series"
+            )
         self._send([*self._deferred.flush(wait=True), Metrics(step, values)])
         return values
 
