@@ -28,6 +28,7 @@ class Step:
     """One optimizer step."""
 
     step: int
+    """Number of the step, from 0."""
     loss: float
     """Weighted sum of the loss terms, mean over the effective batch, before the update."""
     terms: dict[str, float]
@@ -47,7 +48,9 @@ class ProbeLoss:
     """Loss on the probe batch, in evaluation mode, before step `step`."""
 
     step: int
+    """Optimizer step before which it was computed."""
     loss: float
+    """Weighted sum of the loss terms on the probe batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,9 @@ class ParameterNorm:
     """2-norm of all parameters after step `step`; not finite if the update broke one of them."""
 
     step: int
+    """Optimizer step after which it was computed."""
     norm: float
+    """2-norm over all parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ class Gradients:
     """A gradient probe: the gradient of each loss term over one effective batch, before the update of step `step`."""
 
     step: int
+    """Optimizer step of the probe."""
     raw: dict[str, float]
     """2-norm by term."""
     weighted: dict[str, float]
@@ -81,7 +87,9 @@ class Metrics:
     """
 
     step: int
+    """Optimizer step before which they were computed."""
     values: dict[str, float]
+    """Value by metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,9 @@ class SourceCounts:
     """What the sampler drew from the first step to step `step`, as the task's `sources` counts it."""
 
     step: int
+    """Last optimizer step that is counted."""
     samples: int
+    """Samples in all sources together."""
     counts: dict[str, int]
     """Samples by source."""
     design_effect: float
@@ -101,6 +111,7 @@ class BatchEquivalence:
     """Gradient and loss of one batch in the smoke run's and in the full run's micro-batches, before step `step`."""
 
     step: int
+    """Optimizer step before which it was computed."""
     stage: str = ""
     """Empty if the recipe declares no stages."""
     phase: str = ""
@@ -134,6 +145,7 @@ class PredictionsFailed:
     """The task's `predictions` raised, or returned something other than rows."""
 
     text: str
+    """What is wrong, as a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +169,7 @@ class StageEnded:
     """A stage ran to its end and reported everything; the next one waits for a command."""
 
     stage: str
+    """Name of the stage."""
     train_seconds: float
     """Wall time of its steps, without probes and evaluations."""
 
@@ -210,6 +223,7 @@ class Resumed:
     """The run continues from a checkpoint; an earlier process reported what was before `step`."""
 
     step: int
+    """First optimizer step after the checkpoint."""
     changed: tuple[str, ...] = ()
     """Parts of the state that differ from what was saved."""
     seconds: float = field(default=0.0, compare=False)
@@ -221,6 +235,7 @@ class Restarted:
     """There was a checkpoint to resume from, and it could not be used: the run starts at step 0."""
 
     why: str
+    """Why the checkpoint could not be used, as a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +243,7 @@ class BatchDigest:
     """Digest of the micro-batches of one step."""
 
     step: int
+    """Optimizer step of the micro-batches."""
     digest: str
     """Equal for two steps if all tensors and plain values in their micro-batches are."""
 
@@ -237,7 +253,9 @@ class ExportProgress:
     """A part of a pipeline stage starts; sent at once, so that a long stage is not taken for a hang."""
 
     stage: str
+    """One of `PIPELINE_STAGES`."""
     doing: str
+    """What starts, as a phrase for the progress line."""
 
 
 @dataclass(frozen=True, slots=True)
