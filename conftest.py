@@ -5,7 +5,8 @@ from importlib.util import find_spec
 
 pytest_plugins = ["pytester"]
 
-# Two workers on two cores: torch's threads would only wait for each other (25 % more CPU time). Before torch is imported.
+# Before torch is imported. Two workers on two cores: torch's threads would only wait for each other, which costs
+# 25 % more CPU time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if find_spec("hypothesis"):  # the shipped recipes run without the extra `test`

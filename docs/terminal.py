@@ -22,7 +22,7 @@ HOT = "extends: char_lm.smoke.yaml\nfull: {learning_rate: 0.3, grad_clip_norm: n
 
 
 def session() -> str:
-    """What the terminal got, colours and all."""
+    """Run the two recipes in a terminal; return what it shows, with its colour codes."""
     with tempfile.TemporaryDirectory() as folder:
         recipes = Path(folder) / "recipes"
         recipes.mkdir()
@@ -38,7 +38,7 @@ def session() -> str:
 
 
 def settled(text: str) -> str:
-    """The lines as they stand at the end: what a carriage return overwrote is gone."""
+    """Return the lines without what a carriage return overwrote, and without pytest's header."""
     lines = [line.rstrip("\r").rpartition("\r")[2].removeprefix("\x1b[K") for line in text.split("\n")]
     kept = [line for line in lines if not line.startswith(HEADER)]
     return "\n".join(["$ pytest --smoke -v recipes", *kept])

@@ -292,9 +292,9 @@ class Outcome:
         """The finding that decided the verdict."""
         return self.finding(self.decided_by)
 
-    def finding(self, id: str) -> Finding | None:
+    def finding(self, finding_id: str) -> Finding | None:
         """Return the finding with this id; None if there is none."""
-        return next((finding for finding in self.findings if finding.id == id), None)
+        return next((finding for finding in self.findings if finding.id == finding_id), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a tree of builtins; NaN and infinities stay floats."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_smoke.judge.metrics import ADVISORIES
+from pytest_smoke.judge.checks.advisories import ADVISORIES
 from pytest_smoke.outcome import Finding, Outcome
 from pytest_smoke.report.layout import WIDTH, fitted_table
 from pytest_smoke.text import NOT_CHECKED, STATUS_WORDS, number
@@ -34,7 +34,8 @@ def acceptance_table(outcome: Outcome, *, width: int = WIDTH) -> list[str]:
 
 
 def _other_checks(outcome: Outcome) -> tuple[str, ...]:
-    others = [finding for finding in outcome.findings if finding.check not in (CRITERION, STAGE, *ADVISORIES)]
+    not_counted = {CRITERION, STAGE, *(check.id for check in ADVISORIES)}
+    others = [finding for finding in outcome.findings if finding.check not in not_counted]
     wrong = [f"{finding.id} {STATUS_WORDS[finding.status]}" for finding in others if finding.status != "pass"]
     statuses = {finding.status for finding in others}
     worst = next((status for status in ("fail", "not-checked", "warn") if status in statuses), "pass")

@@ -28,7 +28,7 @@ def crash_of(error: BaseException, root: str) -> Crashed:
         place = f"{path.relative_to(root) if path.is_relative_to(root) else path}:{line}"
     return Crashed(
         reason=_reason(error),
-        text=str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}",
+        text=str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}".removesuffix(": "),
         place=place,
         traceback="" if isinstance(error, TaskError) else _traceback(error),
         key=error.key if isinstance(error, TaskError) else "",

@@ -96,3 +96,4 @@ FULL_ACCEPT = Check(
     key="checks.full_accept",
     reasons=(Reason(id="missing-metric", status="warn", when="the smoke run never recorded a metric of that name"),),
 )
+ADVISORIES = (PEAK_REGRESSION, ABOVE_CHANCE, TIME_TO_TARGET, EXPOSURE_BIAS, METRICS, FULL_ACCEPT)

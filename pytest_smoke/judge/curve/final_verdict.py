@@ -71,7 +71,7 @@ class StableCurve:
         return FinalVerdict(verdict="inconclusive", reason="too-short", text=text, data={"points_needed": needed})
 
     def _too_noisy(self) -> FinalVerdict | None:
-        """A lasting rise by a tenth would have been detected neither in the loss nor in the probe loss."""
+        """Decide `too-noisy`: neither the loss nor the probe loss would have shown a lasting rise by a tenth."""
         limit = self.detection_limit()
         if limit is None or limit.ratio_to_claim <= 1:
             return None

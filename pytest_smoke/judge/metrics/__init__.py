@@ -23,10 +23,7 @@ from pytest_smoke.judge.metrics.time_to_target import time_to_target
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.model import MetricSpec
 
-__all__ = ["ADVISORIES", "advisories"]
-
-ADVISORIES = ("peak-regression", "above-chance", "time-to-target", "exposure-bias", "metrics", "full-accept")
-"""Check ids of all advisories."""
+__all__ = ["advisories"]
 
 
 def advisories(
