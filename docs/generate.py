@@ -180,7 +180,7 @@ def verdicts_json_page() -> Iterator[str]:
     yield prose("What does `--smoke-report DIR` write, and what does each field of `verdicts.json` mean?")
     yield "## Report folder"
     yield prose("`ID` is the id of the smoke run in a form that file names allow.")
-    yield table(("file in DIR", "content"), [(code(name), sentence(text)) for name, text in REPORT_FOLDER])
+    yield table(("file in DIR", "content"), [(code(name), text) for name, text in REPORT_FOLDER])
     yield "## Non-finite numbers"
     texts = listed(code(f'"{text}"') for text in NON_FINITE)
     yield prose(f"JSON has no NaN and no infinities. The file has the texts {texts} instead.")
@@ -281,12 +281,6 @@ def fenced(text: str, language: str) -> str:
 def code(text: str) -> str:
     """Render a code span; nothing if there is no text."""
     return f"`{text}`" if text else ""
-
-
-def sentence(text: str) -> str:
-    """Start with a capital letter and end with a full stop."""
-    text = " ".join(text.split())
-    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "?", "!")) else ".") if text else ""
 
 
 def plain(text: str) -> str:
@@ -405,9 +399,10 @@ def _verdict_of(check: Check, reason: Reason) -> str:
 
 
 def _when(reason: Reason) -> str:
+    if not reason.yields_to:
+        return reason.when
     others = "another check" if "*" in reason.yields_to else f"the check {listed(map(code, reason.yields_to))}"
-    text = sentence(reason.when)
-    return f"{text} If {others} failed, that failure decides." if reason.yields_to else text
+    return f"{reason.when}; if {others} failed, that failure decides"
 
 
 # JSON Schema.

@@ -14,13 +14,13 @@ PRECEDENCE: tuple[VerdictWord, ...] = ("invalid", "unstable", "error", "inconclu
 def decide(findings: Sequence[Finding], registry: Registry = DEFAULT) -> Verdict:
     """Return the first of these that holds, and `promote` if none does.
 
-    1. `invalid`: the smoke run was no fair copy of the full run, so its curve says nothing about it.
-    2. `unstable`: the loss. What came after it, also a crash, does not change that.
+    1. `invalid`: the smoke run does not represent the full run, so its loss says nothing about it.
+    2. `unstable`: the loss became unstable. What happened afterwards, even a crash, does not change that.
     3. `error`: the run failed.
-    4. `inconclusive`: something was not checked, or the curve could not have shown a rise.
-    5. `hold`: stable, but another check failed.
+    4. `inconclusive`: something was not checked, or a rise of the loss could not have been detected.
+    5. `hold`: the loss is stable, but another check failed.
 
-    A check that was not made because another one failed leaves the decision to that one.
+    If a check was not made because another one failed, that other one decides.
     """
     by_verdict: dict[VerdictWord, list[Finding]] = {word: [] for word in PRECEDENCE}
     for finding in _ranked(findings, registry):

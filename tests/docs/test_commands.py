@@ -40,7 +40,7 @@ NOT_RUN = {
     "*package out/packages/*": "needs that model",
     "* audit recipes/* --draw *": "makes the shipped tagger's data, which takes 10 s; tests/cli/test_audit.py draws",
     "* probe recipes/*": "makes the shipped tagger's data, which takes 10 s; tests/cli/test_probe.py probes",
-    "pytest --smoke test_*.py": "asserts verdicts, which runs of ten steps do not get; tests/plugin/test_smoke.py does it",
+    "pytest --smoke test_*.py": "asserts verdicts, which ten steps do not give; tests/plugin/test_smoke.py does it",
     "*short.smoke.yaml *": "makes the shipped tagger's data, too",
 }
 """Commands that no test runs, and why."""

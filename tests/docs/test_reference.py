@@ -81,7 +81,7 @@ def test_a_new_check_is_on_its_page_without_further_edits(
     monkeypatch.setattr(generate, "CHECKS", (*CHECKS, check))
     page = generate.render("checks.md")
     assert "| [`colours`](#colours) | Are the plots legible? | end | `hold` |" in page
-    assert "| `too-blue` | `fail` | `hold` | The plots are too blue. |" in page
+    assert "| `too-blue` | `fail` | `hold` | the plots are too blue |" in page
 
 
 @pytest.mark.parametrize("page", PAGES)
