@@ -17,7 +17,7 @@ def pytest_smoke_checks(config: pytest.Config) -> Sequence[Check]:  # type: igno
     """Return further checks to make on every smoke run.
 
     Called once, when a session with `--smoke` starts. A check that raises becomes a finding `not-checked` with the
-    reason `check-raised`, so that the run is `inconclusive`; other runs go on. The ids must not be taken.
+    reason `check-raised`, so that the run is `inconclusive`; the session continues. Ids must be new.
     """
 
 
