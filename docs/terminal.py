@@ -1,53 +1,49 @@
-"""Draw docs/terminal.svg: a real session with a recipe that is promoted and one that is not.
+"""Draw docs/terminal.svg from a real session: the starter recipe, and the same recipe with a learning rate of 1.
 
-pip install rich pexpect && python docs/terminal.py
+pip install rich && python docs/terminal.py
 """
 
 from __future__ import annotations
 
 import io
-import shutil
+import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import pexpect
 from rich.console import Console
 from rich.text import Text
 
+from pytest_smoke.recipe.starter import write_starter
+
 ROOT = Path(__file__).parents[1]
-COLUMNS = 140
+COLUMNS = 88
 HEADER = ("platform", "cachedir", "rootdir", "configfile", "plugins", "hypothesis")
-HOT = "extends: char_lm.smoke.yaml\nfull: {learning_rate: 0.3, grad_clip_norm: null}\n"
+HOT = "extends: mine.smoke.yaml\nfull: {learning_rate: 1.0}\n"
 
 
 def session() -> str:
-    """Run the two recipes in a terminal; return what it shows, with its colour codes."""
+    """Return the output of the session, with its colours."""
     with tempfile.TemporaryDirectory() as folder:
-        recipes = Path(folder) / "recipes"
-        recipes.mkdir()
-        for name in ("char_lm.py", "char_lm.smoke.yaml"):
-            shutil.copy(ROOT / "recipes" / name, recipes)
-        (recipes / "char_lm_hot.smoke.yaml").write_text(HOT)
-        command = "-m pytest --smoke -v -p no:cacheprovider --color=yes recipes"
-        shell = pexpect.spawn(
-            sys.executable, command.split(), cwd=folder, encoding="utf-8", timeout=300, dimensions=(60, COLUMNS)
-        )
-        shell.expect(pexpect.EOF)
-        return shell.before or ""
+        write_starter(Path(folder), "mine")
+        (Path(folder) / "hot.smoke.yaml").write_text(HOT)
+        options = ["--smoke", "-rN", "-p", "no:cacheprovider", "--color=yes"]
+        command = [sys.executable, "-m", "pytest", *options]
+        environment = {**os.environ, "COLUMNS": str(COLUMNS)}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+        return done.stdout
 
 
-def settled(text: str) -> str:
-    """Return the lines without what a carriage return overwrote, and without pytest's header."""
-    lines = [line.rstrip("\r").rpartition("\r")[2].removeprefix("\x1b[K") for line in text.split("\n")]
-    kept = [line for line in lines if not line.startswith(HEADER)]
-    return "\n".join(["$ pytest --smoke -v recipes", *kept])
+def without_header(text: str) -> str:
+    """Drop the lines about the machine."""
+    return "\n".join(["$ pytest --smoke", *(line for line in text.splitlines() if not line.startswith(HEADER))])
 
 
 def main() -> None:
-    """Run it and write the picture."""
+    """Run the session and write the picture."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-    console.print(Text.from_ansi(settled(session())))
+    console.print(Text.from_ansi(without_header(session())))
     console.save_svg(str(ROOT / "docs" / "terminal.svg"), title="pytest --smoke")
 
 
