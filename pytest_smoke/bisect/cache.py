@@ -88,7 +88,12 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         if tree["schema"] != SCHEMA:
             raise BisectStateError(f"{path} has schema {tree['schema']!r}; this version reads {SCHEMA}; move it away")
         return {str(smoke): {key: found[key] for key in KEPT} for smoke, found in tree["decided"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, BisectStateError):
-            raise
-        raise BisectStateError(f"{path} is not the state of a bisect ({error}); move it away") from None
+    except BisectStateError:
+        raise
+    except KeyError as error:
+        problem = f"the key {error} is missing"
+    except (TypeError, AttributeError):
+        problem = "it does not hold the expected objects"
+    except ValueError as error:  # not UTF-8, or not JSON
+        problem = str(error)
+    raise BisectStateError(f"{path} is not the state of a bisect ({problem}); move it away")

@@ -82,8 +82,9 @@ class Bisection:
                 if finding.status == "fail":
                     raise _NothingToFindError(f"{name} fails preflight, so there is nothing to bisect: {finding.text}")
         if not self._differences:
-            only = f"; only {', '.join(self._state.unseen)} differ" if self._state.unseen else ""
-            raise _NothingToFindError(f"{good} and {bad} differ in no setting that a smoke run uses{only}")
+            raise _NothingToFindError(
+                f"{good} and {bad} differ in no setting that a smoke run uses{self._unseen_clause()}"
+            )
         last = self._try(self._differences)  # the unstable one first: it is stopped early
         if last.verdict not in BISECTABLE:
             raise _NothingToFindError(
@@ -95,6 +96,11 @@ class Bisection:
             raise _NothingToFindError(
                 f"the verdict on {good} is {_label(first)}; a bisect needs a stable recipe: {first.text}"
             )
+
+    def _unseen_clause(self) -> str:
+        """Name the settings that differ without an effect on a smoke run; empty if there are none."""
+        unseen = self._state.unseen
+        return f"; only {', '.join(unseen)} {'differs' if len(unseen) == 1 else 'differ'}" if unseen else ""
 
     def _try(self, part: Sequence[Difference]) -> BisectTrial:
         """Return the verdict with these differences applied, from the cache if it is known."""
@@ -136,7 +142,8 @@ class Bisection:
             return f"found: {first} alone makes {good} {self._wanted}"
         text = f"found: {' and '.join(map(str, minimal))} together make {good} {self._wanted}"
         return f"{text}; without any one of them it is not" + "".join(
-            f"; without {key} the verdict is {label}, which does not decide" for key, label in self._undecided(minimal)
+            f"; without {key} the verdict is {label}, so whether {key} matters is not known"
+            for key, label in self._undecided(minimal)
         )
 
     def _undecided(self, minimal: Sequence[Difference]) -> list[tuple[str, str]]:

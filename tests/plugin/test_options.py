@@ -1,4 +1,4 @@
-"""Each option by itself, as a user types it."""
+"""Each option of the plugin, as a user types it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from tests.plugin.conftest import RECIPE, Project
     [
         ("--smoke-mode", "cosine", "invalid choice: 'cosine'"),
         ("--smoke-device", "gpu", "'gpu': must be auto, cpu, mps, cuda or cuda:N"),
-        ("--smoke-timeout", "-1", "'-1': must be seconds, 0 or more"),
+        ("--smoke-timeout", "-1", "'-1': must be a number of seconds, 0 or more"),
         ("--smoke-isolation", "thread", "invalid choice: 'thread'"),
     ],
 )
-def test_a_value_that_is_not_allowed_is_named(project: Project, option: str, value: str, fragment: str) -> None:
-    """With the accepted form, as a usage error."""
+def test_an_invalid_option_value_is_a_usage_error_that_names_it(
+    project: Project, option: str, value: str, fragment: str
+) -> None:
     result = project.run("--smoke", f"{option}={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert fragment in result.stderr.str()
 
 
-def test_preflight_checks_every_recipe_and_runs_none(project: Project) -> None:
-    """Unfair ones fail, fair ones are no verdict, no torch is imported and the task is never touched."""
+def test_preflight_checks_every_recipe_and_trains_none(project: Project) -> None:
+    """A recipe with another effective batch fails; neither torch nor the task is imported."""
     project.recipe()
     project.extending("unfair", "full: {grad_accum_steps: 16}\nsmoke: {grad_accum_steps: 1}\n")
     project.extending("never", "task: explosive:Task\n")
@@ -44,8 +45,8 @@ def test_preflight_checks_every_recipe_and_runs_none(project: Project) -> None:
             "good.smoke.yaml::constant PREFLIGHT OK*",
             "never.smoke.yaml::constant PREFLIGHT OK*",
             "unfair.smoke.yaml::constant INVALID*",
-            "invalid (effective-batch): effective batch 64 (64 x 1 x 1) is not the full run's 1024 (64 x 16 x 1): the "
-            "smoke's gradient noise is 4.0x larger, so it cannot see what the full run will",
+            "invalid (different-effective-batch): the smoke run has effective batch 64 (64 x 1 x 1), the full run 1024 "
+            "(64 x 16 x 1). Its gradient noise is 4.0x larger, so it says nothing about the full run",
             "*1 failed, 2 preflight ok*",
             "NO TORCH",
         ]
@@ -54,18 +55,18 @@ def test_preflight_checks_every_recipe_and_runs_none(project: Project) -> None:
     assert verdicts == {
         "good.smoke.yaml": ("inconclusive", "preflight"),
         "never.smoke.yaml": ("inconclusive", "preflight"),
-        "unfair.smoke.yaml": ("invalid", "effective-batch"),
+        "unfair.smoke.yaml": ("invalid", "different-effective-batch"),
     }
 
 
-def test_a_session_of_fair_recipes_passes_preflight(project: Project) -> None:
-    """What continuous integration without a GPU looks at is the exit status."""
+def test_preflight_exits_with_status_0_if_every_recipe_passes(project: Project) -> None:
+    """CI without a GPU reads only the exit status."""
     project.recipe()
     assert project.run("--smoke-preflight").ret == 0
 
 
-def test_the_mode_of_the_command_line_overrides_the_recipes(project: Project) -> None:
-    """Wiring runs ten steps and is never a verdict; long-tail under 10,000 steps warns, and its evidence decides."""
+def test_smoke_mode_on_the_command_line_overrides_the_recipe(project: Project) -> None:
+    """Wiring mode takes ten steps and is inconclusive; long-tail mode is invalid with too few steps near the peak."""
     project.recipe(extra="  mode: constant\n")
     wiring = project.run("--smoke", "--smoke-mode", "wiring", "-v", "--smoke-report", "out")
     assert wiring.ret == 0
@@ -73,19 +74,23 @@ def test_the_mode_of_the_command_line_overrides_the_recipes(project: Project) ->
     (outcome,) = project.verdicts()
     assert (outcome["verdict"], outcome["reason"], outcome["facts"]["steps"]) == ("inconclusive", "wiring", 10)
     tail = project.run("--smoke", "--smoke-mode", "long-tail")
-    tail.stdout.fnmatch_lines(["invalid (evidence): * of 400 steps are at 80 % or more*mode long-tail needs 2500"])
+    tail.stdout.fnmatch_lines(
+        [
+            "invalid (too-little-evidence): * of 400 steps are at 80 % of the full run's peak learning rate or more; "
+            "long-tail mode needs 2,500"
+        ]
+    )
 
 
-def test_a_wiring_run_that_crashes_fails(project: Project) -> None:
-    """That is what it is for."""
+def test_an_exception_in_wiring_mode_fails_the_test(project: Project) -> None:
     project.recipe(base=RECIPE.replace("tasks:Teacher", "tasks:Breaks"), extra="args: {how: raise, at_batch: 4}\n")
     result = project.run("--smoke", "--smoke-mode", "wiring")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["error (exception): RuntimeError: the labels file is empty at tasks.py:*"])
 
 
-def test_a_hanging_smoke_is_killed_and_the_session_goes_on(project: Project) -> None:
-    """The verdict names the timeout and the last step, and the next smoke runs."""
+def test_a_smoke_run_that_hangs_is_killed_and_the_next_one_starts(project: Project) -> None:
+    """The verdict names the timeout and the last step; the last output shows where the task hangs."""
     project.recipe(
         "a_hangs", base=RECIPE.replace("tasks:Teacher", "tasks:Breaks"), extra="args: {how: hang, at_batch: 300}\n"
     )
@@ -96,47 +101,45 @@ def test_a_hanging_smoke_is_killed_and_the_session_goes_on(project: Project) -> 
         [
             "a_hangs.smoke.yaml::constant ERROR*",
             "b_good.smoke.yaml::constant PROMOTE*",
-            "error (hang): the run said nothing for 4 s (--smoke-timeout) and was killed (after step *",
+            "error (hang): the training process made no progress for 4.0 s and was killed (after step *)",
             "*about to hang",
             "*tasks.py*in losses*",
         ]
     )
 
 
-def test_isolation_none_runs_in_pytests_own_process(project: Project) -> None:
-    """The same verdict, and torch in the process that asked for it."""
+def test_isolation_none_trains_in_the_pytest_process_with_the_same_findings(project: Project) -> None:
+    """The pytest process imports torch only with isolation none."""
     project.recipe()
     project.pytester.makeconftest(
         "import sys\ndef pytest_unconfigure():\n    print('TORCH' if 'torch' in sys.modules else 'NONE')\n"
     )
-    here = project.run("--smoke", "--smoke-isolation", "none", "--smoke-report", "here")
-    here.stdout.fnmatch_lines(["TORCH"])
-    apart = project.run("--smoke", "--smoke-report", "apart")
-    apart.stdout.fnmatch_lines(["NONE"])
-    (one,), (other,) = project.verdicts("here"), project.verdicts("apart")
+    same_process = project.run("--smoke", "--smoke-isolation", "none", "--smoke-report", "same_process")
+    same_process.stdout.fnmatch_lines(["TORCH"])
+    own_process = project.run("--smoke", "--smoke-report", "own_process")
+    own_process.stdout.fnmatch_lines(["NONE"])
+    (one,), (other,) = project.verdicts("same_process"), project.verdicts("own_process")
     assert one["findings"] == other["findings"]
     assert one["curve"] == other["curve"]
 
 
-def test_a_report_folder_that_cannot_be_made_is_refused_before_anything_runs(project: Project) -> None:
-    """In one line."""
+def test_a_report_folder_that_cannot_be_created_is_a_usage_error(project: Project) -> None:
     project.recipe()
     result = project.run("--smoke", "--smoke-report", "good.smoke.yaml")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --smoke-report good.smoke.yaml: no folder can be made there:*"])
+    result.stderr.fnmatch_lines(["ERROR: --smoke-report good.smoke.yaml: cannot create the folder: File exists"])
 
 
-def test_a_device_that_is_not_there_is_an_error_of_the_device(project: Project) -> None:
-    """And not of the task."""
+def test_a_missing_device_is_reported_as_missing_and_not_as_an_invalid_task(project: Project) -> None:
     project.recipe()
     result = project.run("--smoke", "--smoke-device", "cuda:77")
     result.stdout.fnmatch_lines(
-        ["error (device): there is no device 'cuda:77': torch * sees * (before its first step)"]
+        ["error (missing-device): there is no device 'cuda:77': torch * sees * cuda device* (before the first step)"]
     )
 
 
-def test_pdb_stops_in_the_users_own_frame(project: Project) -> None:
-    """--pdb implies isolation none, because a debugger cannot see into another process."""
+def test_pdb_stops_in_the_frame_of_the_task_that_raised(project: Project) -> None:
+    """--pdb implies isolation none, because a debugger sees only the frames of its own process."""
     project.recipe(base=RECIPE.replace("tasks:Teacher", "tasks:Breaks"), extra="args: {how: raise, at_batch: 4}\n")
     command = f"{sys.executable} -m pytest --smoke --smoke-device cpu --pdb -p no:hypothesispytest good.smoke.yaml"
     shell = pexpect.spawn(command, cwd=str(project.path), encoding="utf-8", timeout=60)
@@ -151,8 +154,8 @@ def test_pdb_stops_in_the_users_own_frame(project: Project) -> None:
         shell.close(force=True)
 
 
-def test_a_thread_that_never_ends_does_not_undo_a_run_that_did(project: Project) -> None:
-    """A prefetcher keeps the process alive; every step ran, and the verdict stands."""
+def test_a_finished_run_is_promoted_even_if_a_thread_keeps_its_process_alive(project: Project) -> None:
+    """The prefetching thread of a data loader can do that."""
     project.recipe(base=RECIPE.replace("tasks:Teacher", "lingers:Lingers"))
     (project.path / "lingers.py").write_text(
         "import threading, time, tasks\n"
@@ -164,8 +167,7 @@ def test_a_thread_that_never_ends_does_not_undo_a_run_that_did(project: Project)
     project.run("--smoke").assert_outcomes(passed=1)
 
 
-def test_no_early_stop_runs_a_doomed_smoke_to_its_end(project: Project) -> None:
-    """The verdict is the same, at the same step, with the whole curve."""
+def test_no_early_stop_trains_to_the_last_step_with_the_same_verdict(project: Project) -> None:
     project.recipe(extra="args: {momentum: 0.99}\n", base=RECIPE.replace("3.0e-3", "5.0"))
     project.run("--smoke", "--smoke-report", "early").assert_outcomes(failed=1)
     project.run("--smoke", "--smoke-no-early-stop", "--smoke-report", "late").assert_outcomes(failed=1)
@@ -175,36 +177,36 @@ def test_no_early_stop_runs_a_doomed_smoke_to_its_end(project: Project) -> None:
     assert early["facts"]["steps"] < late["facts"]["steps"] == 400
 
 
-def test_what_a_machine_lacks_skips_and_fails_under_strict(project: Project) -> None:
-    """A recipe's `requires`, with what torch sees in the reason."""
+def test_a_recipe_whose_requires_are_not_met_is_skipped_and_fails_with_strict(project: Project) -> None:
+    """The skip reason lists the devices that torch sees."""
     project.recipe(extra="requires: {device: cuda, memory_gib: 5000}\n")
     lacking = ("--smoke-device", "auto", "--smoke")
     result = project.run(*lacking, "-rs")
     result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED*needs 1 cuda device with 5000 GiB; torch sees *"])
+    result.stdout.fnmatch_lines(["SKIPPED*needs 1 cuda device with 5000 GiB; torch sees: *"])
     strict = project.run(*lacking, "--smoke-strict", "--smoke-report", "out")
     strict.assert_outcomes(failed=1)
-    strict.stdout.fnmatch_lines(["inconclusive (requires): needs 1 cuda device*"])
+    strict.stdout.fnmatch_lines(["inconclusive (unmet-requirements): needs 1 cuda device with 5000 GiB; torch sees: *"])
     (outcome,) = project.verdicts()
-    assert (outcome["verdict"], outcome["reason"]) == ("inconclusive", "requires")
-    project.run("--smoke", "-rs").stdout.fnmatch_lines(["SKIPPED*needs cuda, and --smoke-device is cpu*"])
+    assert (outcome["verdict"], outcome["reason"]) == ("inconclusive", "unmet-requirements")
+    project.run("--smoke", "-rs").stdout.fnmatch_lines(["SKIPPED*needs cuda, but --smoke-device is cpu*"])
 
 
-def test_the_gpu_marker_skips_and_fails_under_strict(project: Project) -> None:
-    """On any test, with or without --smoke; arguments it does not take are refused."""
+def test_a_test_marked_gpu_is_skipped_without_the_gpus_and_fails_with_strict(project: Project) -> None:
+    """The marker works without --smoke, and rejects arguments other than count and memory_gib."""
     project.pytester.makepyfile(
         test_gpu="import pytest\n@pytest.mark.gpu(count=99, memory_gib=1)\ndef test_it():\n    pass\n"
     )
     result = project.run("-rs")
     result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED*needs 99 cuda devices with 1 GiB; torch sees *"])
+    result.stdout.fnmatch_lines(["SKIPPED*needs 99 cuda devices with 1 GiB; torch sees: *"])
     project.run("--smoke-strict").assert_outcomes(errors=1)
     project.pytester.makepyfile(test_gpu="import pytest\n@pytest.mark.gpu(memory=1)\ndef test_it():\n    pass\n")
     project.run().stdout.fnmatch_lines(["*marker gpu got *memory*it takes count and memory_gib*"])
 
 
-def test_a_live_line_shows_on_a_terminal_and_nowhere_else(project: Project) -> None:
-    """Step, loss, learning rate and time left, wiped before the verdict."""
+def test_the_progress_line_is_printed_only_on_a_terminal(project: Project) -> None:
+    """It shows step, loss, learning rate and time left."""
     project.recipe(base=RECIPE.replace("max_steps: 400", "max_steps: 3000"))
     command = f"{sys.executable} -m pytest --smoke --smoke-device cpu -p no:hypothesispytest"
     shell = pexpect.spawn(command, cwd=str(project.path), encoding="utf-8", timeout=60, dimensions=(24, 100))
@@ -215,8 +217,8 @@ def test_a_live_line_shows_on_a_terminal_and_nowhere_else(project: Project) -> N
     assert "left" not in project.run("--smoke").stdout.str()
 
 
-def test_the_namesake_is_refused_in_one_sentence(project: Project) -> None:
-    """PyPI's pytest-smoke has the same import package and the same option; its metadata is enough to tell."""
+def test_an_installed_pytest_smoke_is_a_usage_error_that_says_what_to_uninstall(project: Project) -> None:
+    """PyPI's pytest-smoke has the same import package and the same option; its metadata is enough to detect it."""
     site = project.path / "site"
     info = site / "pytest_smoke-0.11.0.dist-info"
     info.mkdir(parents=True)
@@ -228,4 +230,7 @@ def test_the_namesake_is_refused_in_one_sentence(project: Project) -> None:
     )
     assert run.returncode == pytest.ExitCode.USAGE_ERROR
     (line,) = [line for line in run.stderr.splitlines() if line]
-    assert line.startswith("ERROR: pytest-smoke 0.11.0 is installed beside pytest-verdict-smoke: another project")
+    assert line == (
+        "ERROR: pytest-smoke 0.11.0 and pytest-verdict-smoke are both installed. They are different projects that "
+        "share the import package pytest_smoke and the option --smoke: uninstall both, then install the one you need"
+    )
