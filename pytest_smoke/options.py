@@ -34,7 +34,10 @@ def add_options(parser: pytest.Parser) -> None:
         "--smoke-device", type=_device, default="auto", metavar="DEVICE", help=f"device to train on: {DEVICE_HELP}"
     )
     group.addoption(
-        "--smoke-report", type=Path, metavar="DIR", help="write verdicts.json, traces and checkpoints to DIR"
+        "--smoke-report",
+        type=Path,
+        metavar="DIR",
+        help="write verdicts.json, traces, checkpoints, predictions and packages to DIR",
     )
     group.addoption(
         "--smoke-resume",

@@ -62,7 +62,7 @@ class Task(Protocol):
         ...
 
     def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
-        """Return an infinite iterator over micro-batches of `batch_size` samples: tensors, or nests of them.
+        """Return an infinite iterator over micro-batches of `batch_size` samples: tensors, or containers of tensors.
 
         The order must depend on `seed` alone, and the ranks of one epoch must not share samples. Tensors in mappings,
         lists, tuples and named tuples, and objects with a `to` method, are moved to the device. An iterable with

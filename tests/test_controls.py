@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from pytest_smoke.environment import git_commit
 from pytest_smoke.judge.checks.registry import CHECKS, DEFAULT
 from pytest_smoke.outcome import Finding
+from pytest_smoke.report.verdicts_schema import json_schema
 from tests.judge.registered import is_registered, registered_reason
 
 ROOT = Path(__file__).parents[1]
@@ -222,6 +224,10 @@ def finding_of(outcome: dict[str, Any], finding_id: str) -> dict[str, Any]:
 
 def test_every_control_has_an_expectation(outcomes: dict[str, Any]) -> None:
     assert outcomes.keys() == EXPECTED.keys()
+
+
+def test_the_report_is_valid_by_its_json_schema(report: Path) -> None:
+    Draft202012Validator(json_schema()).validate(json.loads((report / "verdicts.json").read_text()))
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -155,8 +155,8 @@ INVALID = outcome(
         id="batch-geometry",
         status="fail",
         reason="different-effective-batch",
-        text="the smoke run has effective batch 64 (64 x 1 x 1), the full run 1024 (64 x 16 x 1). Its gradient noise "
-        "is 4.0x larger, so it says nothing about the full run",
+        text="the smoke run has effective batch 64 (64 x 1 x 1), the full run 1024 (64 x 16 x 1). The smoke run's "
+        "gradient noise is 4.0x larger, so it says nothing about the full run",
         hint="change `smoke` so that batch_size x grad_accum_steps x world_size is 1024, or remove these keys to "
         "inherit them",
     ),

@@ -43,7 +43,7 @@ CHECK = Check(
         Reason(id="unknown-stage", status="fail", when="the run has no stage of that name"),
         Reason(id="run-too-short", status="fail", when="the criterion asks for steps that the run never made"),
         Reason(id="no-values", status="fail", when="a metric has no value in the range of steps"),
-        Reason(id="unknown-epoch-length", status="fail", when="`by epoch` needs smoke.steps_per_epoch"),
+        Reason(id="unknown-epoch-length", status="fail", when="`by epoch` needs `smoke.steps_per_epoch`"),
         *NOT_MADE,
     ),
     at_end=accept,

@@ -129,7 +129,7 @@ CHECK = Check(
     stops_run=True,
     reasons=(
         Reason(id="gradient-depends-on-split", status="fail", when="gradient or loss change with the micro-batch size"),
-        Reason(id="batch-size-ignored", status="fail", when="batches() ignores the batch size it is asked for"),
+        Reason(id="batch-size-ignored", status="fail", when="`batches` ignores the batch size it is asked for"),
         Reason(id="not-compared", status="warn", when="the two sizes of micro-batches could not be compared"),
         Reason(id="close-to-limit", status="warn", when="the gradients differ by more than rounding, within tolerance"),
         Reason(id="batch-norm", status="warn", when="batch norm computes its statistics per micro-batch"),

@@ -43,7 +43,7 @@ PEAK_REGRESSION = Check(
 )
 ABOVE_CHANCE = Check(
     id="above-chance",
-    question="When did a metric leave the level of a model that has learnt nothing (`metrics.NAME.chance`)?",
+    question="When did a metric leave the level of a model that has learned nothing (`metrics.NAME.chance`)?",
     when="end",
     verdict=None,
     key="metrics",
@@ -86,7 +86,7 @@ METRICS = Check(
     when="end",
     verdict=None,
     key="metrics",
-    reasons=(Reason(id="missing-metric", status="warn", when="evaluate never returned a metric of that name"),),
+    reasons=(Reason(id="missing-metric", status="warn", when="`evaluate` never returned a metric of that name"),),
 )
 FULL_ACCEPT = Check(
     id="full-accept",

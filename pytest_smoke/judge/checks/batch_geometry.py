@@ -34,7 +34,7 @@ def batch_geometry(case: Case) -> Iterator[Finding]:
         reason="different-effective-batch",
         text=(
             f"the smoke run has effective batch {ours} ({_geometry(smoke)}), the full run {theirs} "
-            f"({_geometry(full)}). Its gradient noise is {noise}, so it says nothing about the full run"
+            f"({_geometry(full)}). The smoke run's gradient noise is {noise}, so it says nothing about the full run"
         ),
         observed=ours,
         bound=theirs,

@@ -245,7 +245,7 @@ CHECK = Check(
     key="checks.grad_ratio",
     reasons=(
         Reason(id="ratio-out-of-bounds", status="fail", when="the median ratio of a declared pair is out of bounds"),
-        Reason(id="unknown-term", status="fail", when="checks.grad_ratio names a term that the task does not have"),
+        Reason(id="unknown-term", status="fail", when="`checks.grad_ratio` names a term that the task does not have"),
         Reason(id="no-gradient-probe", status="not-checked", when="no finite gradient probe has both terms"),
         Reason(id="dominant-term", status="warn", when="without declared bounds, one term's gradient dominates"),
         *NOT_MADE,

@@ -107,7 +107,9 @@ FINITE = Check(
     verdict="unstable",
     key="full.learning_rate",
     stops_run=True,
-    reasons=(Reason(id="non-finite", status="fail", when="a value became NaN or infinite, or a swallowed NaN shows"),),
+    reasons=(
+        Reason(id="non-finite", status="fail", when="a value became NaN or infinite, or shows that a NaN was hidden"),
+    ),
 )
 
 LOSS_TREND = Check(
@@ -136,7 +138,7 @@ LOSS_TREND = Check(
             when="the loss of a run that is trained from scratch did not improve on its initial level",
         ),
         Reason(id="wiring", status="not-checked", when="a wiring run is too short", yields_to=("pipeline",)),
-        Reason(id="preflight", status="not-checked", when="--smoke-preflight does not train"),
+        Reason(id="preflight", status="not-checked", when="`--smoke-preflight` does not train"),
         *NOT_MADE,
     ),
 )

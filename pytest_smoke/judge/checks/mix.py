@@ -144,9 +144,9 @@ MIX = Check(
         Reason(id="source-without-rows", status="fail", when="a source with a weight has no rows"),
         Reason(id="unknown-source", status="fail", when="the corpus has a source that the mix does not name"),
         Reason(id="share-off-target", status="fail", when="a source's share is not the intended one"),
-        Reason(id="dominant-source", status="fail", when="a source's share is larger than mix.dominant_share"),
+        Reason(id="dominant-source", status="fail", when="a source's share is larger than `mix.dominant_share`"),
         Reason(
-            id="leading-source", status="fail", when="the largest source leads the next by more than mix.lead_ratio"
+            id="leading-source", status="fail", when="the largest source leads the next by more than `mix.lead_ratio`"
         ),
         Reason(id="stale-row-count", status="warn", when="the recipe states other row counts than the corpus has"),
     ),
@@ -164,10 +164,12 @@ MIX_DRAWN = Check(
         Reason(id="sampled-share-off", status="fail", when="a source is sampled more or less often than expected"),
         Reason(id="source-never-sampled", status="fail", when="a source of the mix is never sampled"),
         Reason(
-            id="source-never-sampled", status="warn", when="the same, for a source whose share is within mix.tolerance"
+            id="source-never-sampled",
+            status="warn",
+            when="the same, for a source whose share is within `mix.tolerance`",
         ),
         Reason(id="unknown-source", status="fail", when="a source is sampled that the mix does not name"),
-        Reason(id="unknown-source", status="warn", when="the same, for a source whose share is within mix.tolerance"),
+        Reason(id="unknown-source", status="warn", when="the same, for a source whose share is within `mix.tolerance`"),
         Reason(id="dominant-source", status="warn", when="without a declared mix, a source dominates"),
         Reason(id="leading-source", status="warn", when="without a declared mix, the largest source leads by far"),
         Reason(id="too-few-samples", status="warn", when="too few samples were drawn for the tolerance"),

@@ -162,17 +162,15 @@ CHECK = Check(
     reasons=(
         Reason(id="exception", status="fail", when="a step raised an exception"),
         Reason(id="out-of-memory", status="fail", when="memory ran out"),
-        Reason(
-            id="invalid-task", status="fail", when="the task lacks what the step needs, or gives it in another form"
-        ),
+        Reason(id="invalid-task", status="fail", when="the task lacks what the step needs, or has it in another form"),
         Reason(id="non-finite", status="fail", when="a metric is NaN or infinite"),
         Reason(id="outputs-differ", status="fail", when="outputs differ from the model's by more than the tolerance"),
         Reason(id="nondeterministic", status="fail", when="the model gives other outputs for the same inputs"),
-        Reason(id="unsupported-output", status="fail", when="the model returns something that is no tensor"),
+        Reason(id="unsupported-output", status="fail", when="the model returns something other than tensors"),
         Reason(id="input-count", status="fail", when="the exported file takes another number of inputs"),
         Reason(id="nothing-quantized", status="fail", when="the model has no weight that can be quantized"),
-        Reason(id="quantization-cost", status="fail", when="a metric loses more than max_drop or max_rise allow"),
-        Reason(id="missing-metric", status="fail", when="max_drop or max_rise name a metric that evaluate lacks"),
+        Reason(id="quantization-cost", status="fail", when="a metric loses more than `max_drop` or `max_rise` allow"),
+        Reason(id="missing-metric", status="fail", when="`max_drop` or `max_rise` name a metric that `evaluate` lacks"),
         Reason(id="crash", status="fail", when="the fresh process that loads the package died"),
         Reason(id=EARLIER_STEP_FAILED, status="not-checked", when="a step that it needs failed", yields_to=("*",)),
         Reason(id=ENDED_EARLY, status="not-checked", when="the run did not reach its end"),

@@ -143,12 +143,12 @@ RESUME = Check(
     key="checks.resume",
     reasons=(
         Reason(id="state-not-restored", status="fail", when="a part of the state differs after loading"),
-        Reason(id="different-data", status="fail", when="the resumed run draws other batches"),
+        Reason(id="different-data", status="fail", when="the resumed run gets other batches"),
         Reason(id="unknown-cause", status="fail", when="state and batches are the same, and the steps still differ"),
         Reason(id="resumed-run-ended-early", status="fail", when="the resumed run made too few steps"),
         Reason(id="resumed-run-failed", status="fail", when="the resumed run crashed or hung"),
         Reason(id="checkpoint-not-saved", status="fail", when="the state could not be saved"),
-        Reason(id=ENDED_EARLY, status="not-checked", when="the run has no two steps to cut between, or ended early"),
+        Reason(id=ENDED_EARLY, status="not-checked", when="the run has fewer than two steps, or ended early"),
     ),
 )
 

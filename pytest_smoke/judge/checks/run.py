@@ -16,7 +16,7 @@ CHECK = Check(
         Reason(id="missing-device", status="fail", when="the requested device is not available"),
         Reason(id="out-of-memory", status="fail", when="memory ran out"),
         Reason(id="crash", status="fail", when="the training process ended without reporting why"),
-        Reason(id="hang", status="fail", when="the training process made no progress for --smoke-timeout seconds"),
+        Reason(id="hang", status="fail", when="the training process made no progress for `--smoke-timeout` seconds"),
         Reason(id="worker-crash", status="fail", when="the pytest-xdist worker died"),
         Reason(id="unmet-requirements", status="not-checked", when="this machine lacks what `requires` names"),
     ),

@@ -23,8 +23,8 @@ def test_a_smaller_effective_batch_fails_with_its_noise() -> None:
     finding = finding_of(case(batch_size=8, grad_accum_steps=1))
     assert (finding.status, finding.reason) == ("fail", "different-effective-batch")
     assert finding.text == (
-        "the smoke run has effective batch 8 (8 x 1 x 1), the full run 128 (16 x 8 x 1). Its gradient noise is 4.0x "
-        "larger, so it says nothing about the full run"
+        "the smoke run has effective batch 8 (8 x 1 x 1), the full run 128 (16 x 8 x 1). The smoke run's "
+        "gradient noise is 4.0x larger, so it says nothing about the full run"
     )
     assert finding.hint == (
         "change `smoke` so that batch_size x grad_accum_steps x world_size is 128, or remove these keys to inherit them"

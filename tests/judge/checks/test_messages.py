@@ -24,7 +24,7 @@ VOICE = """\
 pass  batch-geometry
     effective batch 128 (16 x 8 x 1), the same as the full run's (16 x 8 x 1)
 FAIL  batch-geometry (different-effective-batch)
-    the smoke run has effective batch 8 (8 x 1 x 1), the full run 128 (16 x 8 x 1). Its gradient noise is 4.0x larger, so it says nothing about the full run
+    the smoke run has effective batch 8 (8 x 1 x 1), the full run 128 (16 x 8 x 1). The smoke run's gradient noise is 4.0x larger, so it says nothing about the full run
     hint: change `smoke` so that batch_size x grad_accum_steps x world_size is 128, or remove these keys to inherit them
 pass  schedule
     constant mode: 1,000 warmup steps, peak learning rate 0.0005, 1,700 of 2,500 steps at 80 % of the peak or more
