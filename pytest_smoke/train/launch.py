@@ -91,10 +91,10 @@ def accelerators() -> list[dict[str, Any]]:
     """
     with _child(_list_accelerators_in_child, None) as child:
         try:
-            found: list[Any] = child.receive(None) or []
+            devices: list[Any] = child.receive(None) or []
         except ChildDiedError as error:
             raise ChildDiedError(f"{error}\n{child.last_lines()}") from None
-    return found
+    return devices
 
 
 @contextmanager

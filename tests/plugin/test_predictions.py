@@ -1,4 +1,4 @@
-"""`predictions(model)`: a smoke says which kinds of errors its model makes."""
+"""`predictions(model)`: a smoke run reports which kinds of errors its model makes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TAGS = '''
 import tasks
 
 class Tags(tasks.Teacher):
-    """Finds a house number in every text, and takes the comma along in every second."""
+    """Predicts the house number in every text, in every second one with the comma after it."""
 
     rows = 10
 
@@ -49,8 +49,8 @@ def tagger(project: Project) -> Project:
     return project
 
 
-def test_errors_are_sorted_said_and_left_for_the_command(tagger: Project) -> None:
-    """The same counts in the terminal, in `verdicts.json` and from `diagnose` on the file that stays."""
+def test_the_terminal_verdicts_json_and_diagnose_report_the_same_error_counts(tagger: Project) -> None:
+    """`diagnose` reads the predictions from the report folder."""
     tagger.recipe(base=RECIPE.replace("tasks:Teacher", "tagger:Tags"))
     result = tagger.run("--smoke", "--smoke-report", "out")
     result.assert_outcomes(passed=1)
@@ -62,17 +62,17 @@ def test_errors_are_sorted_said_and_left_for_the_command(tagger: Project) -> Non
     (path,) = (tagger.path / "out" / "predictions").iterdir()
     command = [sys.executable, "-m", "pytest_smoke", "diagnose", str(path), "--format", "json", "--trim"]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(run.stdout)["report"]["all"]["fn"]["errors"] == 0, "trimmed, every span is the gold one"
+    assert json.loads(run.stdout)["report"]["all"]["fn"]["errors"] == 0, (
+        "after trimming, every predicted span equals its gold span"
+    )
 
 
-def test_without_a_report_folder_they_are_sorted_all_the_same(tagger: Project) -> None:
-    """And nothing is left."""
+def test_error_counts_are_printed_without_a_report_folder(tagger: Project) -> None:
     tagger.recipe(base=RECIPE.replace("tasks:Teacher", "tagger:Tags"))
     tagger.run("--smoke").stdout.fnmatch_lines(["*5 of 10 gold spans missed*"])
 
 
-def test_rows_in_no_known_form_warn_and_decide_nothing(tagger: Project) -> None:
-    """The training was fine."""
+def test_rows_of_an_unknown_form_warn_and_leave_the_promotion(tagger: Project) -> None:
     tagger.recipe(base=RECIPE.replace("tasks:Teacher", "tagger:Garbled"))
     result = tagger.run("--smoke", "--smoke-report", "out")
     result.assert_outcomes(passed=1)
@@ -83,24 +83,23 @@ def test_rows_in_no_known_form_warn_and_decide_nothing(tagger: Project) -> None:
     ("task", "said"),
     [
         ("Opaque", "as row 0: it must be a mapping with 'raw', 'gold' and 'pred'"),
-        ("Silent", "predictions(model) returned None: it must give rows, one a held-out example"),
+        ("Silent", "predictions(model) returned None: it must return rows, one per held-out example"),
         ("Raises", "KeyError: 'city' at tagger.py:"),
     ],
 )
-def test_predictions_that_break_throw_no_finished_smoke_away(tagger: Project, task: str, said: str) -> None:
-    """The training was fine, its trained weights are kept, and nothing half-written is."""
+def test_predictions_that_fail_warn_and_leave_the_promotion(tagger: Project, task: str, said: str) -> None:
+    """The trained weights are kept, and no incomplete predictions file is."""
     tagger.recipe(base=RECIPE.replace("tasks:Teacher", f"tagger:{task}"))
     tagger.run("--smoke", "--smoke-report", "out").assert_outcomes(passed=1)
     (outcome,) = tagger.verdicts()
     (finding,) = [finding for finding in outcome["findings"] if finding["id"] == "prediction-errors"]
-    assert (finding["status"], finding["reason"]) == ("warn", "malformed")
+    assert (finding["status"], finding["reason"]) == ("warn", "unreadable-predictions")
     assert said in finding["text"]
     assert not list((tagger.path / "out").glob("predictions/*"))
     assert list((tagger.path / "out").glob("checkpoints/*/trained/model.safetensors"))
 
 
-def test_a_wiring_run_is_not_asked(tagger: Project) -> None:
-    """Its model has learnt nothing yet."""
+def test_wiring_mode_does_not_call_predictions(tagger: Project) -> None:
     tagger.recipe(base=RECIPE.replace("tasks:Teacher", "tagger:Opaque"))
     result = tagger.run("--smoke", "--smoke-mode", "wiring", "--smoke-report", "out")
     result.stdout.fnmatch_lines(["*1 wiring ok*"])

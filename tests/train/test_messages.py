@@ -33,6 +33,7 @@ from pytest_smoke.events import BatchEquivalence
 from pytest_smoke.judge.checks import pipeline as pipeline_check
 from pytest_smoke.judge.checks import run as run_check
 from pytest_smoke.recipe.stages import Stage
+from pytest_smoke.text import count
 from pytest_smoke.train import launch, predictions
 from pytest_smoke.train.batch_equivalence import BatchSplitter, _compared, compare_batch_sizes
 from pytest_smoke.train.checkpoints import io
@@ -314,7 +315,8 @@ CASES = [
     ),
     Case(
         lambda *_: resolve_device("cuda:77"),
-        f"there is no device 'cuda:77': torch {torch.__version__} sees {torch.cuda.device_count()} cuda devices",
+        f"there is no device 'cuda:77': torch {torch.__version__} sees "
+        f"{count(torch.cuda.device_count(), 'cuda device')}",
         kind=DeviceError,
     ),
     # The model and its losses

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_smoke.errors import TaskError
-from pytest_smoke.train.task import load_task
+from pytest_smoke.task import Task
+from pytest_smoke.train.task import NOT_CALLABLE, OPTIONAL, REQUIRED, load_task
 
 TASKS = """
 class Good:
@@ -72,3 +75,17 @@ def test_an_invalid_task_raises_a_task_error_that_says_why(
     with pytest.raises(TaskError) as caught:
         load_task(f"{tasks}:{name}", args)
     assert all(fragment in str(caught.value) for fragment in fragments), str(caught.value)
+
+
+def test_the_protocol_describes_every_hook_and_no_other() -> None:
+    assert Task.__doc__ is not None
+    described = [line.strip().lstrip("`") for line in Task.__doc__.splitlines() if line.startswith("    `")]
+    names = {line.split("(")[0].split(":")[0] for line in described}
+    assert names == set(OPTIONAL)
+    assert set(NOT_CALLABLE) < set(OPTIONAL)
+    assert {name for name in vars(Task) if callable(getattr(Task, name)) and not name.startswith("_")} == set(REQUIRED)
+
+
+def test_importing_the_protocol_imports_no_torch() -> None:
+    code = "import sys, pytest_smoke; pytest_smoke.Task; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

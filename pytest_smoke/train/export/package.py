@@ -68,16 +68,16 @@ def write_manifest(folder: Path, *, tolerance: float) -> int:
 
 def changed_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return one sentence per file in `folder` that differs from the manifest's `files`."""
-    found = []
+    changes = []
     for name, recorded in files.items():
         path = folder / name
         if not path.is_file():
-            found.append(f"{name} is missing")
+            changes.append(f"{name} is missing")
         elif path.stat().st_size != recorded["bytes"]:
-            found.append(f"{name} has {path.stat().st_size} bytes, the manifest says {recorded['bytes']}")
+            changes.append(f"{name} has {path.stat().st_size} bytes, the manifest says {recorded['bytes']}")
         elif (checksum := file_sha256(path)) != recorded["sha256"]:
-            found.append(f"{name} was changed: its SHA-256 is {checksum}, the manifest says {recorded['sha256']}")
+            changes.append(f"{name} was changed: its SHA-256 is {checksum}, the manifest says {recorded['sha256']}")
     known = {*files, MANIFEST}
-    return found + [
+    return changes + [
         f"{path.name} is not in the manifest" for path in sorted(folder.iterdir()) if path.name not in known
     ]
