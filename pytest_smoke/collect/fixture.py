@@ -12,6 +12,7 @@ from pytest_smoke.options import MODES
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.recipe.model import Mode
+from pytest_smoke.text import count
 
 
 class Smokes:
@@ -36,7 +37,10 @@ class Smokes:
         matching = [case for case in cases if case.cell == cell]
         if len(matching) != 1:
             names = ", ".join(case.name for case in cases)
-            raise ValueError(f"{recipe}: mode={mode!r}, cell={cell!r} match {len(matching)} of its cases: {names}")
+            matched = count(len(matching), "case")
+            raise ValueError(
+                f"{recipe}: mode={mode!r} and cell={cell!r} match {matched}, must match exactly one of: {names}"
+            )
         (case,) = matching
         item_id = f"{self._item.nodeid}#{len(self._item.stash.get(OUTCOMES, []))}"
         device = device_for(self._item, case, item_id=item_id)

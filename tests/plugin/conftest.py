@@ -1,4 +1,4 @@
-"""A project of a user, with a task that trains in a second."""
+"""A user project with a task that trains in one second."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ smoke:
 
 
 class Project:
-    """A folder with `tasks.py`, into which recipes are written, and pytest run."""
+    """A folder with `tasks.py`; writes recipes into it and runs pytest there."""
 
     def __init__(self, pytester: pytest.Pytester, run: Callable[..., pytest.RunResult]) -> None:
         self.pytester = pytester
@@ -34,22 +34,22 @@ class Project:
         pytester.makeini("[pytest]\n")
 
     def recipe(self, name: str = "good", extra: str = "", *, base: str = RECIPE) -> Path:
-        """Write `name.smoke.yaml`: the recipe that is promoted, and whatever is added to it."""
+        """Write `name.smoke.yaml`: a recipe that is promoted, followed by `extra`."""
         path = self.path / f"{name}.smoke.yaml"
         path.write_text(base + extra)
         return path
 
     def extending(self, name: str, text: str, *, of: str = "good") -> Path:
-        """Write `name.smoke.yaml`, which extends another."""
+        """Write `name.smoke.yaml`, which extends the recipe `of` with `text`."""
         path = self.path / f"{name}.smoke.yaml"
         path.write_text(f"extends: {of}.smoke.yaml\n{text}")
         return path
 
     def verdicts(self, folder: str = "out") -> list[dict[str, Any]]:
-        """The outcomes in `verdicts.json`, read as strict JSON."""
+        """Return the outcomes in `verdicts.json`, read as strict JSON."""
 
         def refuse(constant: str) -> Any:
-            raise AssertionError(f"{constant} is no JSON")
+            raise AssertionError(f"{constant} is not JSON")
 
         tree = json.loads((self.path / folder / "verdicts.json").read_text(), parse_constant=refuse)
         assert tree["schema"] == 1
@@ -61,6 +61,6 @@ class Project:
 def project(
     pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], monkeypatch: pytest.MonkeyPatch
 ) -> Project:
-    """A user's project."""
-    monkeypatch.setenv("COLUMNS", "600")  # a terminal so wide that no message wraps
+    """Return a user project in an empty folder."""
+    monkeypatch.setenv("COLUMNS", "600")  # wide enough that no message wraps
     return Project(pytester, run_pytest)

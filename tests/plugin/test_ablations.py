@@ -1,4 +1,4 @@
-"""The ablation table in real sessions."""
+"""The ablation table in real pytest sessions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_table_is_the_same_with_xdist_and_from_verdicts_json(project: Projec
     result.stdout.fnmatch_lines([line.replace("[", "[[]") for line, _ in table], consecutive=True)
 
 
-def test_one_cell_or_a_preflight_has_no_ablation_table(project: Project) -> None:
+def test_a_single_cell_or_a_preflight_prints_no_ablation_table(project: Project) -> None:
     project.recipe(base=ABLATED)
     project.run("--smoke", "good.smoke.yaml::constant[calm]").stdout.no_fnmatch_line("ablations of *")
     project.run("--smoke-preflight").stdout.no_fnmatch_line("ablations of *")

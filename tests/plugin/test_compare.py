@@ -1,4 +1,4 @@
-"""`compare` on reports of real smokes."""
+"""The command `compare` on reports of real smoke runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def compare(project: Project, *args: str) -> pytest.RunResult:
 
 @pytest.fixture
 def reports(project: Project) -> Project:
-    """`old` has a smoke of 400 steps of 64 samples, `new` the same recipe with 300 of 128 and another of its own."""
+    """Write two reports of one recipe: `old` has 400 steps of 64 samples; `new` has 300 of 128, and a second recipe."""
     recipe = project.recipe(extra=EVALUATED)
     assert project.run("--smoke", "--smoke-report", "old").ret == 0
     recipe.write_text(recipe.read_text().replace("batch_size: 64", "batch_size: 128").replace("400", "300"))
@@ -29,7 +29,7 @@ def reports(project: Project) -> Project:
 
 
 def test_two_reports_are_compared_at_equal_samples(reports: Project) -> None:
-    """The table has the verdict first; what was left out is said; every form says the same."""
+    """Text, JSON and Markdown agree; an outcome that only one report has is named and not compared."""
     result = compare(reports, "old", "new")
     assert result.ret == 0
     result.stdout.fnmatch_lines(
@@ -65,8 +65,8 @@ def test_two_reports_are_compared_at_equal_samples(reports: Project) -> None:
     assert "|  | OLD | NEW | change |\n| --- | --- | --- | --- |\n| verdict | promote | promote |  |\n" in table
 
 
-def test_an_outcome_is_chosen_by_its_id_and_a_log_stands_beside_it(reports: Project) -> None:
-    """Two smokes of one report; a smoke and its own trace, whose losses are the same."""
+def test_an_outcome_is_chosen_by_its_id_and_compares_with_a_log(reports: Project) -> None:
+    """Compare two smoke runs of one report, then a smoke run with its own trace: the losses are equal."""
     result = compare(reports, "new::good.smoke.yaml::constant", "new/verdicts.json::other.smoke.yaml::constant")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["loss, last tenth *none", "  recipe *good.* other.*", "  args.noise *not set *0.0"])
@@ -79,8 +79,8 @@ def test_an_outcome_is_chosen_by_its_id_and_a_log_stands_beside_it(reports: Proj
     ambiguous.stderr.fnmatch_lines(["compare: new has 2 outcomes (good*, other*); choose one with new::ID"])
 
 
-def test_without_its_trace_a_report_says_what_is_missing(reports: Project) -> None:
-    """verdicts.json alone, as an archive may keep it."""
+def test_a_report_without_its_trace_compares_with_a_note_on_what_is_missing(reports: Project) -> None:
+    """Only verdicts.json was kept, as in an archive."""
     shutil.copy(reports.path / "old" / "verdicts.json", reports.path / "kept.json")
     result = compare(reports, "kept.json::good.smoke.yaml::constant", "old")
     assert result.ret == 0

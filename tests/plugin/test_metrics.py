@@ -1,4 +1,4 @@
-"""How the framework reads a smoke, each reading in a real session."""
+"""Which loss curve gets which verdict, in real pytest sessions."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ LONG_TAIL = RECIPE.replace("max_steps: 400", "max_steps: 9000\n  run_steps: 2800
 
 
 @pytest.mark.parametrize(("rate", "reason"), [("3.0e-3", ""), ("1.0e-9", "no-progress")])
-def test_finite_and_trending_down_or_sideways_promotes(project: Project, rate: str, reason: str) -> None:
-    """Sideways says so."""
+def test_a_loss_that_falls_or_stays_flat_is_promoted(project: Project, rate: str, reason: str) -> None:
     project.recipe(base=RECIPE.replace("3.0e-3", rate))
     project.run("--smoke", "--smoke-report", "out").assert_outcomes(passed=1)
     (outcome,) = project.verdicts()
@@ -20,8 +19,8 @@ def test_finite_and_trending_down_or_sideways_promotes(project: Project, rate: s
 
 
 @pytest.mark.parametrize("at_step", [60, 200, 320])
-def test_a_trend_up_at_any_point_is_unstable(project: Project, at_step: int) -> None:
-    """Early, in the middle, and near the end: and never before it happens."""
+def test_a_loss_that_rises_is_unstable_within_80_steps(project: Project, at_step: int) -> None:
+    """The rise starts early, in the middle or near the end; the reported step is never before it."""
     project.recipe(base=RECIPE.replace("tasks:Teacher", "tasks:Unlearns"), extra=f"args: {{at_batch: {at_step}}}\n")
     project.run("--smoke", "--smoke-report", "out").assert_outcomes(failed=1)
     (outcome,) = project.verdicts()
@@ -29,8 +28,7 @@ def test_a_trend_up_at_any_point_is_unstable(project: Project, at_step: int) -> 
     assert at_step <= outcome["step"] < at_step + 80
 
 
-def test_a_loss_that_is_not_finite_is_unstable_in_one_step(project: Project) -> None:
-    """There is nothing to wait for."""
+def test_a_nan_loss_is_unstable_at_its_own_step(project: Project) -> None:
     project.recipe(base=RECIPE.replace("tasks:Teacher", "spoilt:Spoilt"))
     (project.path / "spoilt.py").write_text(
         "import tasks\nclass Spoilt(tasks.Teacher):\n"
@@ -43,13 +41,15 @@ def test_a_loss_that_is_not_finite_is_unstable_in_one_step(project: Project) -> 
     assert (outcome["verdict"], outcome["reason"], outcome["step"]) == ("unstable", "non-finite", 150)
 
 
-def test_calm_in_a_decaying_smoke_is_invalid_and_constant_mode_shows_what_it_hid(project: Project) -> None:
-    """The smoke that lied: its hint says to run in constant mode, and that run is unstable."""
+def test_a_decaying_schedule_is_invalid_and_constant_mode_finds_the_divergence_it_hides(project: Project) -> None:
+    """The hint says to rerun in constant mode, and that run is unstable."""
     project.recipe()
     project.extending("wild", WILD + "smoke: {lr_schedule: cosine}\n")
     result = project.run("--smoke", "wild.smoke.yaml", "--smoke-report", "out")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["  hint: drop lr_schedule from smoke:, or run it again with --smoke-mode constant*"])
+    result.stdout.fnmatch_lines(
+        ["  hint: remove lr_schedule from `smoke`, or rerun with --smoke-mode constant, which overrides it"]
+    )
     (masked,) = project.verdicts()
     assert (masked["verdict"], masked["reason"]) == ("invalid", "masked")
     constant = ("--smoke-mode", "constant")
@@ -58,8 +58,7 @@ def test_calm_in_a_decaying_smoke_is_invalid_and_constant_mode_shows_what_it_hid
     assert shown["verdict"] == "unstable"
 
 
-def test_the_change_picks_the_mode_and_the_command_line_overrides_it(project: Project) -> None:
-    """The item's id says which."""
+def test_the_recipes_change_selects_the_mode_and_the_command_line_overrides_it(project: Project) -> None:
     project.recipe(base=LONG_TAIL)
     listed = ("--smoke", "--collect-only", "-q")
     project.run(*listed).stdout.fnmatch_lines(["good.smoke.yaml::long-tail", "1 test collected*"])
@@ -67,13 +66,16 @@ def test_the_change_picks_the_mode_and_the_command_line_overrides_it(project: Pr
     overridden.stdout.fnmatch_lines(["good.smoke.yaml::constant", "1 test collected*"])
 
 
-def test_a_long_tail_under_10000_steps_warns_and_is_promoted_on_its_evidence(project: Project) -> None:
-    """The warning stands beside the table; the full run keeps its own schedule and length in every mode."""
+def test_long_tail_mode_below_10000_steps_warns_and_is_still_promoted(project: Project) -> None:
+    """The warning is printed below the table; the length of the full run does not depend on the mode."""
     project.recipe(base=LONG_TAIL)
     result = project.run("--smoke", "--smoke-report", "out")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["warning: good::long-tail: schedule: *max_steps 9000 is under the 10000 that keep a cosine's tail *"]
+        [
+            "warning: good::long-tail: schedule: *2,655 of 2,800 steps at 80 % of the peak or more. "
+            "With max_steps 9000, below 10000, the cosine decays in the run"
+        ]
     )
     (outcome,) = project.verdicts()
     assert outcome["facts"]["full_steps"] == 20000

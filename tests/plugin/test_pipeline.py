@@ -1,4 +1,4 @@
-"""`smoke.pipeline`: a package under the report folder, and the command that checks it."""
+"""`smoke.pipeline` writes a package into the report folder, and the command `package` checks it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ SHIPS = RECIPE.replace("tasks:Teacher", "tasks:Exportable") + "  pipeline: true\
 
 
 def check(folder: Path, root: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    """The user's command, in the project."""
+    """Run the command `package` in the project."""
     command = [sys.executable, "-m", "pytest_smoke", "package", str(folder), *args]
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
 
-def test_a_package_is_left_in_the_report_folder_and_can_be_checked(project: Project) -> None:
-    """Whole, with what it needs to be believed elsewhere; a changed byte is found."""
+def test_the_report_folder_contains_a_package_that_the_command_checks(project: Project) -> None:
+    """The package has a manifest, labels and metrics; the command finds a changed byte."""
     project.recipe(base=SHIPS)
     result = project.run("--smoke", "--smoke-report", "out")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["packaged in *out/packages/good.smoke.yaml__constant-*"])
     (outcome,) = project.verdicts()
     folder = Path(outcome["facts"]["package"])
-    assert [folder] == list((project.path / "out" / "packages").iterdir()), "nothing half-written stays beside it"
-    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1, "who may read one may read all"
+    assert [folder] == list((project.path / "out" / "packages").iterdir()), "an unfinished package is left over"
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1, "all files have the same permissions"
     manifest = json.loads((folder / "manifest.json").read_text())
     assert {*manifest["files"], "manifest.json"} == {path.name for path in folder.iterdir()}
     assert json.loads((folder / "labels.json").read_text()) == ["class 0", "class 1", "class 2", "class 3"]
@@ -54,10 +54,10 @@ def test_a_package_is_left_in_the_report_folder_and_can_be_checked(project: Proj
     assert nothing.stderr.startswith(f"package: {project.path}/manifest.json: No such file")
 
 
-def test_without_a_report_folder_the_package_is_checked_and_gone(
+def test_without_a_report_folder_the_package_is_checked_and_deleted(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In pytest's own process too, whose streams and warnings the exporters leave alone."""
+    """Also in the pytest process, where the exporters print nothing and warn of nothing."""
     temporary = project.path / "tmp"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
@@ -68,8 +68,7 @@ def test_without_a_report_folder_the_package_is_checked_and_gone(
     assert not [line for line in result.outlines + result.errlines if "onnx" in line.lower() or "W1" in line[:2]]
 
 
-def test_a_wiring_run_with_a_broken_pipeline_is_no_wiring_ok(project: Project) -> None:
-    """Ten steps, and the stage names itself."""
+def test_wiring_mode_holds_a_recipe_whose_export_fails(project: Project) -> None:
     project.recipe(base=SHIPS.replace("Exportable", "BranchesOnData"))
     assert project.run("--smoke", "--smoke-mode", "wiring", "--smoke-report", "out").ret == 1
     (outcome,) = project.verdicts()
@@ -78,10 +77,9 @@ def test_a_wiring_run_with_a_broken_pipeline_is_no_wiring_ok(project: Project) -
     assert list((project.path / "out" / "packages").iterdir()) == []
 
 
-def test_what_the_pipeline_needs_is_asked_for_before_anything_trains(project: Project) -> None:
-    """A task without example_inputs() costs no step."""
+def test_a_task_without_example_inputs_is_an_error_before_the_first_step(project: Project) -> None:
     project.recipe(base=SHIPS.replace("Exportable", "Teacher"))
     assert project.run("--smoke", "--smoke-report", "out").ret == 1
     (outcome,) = project.verdicts()
-    assert (outcome["verdict"], outcome["reason"], outcome["facts"]["steps"]) == ("error", "task", 0)
-    assert outcome["text"] == "smoke.pipeline needs the task's example_inputs() (before its first step)"
+    assert (outcome["verdict"], outcome["reason"], outcome["facts"]["steps"]) == ("error", "invalid-task", 0)
+    assert outcome["text"] == "smoke.pipeline needs the task's example_inputs() (before the first step)"

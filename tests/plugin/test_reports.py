@@ -1,4 +1,4 @@
-"""What leaves the session: verdicts.json, traces, JUnit, the fixture's outcomes; with workers as without."""
+"""What a session writes: verdicts.json, traces, checkpoints, JUnit XML; with and without xdist workers."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ def three(project: Project) -> None:
 
 
 def timeless(outcome: dict[str, Any]) -> dict[str, Any]:
-    facts = {key: value for key, value in outcome["facts"].items() if "second" not in key}
+    facts = {key: value for key, value in outcome["facts"].items() if "second" not in key and key != "started_at"}
     return {**outcome, "facts": facts}
 
 
 @pytest.mark.parametrize("workers", [["-n", "2"], ["-n", "0"], ["-p", "no:xdist"]])
-def test_reports_are_the_same_with_workers_as_without(project: Project, workers: list[str]) -> None:
-    """verdicts.json differs in seconds only; the table, JUnit and the words are there."""
+def test_reports_are_the_same_with_and_without_workers(project: Project, workers: list[str]) -> None:
+    """verdicts.json differs only in times."""
     three(project)
     result = project.run("--smoke", "-v", "--smoke-report", "out", "--junitxml=junit.xml", *workers)
     result.assert_outcomes(passed=1, failed=2)
-    result.stdout.fnmatch_lines(["*= smoke runs =*", "promote*good::*", "hold (ratio-out-of-bounds)*loud::*", "unstable (*wild::*"])
+    result.stdout.fnmatch_lines(
+        ["*= smoke runs =*", "promote*good::*", "hold (ratio-out-of-bounds)*loud::*", "unstable (*wild::*"]
+    )
     for word in ("PROMOTE", "HOLD", "UNSTABLE"):
         assert word in result.stdout.str()
     project.run("--smoke", "--smoke-report", "plain")
@@ -58,8 +60,7 @@ def junit(path: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def test_verdicts_are_strict_json_even_of_a_loss_that_is_not(project: Project) -> None:
-    """An infinite loss is the text "Infinity" there."""
+def test_an_infinite_loss_is_a_string_so_that_verdicts_json_is_strict_json(project: Project) -> None:
     project.recipe(
         base=RECIPE.replace("tasks:Teacher", "tasks:Overflows").replace("smoke:", "  precision: fp16\nsmoke:")
     )
@@ -70,8 +71,8 @@ def test_verdicts_are_strict_json_even_of_a_loss_that_is_not(project: Project) -
     assert set(outcome) >= {"id", "recipe", "mode", "verdict", "reason", "step", "findings", "facts"}
 
 
-def test_a_trace_is_what_judge_reads(project: Project) -> None:
-    """Every step with loss, rate, norm and terms; the probe batch about 40 times; the same verdict from the file."""
+def test_judge_reads_a_trace_and_gives_the_same_verdict(project: Project) -> None:
+    """A trace has a row for every step with all loss terms, and the loss of the probe batch 41 times."""
     project.recipe()
     project.run("--smoke", "--smoke-report", "out").assert_outcomes(passed=1)
     (trace,) = (project.path / "out" / "traces").iterdir()
@@ -87,8 +88,8 @@ def test_a_trace_is_what_judge_reads(project: Project) -> None:
     judged.stdout.fnmatch_lines(["*promote*"])
 
 
-def test_a_session_that_judges_nothing_leaves_no_old_verdicts(project: Project) -> None:
-    """Yesterday's promotion must not be read as today's; --collect-only asks for nothing and touches nothing."""
+def test_a_session_without_smoke_runs_clears_the_verdicts_of_the_last_session(project: Project) -> None:
+    """Nobody must take an old promotion for a new one. `--collect-only` changes nothing."""
     project.recipe()
     project.run("--smoke", "--smoke-report", "out")
     project.run("--smoke", "--smoke-report", "out", "--collect-only")
@@ -97,8 +98,8 @@ def test_a_session_that_judges_nothing_leaves_no_old_verdicts(project: Project) 
     assert project.verdicts() == []
 
 
-def test_a_worker_that_dies_leaves_an_error_verdict(project: Project) -> None:
-    """Its report is synthetic and carries nothing of ours, and the item is not silently missing."""
+def test_a_crashed_xdist_worker_gives_an_error_verdict(project: Project) -> None:
+    """xdist makes the report of a crashed item itself, without an outcome in it."""
     project.recipe()
     project.pytester.makeconftest(
         "import os, pytest\n@pytest.hookimpl(tryfirst=True)\ndef pytest_runtest_call(item):\n    os._exit(9)\n"
@@ -112,8 +113,8 @@ def test_a_worker_that_dies_leaves_an_error_verdict(project: Project) -> None:
     )
 
 
-def test_the_fixture_conducts_smokes_inside_a_test(project: Project) -> None:
-    """The test decides; the outcomes are in the reports under the test's own id."""
+def test_the_smoke_fixture_executes_smoke_runs_inside_a_test(project: Project) -> None:
+    """The test passes or fails by its own assertions; the reports contain the outcomes under the test's id."""
     project.recipe(extra="ablate:\n  short: {full.warmup_steps: 260}\n")
     project.pytester.makepyfile(
         test_mine="""
@@ -127,7 +128,8 @@ def test_the_fixture_conducts_smokes_inside_a_test(project: Project) -> None:
             assert unfair.finding("schedule").status == "fail"
 
         def test_mistaken(smoke):
-            with pytest.raises(ValueError, match="names 0 of its cases: constant, constant.short."):
+            message = "mode=None and cell='shrt' match 0 cases, must match exactly one of: constant, constant.short.$"
+            with pytest.raises(ValueError, match=message):
                 smoke("good.smoke.yaml", cell="shrt")
             with pytest.raises(ValueError, match="mode='const': must be one of constant, long-tail, wiring"):
                 smoke("good.smoke.yaml", mode="const")
@@ -142,11 +144,11 @@ def test_the_fixture_conducts_smokes_inside_a_test(project: Project) -> None:
     ]
 
 
-def test_a_report_holds_the_trained_weights_and_the_last_good_ones(project: Project) -> None:
-    """The trained state of the run that ended; of the one that was stopped, what was looked at."""
+def test_a_report_contains_the_trained_or_the_last_good_checkpoint(project: Project) -> None:
+    """A completed run leaves its trained state, a stopped run the last good one."""
     project.recipe()
     project.extending("wild", "args: {momentum: 0.99}\nfull: {learning_rate: 5.0}\n")
-    for _ in range(2):  # the second session's replace the first's
+    for _ in range(2):  # the checkpoints of the second session replace those of the first
         project.run("--smoke", "--smoke-report", "out").assert_outcomes(passed=1, failed=1)
         good, wild = (outcome["facts"]["checkpoints"] for outcome in project.verdicts())
         assert [(one["kind"], one["step"]) for one in good] == [("trained", 400)]
@@ -161,8 +163,7 @@ def test_a_report_holds_the_trained_weights_and_the_last_good_ones(project: Proj
     assert (trained / "model.safetensors").stat().st_mode & 0o044
 
 
-def test_a_checkpoint_that_cannot_be_written_costs_no_verdict(project: Project) -> None:
-    """The promotion stands, and the facts say what went wrong."""
+def test_a_checkpoint_that_cannot_be_written_leaves_the_promotion_and_is_reported(project: Project) -> None:
     project.recipe()
     (project.path / "out").mkdir()
     (project.path / "out" / "checkpoints").write_text("in the way")

@@ -1,4 +1,4 @@
-"""`--smoke-resume`: a session that was killed goes on, and says where it was cut."""
+"""`--smoke-resume` resumes the smoke runs of a killed session and reports at which steps."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ COMMAND = [sys.executable, "-m", "pytest", "--smoke", "--smoke-device", "cpu", "
 
 @pytest.fixture
 def slow(project: Project) -> Project:
-    """A project with a recipe that takes its time as long as the file `slow` is there."""
+    """Return a project whose recipe trains slowly while the file `slow` exists."""
     (project.path / "slow_tasks.py").write_text(SLOW)
     project.recipe(base=RECIPE.replace("tasks:Teacher", "slow_tasks:Slow"))
     return project
 
 
 def kill_midway(project: Project, *, after: int) -> int:
-    """Start a session, SIGKILL pytest once a checkpoint after a step is on disk; that step."""
+    """Start a session, SIGKILL pytest once a checkpoint at step `after` or later is on disk; return its step."""
     (project.path / "slow").touch()
     with subprocess.Popen([*COMMAND, "--smoke-report", "out", "--smoke-resume"], cwd=project.path) as session:
         deadline, found = time.monotonic() + 120, 0
@@ -53,7 +53,7 @@ def kill_midway(project: Project, *, after: int) -> int:
             found = max((int(p.name.removeprefix("step-")) for p in rolling(project)), default=0)
         os.kill(session.pid, signal.SIGKILL)
     (project.path / "slow").unlink()
-    time.sleep(1.0)  # the child hears of it, and dies
+    time.sleep(1.0)  # the training process notices and exits
     return max(int(p.name.removeprefix("step-")) for p in rolling(project))
 
 
@@ -62,8 +62,10 @@ def rolling(project: Project) -> list[Path]:
 
 
 def told(outcome: dict[str, Any]) -> dict[str, Any]:
-    """What an uninterrupted run says too."""
-    facts = {k: v for k, v in outcome["facts"].items() if "second" not in k and k != "resumed_at_steps"}
+    """Return `outcome` without what only a resumed run has, and without times."""
+    facts = {
+        k: v for k, v in outcome["facts"].items() if "second" not in k and k not in ("resumed_at_steps", "started_at")
+    }
     findings = [finding for finding in outcome["findings"] if finding["id"] != "resumed"]
     return {**outcome, "facts": facts, "findings": findings}
 
@@ -74,8 +76,8 @@ def trace(project: Project, folder: str) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def test_a_session_killed_twice_ends_as_one_that_never_was(slow: Project) -> None:
-    """Same outcome, same trace, bit for bit; both cuts are in the facts, in a finding and in the trace."""
+def test_a_run_killed_and_resumed_twice_gives_the_outcome_of_an_uninterrupted_run(slow: Project) -> None:
+    """The traces are equal bit for bit; the facts, a finding and the trace name both steps."""
     cuts = [kill_midway(slow, after=50), kill_midway(slow, after=150)]
     result = slow.run("--smoke", "--smoke-report", "out", "--smoke-resume")
     result.assert_outcomes(passed=1)
@@ -83,9 +85,9 @@ def test_a_session_killed_twice_ends_as_one_that_never_was(slow: Project) -> Non
     (outcome,), (plain,) = slow.verdicts(), slow.verdicts("plain")
     assert outcome["facts"]["resumed_at_steps"] == cuts
     (finding,) = [f for f in outcome["findings"] if f["id"] == "resumed"]
-    assert finding["text"] == f"cut off and resumed at steps {cuts[0]}, {cuts[1]}"
+    assert finding["text"] == f"interrupted, and resumed at steps {cuts[0]} and {cuts[1]}"
     assert told(outcome) == told(plain)
-    assert outcome["facts"]["seconds"] > 0.02 * cuts[1]  # what both killed sessions slept, a step each
+    assert outcome["facts"]["seconds"] > 0.02 * cuts[1]  # both killed sessions slept 0.02 s per step
     assert outcome["facts"]["train_seconds"] > 0.02 * cuts[1]
     rows, plain_rows = trace(slow, "out"), trace(slow, "plain")
     assert [int(row["step"]) for row in rows if row.pop("resumed") == "1"] == cuts
@@ -93,22 +95,27 @@ def test_a_session_killed_twice_ends_as_one_that_never_was(slow: Project) -> Non
     assert [path.name for path in (slow.path / "out" / "checkpoints").glob("*/*")] == ["trained"]
 
 
-def test_a_recipe_that_was_changed_begins_anew_and_says_so(slow: Project) -> None:
-    """Another learning rate is another run: nothing of the old one is judged."""
+def test_a_changed_recipe_restarts_from_step_0_with_a_warning(slow: Project) -> None:
+    """With another learning rate, no step of the interrupted run counts."""
     kill_midway(slow, after=20)
     base = RECIPE.replace("tasks:Teacher", "slow_tasks:Slow").replace("3.0e-3", "2.0e-3")
     slow.recipe(base=base)
     result = slow.run("--smoke", "--smoke-report", "out", "--smoke-resume")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*resumed: begun anew, at step 0: *learning_rate was 0.003, is 0.002*"])
-    result.stdout.no_fnmatch_line("*resumed: *{*")  # settings, not a dump of them
+    result.stdout.fnmatch_lines(
+        [
+            "warning: good::constant: resumed: restarted from step 0: "
+            "*out/checkpoints/good.smoke.yaml__constant-*/step-* "
+            "was saved with other settings: stages?0?.learning_rate was 0.003, is 0.002"
+        ]
+    )
+    result.stdout.no_fnmatch_line("*resumed: *{*")  # one setting, not a dump of all
     (outcome,) = slow.verdicts()
     assert outcome["facts"]["steps"] == 400
     assert "resumed_at_steps" not in outcome["facts"]
 
 
-def test_without_a_report_folder_it_is_a_usage_error(project: Project) -> None:
-    """There is nowhere to look."""
+def test_resume_without_a_report_folder_is_a_usage_error(project: Project) -> None:
     result = project.run("--smoke", "--smoke-resume")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "--smoke-resume needs --smoke-report DIR" in result.stderr.str()

@@ -1,4 +1,4 @@
-"""`--smoke`: what is collected, how items are named and chosen, and what they say."""
+"""`--smoke`: what is collected, how items are named and selected, and what they print."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ import pytest
 from tests.plugin.conftest import Project
 
 
-def test_without_smoke_nothing_of_a_recipe_is_collected_or_imported(project: Project) -> None:
-    """A broken recipe and a task that would raise on import do no harm."""
+def test_without_the_option_no_recipe_is_collected_and_yaml_is_not_imported(project: Project) -> None:
     project.recipe("bad", "nonsense: [")
     project.pytester.makepyfile(test_plain="import sys\ndef test_plain():\n    assert 'yaml' not in sys.modules\n")
     project.run("-v").assert_outcomes(passed=1)
 
 
-def test_a_recipe_named_without_smoke_says_what_to_type(project: Project) -> None:
-    """pytest's own words would be that it found nothing."""
+def test_a_recipe_given_without_the_option_is_a_usage_error_with_the_command(project: Project) -> None:
+    """pytest's own message would be that it found no such item."""
     project.recipe()
     result = project.run("good.smoke.yaml::constant")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*recipes are collected only with --smoke: pytest --smoke good.smoke.yaml::constant*"])
 
 
-def test_a_promoted_recipe_passes_and_says_so(project: Project) -> None:
-    """The word in -v, and a row of the table with steps, evidence, loss and seconds."""
+def test_a_promoted_recipe_passes_with_a_row_in_the_table(project: Project) -> None:
+    """The row has steps, evidence, loss and time; `-v` prints the verdict."""
     project.recipe()
     result = project.run("--smoke", "-v")
     result.assert_outcomes(passed=1)
@@ -37,8 +36,8 @@ def test_a_promoted_recipe_passes_and_says_so(project: Project) -> None:
     )
 
 
-def test_a_doomed_recipe_fails_with_its_reason_first(project: Project) -> None:
-    """Verdict word and sentence open the failure text and the short summary; the rest of it can be acted on."""
+def test_an_unstable_recipe_fails_and_its_reason_comes_first(project: Project) -> None:
+    """The failure text and the short summary start with the verdict; curve, checks, hint, place and rerun follow."""
     project.recipe()
     project.extending("wild", "args: {momentum: 0.99}\nfull: {learning_rate: 5.0}\n")
     result = project.run("--smoke", "-v", "wild.smoke.yaml")
@@ -60,8 +59,8 @@ def test_a_doomed_recipe_fails_with_its_reason_first(project: Project) -> None:
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
-def test_a_metric_that_peaked_and_fell_is_promoted_with_a_warning(project: Project) -> None:
-    """The line under the table says so; the session passes, and a metric that only rises says nothing."""
+def test_a_metric_that_peaks_and_falls_is_promoted_with_a_warning(project: Project) -> None:
+    """A metric that only rises has no warning."""
     project.recipe("rises", "  evaluate_every_steps: 50\n")
     longer = "full: {batch_size: 128}\nsmoke: {max_steps: 800}\n"
     project.extending("peaks", longer + "task: tasks:Overfits\nmetrics: {val_accuracy: {items: 2000}}\n", of="rises")
@@ -77,8 +76,7 @@ def test_a_metric_that_peaked_and_fell_is_promoted_with_a_warning(project: Proje
     result.stdout.no_fnmatch_line("*rises*peak-regression*")
 
 
-def test_all_faults_of_a_recipe_are_one_collection_error(project: Project) -> None:
-    """Each has its own line with path, line and column; a criterion's place is its own, too."""
+def test_one_collection_error_lists_all_faults_of_a_recipe_with_line_and_column(project: Project) -> None:
     project.recipe(
         base="task: tasks:Teachre\nfull: {batch_size: 0, learning_rate: 1e-3, max_steps: 10}\nsmoke: {max_stps: 10}\n"
         "checks: {accept: ['val_accuracy >']}\n"
@@ -98,8 +96,7 @@ def test_all_faults_of_a_recipe_are_one_collection_error(project: Project) -> No
     project.run("--smoke").stdout.fnmatch_lines(["*good.smoke.yaml:9:19: criterion 'val_accuracy >'*"])
 
 
-def test_modes_and_cells_are_items_that_can_be_chosen(project: Project) -> None:
-    """`-k`, `-m`, ids and --collect-only treat them as any test."""
+def test_keyword_marker_and_id_select_among_the_cells_of_a_recipe(project: Project) -> None:
     project.recipe(extra="ablate:\n  slow: {full.learning_rate: 1.0e-4}\n  noisy: {args.noise: 0.1}\n")
     collected = project.run("--smoke", "--collect-only", "-q").stdout
     collected.fnmatch_lines(
@@ -112,8 +109,7 @@ def test_modes_and_cells_are_items_that_can_be_chosen(project: Project) -> None:
     )
 
 
-def test_last_failed_exitfirst_and_durations_work_as_ever(project: Project) -> None:
-    """A failed smoke is rerun by --lf, stops under -x, and has a duration."""
+def test_last_failed_exitfirst_and_durations_work_for_smoke_runs(project: Project) -> None:
     project.recipe("a_good")
     project.extending("b_bad", "checks: {accept: [val_accuracy > 2]}\n", of="a_good")
     project.extending("c_bad", "smoke: {grad_clip_norm: 1.0}\n", of="a_good")
@@ -124,14 +120,13 @@ def test_last_failed_exitfirst_and_durations_work_as_ever(project: Project) -> N
 
 
 @pytest.mark.parametrize("without", ["cacheprovider", "xdist", "terminal", "capture", "junitxml", "debugging"])
-def test_it_works_without_other_plugins(project: Project, without: str) -> None:
-    """None of pytest's own optional plugins is needed."""
+def test_a_smoke_run_works_without_an_optional_plugin(project: Project, without: str) -> None:
     project.recipe()
     assert project.run("--smoke", "-p", f"no:{without}").ret == 0
 
 
-def test_marked_tests_run_only_with_smoke(project: Project) -> None:
-    """Without it they are skipped with a reason; under --smoke-strict that skip fails."""
+def test_tests_marked_smoke_run_only_with_the_option(project: Project) -> None:
+    """Without it they are skipped with a reason; `--smoke-strict` makes that skip fail."""
     project.pytester.makepyfile(
         test_marked="import pytest\n@pytest.mark.smoke\ndef test_it():\n    pass\ndef test_plain():\n    pass\n"
     )
@@ -144,8 +139,8 @@ def test_marked_tests_run_only_with_smoke(project: Project) -> None:
     strict.stdout.fnmatch_lines(["*only with --smoke (--smoke-strict)*"])
 
 
-def test_other_recipe_names_are_an_ini_away(project: Project) -> None:
-    """`smoke_files` adds globs of names, or of paths where they hold a slash."""
+def test_the_ini_option_smoke_files_adds_other_recipe_names(project: Project) -> None:
+    """A glob with a slash matches the path, any other glob the file name."""
     project.recipe().rename(project.path / "good.recipe.yml")
     (project.path / "nested").mkdir()
     (project.path / "nested" / "x.yaml").write_text((project.path / "good.recipe.yml").read_text())

@@ -1,4 +1,4 @@
-"""A failure shows the line of the recipe that it is about."""
+"""A failure shows the line of the recipe that causes it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ VALID = {"task": "Teacher", "args": "", "weights": "", "batch_size": "64", "late
 def test_a_failure_shows_the_line_of_its_recipe_key(
     project: Project, change: dict[str, str], message: str, line: int
 ) -> None:
-    """Also for faults of the task, which only a run finds."""
+    """This includes faults of the task, which only a run can find."""
     project.recipe(base=BLOCK.format(**VALID | change))
     result = project.run("--smoke")
     result.assert_outcomes(failed=1)
