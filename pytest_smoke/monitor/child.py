@@ -83,7 +83,7 @@ def run_in_child(
             _listen(child, monitor, timeout_seconds, watch, plan)
         except ChildDiedError as died:
             return ProcessResult(
-                finding=_failed(monitor, "crash", f"the training process died: {died}"), output=child.last_lines()
+                finding=_failed(monitor, "crash", f"the training process failed: {died}"), output=child.last_lines()
             )
         except ChildTimeoutError:
             text = f"the training process made no progress for {seconds(timeout_seconds or 0.0)} and was killed"

@@ -243,7 +243,7 @@ class BatchSplitter:
     def _mapping(self, part: Mapping[Any, Any], smaller: Mapping[Any, Any], place: str) -> Split:
         if part.keys() != smaller.keys():
             raise UnsplittableBatchError(
-                f"{place} has other keys in a batch of {self._samples} samples than in one of {self._few}"
+                f"{place} has different keys in batches of {self._samples} and of {self._few} samples"
             )
         splits = {key: self._any(value, smaller[key], f"{place}[{key!r}]") for key, value in part.items()}
 

@@ -91,7 +91,7 @@ class Instrumentation:
         taken = sorted(values.keys() & {*RESERVED, *self._stepper.seen_terms})
         if taken:
             raise TaskError(
-                f"evaluate(model) returned {listed(taken)}: a metric must not have the name of another series"
+                f"evaluate(model) returned {listed(taken)}: the smoke run records its own series under these names; rename the metrics"
             )
         self._send([*self._deferred.flush(wait=True), Metrics(step, values)])
         return values

@@ -140,7 +140,7 @@ def _list_accelerators_in_child(plan: None, connection: Connection, output: str,
 
 def _how_it_ended(exit_code: int | None) -> str:
     if exit_code is None:
-        return "it closed its pipe but did not exit"
+        return "it closed its connection and did not exit"
     if exit_code >= 0:
         return f"it ended with exit status {exit_code}"
     name = signal.Signals(-exit_code).name

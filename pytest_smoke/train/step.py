@@ -187,8 +187,8 @@ class Stepper:
             losses = self.task.losses(self.model, to_device(batch, self.device))
         if losses.keys() != set(self.terms):
             raise TaskError(
-                f"losses(model, batch) returned the terms {_listed(losses)} after {_listed(self.terms)}: they must be "
-                "the same for every batch of a stage or phase"
+                f"losses(model, batch) returned other terms than before ({_listed(losses)}; before: "
+                f"{_listed(self.terms)}): every batch of a stage or phase must have the same terms"
             )
         for term, loss in losses.items():
             if not isinstance(loss, Tensor):
@@ -196,7 +196,7 @@ class Stepper:
             if loss.ndim:
                 raise TaskError(f"loss term {term!r} has shape {tuple(loss.shape)}: it must be a scalar")
         if torch.is_grad_enabled() and not any(loss.requires_grad for loss in losses.values()):
-            raise TaskError(f"no gradient reaches the model from {_listed(losses)}: is a loss detached?")
+            raise TaskError(f"no loss term has a gradient ({_listed(losses)}): is a loss detached?")
         return [losses[term] for term in self.terms]
 
     def _micro_losses(self, batches: Sequence[Any], *, autocast: bool = True) -> Iterator[list[Tensor]]:
@@ -205,7 +205,9 @@ class Stepper:
         totals = [sum(column) for column in zip(*counts, strict=True)]
         if 0.0 in totals:
             term = self.terms[totals.index(0.0)]
-            raise TaskError(f"counts(batch) is 0 for the loss term {term!r} in a whole step: it is a mean over nothing")
+            raise TaskError(
+                f"counts(batch) is 0 for the loss term {term!r} in a whole step, so its mean is not defined"
+            )
         for batch, row in zip(batches, counts, strict=True):
             shares = [count / total for count, total in zip(row, totals, strict=True)]
             losses = self._losses(batch, autocast=autocast)

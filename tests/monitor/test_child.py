@@ -95,7 +95,7 @@ NO_SUCH_FILE = Crashed("exception", "FileNotFoundError: labels.txt", "tasks.py:3
             ),
             "fail",
             "crash",
-            "the training process died: it was killed by SIGKILL, as the kernel does when memory runs out "
+            "the training process failed: it was killed by SIGKILL, as the kernel does when memory runs out "
             "(after step 143)",
             LAST_LINES,
         ),
@@ -103,7 +103,7 @@ NO_SUCH_FILE = Crashed("exception", "FileNotFoundError: labels.txt", "tasks.py:3
             FakeChild(end=ChildDiedError("it ended with exit status 3")),
             "fail",
             "crash",
-            "the training process died: it ended with exit status 3 (before the first step)",
+            "the training process failed: it ended with exit status 3 (before the first step)",
             LAST_LINES,
         ),
         (
@@ -112,7 +112,7 @@ NO_SUCH_FILE = Crashed("exception", "FileNotFoundError: labels.txt", "tasks.py:3
             ),
             "fail",
             "crash",
-            "the training process died: ... (after step 199, during quantize of the pipeline: "
+            "the training process failed: ... (after step 199, during quantize of the pipeline: "
             "evaluate(model) with int8 weights)",
             LAST_LINES,
         ),
@@ -152,10 +152,10 @@ NO_SUCH_FILE = Crashed("exception", "FileNotFoundError: labels.txt", "tasks.py:3
             LAST_LINES,
         ),
         (
-            FakeChild(WHOLE[:144], [replace(NO_SUCH_FILE, reason="out-of-memory", text="MemoryError: ")]),
+            FakeChild(WHOLE[:144], [replace(NO_SUCH_FILE, reason="out-of-memory", text="MemoryError")]),
             "fail",
             "out-of-memory",
-            "MemoryError:  at tasks.py:31 (after step 143)",
+            "MemoryError at tasks.py:31 (after step 143)",
             LAST_LINES,
         ),
     ],

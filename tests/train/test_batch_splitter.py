@@ -93,7 +93,7 @@ class Own:
         ),
         (torch.ones(6), torch.ones(4), r"batch is of shape \(6,\) in a batch of 8 samples"),
         ([1, 2, 3], [1, 2], "batch is of length 3 in a batch of 8 samples and of length 2 in one of 4"),
-        ({"a": 1}, {"b": 1}, "batch has other keys in a batch of 8 samples than in one of 4"),
+        ({"a": 1}, {"b": 1}, "batch has different keys in batches of 8 and of 4 samples"),
         (
             {"a": torch.ones(8)},
             {"a": [1] * 4},

@@ -132,7 +132,7 @@ def test_metrics_that_are_no_numbers_are_an_error(plan: Planner, pair: Any, valu
 def test_a_metric_with_the_name_of_another_series_is_an_error(plan: Planner, pair: Any, name: str) -> None:
     """A criterion would silently judge the wrong series."""
     pair.evaluate = lambda model: {name: 9.0}
-    with pytest.raises(TaskError, match=f"returned {name}: a metric must not have the name of another series"):
+    with pytest.raises(TaskError, match=f"returned {name}: the smoke run records its own series under these names"):
         run(plan(run_steps=2, max_steps=2), pair)
 
 

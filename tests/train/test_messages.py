@@ -300,7 +300,7 @@ CASES = [
     ),
     Case(
         misnamed_metric,
-        "evaluate(model) returned loss and second: a metric must not have the name of another series",
+        "evaluate(model) returned loss and second: the smoke run records its own series under these names; rename the metrics",
     ),
     Case(
         lambda folder, _: predictions.write_predictions(pair(predictions=lambda model: None), None, folder / "p.jsonl"),
@@ -332,8 +332,8 @@ CASES = [
     ),
     Case(
         lambda *_: update(changing_terms()),
-        "losses(model, batch) returned the terms first after first and second: they must be the same for every batch "
-        "of a stage or phase",
+        "losses(model, batch) returned other terms than before (first; before: first and second): every batch of a "
+        "stage or phase must have the same terms",
     ),
     Case(
         lambda *_: update(pair(losses=lambda model, batch: {"second": 1.0})),
@@ -345,11 +345,11 @@ CASES = [
     ),
     Case(
         lambda *_: update(pair(losses=lambda model, batch: {"second": batch.sum()})),
-        "no gradient reaches the model from second: is a loss detached?",
+        "no loss term has a gradient (second): is a loss detached?",
     ),
     Case(
         lambda *_: update(pair(counts=lambda batch: {"first": 8, "second": 0})),
-        "counts(batch) is 0 for the loss term 'second' in a whole step: it is a mean over nothing",
+        "counts(batch) is 0 for the loss term 'second' in a whole step, so its mean is not defined",
     ),
     # Parameters
     Case(
@@ -402,7 +402,7 @@ CASES = [
     ),
     Case(
         lambda *_: BatchSplitter({"a": 1}, {"b": 1}, samples=8, few=4),
-        "batch has other keys in a batch of 8 samples than in one of 4",
+        "batch has different keys in batches of 8 and of 4 samples",
         kind=UnsplittableBatchError,
     ),
     Case(
@@ -536,7 +536,7 @@ CASES = [
     ),
     Case(
         lambda folder, _: noisy(folder),
-        "two calls with the same inputs in evaluation mode differ by 1 of the largest output: the model draws random "
+        "two calls with the same inputs in evaluation mode differ by 100 % of the largest output: the model draws random "
         "numbers or keeps state between calls",
         kind=ExportError,
         reason="nondeterministic",
@@ -555,8 +555,8 @@ CASES = [
     ),
     Case(
         lambda folder, _: other_outputs(folder),
-        "on the example inputs onnxruntime's outputs differ from the model's by 0.25 of the largest output, at most "
-        "0.0001",
+        "on the example inputs onnxruntime's outputs differ from the model's by 25 % of the largest output; "
+        "0.01 % is allowed",
         kind=ExportError,
         reason="outputs-differ",
     ),
@@ -696,7 +696,7 @@ def test_every_reason_of_the_room_is_a_registered_one() -> None:
 @pytest.mark.parametrize(
     ("exit_code", "text"),
     [
-        (None, "it closed its pipe but did not exit"),
+        (None, "it closed its connection and did not exit"),
         (3, "it ended with exit status 3"),
         (-signal.SIGSEGV, "it was killed by SIGSEGV"),
         (-signal.SIGKILL, "it was killed by SIGKILL, as the kernel does when memory runs out"),

@@ -16,7 +16,7 @@ from torch.utils._pytree import TreeSpec
 from pytest_smoke.errors import ExportError, TaskError
 from pytest_smoke.events import PIPELINE_STAGES, ExportProgress, ExportStage
 from pytest_smoke.task import Task
-from pytest_smoke.text import count, listed, number
+from pytest_smoke.text import count, listed, number, percent
 from pytest_smoke.train.channel import Send
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.device import isolated_eval
@@ -142,7 +142,7 @@ class Stages:
         if repeated > self._pipeline.tolerance:
             raise ExportError(
                 "nondeterministic",
-                f"two calls with the same inputs in evaluation mode differ by {number(repeated, 2)} of the largest "
+                f"two calls with the same inputs in evaluation mode differ by {percent(repeated)} of the largest "
                 "output: the model draws random numbers or keeps state between calls",
             )
         program = export(model, inputs, dynamic_shapes_of(self._task, inputs))
@@ -175,7 +175,7 @@ class Stages:
         }
         worst = max(differences, key=differences.__getitem__)
         if differences[worst] > self._pipeline.tolerance:
-            by = f"by {number(differences[worst], 2)} of the largest output, at most {self._pipeline.tolerance:g}"
+            by = f"by {percent(differences[worst])} of the largest output; {percent(self._pipeline.tolerance)} is allowed"
             raise ExportError(
                 "outputs-differ", f"on {worst} onnxruntime's outputs differ from the model's {by}", figures
             )
