@@ -91,7 +91,8 @@ class Instrumentation:
         taken = sorted(values.keys() & {*RESERVED, *self._stepper.seen_terms})
         if taken:
             raise TaskError(
-                f"evaluate(model) returned {listed(taken)}: the smoke run records its own series under these names; rename the metrics"
+                f"evaluate(model) returned {listed(taken)}: the smoke run records its own series under these names; "
+                "rename the metrics"
             )
         self._send([*self._deferred.flush(wait=True), Metrics(step, values)])
         return values

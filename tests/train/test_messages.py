@@ -300,7 +300,8 @@ CASES = [
     ),
     Case(
         misnamed_metric,
-        "evaluate(model) returned loss and second: the smoke run records its own series under these names; rename the metrics",
+        "evaluate(model) returned loss and second: the smoke run records its own series under these names; rename "
+        "the metrics",
     ),
     Case(
         lambda folder, _: predictions.write_predictions(pair(predictions=lambda model: None), None, folder / "p.jsonl"),
@@ -536,8 +537,8 @@ CASES = [
     ),
     Case(
         lambda folder, _: noisy(folder),
-        "two calls with the same inputs in evaluation mode differ by 100 % of the largest output: the model draws random "
-        "numbers or keeps state between calls",
+        "two calls with the same inputs in evaluation mode differ by 100 % of the largest output: the model draws "
+        "random numbers or keeps state between calls",
         kind=ExportError,
         reason="nondeterministic",
     ),

@@ -230,7 +230,7 @@ def no_model(task: Any) -> None:
         (no_count, ["'second'", "first"]),
         (counts_none, ["counts(batch) returned None", "one number, or one number per loss term"]),
         (counts_each, ["counts(batch) returned tensor([1.,", "one number, or one number per loss term"]),
-        (nothing_counted, ["'first'", "nothing"]),
+        (nothing_counted, ["'first'", "so its mean is not defined"]),
         (terms_change, ["returned other terms than before (first; before: first and second)"]),
         (bare_tensor, ["returned Tensor", "map"]),
         (plain_float, ["'first' is float, not a tensor"]),

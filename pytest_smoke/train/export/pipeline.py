@@ -175,7 +175,8 @@ class Stages:
         }
         worst = max(differences, key=differences.__getitem__)
         if differences[worst] > self._pipeline.tolerance:
-            by = f"by {percent(differences[worst])} of the largest output; {percent(self._pipeline.tolerance)} is allowed"
+            allowed = f"{percent(self._pipeline.tolerance)} is allowed"
+            by = f"by {percent(differences[worst])} of the largest output; {allowed}"
             raise ExportError(
                 "outputs-differ", f"on {worst} onnxruntime's outputs differ from the model's {by}", figures
             )
