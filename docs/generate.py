@@ -21,11 +21,11 @@ from typing import Any, get_args
 
 import pytest_smoke
 from pytest_smoke import audit, diagnose, events, hookspecs, options, schedules, spans
-from pytest_smoke.__main__ import COMMANDS
+from pytest_smoke.__main__ import COMMANDS, PROGRAM
 from pytest_smoke.collect.fixture import Smokes
 from pytest_smoke.judge.checks.check import Check, Reason
 from pytest_smoke.judge.checks.registry import CHECK_FAILED, CHECKS
-from pytest_smoke.judge.verdict import PRECEDENCE, decide
+from pytest_smoke.judge.verdict import decide
 from pytest_smoke.recipe import schema as recipe_schema
 from pytest_smoke.recipe.model import Recipe
 from pytest_smoke.report import verdicts_schema
@@ -87,7 +87,9 @@ def commands_page() -> Iterator[str]:
         status = (parser.epilog or "").removeprefix("Exit status: ")
         rows.append((f"[`{command}`](#{command})", plain(summary), plain(status)))
     yield table(("command", "what it does", "exit status"), rows)
-    yield prose("Wrong arguments, and output that nobody reads to its end, exit with status 2.")
+    yield prose(
+        "The exit status is also 2 if the arguments are wrong or the output pipe is closed early (as by `head`)."
+    )
     for command, (_, parser) in recorder.parsers.items():
         yield f"## {command}"
         yield fenced(parser.format_help().rstrip(), "text")
@@ -136,7 +138,6 @@ def checks_page() -> Iterator[str]:
     yield "## Verdicts"
     yield prose("The verdict is the first of these that holds, and `promote` if none does.")
     yield docstring(decide, skip=1)
-    yield prose(f"The verdicts, the strongest first: {listed(map(code, (*PRECEDENCE, 'promote')), limit=10)}.")
     yield "## Checks"
     yield prose("Findings are listed in this order. A check without a verdict only warns.")
     yield table(
@@ -154,7 +155,7 @@ def checks_page() -> Iterator[str]:
         ],
     )
     yield "## Reasons"
-    yield prose("A check that passes without reservation gives no reason.")
+    yield prose("A check that passes without a warning gives no reason.")
     for check in CHECKS:
         yield f"### {check.id}"
         yield prose(check.question)
@@ -367,7 +368,7 @@ class _CommandRecorder:
         """Add a command."""
         summary = given.pop("help")
         form = partial(argparse.HelpFormatter, width=HELP_WIDTH)
-        parser = argparse.ArgumentParser(prog=f"verdict-smoke {name}", formatter_class=form, **given)
+        parser = argparse.ArgumentParser(prog=f"{PROGRAM} {name}", formatter_class=form, **given)
         parser.color = False  # type: ignore[attr-defined]  # Python 3.14 and newer
         self.parsers[name] = summary, parser
         return parser

@@ -22,7 +22,7 @@ class Finding:
     text: str
     """What happened, with the numbers that decided it."""
     reason: str = ""
-    """Why, as one kebab-case phrase for scripts; empty if the check passed without reservation."""
+    """Why, as one kebab-case phrase for scripts; empty if the check passed without a warning."""
     step: int | None = None
     """Optimizer step that the finding is about; None if it is about no single step."""
     observed: Any = None
@@ -65,7 +65,7 @@ class Verdict:
     word: VerdictWord
     """The verdict."""
     reason: str
-    """Reason of the deciding finding, or its id if it has none; empty for a promotion without reservation."""
+    """Reason of the deciding finding, or its id if it has none; empty for a promotion without a warning."""
     step: int | None
     """Optimizer step that the verdict is about; None if it is about no single step."""
     text: str
@@ -259,7 +259,7 @@ class Outcome:
     verdict: VerdictWord
     """The verdict."""
     reason: str
-    """Why, as one kebab-case phrase for scripts; empty for a promotion without reservation."""
+    """Why, as one kebab-case phrase for scripts; empty for a promotion without a warning."""
     step: int | None
     """Optimizer step that the verdict is about; None if it is about no single step."""
     text: str
@@ -284,7 +284,7 @@ class Outcome:
 
     @property
     def completed(self) -> str:
-        """`preflight` or `wiring` if the run did all it was asked and is no verdict by design; else empty."""
+        """`preflight` or `wiring` if the run finished in a mode that gives no verdict; otherwise empty."""
         return self.reason if self.verdict == "inconclusive" and self.reason in ("preflight", "wiring") else ""
 
     @property

@@ -81,7 +81,7 @@ def cosine(warmup_steps: int, max_steps: int, final: float = 0.0) -> Schedule:
 
 
 def long_tail(warmup_steps: int, max_steps: int) -> Schedule:
-    """Return `cosine` to 0, under the name of the mode that runs only its first part, near the peak.
+    """Return `cosine` that ends at 0. Long-tail mode runs only the first part of it, near the peak.
 
     multiplier(s) = s / W for s < W, else 0.5 * (1 + cos(pi * (s - W) / (T - W))).
     At 0: 0 (1 if W is 0); at W-1: (W-1)/W; at W: 1; at T-1: just above 0; at T and after: 0.

@@ -20,7 +20,7 @@ def decide(findings: Sequence[Finding], registry: Registry = DEFAULT) -> Verdict
     4. `inconclusive`: something was not checked, or a rise of the loss could not have been detected.
     5. `hold`: the loss is stable, but another check failed.
 
-    If a check was not made because another one failed, that other one decides.
+    If a check did not run because another one failed, that other one decides.
     """
     by_verdict: dict[VerdictWord, list[Finding]] = {word: [] for word in PRECEDENCE}
     for finding in _ranked(findings, registry):

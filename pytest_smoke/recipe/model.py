@@ -61,7 +61,8 @@ class Settings(Frozen):
     warmup_steps: Steps = 0
     """Optimizer steps of linear warmup. The learning rate is 0 at step 0 and `learning_rate` at step `warmup_steps`."""
     max_steps: Count
-    """Length of the run and of its schedule, in optimizer steps. Leave it out if `stages` have it."""
+    """Length of the run and of its schedule, in optimizer steps. With `stages`, it is the sum of theirs: leave it
+    out."""
     precision: Precision = "fp32"
     """Autocast dtype. Weights stay in fp32; `fp16` adds a loss scaler."""
     grad_clip_norm: Positive | None = None
@@ -105,8 +106,11 @@ class Pipeline(Frozen):
     @model_validator(mode="after")
     def _quantizes_what_it_limits(self) -> Self:
         if self.quantize is None and (self.max_drop or self.max_rise):
+            limits = [key for key in ("max_drop", "max_rise") if getattr(self, key)]
+            limit = "limits" if len(limits) == 1 else "limit"
+            names = " and ".join(limits)
             raise ValueError(
-                "max_drop and max_rise limit the quantized model, but quantize is null; remove one of them"
+                f"{names} {limit} the quantized model, but quantize is null; remove {names}, or set quantize to int8"
             )
         return self
 
@@ -123,7 +127,8 @@ class Smoke(Frozen):
     """Mode, or a list of modes with one test item each. `--smoke-mode` overrides it. Default: selected by `change`, or
     `constant`."""
     max_steps: Count
-    """Length of the smoke run and of its schedule, in optimizer steps. Leave it out if `stages` have it."""
+    """Length of the smoke run and of its schedule, in optimizer steps. With `stages`, it is the sum of theirs: leave it
+    out."""
     run_steps: Count | None = None
     """Optimizer steps to run, if the run should end before its schedule. Default and maximum: `max_steps`."""
     seed: Steps = 0
@@ -213,9 +218,10 @@ class MetricSpec(Frozen):
     """Whether the model is given the reference prefix (`teacher-forced`) or continues its own output
     (`free-running`)."""
     condition: Text | None = None
-    """Condition of the measurement, such as `latent` or `text`. Metrics of one condition are read together."""
+    """Condition of the measurement, such as `latent` or `text`. The check `exposure-bias` compares the metrics of
+    one condition."""
     against: Text | None = None
-    """Metric of another condition to compare with, such as an upper bound or a fair baseline."""
+    """Metric of another condition to compare with, such as an upper bound or a baseline."""
     items: Annotated[int, Field(ge=1, le=10**12)] | None = None
     """Number of evaluated items, if the metric is a mean of values between 0 and 1. It determines the noise."""
     chance: Annotated[float, Field(ge=-1e50, le=1e50, allow_inf_nan=False)] | None = None
@@ -252,8 +258,8 @@ class MixSpec(Frozen):
     corpus: Text | None = None
     """Folder, data file or manifest of the corpus, relative to the recipe. Its rows are counted before the run."""
     dominant_share: Share = 0.4
-    """Largest share that one source may have. Where even equal shares are larger, a source must also exceed
-    `lead_ratio` to be dominant."""
+    """Largest share that one source may have. If there are so few sources that equal shares exceed it (one or two, for
+    0.4), a source is dominant only if it also exceeds `lead_ratio`."""
     lead_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
     """Largest allowed ratio between the shares of the largest and the second largest source."""
     tolerance: Share = 0.02

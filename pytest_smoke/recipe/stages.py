@@ -18,7 +18,7 @@ Name = Annotated[str, Field(pattern=r"^[\w.+-]+$")]
 
 
 class PhaseSpec(Frozen):
-    """A part of a stage in which the task does something different, such as text before latents."""
+    """A part of a stage in which the task does something different, such as other data or other loss terms."""
 
     name: Name
     """Name of the phase, passed to the task's `on_stage_start`."""

@@ -73,7 +73,7 @@ full:
 
 # The smoke run.
 smoke:
-  change: new-recipe       # what is new; it selects the mode. If in doubt: constant, which stays at the peak rate
+  change: new-recipe       # what is new; it selects the mode: here constant, which stays at the peak rate
   # mode: constant         # or select the mode yourself: constant, long-tail or wiring
   max_steps: 600           # optimizer steps; 552 of them at 80 % or more of the peak rate count as evidence
   seed: 0                  # for weights, data order and dropout
@@ -109,7 +109,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class @CLASS@:
-    """Replace the methods with your own model, data and losses. The training loop is provided by pytest-smoke."""
+    """Replace the methods with your own model, data and losses. pytest_smoke provides the training loop."""
 
     def __init__(self, hidden_size: int = 64) -> None:
         self.hidden_size = hidden_size

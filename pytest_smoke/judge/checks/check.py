@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from pytest_smoke.recipe.stages import Stage
 
 When = Literal["preflight", "first steps", "every step", "end of a stage", "end", "after training"]
-"""When a check is made."""
+"""When a check runs."""
 E = TypeVar("E", bound=Event)
 Series = Mapping[str, Sequence[tuple[int, float]]]
 """(optimizer step, value) pairs by name."""
 
 ENDED_EARLY = "ended-early"
-"""Reason of a check that was not made because the run did not reach its end."""
+"""Reason of a check that did not run because the run did not reach its end."""
 EARLIER_STAGE_FAILED = "earlier-stage-failed"
-"""Reason of a check that was not made because an earlier stage failed its criteria."""
+"""Reason of a check that did not run because an earlier stage failed its criteria."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Reason:
     verdict: VerdictWord | None = None
     """Verdict it leads to; None: that of the check if the status is `fail`, `inconclusive` if it is `not-checked`."""
     yields_to: tuple[str, ...] = ()
-    """Checks whose failure explains why this one was not made, and so decides instead; `*` stands for every check."""
+    """Checks whose failure explains why this one did not run, and so decides instead; `*` stands for every check."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Check:
     question: str
     """What the check asks, as one sentence for the reference page."""
     when: When
-    """When it is made."""
+    """When it runs."""
     verdict: VerdictWord | None
     """Verdict that a failure leads to; None: the check only warns."""
     reasons: tuple[Reason, ...]
@@ -64,7 +64,7 @@ class Check:
     before_run: Callable[[Case], Iterable[Finding]] | None = None
     """Makes the check from the recipe alone."""
     on_event: tuple[type[Any], Callable[[RunView, Sequence[Any]], Iterable[Finding]]] | None = None
-    """An event type, and the check made of all events of that type so far, each time another one arrives.
+    """An event type, and a function that is called with all events of that type so far whenever one arrives.
 
     A later finding replaces an earlier one with the same id."""
     at_end: Callable[[RunView], Iterable[Finding]] | None = None
@@ -163,7 +163,7 @@ NOT_MADE = (
     Reason(
         id=EARLIER_STAGE_FAILED,
         status="not-checked",
-        when="an earlier stage failed its criteria, so this one did not run",
+        when="the run ended because an earlier stage failed its criteria",
         yields_to=("stage",),
     ),
 )
