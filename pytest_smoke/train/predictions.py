@@ -46,7 +46,8 @@ def _line(row: object, number: int) -> str:
             return json.dumps(dict(row), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError):
         pass
+    shown = " ".join(repr(row).split())  # a module's repr has many lines
     raise TaskError(
-        f"predictions(model) returned {row!r:.200} as row {number}: it must be a mapping with 'raw', 'gold' and 'pred' "
+        f"predictions(model) returned {shown:.200} as row {number}: it must be a mapping with 'raw', 'gold' and 'pred' "
         "that consists of strings, finite numbers, lists and mappings"
     )
