@@ -41,7 +41,7 @@ EXPECTED = {
     "shifts": ("unstable", None, ["loss"]),
     "unlearns": ("unstable", None, ["loss"]),
     "diverges": ("unstable", None, ["loss"]),
-    "blows_up": ("unstable", "divergence", ["loss blew up from 1.3", "in each of the "]),
+    "blows_up": ("unstable", "divergence", ["loss diverged from 1.3", "in each of the "]),
     "overflows_fp16": ("unstable", "non-finite", ["inf"]),
     "rounds_bf16": ("unstable", "non-finite", ["nll"]),
     "small_batch": (
@@ -174,14 +174,14 @@ ADVISORIES = {
     ("overfits", "peak-regression[val_accuracy]"): (
         "warn",
         "regressed",
-        ["(step 800)", "a fall beyond the noise of 2000 items"],
+        ["(step 800), more than noise explains", "2,000 items"],
     ),
     ("overfits", "above-chance[val_accuracy]"): ("pass", "", ["better than chance (25.00 %) since step 50"]),
     ("improves", "peak-regression[val_accuracy]"): ("pass", "", ["val_accuracy"]),
     ("improves", "time-to-target[val_accuracy]"): (
         "pass",
         "still-improving",
-        ["It should reach the target", "extrapolated"],
+        ["At this trend it reaches the target", "extrapolated"],
     ),
     ("narrow", "time-to-target[val_accuracy]"): (
         "warn",

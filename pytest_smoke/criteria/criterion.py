@@ -187,10 +187,15 @@ class _Comparison:
             return text + "; NaN and infinity meet no criterion"
         if self.step is not None:
             holds = _holds(condition.order, self.left, self.right)
-            text += " (first met at this step)" if holds else " (the closest it came)"
+            text += " (first met at this step)" if holds else self.nearest(condition)
         if self.deadline is not None and steps_run < self.deadline:
             text += f"; the run ended at step {steps_run}"
         return text
+
+    def nearest(self, condition: Condition) -> str:
+        """Say what singles out the step of a criterion that did not hold by its deadline."""
+        bound = condition.right if self.left_operands else condition.left
+        return " (the closest step)" if bare_metrics(bound) else " (its best value)"
 
 
 def _holds(order: Order, left: float, right: float) -> bool:

@@ -74,13 +74,15 @@ class _Parser:
         over: OverStage | OverSteps | None = None
         moment: Deadline | AtEnd | None = None
         while self.token.kind == "name" and self.token.text in ("over", "by", "at"):
-            start = self.token.span[0]
-            if self.token.text == "over":
+            start, word = self.token.span[0], self.token.text
+            if word == "over":
                 repeated, over = over is not None, self.over()
             else:
                 repeated, moment = moment is not None, self.moment()
             if repeated:
-                self.fail("a criterion has at most one 'over' and one 'by' or 'at end'", self.spanned(start))
+                example = "'loss < 3 over stage A'" if word == "over" else "'loss < 3 by step 400' or 'loss < 3 at end'"
+                allowed = "'over'" if word == "over" else "'by' or 'at end'"
+                self.fail(f"a criterion can have only one {allowed}, as in {example}", self.spanned(start))
         self.closed()
         whole = self.spanned(begin)
         if not any(isinstance(node, MetricRef) for side in (left, right) for node in nodes.walk(side)):
@@ -176,7 +178,8 @@ class _Parser:
         self.deeper()
         argument = self.sum()
         if not nodes.bare_metrics(argument):
-            self.fail(f"{function}(...) must contain a metric that is not inside another function", argument.span)
+            problem = f"{function}(...) needs a metric inside it, as in {function}(loss)"
+            self.fail(f"{problem}; a number or another function is not enough", argument.span)
         over = self.over() if self.token.kind == "name" and self.token.text == "over" else None
         self.close("an operator, 'over stage NAME', 'over steps A-B' or ')'")
         return Call(function=function, argument=argument, over=over, span=self.spanned(token.span[0]))

@@ -36,7 +36,7 @@ _MISTAKES = {
     "≠": "write '!='",
     "%": "write 80 % as 0.8",
     "^": "there is no power operator",
-    "`": "a name in backticks has one on each side, with at least one character between them",
+    "`": "write a name between two backticks, as in `val/f1`",
     ",": "a function takes one expression",
     ":": "a name before a criterion has at most 60 characters and none of : ` < > = !, as in 'health: a < 1'",
     "&": TWO_CRITERIA,
@@ -82,6 +82,7 @@ def tokens_of(text: str) -> list[Token]:
             raise CriterionError(text, span, f"{text[slice(*span)]!r} is not a number; allowed forms: 500, 0.5, 1e-3")
         tokens.append(Token(kind=kind, text=match.group(), span=match.span()))
         if len(tokens) > MAX_TOKENS:
-            raise CriterionError(text, match.span(), f"a criterion has at most {MAX_TOKENS} words and signs")
+            problem = f"the criterion is too long: at most {MAX_TOKENS} names, numbers and operators are allowed"
+            raise CriterionError(text, match.span(), problem)
         at = _SPACE.match(text, at).end()  # type: ignore[union-attr]  # as above
     return [*tokens, Token(kind="end", text="", span=(len(text), len(text)))]

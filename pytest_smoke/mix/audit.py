@@ -103,7 +103,7 @@ def audit(rows: Mapping[str, int], mix: MixIntent, *, unit: str = "rows") -> Mix
     """
     shares = descending(_estimated_shares(rows, mix))
     faults = [*_name_faults(rows, mix, unit), *_share_faults(rows, mix, shares, unit)]
-    faults += dominance_faults(shares, mix, of="the sampled mix") if any(shares.values()) else []
+    faults += dominance_faults(shares, mix, of="the estimated mix") if any(shares.values()) else []
     return MixAudit(shares=shares, faults=tuple(faults))
 
 
@@ -182,8 +182,9 @@ def _share_faults(
     for name, source in mix.sources.items():
         if source.share is not None and abs(shares[name] - source.share) > mix.tolerance + ROUNDING:
             text = (
-                f"source {name!r} is {share_text(shares[name])} of the sampled mix ({_amount(rows.get(name, 0), unit)} "
-                f"x weight {source.weight:g}), not the intended {share_text(source.share)}"
+                f"source {name!r} is {share_text(shares[name])} of the estimated mix "
+                f"({_amount(rows.get(name, 0), unit)} x weight {source.weight:g}), not the intended "
+                f"{share_text(source.share)}"
             )
             yield MixFault(reason="share-off-target", source=name, text=text)
 

@@ -148,10 +148,16 @@ def audit_samples(sampled: SampledCounts, expected: Mapping[str, float] | None, 
     if undetected > mix.tolerance and not faults:
         text = (
             f"{of} are too few for a tolerance of {percent(mix.tolerance)}: a share that is off by "
-            f"{percent(undetected)} could go unnoticed"
+            f"{_above(undetected, mix.tolerance)} could go unnoticed"
         )
         warnings.append(MixFault(reason="too-few-samples", source="", text=text))
     return SampledMixAudit(shares=shares, faults=tuple(faults), warnings=tuple(warnings))
+
+
+def _above(share: float, limit: float) -> str:
+    """Format a share with as many digits as it takes to show that it is above `limit`: `2.03 %`."""
+    shown = (percent(share), *(percent(share, decimals=decimals) for decimals in (2, 3, 4)))
+    return next((text for text in shown if text != percent(limit)), shown[-1])
 
 
 def _source_fault(name: str, share: float, expected: float, noise: float, mix: MixIntent, of: str) -> MixFault | None:

@@ -21,7 +21,7 @@ def read_baseline(case: Case, *, root: Path, item_id: str) -> dict[str, float]:
     assert checks.baseline is not None
     path = root / checks.baseline
     path = path / VERDICTS if path.is_dir() else path
-    source = f"checks.baseline {checks.baseline}"
+    source = f"checks.baseline {checks.baseline!r}"
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         outcomes = {str(outcome["id"]): outcome for outcome in tree["outcomes"]}

@@ -120,7 +120,7 @@ def _problem(error: Any, within: Keys) -> Problem:
     if kind == "missing":
         model = _model(keys[:-1])
         meaning = model.description(str(keys[-1])).partition(". ")[0].rstrip(".") if model else ""
-        text = f"key {name} is missing" + (f": {meaning}" if meaning else "")
+        text = f"key {name} is missing" + (f" ({meaning[0].lower()}{meaning[1:]})" if meaning else "")
         return Problem(keys=keys[:-1], at_key=False, text=text)
     if kind == "extra_forbidden":
         return Problem(keys=keys, at_key=True, text=_unknown_key(keys))

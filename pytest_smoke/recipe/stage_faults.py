@@ -61,7 +61,7 @@ def _phase_problems(keys: Keys, stage: StageSpec, per_epoch: int | None) -> Iter
     for number, phase in enumerate(stage.phases):
         at = (*keys, "phases", number)
         if phase.steps is not None and phase.epochs is not None:
-            yield Problem(keys=at, at_key=False, text=f"{dotted(at)} has both steps and epochs; remove one of them")
+            yield Problem(keys=at, at_key=False, text=f"{dotted(at)} has both steps and epochs; remove steps or epochs")
         elif number < last and lengths[number] < 1:
             text = f"{dotted(at)} has no length; only the last phase may leave it out"
             yield Problem(keys=at, at_key=False, text=text)

@@ -38,13 +38,13 @@ JUDGED: list[tuple[str, dict[str, Any], str, str]] = [
         "val_f1 > 0.6 by epoch 5",
         {},
         "criterion-failed",
-        "val_f1 was 0.41 at step 400, the recipe requires > 0.6 by epoch 5 (the closest it came)",
+        "val_f1 was 0.41 at step 400, the recipe requires > 0.6 by epoch 5 (its best value)",
     ),
     (
         "val_f1 > 0.6 by step 2000",
         {},
         "criterion-failed",
-        "val_f1 was 0.41 at step 400, the recipe requires > 0.6 by step 2000 (the closest it came); the run ended at step 800",
+        "val_f1 was 0.41 at step 400, the recipe requires > 0.6 by step 2000 (its best value); the run ended at step 800",
     ),
     (
         "latent_nll < 1.1 * text_nll",
@@ -122,7 +122,7 @@ JUDGED: list[tuple[str, dict[str, Any], str, str]] = [
         "latent_nll < val_f1 by step 300",
         {},
         "criterion-failed",
-        "latent_nll was 1.2 at step 200, the recipe requires < val_f1 (0.32 at step 200) by step 300 (the closest it came)",
+        "latent_nll was 1.2 at step 200, the recipe requires < val_f1 (0.32 at step 200) by step 300 (the closest step)",
     ),
     (
         "latent_nll + grad_norm < 9 by step 300",
@@ -179,7 +179,7 @@ NOT_PARSED = [
     (
         "val_f1 > `",
         10,
-        "'`' is not part of the criteria language; a name in backticks has one on each side, with at least one character between them",
+        "'`' is not part of the criteria language; write a name between two backticks, as in `val/f1`",
     ),
     ("max(a, b) < 1", 6, "',' is not part of the criteria language; a function takes one expression"),
     (
@@ -199,7 +199,11 @@ NOT_PARSED = [
         1,
         "there is no function 'mx' (did you mean 'max'?); functions: max, min, mean, median, first, last",
     ),
-    ("max(3) < loss", 5, "max(...) must contain a metric that is not inside another function"),
+    (
+        "max(3) < loss",
+        5,
+        "max(...) needs a metric inside it, as in max(loss); a number or another function is not enough",
+    ),
     ("max(loss < 3", 10, "expected an operator, 'over stage NAME', 'over steps A-B' or ')', found '<'"),
     (
         "loss < 3 ovr stage B",
@@ -216,11 +220,15 @@ NOT_PARSED = [
     ("loss < 3 over stage 1", 21, "expected the name of a stage (in backticks if it is not a plain name), found '1'"),
     ("loss < 3 by stop 4", 13, "expected 'step' or 'epoch', found 'stop'"),
     ("loss < 3 by step 4.5", 18, "expected the step, a whole number, found '4.5'"),
-    ("loss < 3 by step 4 at end", 20, "a criterion has at most one 'over' and one 'by' or 'at end'"),
+    (
+        "loss < 3 by step 4 at end",
+        20,
+        "a criterion can have only one 'by' or 'at end', as in 'loss < 3 by step 400' or 'loss < 3 at end'",
+    ),
     ("loss < 1_000", 8, "'1_000' is not a number; allowed forms: 500, 0.5, 1e-3"),
     ("loss < 1e999", 8, "'1e999' is larger than the largest float, 1.8e308"),
     ("(" * 31 + "a", 32, "more than 30 nested levels; simplify the expression"),
-    ("a" + "+a" * 100, 201, "a criterion has at most 200 words and signs"),
+    ("a" + "+a" * 100, 201, "the criterion is too long: at most 200 names, numbers and operators are allowed"),
 ]
 
 

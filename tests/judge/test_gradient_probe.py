@@ -90,7 +90,7 @@ def two(ratio: float, cosine: float = 0.0) -> Gradients:
             ],
             False,
         ),
-        (0.005, ["the gradient of crf is 0.005x that of ce: crf hardly trains anything", "separate optimizers"], False),
+        (0.005, ["the gradient of crf is 0.005x that of ce: crf has almost no effect on training", "remove it"], False),
         (1.5, ["balanced", "capacity, data, learning rate"], True),
         (5.0, ["crf has the larger influence, but does not dominate (that starts at 8x)"], True),
     ],

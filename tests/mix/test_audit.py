@@ -25,7 +25,7 @@ def test_a_source_with_35_percent_of_the_samples_instead_of_20_is_named() -> Non
     found = audit(shards, PlainMix(sources=sources), unit="shards")
     assert [(fault.reason, fault.source) for fault in found.faults] == [("share-off-target", "nad")]
     assert found.faults[0].text == (
-        "source 'nad' is 35.0 % of the sampled mix (42 shards x weight 1), not the intended 20.0 %"
+        "source 'nad' is 35.0 % of the estimated mix (42 shards x weight 1), not the intended 20.0 %"
     )
     assert found.table == "nad 35.0 %, osm 33.3 %, gn 31.7 %"
 

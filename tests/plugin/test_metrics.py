@@ -74,7 +74,7 @@ def test_long_tail_mode_below_10000_steps_warns_and_is_still_promoted(project: P
     result.stdout.fnmatch_lines(
         [
             "warning: good::long-tail: schedule: *2,655 of 2,800 steps at 80 % of the peak or more. "
-            "With max_steps 9000, below 10000, the cosine decays in the run"
+            "The schedule has 9,000 steps, fewer than 10,000, so its cosine decays within the run"
         ]
     )
     (outcome,) = project.verdicts()

@@ -50,7 +50,7 @@ def test_an_unstable_recipe_fails_and_its_reason_comes_first(project: Project) -
             "  loss * steps 0-*",
             "  pass *batch-geometry: *",
             "  FAIL *loss-trend: see above",
-            "  hint: reduce learning_rate (5), or revisit what is new in the recipe",
+            "  hint: reduce learning_rate (5), or undo the last change to the recipe",
             "  wild.smoke.yaml:3",
             "  rerun: pytest --smoke --smoke-device cpu wild.smoke.yaml::constant",
             "UNSTABLE wild.smoke.yaml::constant - unstable (*",
@@ -69,8 +69,8 @@ def test_a_metric_that_peaks_and_falls_is_promoted_with_a_warning(project: Proje
     result.stdout.fnmatch_lines(
         [
             "promote *peaks::constant *",
-            "warning: peaks::constant: peak-regression?val_accuracy?: val_accuracy was best at step * (??.?? %) and "
-            "ended at ??.?? % (step 800), a fall beyond the noise of 2000 items*",
+            "warning: peaks::constant: peak-regression?val_accuracy?: val_accuracy fell from ??.?? % (step *) to "
+            "??.?? % (step 800), more than noise explains (p * 2,000 items, *",
         ]
     )
     result.stdout.no_fnmatch_line("*rises*peak-regression*")

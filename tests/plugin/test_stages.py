@@ -31,7 +31,7 @@ def test_a_run_with_stages_gives_the_same_result_in_the_pytest_process(project: 
                 "  promote *  stage A * 400 *",
                 "  promote *  stage B * 400 *",
                 "good::constant: the full run has 10,000 steps (12.5x the smoke run) and takes about * at * samples/s; "
-                "it must reach val_accuracy > 0.99",
+                "it must meet val_accuracy > 0.99",
             ]
         )
     ours, theirs = project.verdicts()[0], project.verdicts("here")[0]
@@ -95,7 +95,7 @@ def test_criteria_compare_with_the_metrics_of_an_earlier_report(project: Project
     assert (missing["verdict"], missing["reason"]) == ("invalid", "missing-metric")
     assert "has no f1; it has: ce, grad_norm, loss, lr, probe_loss, val_accuracy" in missing["text"]
     other = judged("other", f"baseline: earlier, baseline_id: x, {half}")
-    assert other["text"] == "checks.baseline earlier has no outcome x; it has: good.smoke.yaml::constant"
+    assert other["text"] == "checks.baseline 'earlier' has no outcome x; it has: good.smoke.yaml::constant"
     (project.path / "broken.json").write_text('{"outcomes": 3}')
     broken = judged("broken", f"baseline: broken.json, {half}")
-    assert broken["text"] == "checks.baseline broken.json is not a verdicts.json: it has no list of outcomes"
+    assert broken["text"] == "checks.baseline 'broken.json' is not a verdicts.json: it has no list of outcomes"

@@ -99,12 +99,12 @@ def test_a_value_that_is_not_allowed_is_named_with_what_is(
 @pytest.mark.parametrize(
     ("text", "fragments"),
     [
-        (FULL + SMOKE, ["1:1: ", "key task is missing", "Import path"]),
+        (FULL + SMOKE, ["1:1: ", "key task is missing", "import path"]),
         (HEAD + SMOKE, ["1:1: ", "key full is missing"]),
         (HEAD + FULL, ["1:1: ", "key smoke is missing"]),
         (
             HEAD + "full:\n  batch_size: 8\n  max_steps: 9\n" + SMOKE,
-            ["3:3: ", "full.learning_rate is missing: Peak learning rate"],
+            ["3:3: ", "full.learning_rate is missing (peak learning rate"],
         ),
         (HEAD + FULL + "smoke: {}\n", ["3:8: ", "smoke.max_steps is missing"]),
         (HEAD + FULL + SMOKE + "mix: {}\n", ["4:6: ", "mix.sources is missing"]),

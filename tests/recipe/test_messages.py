@@ -103,7 +103,7 @@ VALUES: list[tuple[str | bytes, str]] = [
     (recipe(smoke="pipeline: int8"), "3:35: smoke.pipeline is the text 'int8'; it must be true, false or a mapping"),
     (
         recipe(smoke="pipeline: {quantize: null, max_drop: {f1: 0.1}}"),
-        "3:35: smoke.pipeline: max_drop and max_rise limit the quantized model, but quantize is null; remove one of them",
+        "3:35: smoke.pipeline: max_drop limits the quantized model, but quantize is null; remove max_drop, or set quantize to int8",
     ),
     (recipe("checks: {accept: loss < 1}"), "4:18: checks.accept is the text 'loss < 1'; it must be a list"),
     (recipe("checks: {accept: [3]}"), "4:19: checks.accept[0] is 3; it must be text"),
@@ -162,11 +162,11 @@ VALUES: list[tuple[str | bytes, str]] = [
 KEYS: list[tuple[str | bytes, str]] = [
     (
         RECIPE.replace("task: a_task:Task\n", ""),
-        "1:1: key task is missing: Import path of the task, `package.module:Name`, relative to pytest's rootdir",
+        "1:1: key task is missing (import path of the task, `package.module:Name`, relative to pytest's rootdir)",
     ),
     (
         RECIPE.replace("learning_rate: 1.0e-3, ", ""),
-        "2:7: key full.learning_rate is missing: Peak learning rate, reached at the end of the warmup",
+        "2:7: key full.learning_rate is missing (peak learning rate, reached at the end of the warmup)",
     ),
     (recipe(full="batchsize: 8"), "2:62: unknown key batchsize in full; did you mean batch_size?"),
     (recipe(full="accept: []"), "2:62: unknown key accept in full; it belongs under checks"),
@@ -272,7 +272,7 @@ STAGES: list[tuple[str | bytes, str]] = [
     ),
     (
         staged("- {name: A, steps: 9, full_steps: 9, phases: [{name: a, steps: 5, epochs: 1}, {name: b}]}"),
-        "5:47: stages[0].phases[0] has both steps and epochs; remove one of them",
+        "5:47: stages[0].phases[0] has both steps and epochs; remove steps or epochs",
     ),
     (
         staged(

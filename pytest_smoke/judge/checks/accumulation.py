@@ -21,6 +21,8 @@ TERM_TOLERANCE = 0.05
 its gradient is small early in training. Load-balancing losses of mixtures of experts were seen to differ by 1.5 %."""
 NEGLIGIBLE = 1e-4
 """A term's weighted difference below this share of the whole loss is ignored: it may be rounding around 0."""
+SPLITTABLE = "let batches() yield tensors or arrays, or dicts, lists, tuples or dataclasses of them"
+"""Hint for a batch of another type."""
 STATUSES = ("fail", "warn", "pass")
 
 
@@ -64,7 +66,8 @@ def _message(event: BatchEquivalence) -> tuple[str, str, str]:
         text = f"batches({few}) yields as many samples as batches({many}): the effective batch is not the declared one"
         return "batch-size-ignored", text, "let batches() yield as many samples as it is asked for"
     if problem := event.problem or _not_finite(event):
-        return "not-compared", f"{sizes} could not be compared: {problem}", ""
+        hint = SPLITTABLE if "cannot be split" in problem else ""
+        return "not-compared", f"{sizes} could not be compared: {problem}", hint
     differs = f"differs by {percent(event.difference)} of its norm"
     moved = ", ".join(_moved_terms(event, TOLERANCE))
     if event.difference > _tolerance(event):
@@ -90,9 +93,9 @@ def _message(event: BatchEquivalence) -> tuple[str, str, str]:
 def _hint(event: BatchEquivalence) -> str:
     norm = ", and so does batch norm" if event.batch_norm_layers else ""
     return (
-        "if a loss term is a mean over a varying number of items (tokens, for example), return that number from "
-        f"counts(batch); a sum, or a loss that compares the samples of a micro-batch, needs the full run's batch_size "
-        f"({event.full_batch_size}){norm}"
+        "if a loss term is a mean over items whose number varies, such as tokens, return their number from "
+        "counts(batch). A term that is a sum, or that compares the samples of a micro-batch, needs the full run's "
+        f"batch_size ({event.full_batch_size}){norm}"
     )
 
 
@@ -122,7 +125,7 @@ def _not_finite(event: BatchEquivalence) -> str:
 
 CHECK = Check(
     id="accumulation",
-    question="Has one batch the same gradient in the smoke run's micro-batches and in the full run's?",
+    question="Does a batch have the same gradient in the smoke run's micro-batches and in the full run's?",
     when="first steps",
     verdict="invalid",
     key="smoke.batch_size",

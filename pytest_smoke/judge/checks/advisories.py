@@ -30,7 +30,7 @@ def metric_advisories(run: RunView) -> Iterator[Finding]:
     yield from missing_metrics(run.case.recipe.checks.full_accept, list(run.series()))
 
 
-FEW = Reason(id="too-few-evaluations", status="pass", when="there are too few evaluations to tell it from noise")
+FEW = Reason(id="too-few-evaluations", status="pass", when="there are too few evaluations to tell a change from noise")
 
 PEAK_REGRESSION = Check(
     id="peak-regression",
@@ -64,7 +64,7 @@ TIME_TO_TARGET = Check(
         Reason(id="too-slow", status="warn", when="it improves, but not fast enough for the full run"),
         Reason(id="flat-below-target", status="warn", when="it does not improve, and its noise cannot hide that"),
         Reason(id="worsening", status="warn", when="it moves away from its target"),
-        Reason(id="unclear", status="pass", when="its noise hides where it is going"),
+        Reason(id="unclear", status="pass", when="no trend is visible: the values are too noisy, or constant"),
         FEW,
     ),
 )

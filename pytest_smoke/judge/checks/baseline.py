@@ -20,16 +20,21 @@ def baseline(case: Case, values: Mapping[str, float]) -> Finding:
     missing = [name for name in names if name not in values]
     if missing:
         known = ", ".join(sorted(values)) or "nothing"
-        text = f"checks.baseline {source} has no {listed(missing)}; it has: {known}"
-        return Finding(id=CHECK.id, status="fail", reason="missing-metric", text=text, observed=missing)
+        text = f"checks.baseline {source!r} has no {listed(missing)}; it has: {known}"
+        hint = f"compare with a metric that the baseline has, or record {listed(missing)} in a new baseline run"
+        return Finding(id=CHECK.id, status="fail", reason="missing-metric", text=text, observed=missing, hint=hint)
     listing = ", ".join(f"{name} {number(values[name])}" for name in names) or "no criterion uses it"
     data = {name: values[name] for name in names}
-    return Finding(id=CHECK.id, status="pass", text=f"checks.baseline {source}: {listing}", data=data)
+    return Finding(id=CHECK.id, status="pass", text=f"checks.baseline {source!r}: {listing}", data=data)
 
 
 def unreadable_baseline(error: BaselineError) -> Finding:
     """Return the finding of a baseline that cannot be read."""
-    return Finding(id=CHECK.id, status="fail", reason="missing-baseline", text=str(error))
+    hint = (
+        "set checks.baseline to the report folder (or the verdicts.json) of an earlier smoke run, and "
+        "checks.baseline_id to one of its outcomes"
+    )
+    return Finding(id=CHECK.id, status="fail", reason="missing-baseline", text=str(error), hint=hint)
 
 
 CHECK = Check(

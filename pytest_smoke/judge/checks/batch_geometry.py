@@ -21,7 +21,7 @@ def batch_geometry(case: Case) -> Iterator[Finding]:
         yield Finding(
             id=CHECK.id,
             status="pass",
-            text=f"effective batch {ours} ({_geometry(smoke)}), the same as the full run's ({_geometry(full)})",
+            text=f"effective batch {ours:,} ({_geometry(smoke)}), the same as the full run's ({_geometry(full)})",
             observed=ours,
             bound=theirs,
         )
@@ -33,7 +33,7 @@ def batch_geometry(case: Case) -> Iterator[Finding]:
         status="fail",
         reason="different-effective-batch",
         text=(
-            f"the smoke run has effective batch {ours} ({_geometry(smoke)}), the full run {theirs} "
+            f"the smoke run has effective batch {ours:,} ({_geometry(smoke)}), the full run {theirs:,} "
             f"({_geometry(full)}). The smoke run's gradient noise is {noise}, so it says nothing about the full run"
         ),
         observed=ours,

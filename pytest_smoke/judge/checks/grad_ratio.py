@@ -14,7 +14,7 @@ from pytest_smoke.events import Gradients
 from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason, RunView, StageView, not_made
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.stages import Stage
-from pytest_smoke.text import count, number, percent
+from pytest_smoke.text import closest, count, listed, number, percent
 
 DOMINANT = 8.0
 """A gradient this many times as large as another's leaves the other term without influence."""
@@ -72,11 +72,16 @@ def grad_ratio(
         )
     unknown = sorted({term for pair in bounds for term in pair.split("/") if term not in terms})
     if unknown:
-        text = f"checks.grad_ratio names {', '.join(unknown)}; the task's loss terms are {', '.join(terms)}"
-        return Finding(id=finding_id, status="fail", reason="unknown-term", text=text)
+        names = listed(terms, limit=len(terms))
+        text = f"checks.grad_ratio names {listed(unknown)}, but the task's loss terms are {names}"
+        hint = next((f"did you mean {near}?" for term in unknown if (near := closest(term, terms))), "")
+        return Finding(id=finding_id, status="fail", reason="unknown-term", text=text, hint=hint)
     by_pair = {pair: [probe for probe in counted if set(pair.split("/")) <= probe.raw.keys()] for pair in bounds}
     if not all(by_pair.values()):
-        text = f"none of {count(len(probes), 'gradient probe')} was finite" if probes else "no gradient probe was made"
+        text = "no gradient probe was made"
+        if probes:
+            text = "the only gradient probe was not finite"
+            text = f"none of the {len(probes):,} gradient probes was finite" if len(probes) > 1 else text
         if counted:
             text = f"no gradient probe has both terms of {next(pair for pair in bounds if not by_pair[pair])}"
         return Finding(id=finding_id, status="not-checked", reason="no-gradient-probe", text=text)
@@ -111,7 +116,7 @@ def describe_ratio(above: str, below: str, ratio: float) -> str:
     if not ratio < DOMINANT:  # also infinite and NaN
         return f"{size}: {above} dominates. Reduce its weight, or drop one of the two terms"
     if ratio < COLLAPSED:
-        return f"{size}: {above} hardly trains anything. Drop one of the two terms, or give them separate optimizers"
+        return f"{size}: {above} has almost no effect on training. Increase its weight, or remove it"
     if BALANCED[0] <= ratio <= BALANCED[1]:
         return f"{size}: the two are balanced. Look for the cause elsewhere: capacity, data, learning rate"
     if ratio < BALANCED[0]:

@@ -94,10 +94,22 @@ def _hint(stage: Stage, curve: CurveVerdict, postmortem: Gradients | None) -> st
     if curve.verdict == "unstable":
         if postmortem and (probe := describe_postmortem(postmortem)):
             return f"{probe}. Otherwise reduce {rate}"
-        return f"reduce {rate}, or revisit what is new in the recipe"
+        return f"reduce {rate}, or undo the last change to the recipe"
     if curve.reason == "no-progress" and not stage.first_step:  # a later stage starts from trained weights
         return f"try a lower {rate}, and check labels and loss: a model that learns nothing also has a stable loss"
+    needed = curve.data.get("points_needed")
+    if needed is not None and needed < stage.full_steps:  # a smoke run has one point per step
+        return _lengthen(stage, needed)
     return ""
+
+
+def _lengthen(stage: Stage, steps: int) -> str:
+    """Say how to make the stage, or a run without stages, `steps` long."""
+    if stage.name:
+        return f"set the steps of stage {stage.name} to {steps} or more"
+    keys = ["smoke.max_steps"] if stage.max_steps < steps else []
+    keys += ["smoke.run_steps"] if stage.steps < stage.max_steps else []
+    return f"set {' and '.join(keys)} to {steps} or more" if keys else ""
 
 
 FINITE = Check(

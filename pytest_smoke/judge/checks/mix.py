@@ -15,18 +15,22 @@ from pytest_smoke.mix.samples import SampledCounts, audit_samples
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import MixSpec
-from pytest_smoke.text import count
+from pytest_smoke.text import count, listed
 
 MIX_HINTS = {
     "source-without-rows": "remove the source from mix.sources, or set its weight to 0",
     "unknown-source": "add the source to mix.sources, with weight 0 if it must not be sampled",
-    "share-off-target": "change the weights; the sampled mix is {mix}",
+    "share-off-target": "change the weights in mix.sources",
     **dict.fromkeys(
         ("dominant-source", "leading-source"),
-        "change the weights, or mix.dominant_share and mix.lead_ratio if it is intended; the sampled mix is {mix}",
+        "change the weights in mix.sources; if the mix is intended, increase mix.dominant_share or mix.lead_ratio",
     ),
 }
 """Hint by reason."""
+MORE_SAMPLES = "run more steps, so that more samples are counted, or increase mix.tolerance"
+"""Hint of `too-few-samples`."""
+SHARE_REASONS = ("share-off-target", "dominant-source", "leading-source")
+"""Reasons whose sentence is followed by all shares."""
 
 
 def corpus_of(mix: MixSpec) -> Corpus:
@@ -42,6 +46,15 @@ def stale_rows(mix: MixSpec, corpus: Corpus) -> list[str]:
         return []
     return [
         f"source {name!r} has {count(corpus.counts.get(name, 0), 'row')}, the recipe states {source.rows:,}"
+        for name, source in mix.sources.items()
+        if source.rows is not None and source.rows != corpus.counts.get(name, 0)
+    ]
+
+
+def _counted_rows(mix: MixSpec, corpus: Corpus) -> list[str]:
+    """Return the key and the counted rows of each source whose stated rows differ."""
+    return [
+        f"mix.sources.{name}.rows to {corpus.counts.get(name, 0)}"
         for name, source in mix.sources.items()
         if source.rows is not None and source.rows != corpus.counts.get(name, 0)
     ]
@@ -75,16 +88,19 @@ def audit_mix(mix: MixSpec) -> Finding:
             id=MIX.id,
             status="warn" if stale else "pass",
             reason="stale-row-count" if stale else "",
-            text="; ".join([*stale, f"sampled mix: {found.table}"]),
+            text="; ".join([*stale, f"estimated mix: {found.table}"]),
+            hint=f"set {listed(_counted_rows(mix, corpus))}" if stale else "",
             data={"shares": found.shares},
         )
+    reason = found.faults[0].reason
+    texts = [fault.text for fault in found.faults]
     return Finding(
         id=MIX.id,
         status="fail",
-        reason=found.faults[0].reason,
-        text="; ".join(fault.text for fault in found.faults),
+        reason=reason,
+        text="; ".join([*texts, f"all shares: {found.table}"] if reason in SHARE_REASONS else texts),
         observed=found.shares,
-        hint=MIX_HINTS[found.faults[0].reason].format(mix=found.table),
+        hint=MIX_HINTS[reason],
         data={"shares": found.shares},
     )
 
@@ -112,12 +128,20 @@ def mix_drawn(
         id=MIX_DRAWN.id,
         status="fail" if found.faults else "warn" if found.warnings else "pass",
         reason=faults[0].reason if faults else "",
-        text=_sources_text(found.faults) if found.faults else "; ".join(fault.text for fault in faults) or sampled,
+        text=(
+            f"{_sources_text(found.faults)}; all shares: {table}"
+            if found.faults
+            else "; ".join(fault.text for fault in faults) or sampled
+        ),
         step=step,
         observed=found.shares,
         bound=dict(expected) if expected is not None else None,
         hint=(
-            f"{sampled}; check the sampler's weights, and how batches() uses `rank` and `seed`" if found.faults else ""
+            "check the sampler's weights, and how batches() uses `rank` and `seed`"
+            if found.faults
+            else MORE_SAMPLES
+            if any(fault.reason == "too-few-samples" for fault in faults)
+            else ""
         ),
         data={"samples": seen.samples, "counts": dict(seen.counts), "design_effect": seen.design_effect},
     )
@@ -135,7 +159,7 @@ def _sources_text(faults: Sequence[MixFault]) -> str:
 
 MIX = Check(
     id="mix",
-    question="Is the data mix that the recipe declares the one it intends: shares met, no dominant source?",
+    question="Does the data mix of the recipe have the intended shares, and no dominant source?",
     when="preflight",
     verdict="invalid",
     key="mix",
@@ -155,7 +179,7 @@ MIX = Check(
 
 MIX_DRAWN = Check(
     id="mix-drawn",
-    question="Are the samples that the run draws the data mix that the recipe declares?",
+    question="Does the run sample each source as often as the recipe's data mix says?",
     when="first steps",
     verdict="invalid",
     key="mix",

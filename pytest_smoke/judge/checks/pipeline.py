@@ -91,7 +91,7 @@ def _costs_too_much(
         for name, bound in bounds.items():
             if name not in before or name not in after:
                 known = listed(sorted(before), limit=20)
-                yield "missing-metric", f"smoke.pipeline.{key} names {name}, evaluate returned: {known}"
+                yield "missing-metric", f"smoke.pipeline.{key} names {name}, but evaluate() returned {known}"
             elif not sign * (after[name] - before[name]) <= bound:
                 change = abs(after[name] - before[name])
                 yield (

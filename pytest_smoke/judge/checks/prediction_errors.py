@@ -27,10 +27,10 @@ def unreadable_predictions(problem: str) -> Finding:
 
 def _shares(errors: ErrorCounts, what: str) -> str:
     if not errors.count:
-        return f"none of {errors.spans} {what}"
+        return f"none of {errors.spans:,} {what}"
     largest = sorted(((amount, bucket) for bucket, amount in errors.first.items() if amount), key=lambda one: -one[0])
     parts = ", ".join(f"{bucket} {percent(amount / errors.spans)}" for amount, bucket in largest)
-    return f"{errors.count} of {errors.spans} {what} ({percent(errors.count / errors.spans)}: {parts})"
+    return f"{errors.count:,} of {errors.spans:,} {what} ({percent(errors.count / errors.spans)}: {parts})"
 
 
 CHECK = Check(

@@ -35,7 +35,7 @@ def resume(
     before = {row.step: row for row in first}
     pairs = [(before[row.step], row) for row in second if row.step in before]
     if len(pairs) < planned:
-        text = f"the resumed run made {len(pairs)} of {count(planned, 'step')}"
+        text = f"the resumed run made {len(pairs):,} of {count(planned, 'step')}"
         return Finding(id=RESUME.id, status="fail", reason="resumed-run-ended-early", text=text)
     at = pairs[0][0].step
     for one, other in pairs:
@@ -46,12 +46,12 @@ def resume(
                 f"resumed at step {at} in a fresh process, the run differs from the uninterrupted one from step "
                 f"{one.step} on: {name} is {number(b, 9)} instead of {number(a, 9)}"
             )
-            reason, hint = _cause(one.step, batch_digests, changed)
+            reason, cause, hint = _cause(one.step, batch_digests, changed)
             return Finding(
                 id=RESUME.id,
                 status="fail",
                 reason=reason,
-                text=text,
+                text=f"{text}. {cause}",
                 step=one.step,
                 hint=hint,
                 observed={"uninterrupted": a, "resumed": b},
@@ -115,24 +115,26 @@ def _near(a: float, b: float, tolerance: float) -> bool:
 
 def _cause(
     step: int, batch_digests: tuple[Mapping[int, str], Mapping[int, str]], changed: Sequence[str]
-) -> tuple[str, str]:
-    """Return reason and hint: the earliest difference explains the later ones."""
+) -> tuple[str, str, str]:
+    """Return reason, sentence and hint: the earliest difference explains the later ones."""
     one, other = batch_digests
     if changed:
-        return "state-not-restored", (
-            f"not the same after loading: {listed(changed, limit=PARTS_NAMED)}; state_dict must contain all that "
-            "training changes (non-persistent buffers are not in it)"
-        )
+        differ = "differs" if len(changed) == 1 else "differ"
+        cause = f"After loading, {listed(changed, limit=PARTS_NAMED)} {differ}"
+        it = "it" if len(changed) == 1 else "them"
+        hint = f"save {it} in state_dict"
+        if all(part.startswith("buffer ") for part in changed):
+            hint = f"register {it} with persistent=True, or {hint}"
+        return "state-not-restored", cause, hint
     moved = [at for at in sorted(one.keys() & other.keys()) if at <= step and one[at] != other[at]]
     if moved:
-        return "different-data", (
-            f"the batch of step {moved[0]} is not the same: batches() must depend on its seed alone, not on a global "
-            "generator or on earlier samples; or return an iterator with state_dict and load_state_dict"
+        hint = (
+            "let batches() depend on its seed alone, not on a global generator or on earlier samples; or return an "
+            "iterator with state_dict and load_state_dict"
         )
-    return "unknown-cause", (
-        "weights, optimizer and batches are the same: look for a random generator or a counter of the task that starts "
-        "again in a fresh process"
-    )
+        return "different-data", f"The batch of step {moved[0]} differs", hint
+    hint = "look for a random generator or a counter of the task that starts again in a fresh process"
+    return "unknown-cause", "Weights, optimizer and batches are the same", hint
 
 
 RESUME = Check(

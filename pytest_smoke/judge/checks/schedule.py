@@ -47,7 +47,7 @@ def schedule(case: Case) -> Iterator[Finding]:
         status=worst.status,
         reason=worst.reason,
         text="; ".join(f"stage {stage.name}: {one.text}" for stage, one in findings if one.status == worst.status),
-        hint=f"stage {worst_stage.name}: {worst.hint}" if worst.hint else "",
+        hint=worst.hint,
         key=worst_stage.key,
         data={"stages": {stage.name: one.data for stage, one in findings}},
     )
@@ -71,7 +71,11 @@ def _schedule(case: Case, stage: Stage) -> Finding:
             id=CHECK.id,
             status="warn",
             reason="short-horizon",
-            text=f"{text}. With max_steps {stage.max_steps}, below {LONG_TAIL_MIN_STEPS}, the cosine decays in the run",
+            text=(
+                f"{text}. The schedule has {count(stage.max_steps, 'step')}, fewer than {LONG_TAIL_MIN_STEPS:,}, "
+                "so its cosine decays within the run"
+            ),
+            hint="" if stage.name else f"set smoke.max_steps to {LONG_TAIL_MIN_STEPS} or more",
             key=key,
             data=data,
         )
@@ -84,7 +88,8 @@ def _schedule(case: Case, stage: Stage) -> Finding:
 def _faults(case: Case, stage: Stage) -> Iterator[tuple[str, str, str]]:
     """Yield reason, sentence and hint of each fault, the most important first."""
     if fault := _warmup_fault(stage):
-        yield "warmup-too-long", fault, "give the smoke run more steps than the full run's warmup has"
+        run = f"stage {stage.name}" if stage.name else "the smoke run"
+        yield "warmup-too-long", fault, f"give {run} more steps than the full run's warmup has"
         return
     required = SCHEDULE_OF_MODE[case.mode]
     if stage.lr_schedule != required:
@@ -98,7 +103,7 @@ def _faults(case: Case, stage: Stage) -> Iterator[tuple[str, str, str]]:
         ("warmup_steps", "different-warmup", stage.warmup_steps, stage.full_warmup_steps),
     ):
         if ours != theirs:
-            text = f"{key} is {ours:g} in the smoke run and {theirs:g} in the full run"
+            text = f"{key} is {_number(ours)} in the smoke run and {_number(theirs)} in the full run"
             yield reason, text, f"remove {key} from `smoke`"
     if case.mode == "wiring" or stage.lr_schedule != required:
         return
@@ -110,6 +115,10 @@ def _faults(case: Case, stage: Stage) -> Iterator[tuple[str, str, str]]:
             f"{case.mode} mode needs {needed:,}",
             _enough(case, stage),
         )
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def _warmup_fault(stage: Stage) -> str:
@@ -140,7 +149,7 @@ def _enough(case: Case, stage: Stage) -> str:
             f"{LONG_TAIL_RUN_STEPS} or more"
         )
     rising = math.ceil(schedules.EVIDENCE_SHARE * stage.warmup_steps)
-    length = "the steps of the stage" if stage.name else "smoke.max_steps"
+    length = f"the steps of stage {stage.name}" if stage.name else "smoke.max_steps"
     return f"set {length} to {math.ceil(rising / CONSTANT_EVIDENCE_SHARE)} or more"
 
 

@@ -41,16 +41,16 @@ def updates(seen: Updates, *, finding_id: str = "updates") -> Finding:
         )
     causes = []
     if seen.outside_optimizer:
-        causes.append(f"{len(seen.outside_optimizer)} not in the optimizer")
+        causes.append(f"{len(seen.outside_optimizer):,} not in the optimizer")
     if seen.without_gradient:
-        causes.append(f"{len(seen.without_gradient)} without a gradient")
+        causes.append(f"{len(seen.without_gradient):,} without a gradient")
     why = f" ({', '.join(causes)})" if causes else ""
     return Finding(
         id=finding_id,
         status="fail",
         reason="parameters-not-updated",
         text=(
-            f"{len(seen.unchanged)} of {count(seen.checked, 'trainable parameter')} did not change: "
+            f"{len(seen.unchanged):,} of {count(seen.checked, 'trainable parameter')} did not change: "
             f"{listed(seen.unchanged)}{why}"
         ),
         observed=list(seen.unchanged),

@@ -94,8 +94,8 @@ class FiniteCheck:
         if self._skipped_in_a_row <= MAX_SKIPPED_STEPS:
             return None
         where = f"{self._skipped_in_a_row} points in a row ({steps(self.skipping_since, step)})"
-        text = f"gradient norm is not finite for {where}: an fp16 loss scaler does not skip so many"
-        return NonFinite(series="grad_norm", text=text)
+        cause = f"an fp16 loss scaler skips at most {MAX_SKIPPED_STEPS} in a row"
+        return NonFinite(series="grad_norm", text=f"gradient norm is not finite for {where}: {cause}")
 
     def _add_zero(self, step: int) -> NonFinite | None:
         self._zeros += 1

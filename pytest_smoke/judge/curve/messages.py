@@ -13,6 +13,7 @@ from pytest_smoke.text import count, number, percent, relative, signed, steps
 
 CHANCE_CLASSES = (*range(2, 13), 20, 100, 256, 1000, 32000, 50257)
 """Numbers of classes K for which a loss near ln K is pointed out; for larger ones in between, ln K is too dense."""
+INCOMPLETE = "an incomplete run cannot be promoted"
 SERIES_NAMES = {"loss": "loss", "probe_loss": "loss on the probe batch"}
 
 
@@ -20,10 +21,10 @@ def rise(series: str, seen: Rise) -> str:
     """Describe a rise from its lowest span to the newest one."""
     low, high = seen.low_span, seen.high_span
     change = high.mean - low.mean
-    sigmas = f"{seen.sigmas:.1f} standard deviations of its noise" if seen.sigmas < inf else "in a series without noise"
+    sigmas = f"{seen.sigmas:.1f} standard deviations of the noise" if seen.sigmas < inf else "in a series without noise"
     return (
-        f"{SERIES_NAMES[series]} rose from {number(low.mean)} ({steps(low.first_step, low.last_step)}, its lowest) to "
-        f"{number(high.mean)} ({steps(high.first_step, high.last_step)}): "
+        f"{SERIES_NAMES[series]} rose from its lowest level, {number(low.mean)} "
+        f"({steps(low.first_step, low.last_step)}), to {number(high.mean)} ({steps(high.first_step, high.last_step)}): "
         f"{signed(change)}{relative(change, low.mean)}, {sigmas}"
     )
 
@@ -50,7 +51,7 @@ def divergence(seen: Divergence, step: int, loss: float) -> str:
 def early_divergence(seen: EarlyDivergenceDetector, step: int) -> str:
     """Describe a streak of losses far above the very first one."""
     return (
-        f"loss blew up from {number(seen.level)} at step {seen.first_step} to at least {number(seen.lowest)} in each "
+        f"loss diverged from {number(seen.level)} (step {seen.first_step}) to at least {number(seen.lowest)} in each "
         f"of the {seen.streak_points} points up to step {step}{relative(seen.lowest - seen.level, seen.level)}"
     )
 
@@ -59,8 +60,8 @@ def ended_early(step: int, points: int, planned_points: int) -> str:
     """Say where an incomplete run ended."""
     planned = count(planned_points, "planned point")
     if not points:
-        return f"ended before the first of {planned}: an incomplete run cannot promote"
-    return f"ended at step {step}, after {points:,} of {planned}: no rise so far, but an incomplete run cannot promote"
+        return f"ended before the first of {planned}: {INCOMPLETE}"
+    return f"ended at step {step}, after {points:,} of {planned}: no rise so far, but {INCOMPLETE}"
 
 
 def masked(evidence: Evidence) -> str:
@@ -77,12 +78,12 @@ def masked(evidence: Evidence) -> str:
 
 def too_short(points: int, points_needed: int) -> str:
     """Say how many points a verdict needs."""
-    return f"too short to tell a rise from noise: {count(points, 'point')}, at least {points_needed:,} needed"
+    return f"{count(points, 'point')}, at least {points_needed:,} needed to tell a rise from noise"
 
 
 def too_noisy(points: int, points_needed: int | None, limit: DetectionLimit) -> str:
     """Say how large a rise could go undetected, and what would decide."""
-    text = f"too noisy: {count(points, 'point')} could hide a {_lasting_rise(limit)}"
+    text = f"the noise of {count(points, 'point')} could hide a {_lasting_rise(limit)}"
     if points_needed is None:
         return text
     more = count(points_needed - points, "more point")
@@ -98,7 +99,8 @@ def no_progress(level: float) -> str:
 
 def promoted(points: int, first: float, lowest: float, limit: DetectionLimit) -> str:
     """Say what the loss did, and how large a rise would have been detected."""
-    fall = f"loss fell from {number(first)} to {number(lowest)}"
+    start, end = number(first), number(lowest)
+    fall = f"loss fell from {start} to {end}" if start != end else f"loss stayed at {start}"
     return f"no rise in {count(points, 'point')}: {fall}; a {_lasting_rise(limit)} would have been detected"
 
 

@@ -13,7 +13,7 @@ ALPHA = 0.05
 """Probability, over all evaluations of a run, that noise alone makes one of them significantly better than chance."""
 IN_A_ROW = 2
 """Significant evaluations in a row that are needed: noise rarely produces two."""
-HINT = "a longer smoke run, or an evaluation on more items, tells slow learning from none"
+HINT = "run more steps, or evaluate on more items, to tell slow learning from none"
 
 
 def above_chance(history: History, chance: float) -> Finding:

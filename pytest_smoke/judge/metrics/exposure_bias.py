@@ -23,7 +23,7 @@ def exposure_bias(histories: Iterable[History], recorded: Mapping[str, History])
     """`exposure-bias[metric]` for each free-running metric of a condition that also has teacher-forced ones.
 
     `warn`: a teacher-forced metric improved, or is better than its `against` metric, but the free-running one was never
-    better than its floor (its `chance`, else 0). The term is that of Bengio et al. 2015 and Ranzato et al. 2016.
+    better than chance (its `chance`, else 0). The term is that of Bengio et al. 2015 and Ranzato et al. 2016.
     """
     evaluated = [history for history in histories if history.values]
     forced = [history for history in evaluated if history.spec.kind == "teacher-forced"]
@@ -38,15 +38,15 @@ def _compare(free: History, forced: list[History], recorded: Mapping[str, Histor
     chance = free.spec.chance or 0.0
     above = better_than(free, chance)
     if above is None and set(free.values) == {chance}:
-        above = [False] * len(free.values)  # every value is the floor itself, so no estimate of noise is needed
+        above = [False] * len(free.values)  # every value is the chance level itself, so no estimate of noise is needed
     if above is None:
         return Finding(id=id_, status="pass", reason="too-few-evaluations", text=free.too_few())
     end = f"{free.name} is {free.show(free.values[-1])} at step {free.steps[-1]}"
-    floor = f"its floor ({free.show(chance)})"
+    level = f"better than chance ({free.show(chance)})"
     if any(above):
-        text = f"{end} and was better than {floor}: the model generates correct answers{free.remark()}"
+        text = f"{end} and was {level}: the model generates correct answers{free.remark()}"
         return Finding(id=id_, status="pass", text=text)
-    never = f"{end} and was never better than {floor}{_upper_limit(free)}"
+    never = f"{end} and was never {level}{_upper_limit(free)}"
     progress = [better for history in forced if (better := _progress(history, recorded)) is not None]
     data = {"teacher_forced": [history.name for history in forced], "condition": free.spec.condition}
     if not progress:
@@ -87,4 +87,4 @@ def _upper_limit(free: History) -> str:
     """Give the upper 95 % limit of a rate without any hit: 1 - 0.05^(1/n) (Clopper & Pearson 1934)."""
     if free.items is None or free.sign < 0 or free.values[-1] > 0:
         return ""
-    return f": 0 of {free.items} items, at most {free.show(1 - 0.05 ** (1 / free.items))} with 95 % confidence"
+    return f": 0 of {free.items:,} items, at most {free.show(1 - 0.05 ** (1 / free.items))} with 95 % confidence"

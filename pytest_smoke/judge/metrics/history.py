@@ -85,7 +85,7 @@ class History:
         sampled = sqrt(max(0.0, rate * (1 - rate)) / items)
         if scatter is not None and scatter.deviation > sampled:
             return scatter
-        return Noise(deviation=sampled, freedom=inf, source=f"{items} items")
+        return Noise(deviation=sampled, freedom=inf, source=count(items, "item"))
 
     def _scatter(self) -> Noise | None:
         """Estimate the noise from each value's distance to the line through its two neighbours.

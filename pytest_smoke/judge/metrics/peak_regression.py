@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from pytest_smoke.judge.metrics.distributions import best_of_survival
 from pytest_smoke.judge.metrics.history import History
 from pytest_smoke.outcome import Finding
@@ -38,23 +40,22 @@ def peak_regression(history: History) -> Finding:
     if goods[-1] >= goods[best]:
         text = f"{history.name} is at its best at the end: {show(last)} at step {end}{history.remark()}"
         return Finding(id=id_, status="pass", text=text, observed=0.0, data=data)
-    text = f"{history.name} was best at step {step} ({show(top)}) and ended at {show(last)} (step {end})"
+    verb = "fell" if last < top else "rose"
+    text = f"{history.name} {verb} from {show(top)} (step {step}) to {show(last)} (step {end})"
     noise = history.noise(top, last)
     fall, others = goods[best] - goods[-1], len(goods) - 1
     lead = _best_level(goods[:-1]) - goods[-1]
     if noise is None:
-        text = f"{text}; {len(goods)} evaluations are too few to tell a fall from noise{history.remark()}"
+        text = f"{text}; {len(goods)} evaluations are too few to tell that from noise{history.remark()}"
         return Finding(id=id_, status="pass", reason="too-few-evaluations", text=text, observed=fall, data=data)
     p_value = best_of_survival(lead / noise.deviation, others, noise.freedom) if noise.deviation else float(lead <= 0)
     data |= {"noise": noise.deviation, "p_value": p_value}
-    frequency = (
-        f"a constant metric ends this far below the best of {count(others, 'earlier evaluation')} "
-        f"in {_frequency(p_value)} of runs"
-    )
+    items = f"{noise.source}, " if noise.freedom == inf else ""  # the other source is the evaluations themselves
+    figures = f"{_p_value(p_value)}, {items}{count(others, 'earlier evaluation')}"
     if p_value > ALPHA:
-        text += f", within the noise of {noise.source}: {frequency}"
+        text += f", no more than noise explains ({figures})"
         return Finding(id=id_, status="pass", text=text + history.remark(), observed=fall, data=data)
-    text += f", a fall beyond the noise of {noise.source}: {frequency}"
+    text += f", more than noise explains ({figures})"
     return Finding(
         id=id_,
         status="warn",
@@ -74,5 +75,5 @@ def _best_level(earlier: list[float]) -> float:
     return max(sorted(earlier[at - 1 : at + 2])[1] for at in range(1, len(earlier) - 1))
 
 
-def _frequency(p_value: float) -> str:
-    return f"{100 * p_value:.2g} %" if p_value >= 1e-4 else "less than 0.01 %"
+def _p_value(p_value: float) -> str:
+    return f"p = {p_value:.2g}" if p_value >= 1e-4 else "p < 0.0001"

@@ -169,11 +169,11 @@ def _arrival(earliest: float, latest: float, now: int, full_steps: int) -> tuple
         )
     span = f"between step {_rounded(low)} and {_rounded(latest)}"
     if latest == inf:
-        span = f"at step {_rounded(low)} or later, or never"
+        span = f"at step {_rounded(low)} at the earliest, or never"
     return (
         "pass",
         "still-improving",
-        f"It should reach the target {span} (90 % interval, extrapolated with linear and saturating trends); "
+        f"At this trend it reaches the target {span} (90 % interval, extrapolated with linear and saturating trends); "
         f"the full run has {count(full_steps, 'step')}",
     )
 

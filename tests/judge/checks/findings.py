@@ -212,7 +212,7 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
 
     yield baseline(with_checks(baseline="old", accept=["val_f1 > baseline.val_f1"]), {"val_f1": 0.41})
     yield baseline(with_checks(baseline="old", accept=["val_f1 > baseline.val_f1"]), {"val_acc": 0.5})
-    yield unreadable_baseline(BaselineError("checks.baseline old cannot be read: No such file or directory"))
+    yield unreadable_baseline(BaselineError("checks.baseline 'old' cannot be read: No such file or directory"))
 
     yield from resumed([120, 300], "")
     yield from resumed([], "the checkpoint was saved by torch 2.9")
@@ -231,13 +231,13 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     yield from accumulation(batches(difference=0.234, full_terms={"ce": 1.0, "kl": 0.6}))
     yield from accumulation(batches(difference=0.002, full_terms={"ce": 1.0, "kl": 1.5}))
     yield from accumulation(batches(batch_size_ignored=True, difference=nan))
-    yield from accumulation(batches(problem="batch is int", stage="A", phase="latent"))
+    yield from accumulation(batches(problem="batch is of type int, which cannot be split", stage="A", phase="latent"))
     yield from accumulation(batches(difference=2e-4))
     yield from accumulation(batches(batch_norm_layers=2))
 
     rise = (
-        "loss rose from 1.2 (steps 300-319, its lowest) to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard deviations "
-        "of its noise"
+        "loss rose from its lowest level, 1.2 (steps 300-319), to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard "
+        "deviations of the noise"
     )
     unstable = curve("unstable", "rise", rise, 419)
     stage_b = replace(staged_case().stages[1], phases=(("text", 800), ("latent", 1000)))
@@ -252,9 +252,13 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     yield loss(curve("unstable", "divergence", "loss diverged from 4.2 to 9.1", 419))
     yield loss(curve("invalid", "masked", "only 20 steps ran at 80 % or more of the peak learning rate"))
     yield loss(
-        curve("inconclusive", "too-short", "too short to tell a rise from noise: 30 points, at least 120 needed")
+        replace(
+            curve("inconclusive", "too-short", "30 points, at least 120 needed to tell a rise from noise"),
+            data={"points_needed": 120},
+        ),
+        stage=replace(case().stages[0], steps=30, max_steps=30),
     )
-    yield loss(curve("inconclusive", "too-noisy", "too noisy: 800 points could hide a lasting rise of 0.4"))
+    yield loss(curve("inconclusive", "too-noisy", "the noise of 800 points could hide a lasting rise of 0.4"))
     yield loss(
         curve(
             "promote", "no-progress", "loss did not improve on its initial level 1.4: any decrease is within its noise"
@@ -273,7 +277,7 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
         curve(
             "inconclusive",
             "ended-early",
-            "ended at step 419, after 420 of 800 planned points: an incomplete run cannot promote",
+            "ended at step 419, after 420 of 800 planned points: an incomplete run cannot be promoted",
         )
     )
 

@@ -39,7 +39,7 @@ def finding_of(probes: Sequence[Gradients], bounds: dict[str, list[float]], **op
         (20.0, "crf dominates"),
         (8.0, "crf dominates"),
         (math.inf, "crf dominates"),
-        (0.009, "crf hardly trains anything"),
+        (0.009, "crf has almost no effect on training"),
         (0.5, "the two are balanced"),
         (1.0, "Look for the cause elsewhere"),
         (2.0, "the two are balanced"),
@@ -77,7 +77,7 @@ def test_a_probe_of_a_step_that_a_loss_scaler_skipped_does_not_count() -> None:
     assert finding_of([skipped, probe(1, crf=2)], BOUNDS).observed == {"crf/ce": 2}
     finding = finding_of([skipped], BOUNDS)
     assert (finding.status, finding.reason) == ("not-checked", "no-gradient-probe")
-    assert finding.text == "none of 1 gradient probe was finite"
+    assert finding.text == "the only gradient probe was not finite"
 
 
 def test_an_unknown_term_fails_and_lists_the_terms_of_the_task() -> None:
@@ -86,7 +86,7 @@ def test_an_unknown_term_fails_and_lists_the_terms_of_the_task() -> None:
     assert (finding.status, finding.reason) == ("fail", "unknown-term")
     finding = finding_of([probe(0)], {"crv/ce": [0.01, 8]})
     assert (finding.status, finding.reason) == ("fail", "unknown-term")
-    assert finding.text == "checks.grad_ratio names crv; the task's loss terms are ce, crf"
+    assert finding.text == "checks.grad_ratio names crv, but the task's loss terms are ce and crf"
 
 
 def test_undeclared_ratios_warn_about_weighted_norms() -> None:

@@ -38,7 +38,7 @@ FAIL  schedule (different-learning-rate)
     learning_rate is 0.0001 in the smoke run and 0.0005 in the full run; 0 of 2,500 steps are at 80 % of the full run's peak learning rate or more; constant mode needs 1,250
     hint: remove learning_rate from `smoke`
 FAIL  schedule (different-warmup)
-    warmup_steps is 100 in the smoke run and 1000 in the full run
+    warmup_steps is 100 in the smoke run and 1,000 in the full run
     hint: remove warmup_steps from `smoke`
 FAIL  schedule (too-little-evidence)
     799 of 1,599 steps are at 80 % of the full run's peak learning rate or more; constant mode needs 800
@@ -47,32 +47,34 @@ FAIL  schedule (too-little-evidence)
     1,086 of 4,000 steps are at 80 % of the full run's peak learning rate or more; long-tail mode needs 2,500
     hint: set smoke.max_steps to 10000 or more, and smoke.run_steps, if it is set, to 3000 or more
 warn  schedule (short-horizon)
-    long-tail mode: 1,000 warmup steps, peak learning rate 0.0005, 2,562 of 9,000 steps at 80 % of the peak or more. With max_steps 9000, below 10000, the cosine decays in the run
+    long-tail mode: 1,000 warmup steps, peak learning rate 0.0005, 2,562 of 9,000 steps at 80 % of the peak or more. The schedule has 9,000 steps, fewer than 10,000, so its cosine decays within the run
+    hint: set smoke.max_steps to 10000 or more
 warn  schedule (not-shorter)
     constant mode: 1,000 warmup steps, peak learning rate 0.0005, 1,700 of 2,500 steps at 80 % of the peak or more. The full run has only 2,500 steps, so the smoke run saves nothing
 FAIL  schedule (different-warmup)
     stage A: warmup_steps is 500 in the smoke run and 20 in the full run; stage B: warmup_steps is 500 in the smoke run and 20 in the full run; 200 of 600 steps are at 80 % of the full run's peak learning rate or more; constant mode needs 300
-    hint: stage A: remove warmup_steps from `smoke`
+    hint: remove warmup_steps from `smoke`
 pass  settings
     all other settings are those of the full run
 FAIL  settings (different-setting)
     precision is 'bf16' in the smoke run and 'fp32' in the full run; grad_clip_norm is off in the smoke run and 1.0 in the full run
     hint: remove precision and grad_clip_norm from `smoke`, or change the full run
 pass  mix
-    sampled mix: nad 35.0 %, osm 33.0 %, gn 32.0 %
+    estimated mix: nad 35.0 %, osm 33.0 %, gn 32.0 %
 FAIL  mix (corpus-unreadable)
     the corpus cannot be counted: corpus/absent: there is no such file or folder
 FAIL  mix (share-off-target)
-    source 'nad' is 35.0 % of the sampled mix (700,000 rows x weight 0.5), not the intended 20.0 %
-    hint: change the weights; the sampled mix is nad 35.0 %, gn 35.0 %, osm 30.0 %
+    source 'nad' is 35.0 % of the estimated mix (700,000 rows x weight 0.5), not the intended 20.0 %; all shares: nad 35.0 %, gn 35.0 %, osm 30.0 %
+    hint: change the weights in mix.sources
 FAIL  mix (dominant-source)
-    source 'nad' is 45.0 % of the sampled mix; the limit is 40.0 %
-    hint: change the weights, or mix.dominant_share and mix.lead_ratio if it is intended; the sampled mix is nad 45.0 %, osm 35.0 %, gn 20.0 %
+    source 'nad' is 45.0 % of the estimated mix; the limit is 40.0 %; all shares: nad 45.0 %, osm 35.0 %, gn 20.0 %
+    hint: change the weights in mix.sources; if the mix is intended, increase mix.dominant_share or mix.lead_ratio
 FAIL  mix (leading-source)
-    source 'nad' has 1.7x the share of the next source, 'osm'; the limit is 1.5x
-    hint: change the weights, or mix.dominant_share and mix.lead_ratio if it is intended; the sampled mix is nad 38.0 %, osm 22.0 %, gn 20.0 %, fr 20.0 %
+    source 'nad' has 1.7x the share of the next source, 'osm'; the limit is 1.5x; all shares: nad 38.0 %, osm 22.0 %, gn 20.0 %, fr 20.0 %
+    hint: change the weights in mix.sources; if the mix is intended, increase mix.dominant_share or mix.lead_ratio
 warn  mix (stale-row-count)
-    source 'gn' has 32 rows, the recipe states 40; sampled mix: nad 35.0 %, osm 33.0 %, gn 32.0 %
+    source 'gn' has 32 rows, the recipe states 40; estimated mix: nad 35.0 %, osm 33.0 %, gn 32.0 %
+    hint: set mix.sources.gn.rows to 32
 FAIL  mix (unknown-source)
     source 'gn' has 32 rows, but is not in the mix (nad, osm)
     hint: add the source to mix.sources, with weight 0 if it must not be sampled
@@ -80,11 +82,13 @@ FAIL  mix (source-without-rows)
     source 'wiki' has no rows, but weight 1 in the mix
     hint: remove the source from mix.sources, or set its weight to 0
 pass  baseline
-    checks.baseline old: val_f1 0.41
+    checks.baseline 'old': val_f1 0.41
 FAIL  baseline (missing-metric)
-    checks.baseline old has no val_f1; it has: val_acc
+    checks.baseline 'old' has no val_f1; it has: val_acc
+    hint: compare with a metric that the baseline has, or record val_f1 in a new baseline run
 FAIL  baseline (missing-baseline)
-    checks.baseline old cannot be read: No such file or directory
+    checks.baseline 'old' cannot be read: No such file or directory
+    hint: set checks.baseline to the report folder (or the verdicts.json) of an earlier smoke run, and checks.baseline_id to one of its outcomes
 pass  resumed
     interrupted, and resumed at steps 120 and 300
 warn  resumed (restarted)
@@ -92,40 +96,45 @@ warn  resumed (restarted)
 pass  mix-drawn
     sampled in the first 94 steps (12,000 samples): nad 35.0 %, osm 33.3 %, gn 31.7 %
 FAIL  mix-drawn (sampled-share-off)
-    source 'nad' is 51.7 % of the first 12,000 samples, not the expected 35.0 %: more than the tolerance of 2.0 %, and more than chance explains (1.8 %). 2 other sources differ, too
-    hint: sampled in the first 94 steps (12,000 samples): nad 51.7 %, osm 25.0 %, gn 23.3 %; check the sampler's weights, and how batches() uses `rank` and `seed`
+    source 'nad' is 51.7 % of the first 12,000 samples, not the expected 35.0 %: more than the tolerance of 2.0 %, and more than chance explains (1.8 %). 2 other sources differ, too; all shares: nad 51.7 %, osm 25.0 %, gn 23.3 %
+    hint: check the sampler's weights, and how batches() uses `rank` and `seed`
 FAIL  mix-drawn (source-never-sampled)
-    source 'gn' is missing from the first 11,800 samples; expected 32.0 %. 2 other sources differ, too
-    hint: sampled in the first 94 steps (11,800 samples): nad 50.8 %, osm 49.2 %, gn 0.0 %; check the sampler's weights, and how batches() uses `rank` and `seed`
+    source 'gn' is missing from the first 11,800 samples; expected 32.0 %. 2 other sources differ, too; all shares: nad 50.8 %, osm 49.2 %, gn 0.0 %
+    hint: check the sampler's weights, and how batches() uses `rank` and `seed`
 warn  mix-drawn (source-never-sampled)
     source 'gn' is missing from the first 9,800 samples; expected 1.0 %; the first 9,800 samples are too few for a tolerance of 2.0 %: a share that is off by 2.1 % could go unnoticed
+    hint: run more steps, so that more samples are counted, or increase mix.tolerance
 FAIL  mix-drawn (unknown-source)
-    source 'wiki' is 23.1 % of the first 13,000 samples, but is not in the mix. 3 other sources differ, too
-    hint: sampled in the first 94 steps (13,000 samples): nad 26.9 %, osm 25.4 %, gn 24.6 %, wiki 23.1 %; check the sampler's weights, and how batches() uses `rank` and `seed`
+    source 'wiki' is 23.1 % of the first 13,000 samples, but is not in the mix. 3 other sources differ, too; all shares: nad 26.9 %, osm 25.4 %, gn 24.6 %, wiki 23.1 %
+    hint: check the sampler's weights, and how batches() uses `rank` and `seed`
 warn  mix-drawn (unknown-source)
-    source 'wiki' is 0.4 % of the first 10,040 samples, but is not in the mix; the first 10,040 samples are too few for a tolerance of 2.0 %: a share that is off by 2.0 % could go unnoticed
+    source 'wiki' is 0.4 % of the first 10,040 samples, but is not in the mix; the first 10,040 samples are too few for a tolerance of 2.0 %: a share that is off by 2.01 % could go unnoticed
+    hint: run more steps, so that more samples are counted, or increase mix.tolerance
 warn  mix-drawn (dominant-source)
     source 'nad' is 75.0 % of the first 12,000 samples; the limit is 40.0 %; source 'nad' has 3.0x the share of the next source, 'osm'; the limit is 1.5x
 warn  mix-drawn (leading-source)
-    source 'nad' has 1.8x the share of the next source, 'osm'; the limit is 1.5x; the first 10,200 samples are too few for a tolerance of 2.0 %: a share that is off by 2.0 % could go unnoticed
+    source 'nad' has 1.8x the share of the next source, 'osm'; the limit is 1.5x; the first 10,200 samples are too few for a tolerance of 2.0 %: a share that is off by 2.04 % could go unnoticed
+    hint: run more steps, so that more samples are counted, or increase mix.tolerance
 warn  mix-drawn (too-few-samples)
     the first 100 samples are too few for a tolerance of 2.0 %: a share that is off by 20 % could go unnoticed
+    hint: run more steps, so that more samples are counted, or increase mix.tolerance
 pass  accumulation
     splitting the batch keeps the gradient: with micro-batches of 16 (smoke run) and 64 (full run) it differs by 1e-05 % of its norm
 FAIL  accumulation (gradient-depends-on-split)
     splitting the batch changes the gradient: with micro-batches of 16 (smoke run) and 64 (full run) it differs by 23 % of its norm; kl is 0.5 instead of 0.6
-    hint: if a loss term is a mean over a varying number of items (tokens, for example), return that number from counts(batch); a sum, or a loss that compares the samples of a micro-batch, needs the full run's batch_size (64)
+    hint: if a loss term is a mean over items whose number varies, such as tokens, return their number from counts(batch). A term that is a sum, or that compares the samples of a micro-batch, needs the full run's batch_size (64)
 FAIL  accumulation (gradient-depends-on-split)
     splitting the batch changes the loss: with micro-batches of 16 (smoke run) and 64 (full run), kl is 0.5 instead of 1.5. The gradient differs by 0.2 % of its norm
-    hint: if a loss term is a mean over a varying number of items (tokens, for example), return that number from counts(batch); a sum, or a loss that compares the samples of a micro-batch, needs the full run's batch_size (64)
+    hint: if a loss term is a mean over items whose number varies, such as tokens, return their number from counts(batch). A term that is a sum, or that compares the samples of a micro-batch, needs the full run's batch_size (64)
 FAIL  accumulation (batch-size-ignored)
     batches(16) yields as many samples as batches(64): the effective batch is not the declared one
     hint: let batches() yield as many samples as it is asked for
 warn  accumulation[A] (not-compared)
-    stage A, phase latent: micro-batches of 16 (smoke run) and 64 (full run) could not be compared: batch is int
+    stage A, phase latent: micro-batches of 16 (smoke run) and 64 (full run) could not be compared: batch is of type int, which cannot be split
+    hint: let batches() yield tensors or arrays, or dicts, lists, tuples or dataclasses of them
 warn  accumulation (close-to-limit)
     splitting the batch slightly changes the gradient: with micro-batches of 16 (smoke run) and 64 (full run) it differs by 0.02 % of its norm, more than rounding explains
-    hint: if a loss term is a mean over a varying number of items (tokens, for example), return that number from counts(batch); a sum, or a loss that compares the samples of a micro-batch, needs the full run's batch_size (64)
+    hint: if a loss term is a mean over items whose number varies, such as tokens, return their number from counts(batch). A term that is a sum, or that compares the samples of a micro-batch, needs the full run's batch_size (64)
 warn  accumulation (batch-norm)
     splitting the batch keeps the gradient: with micro-batches of 16 (smoke run) and 64 (full run) it differs by 1e-05 % of its norm. But 2 batch-norm layers compute statistics over 16 samples, not over 64
 pass  finite
@@ -138,23 +147,24 @@ FAIL  finite (non-finite)
 pass  loss-trend
     no rise in 800 points: loss fell from 4.17 to 1.98
 FAIL  loss-trend (rise)
-    loss rose from 1.2 (steps 300-319, its lowest) to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard deviations of its noise
-    hint: reduce learning_rate (0.0005), or revisit what is new in the recipe
+    loss rose from its lowest level, 1.2 (steps 300-319), to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard deviations of the noise
+    hint: reduce learning_rate (0.0005), or undo the last change to the recipe
 FAIL  loss-trend[B] (rise)
-    stage B, phase latent: loss rose from 1.2 (steps 300-319, its lowest) to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard deviations of its noise
-    hint: reduce the learning_rate (0.0005) of stage B, or revisit what is new in the recipe
+    stage B, phase latent: loss rose from its lowest level, 1.2 (steps 300-319), to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard deviations of the noise
+    hint: reduce the learning_rate (0.0005) of stage B, or undo the last change to the recipe
 FAIL  loss-trend (spike)
     loss spiked from 1.2 to at least 2.4
-    hint: reduce learning_rate (0.0005), or revisit what is new in the recipe
+    hint: reduce learning_rate (0.0005), or undo the last change to the recipe
 FAIL  loss-trend (divergence)
     loss diverged from 4.2 to 9.1
-    hint: reduce learning_rate (0.0005), or revisit what is new in the recipe
+    hint: reduce learning_rate (0.0005), or undo the last change to the recipe
 FAIL  loss-trend (masked)
     only 20 steps ran at 80 % or more of the peak learning rate
 not checked  loss-trend (too-short)
-    too short to tell a rise from noise: 30 points, at least 120 needed
+    30 points, at least 120 needed to tell a rise from noise
+    hint: set smoke.max_steps to 120 or more
 not checked  loss-trend (too-noisy)
-    too noisy: 800 points could hide a lasting rise of 0.4
+    the noise of 800 points could hide a lasting rise of 0.4
 warn  loss-trend (no-progress)
     loss did not improve on its initial level 1.4: any decrease is within its noise
     hint: try a lower learning_rate (0.0005), and check labels and loss: a model that learns nothing also has a stable loss
@@ -166,7 +176,7 @@ not checked  loss-trend (wiring)
 not checked  loss-trend (preflight)
     all preflight checks passed; --smoke-preflight does not train
 not checked  loss-trend (ended-early)
-    ended at step 419, after 420 of 800 planned points: an incomplete run cannot promote
+    ended at step 419, after 420 of 800 planned points: an incomplete run cannot be promoted
 pass  updates
     all 4 trainable parameters changed
 FAIL  updates (parameters-not-updated)
@@ -184,11 +194,12 @@ FAIL  grad-ratio (ratio-out-of-bounds)
     hint: the gradient of crf is 10.5x that of ce: crf dominates. Reduce its weight, or drop one of the two terms
 FAIL  grad-ratio (ratio-out-of-bounds)
     the raw gradient norms crf/ce have a median ratio of 0.001 (0.001 to 0.001 in 1 probe), outside the bounds [0.01, 8]
-    hint: the gradient of crf is 0.001x that of ce: crf hardly trains anything. Drop one of the two terms, or give them separate optimizers
+    hint: the gradient of crf is 0.001x that of ce: crf has almost no effect on training. Increase its weight, or remove it
 FAIL  grad-ratio (unknown-term)
-    checks.grad_ratio names crv; the task's loss terms are ce, crf
+    checks.grad_ratio names crv, but the task's loss terms are ce and crf
+    hint: did you mean crf?
 not checked  grad-ratio (no-gradient-probe)
-    none of 1 gradient probe was finite
+    the only gradient probe was not finite
 pass  grad-ratio
     largest median ratio of weighted gradient norms: ce/crf 1 (no bounds declared)
 warn  grad-ratio (dominant-term)
@@ -224,7 +235,7 @@ pass  pipeline[load]
 FAIL  pipeline[quantize] (quantization-cost)
     val_f1 dropped from 0.8 to 0.7 with int8 weights: by 0.1, and smoke.pipeline.max_drop allows 0.01
 FAIL  pipeline[quantize] (missing-metric)
-    smoke.pipeline.max_drop names val_f1, evaluate returned: f1
+    smoke.pipeline.max_drop names val_f1, but evaluate() returned f1
 FAIL  pipeline[export] (exception)
     export failed: GuardOnDataDependentSymNode: could not guard on data-dependent expression at task.py:31
     hint: an exported graph has one path: choose by values with torch.where or torch.cond, not with Python's if
@@ -233,14 +244,14 @@ not checked  pipeline[load] (earlier-step-failed)
 pass  resume
     resumed at step 301 in a fresh process, 2 steps match the uninterrupted run bit for bit
 FAIL  resume (state-not-restored)
-    resumed at step 301 in a fresh process, the run differs from the uninterrupted one from step 302 on: loss is 0.91 instead of 0.9
-    hint: not the same after loading: buffer ema.weight; state_dict must contain all that training changes (non-persistent buffers are not in it)
+    resumed at step 301 in a fresh process, the run differs from the uninterrupted one from step 302 on: loss is 0.91 instead of 0.9. After loading, buffer ema.weight differs
+    hint: register it with persistent=True, or save it in state_dict
 FAIL  resume (different-data)
-    resumed at step 301 in a fresh process, the run differs from the uninterrupted one from step 301 on: loss is 0.97 instead of 1
-    hint: the batch of step 301 is not the same: batches() must depend on its seed alone, not on a global generator or on earlier samples; or return an iterator with state_dict and load_state_dict
+    resumed at step 301 in a fresh process, the run differs from the uninterrupted one from step 301 on: loss is 0.97 instead of 1. The batch of step 301 differs
+    hint: let batches() depend on its seed alone, not on a global generator or on earlier samples; or return an iterator with state_dict and load_state_dict
 FAIL  resume (unknown-cause)
-    resumed at step 301 in a fresh process, the run differs from the uninterrupted one from step 301 on: loss is 0.97 instead of 1
-    hint: weights, optimizer and batches are the same: look for a random generator or a counter of the task that starts again in a fresh process
+    resumed at step 301 in a fresh process, the run differs from the uninterrupted one from step 301 on: loss is 0.97 instead of 1. Weights, optimizer and batches are the same
+    hint: look for a random generator or a counter of the task that starts again in a fresh process
 FAIL  resume (resumed-run-ended-early)
     the resumed run made 0 of 24 steps
 FAIL  resume (resumed-run-failed)

@@ -30,9 +30,10 @@ def test_a_source_of_35_percent_that_was_meant_to_be_20_is_named() -> None:
     )
     assert (finding.status, finding.reason) == ("fail", "share-off-target")
     assert finding.text == (
-        "source 'nad' is 35.0 % of the sampled mix (700,000 rows x weight 0.5), not the intended 20.0 %"
+        "source 'nad' is 35.0 % of the estimated mix (700,000 rows x weight 0.5), not the intended 20.0 %; "
+        "all shares: nad 35.0 %, gn 35.0 %, osm 30.0 %"
     )
-    assert finding.hint == "change the weights; the sampled mix is nad 35.0 %, gn 35.0 %, osm 30.0 %"
+    assert finding.hint == "change the weights in mix.sources"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_the_rows_of_a_corpus_are_counted_and_compared_with_the_stated_ones(tmp_
     sources["gn"] = {"rows": 40}
     finding = audit_mix(mix(sources, corpus=str(tmp_path)))
     assert (finding.status, finding.reason) == ("warn", "stale-row-count")
-    assert finding.text.startswith("source 'gn' has 32 rows, the recipe states 40; sampled mix: ")
+    assert finding.text.startswith("source 'gn' has 32 rows, the recipe states 40; estimated mix: ")
     (tmp_path / "wiki.csv").write_text("text\nhello\n")
     finding = audit_mix(mix(sources, corpus=str(tmp_path)))
     assert (finding.status, finding.reason) == ("fail", "unknown-source")

@@ -93,7 +93,7 @@ def test_max_drop_bounds_a_drop_and_max_rise_a_rise(before: float, after: float,
 def test_a_bound_on_a_metric_that_evaluate_lacks_fails() -> None:
     finding = findings_of([export_stage("quantize")], drop={"val_fl": 0.1})[2]
     assert (finding.status, finding.reason) == ("fail", "missing-metric")
-    assert finding.text == "smoke.pipeline.max_drop names val_fl, evaluate returned: val_f1"
+    assert finding.text == "smoke.pipeline.max_drop names val_fl, but evaluate() returned val_f1"
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_long_tail_mode_needs_2500_steps_of_evidence(
             "different-learning-rate",
             "learning_rate is 0.0001 in the smoke run and 0.0005 in the full run",
         ),
-        ("warmup_steps", 100, "different-warmup", "warmup_steps is 100 in the smoke run and 1000 in the full run"),
+        ("warmup_steps", 100, "different-warmup", "warmup_steps is 100 in the smoke run and 1,000 in the full run"),
     ],
 )
 def test_a_schedule_that_differs_from_the_full_run_fails_even_with_enough_evidence(
@@ -152,7 +152,7 @@ def test_the_worst_stage_decides_and_is_the_only_one_in_the_text() -> None:
     assert finding.text == (
         "stage B: 80 of 200 steps are at 80 % of the full run's peak learning rate or more; constant mode needs 100"
     )
-    assert finding.hint == "stage B: set the steps of the stage to 240 or more"
+    assert finding.hint == "set the steps of stage B to 240 or more"
     assert finding.data["stages"]["A"] == {"evidence_steps": 184, "evidence_needed": 100}
     sound = finding_of(staged())
     assert sound.status == "pass"

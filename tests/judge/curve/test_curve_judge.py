@@ -40,9 +40,9 @@ def test_rise_names_its_low_span_high_span_and_significance() -> None:
     assert low_span[1] < high_span[0] <= verdict.step == high_span[1]
     assert high_span[1] >= 600
     for part in (
-        f"loss rose from {low_span[2]:.4g} (steps {low_span[0]}-{low_span[1]}, its lowest)",
+        f"loss rose from its lowest level, {low_span[2]:.4g} (steps {low_span[0]}-{low_span[1]}),",
         f"to {high_span[2]:.4g} (steps {high_span[0]}-{high_span[1]}): +0.",
-        "standard deviations of its noise",
+        "standard deviations of the noise",
     ):
         assert part in verdict.text
     assert verdict.data["sigmas"] > 4.5

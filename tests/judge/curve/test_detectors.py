@@ -86,7 +86,7 @@ def test_run_that_blows_up_at_once_diverges_from_its_first_loss(losses: list[flo
 
 
 def test_blow_up_names_the_first_loss_and_the_streak() -> None:
-    expected = "loss blew up from 1.5 at step 0 to at least 11 in each of the 24 points up to step 24"
+    expected = "loss diverged from 1.5 (step 0) to at least 11 in each of the 24 points up to step 24"
     assert expected in judge(BLOWN_UP).text
 
 

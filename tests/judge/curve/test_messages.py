@@ -99,8 +99,8 @@ VERDICTS = [
         "unstable",
         "rise",
         (
-            "loss rose from 2.064 (steps 568-575, its lowest) to 2.261 (steps 600-607): +0.198 (+9.6 %), 5.3 "
-            "standard deviations of its noise"
+            "loss rose from its lowest level, 2.064 (steps 568-575), to 2.261 (steps 600-607): +0.198 (+9.6 %), 5.3 "
+            "standard deviations of the noise"
         ),
         id="rise",
     ),
@@ -108,7 +108,10 @@ VERDICTS = [
         lambda: judged([1.0] * 60 + [1.5] * 40, planned_points=50),
         "unstable",
         "rise",
-        ("loss rose from 1 (steps 0-1, its lowest) to 1.5 (steps 60-61): +0.5 (+50 %), in a series without noise"),
+        (
+            "loss rose from its lowest level, 1 (steps 0-1), to 1.5 (steps 60-61): +0.5 (+50 %), in a series "
+            "without noise"
+        ),
         id="rise-without-noise",
     ),
     pytest.param(
@@ -116,8 +119,8 @@ VERDICTS = [
         "unstable",
         "rise",
         (
-            "loss on the probe batch rose from 1.992 (steps 100-150, its lowest) to 2.198 (steps 675-725): "
-            "+0.206 (+10 %), 19.5 standard deviations of its noise"
+            "loss on the probe batch rose from its lowest level, 1.992 (steps 100-150), to 2.198 (steps 675-725): "
+            "+0.206 (+10 %), 19.5 standard deviations of the noise"
         ),
         id="rise-of-the-probe-loss",
     ),
@@ -145,7 +148,7 @@ VERDICTS = [
         lambda: judged([1.5, 11.0, 14.0] + [13.0 + step % 2 for step in range(97)]),
         "unstable",
         "divergence",
-        "loss blew up from 1.5 at step 0 to at least 11 in each of the 24 points up to step 24 (+633 %)",
+        "loss diverged from 1.5 (step 0) to at least 11 in each of the 24 points up to step 24 (+633 %)",
         id="early-divergence",
     ),
     pytest.param(
@@ -191,8 +194,8 @@ VERDICTS = [
         "unstable",
         "non-finite",
         (
-            "gradient norm is not finite for 17 points in a row (steps 100-116): an fp16 loss scaler does "
-            "not skip so many"
+            "gradient norm is not finite for 17 points in a row (steps 100-116): an fp16 loss scaler "
+            "skips at most 16 in a row"
         ),
         id="skipped-fp16-steps",
     ),
@@ -220,7 +223,7 @@ VERDICTS = [
         lambda: judged(DESCENT[:20]),
         "inconclusive",
         "too-short",
-        "too short to tell a rise from noise: 20 points, at least 32 needed",
+        "20 points, at least 32 needed to tell a rise from noise",
         id="too-short",
     ),
     pytest.param(
@@ -228,7 +231,7 @@ VERDICTS = [
         "inconclusive",
         "too-noisy",
         (
-            "too noisy: 300 points could hide a lasting rise of 0.21 (24 % of the lowest level); about 1,453 "
+            "the noise of 300 points could hide a lasting rise of 0.21 (24 % of the lowest level); about 1,453 "
             "more points, or a batch 5.8 times as large, would decide"
         ),
         id="too-noisy",
@@ -237,7 +240,7 @@ VERDICTS = [
         lambda: judged([1e-4 + (-1) ** step for step in range(720)]),
         "inconclusive",
         "too-noisy",
-        "too noisy: 720 points could hide a lasting rise of 0.52",
+        "the noise of 720 points could hide a lasting rise of 0.52",
         id="hopelessly-noisy",
     ),
     pytest.param(
@@ -261,21 +264,24 @@ VERDICTS = [
         lambda: judged(DESCENT[:412], planned_points=1000, ended_early=True),
         "inconclusive",
         "ended-early",
-        ("ended at step 411, after 412 of 1,000 planned points: no rise so far, but an incomplete run cannot promote"),
+        (
+            "ended at step 411, after 412 of 1,000 planned points: no rise so far, but an incomplete run "
+            "cannot be promoted"
+        ),
         id="ended-early",
     ),
     pytest.param(
         lambda: judged([], planned_points=1000, ended_early=True),
         "inconclusive",
         "ended-early",
-        "ended before the first of 1,000 planned points: an incomplete run cannot promote",
+        "ended before the first of 1,000 planned points: an incomplete run cannot be promoted",
         id="ended-before-the-first-point",
     ),
     pytest.param(
         lambda: judged([0.0] * 200, expected_jumps=[100]),
         "promote",
         "",
-        "no rise in 200 points: loss fell from 0 to 0; a lasting rise would have been detected",
+        "no rise in 200 points: loss stayed at 0; a lasting rise would have been detected",
         id="constant-zero",
     ),
 ]

@@ -36,7 +36,7 @@ def test_a_loss_below_its_reference_without_a_generated_answer_warns() -> None:
     assert (finding.status, finding.reason) == ("warn", "exposure-bias")
     assert finding.text == (
         "latent_nll is 10.4 at step 1, better than text_nll at 13.68 (-24 %); latent_em is 0.00 % at step 1 and was "
-        "never better than its floor (0.00 %): 0 of 200 items, at most 1.49 % with 95 % confidence. "
+        "never better than chance (0.00 %): 0 of 200 items, at most 1.49 % with 95 % confidence. "
         "The model scores reference answers well but generates none of them (exposure bias)"
     )
     assert "scheduled sampling" in finding.hint

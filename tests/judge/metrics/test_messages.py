@@ -45,21 +45,20 @@ MESSAGES: list[tuple[str, Finding, str]] = [
     (
         "peak-regression: -, 2",
         advise(FIRST_ACC, MetricSpec(items=24))["peak-regression"],
-        "f1 was best at step 110 (8.33 %) and ended at 4.17 % (step 160), within the noise of 24 items: a "
-        "constant metric ends this far below the best of 15 earlier evaluations in 99 % of runs",
+        "f1 fell from 8.33 % (step 110) to 4.17 % (step 160), no more than noise explains (p = 0.99, 24 items, 15 "
+        "earlier evaluations)",
     ),
     (
         "peak-regression: regressed",
         advise(FALLEN)["peak-regression"],
-        "f1 was best at step 10 (0.8028) and ended at 0.5785 (step 160), a fall beyond the noise of 16 "
-        "evaluations: a constant metric ends this far below the best of 15 earlier evaluations in less than "
-        "0.01 % of runs -> the full run's learning rate decay, or early stopping, may keep the peak: compare "
+        "f1 fell from 0.8028 (step 10) to 0.5785 (step 160), more than noise explains (p < 0.0001, 15 earlier "
+        "evaluations) -> the full run's learning rate decay, or early stopping, may keep the peak: compare "
         "the full run's checkpoints before changing the recipe",
     ),
     (
         "peak-regression: too-few-evaluations",
         advise([0.5, 0.4, 0.3])["peak-regression"],
-        "f1 was best at step 10 (0.5) and ended at 0.3 (step 30); 3 evaluations are too few to tell a fall from noise",
+        "f1 fell from 0.5 (step 10) to 0.3 (step 30); 3 evaluations are too few to tell that from noise",
     ),
     (
         "above-chance: -",
@@ -87,14 +86,13 @@ MESSAGES: list[tuple[str, Finding, str]] = [
         "above-chance: at-chance",
         chance([0.0, 0.2, 0.0, 0.1, 0.0]),
         "f1 was better than chance (0.00 %) in 2 of 5 evaluations, but never 2 in a row: 20.00 % at step 20, "
-        "0.00 % at the end -> a longer smoke run, or an evaluation on more items, tells slow learning from "
-        "none",
+        "0.00 % at the end -> run more steps, or evaluate on more items, to tell slow learning from none",
     ),
     (
         "above-chance: at-chance, 2",
         chance([0.25, 0.24, 0.26], 0.25),
-        "f1 was never better than chance (25.00 %): 26.00 % at step 30 -> a longer smoke run, or an "
-        "evaluation on more items, tells slow learning from none",
+        "f1 was never better than chance (25.00 %): 26.00 % at step 30 -> run more steps, or evaluate on "
+        "more items, to tell slow learning from none",
     ),
     (
         "above-chance: too-few-evaluations",
@@ -107,8 +105,8 @@ MESSAGES: list[tuple[str, Finding, str]] = [
         "time-to-target: still-improving",
         target(RISING),
         "f1 is 0.38 at step 800, target 0.9; slope +0.4 \u00b1 0.031 per 1,000 steps over the last 5 evaluations. "
-        "It should reach the target at step 1,900 or later, or never (90 % interval, extrapolated with linear"
-        " and saturating trends); the full run has 2,000 steps",
+        "At this trend it reaches the target at step 1,900 at the earliest, or never (90 % interval, extrapolated "
+        "with linear and saturating trends); the full run has 2,000 steps",
     ),
     (
         "time-to-target: too-slow",
@@ -154,7 +152,7 @@ MESSAGES: list[tuple[str, Finding, str]] = [
         "exposure-bias: exposure-bias",
         exposure(FALLING_NLL, [0.0] * 8),
         "nll is 9.458 at step 8, better than 13.05 at step 1 (-28 %); match is 0.00 % at step 8 and was never"
-        " better than its floor (0.00 %): 0 of 200 items, at most 1.49 % with 95 % confidence. The model "
+        " better than chance (0.00 %): 0 of 200 items, at most 1.49 % with 95 % confidence. The model "
         "scores reference answers well but generates none of them (exposure bias) -> training never "
         "conditions the model on its own output: mix its predictions into the prefix (scheduled sampling), or"
         " train on free-running generation; longer training alone may not close the gap",
@@ -163,7 +161,7 @@ MESSAGES: list[tuple[str, Finding, str]] = [
         "exposure-bias: exposure-bias, 2",
         exposure(FALLING_NLL, [0.1] * 8, chance=0.1),
         "nll is 9.458 at step 8, better than 13.05 at step 1 (-28 %); match is 10.00 % at step 8 and was "
-        "never better than its floor (10.00 %). The model scores reference answers well but generates them no"
+        "never better than chance (10.00 %). The model scores reference answers well but generates them no"
         " better than chance (exposure bias) -> training never conditions the model on its own output: mix "
         "its predictions into the prefix (scheduled sampling), or train on free-running generation; longer "
         "training alone may not close the gap",
@@ -171,13 +169,13 @@ MESSAGES: list[tuple[str, Finding, str]] = [
     (
         "exposure-bias: no-improvement",
         exposure(FLAT_NLL, [0.0] * 8),
-        "match is 0.00 % at step 8 and was never better than its floor (0.00 %): 0 of 200 items, at most 1.49"
+        "match is 0.00 % at step 8 and was never better than chance (0.00 %): 0 of 200 items, at most 1.49"
         " % with 95 % confidence. No sign of exposure bias: nll did not improve beyond noise either",
     ),
     (
         "exposure-bias: -",
         exposure(FALLING_NLL, [0.0, 0.02] * 4),
-        "match is 2.00 % at step 8 and was better than its floor (0.00 %): the model generates correct answers",
+        "match is 2.00 % at step 8 and was better than chance (0.00 %): the model generates correct answers",
     ),
     (
         "metrics: missing-metric",
@@ -198,8 +196,8 @@ MESSAGES: list[tuple[str, Finding, str]] = [
     (
         "peak-regression: -, 3",
         advise([1.0, math.nan, 2.0, 3.0, math.inf, 4.0, 3.5], MetricSpec(items=50))["peak-regression"],
-        "f1 was best at step 60 (4) and ended at 3.5 (step 70), within the noise of 5 evaluations: a constant"
-        " metric ends this far below the best of 4 earlier evaluations in 47 % of runs; left out 2 values not"
+        "f1 fell from 4 (step 60) to 3.5 (step 70), no more than noise explains (p = 0.47, 4 earlier evaluations); "
+        "left out 2 values not"
         " finite or above 1e+50; `items: 50` was ignored because some values are not between 0 and 1",
     ),
 ]

@@ -20,7 +20,7 @@ def test_a_fall_from_two_hits_to_one_of_24_items_is_noise() -> None:
     finding = advise(FIRST_ACC, MetricSpec(items=24))["peak-regression"]
     assert finding.status == "pass"
     assert finding.text.startswith(
-        "f1 was best at step 110 (8.33 %) and ended at 4.17 % (step 160), within the noise of 24 items"
+        "f1 fell from 8.33 % (step 110) to 4.17 % (step 160), no more than noise explains (p = 0.99, 24 items"
     )
 
 

@@ -20,7 +20,7 @@ from tests.judge.metrics.series import advise, noisy
             0.9,
             "still-improving",
             "pass",
-            "It should reach the target",
+            "At this trend it reaches the target",
         ),
         (
             noisy(lambda at: 0.1 + 0.0002 * at, 16, 0.0001),
@@ -69,7 +69,7 @@ def test_the_slope_is_per_step_in_data_and_per_1000_steps_in_text() -> None:
     assert finding.data["slope_per_step"] == pytest.approx(0.002)
     assert "slope +2 ± " in finding.text
     assert " per 1,000 steps over the last 8 evaluations" in finding.text
-    assert "It should reach the target between step 410 and 410 " in finding.text
+    assert "At this trend it reaches the target between step 410 and 410 " in finding.text
     falling = advise([0.5 - 0.02 * at for at in range(16)], MetricSpec(target=0.0, better="lower"))["time-to-target"]
     assert "slope -2 ± " in falling.text
 
