@@ -244,7 +244,7 @@ class Facts:
         return cls(**values)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Outcome:
     """The result of one smoke run, in plain data. Every report is made from it."""
 
@@ -281,6 +281,10 @@ class Outcome:
     def promoted(self) -> bool:
         """Whether the full run is worth launching."""
         return self.verdict == "promote"
+
+    def __repr__(self) -> str:
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"<Outcome {self.id}: {self.verdict}{reason}>"
 
     @property
     def completed(self) -> str:

@@ -58,7 +58,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if OUTCOMES in item.stash:
-        from pytest_smoke.collect.summary import attach
+        from pytest_smoke.collect.item import attach
 
         attach(item, report)
     if BISECT_RESULT in item.stash:

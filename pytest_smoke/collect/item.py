@@ -59,6 +59,19 @@ class SmokeItem(pytest.Item):
         return self.path, None, f"{self.case.path}: {self.name}"
 
 
+def attach(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Put the item's outcomes on its report as builtins, which pytest-xdist sends to its controller.
+
+    A recipe's item that was skipped is reported at its place in the recipe, not at the call of `pytest.skip`.
+    """
+    outcomes = item.stash.get(OUTCOMES, [])
+    if outcomes and (report.when == "call" or (report.when == "setup" and report.failed)):
+        report.smoke_outcomes = [outcome.to_dict() for outcome in outcomes]  # type: ignore[attr-defined]  # our own
+        if report.skipped and isinstance(item, SmokeItem):
+            path, _, line = source_location(outcomes[-1], item.case).rpartition(":")
+            report.longrepr = (path, int(line), outcomes[-1].text)
+
+
 def device_for(item: pytest.Item, case: Case, *, item_id: str) -> str:
     """Return the device to run on. If the machine lacks it, leave an outcome, and skip or fail the item."""
     if item.config.option.smoke_preflight:

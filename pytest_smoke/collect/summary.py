@@ -9,7 +9,6 @@ import pytest
 from pytest_smoke.collect.progress import terminal_width
 from pytest_smoke.environment import git_commit, versions
 from pytest_smoke.files import VERDICTS, write_atomic
-from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.options import RECIPE_GLOB
 from pytest_smoke.outcome import Facts, Finding, Outcome
 from pytest_smoke.report.ablations import ablation_tables
@@ -23,13 +22,6 @@ COLOURS = {"promote": "green", "": "bold"}
 """Markup of a table row by verdict; red for any other."""
 LETTERS = {"preflight": "p", "wiring": "w"}
 """Progress letters of the two kinds of run that complete without a verdict."""
-
-
-def attach(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Put the item's outcomes on its report as builtins, which pytest-xdist sends to its controller."""
-    outcomes = item.stash.get(OUTCOMES, [])
-    if outcomes and (report.when == "call" or (report.when == "setup" and report.failed)):
-        report.smoke_outcomes = [outcome.to_dict() for outcome in outcomes]  # type: ignore[attr-defined]  # our own
 
 
 def outcomes_on(report: pytest.TestReport) -> list[Outcome]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pytest_smoke.outcome import Finding, Outcome, StageFacts
-from pytest_smoke.report.layout import WIDTH, fitted_table, short_ids, wrap
+from pytest_smoke.report.layout import MIN_CELL, WIDTH, fitted_table, short_ids, wrap
 from pytest_smoke.report.sparkline import sparkline
 from pytest_smoke.text import NOT_CHECKED, STATUS_WORDS, count, number, seconds, verdict_label
 
@@ -69,6 +69,11 @@ def verdict_table(outcomes: Iterable[Outcome], *, width: int = WIDTH) -> list[tu
         rows += own
         styles += [style(outcome)] * len(own)
     table = fitted_table(COLUMNS, rows, width, dropped=DROPPED)
+    excess = max(len(line) for lines in table for line in lines) - width
+    if excess > 0:  # ids of tests can be longer than a line
+        longest = max(len(row[1]) for row in rows)
+        rows = [(row[0], _cropped(row[1], longest - excess), *row[2:]) for row in rows]
+        table = fitted_table(COLUMNS, rows, width, dropped=DROPPED)
     return [(line, colour) for lines, colour in zip(table, styles, strict=True) for line in lines]
 
 
@@ -99,12 +104,18 @@ def properties(outcome: Outcome) -> list[tuple[str, Any]]:
         "smoke_device": facts.device,
     }
     return [
-        ("smoke_verdict", outcome.verdict),
+        ("smoke_verdict", f"{outcome.completed} ok" if outcome.completed else outcome.verdict),
         ("smoke_reason", outcome.reason),
         ("smoke_text", outcome.text),
         *((name, value) for name, value in figures.items() if value is not None),
         *((f"smoke_check[{finding.id}]", finding.status) for finding in outcome.findings),
     ]
+
+
+def _cropped(name: str, length: int) -> str:
+    """Return the end of a name that is longer than `length`, which tells it from the others; at least `MIN_CELL`."""
+    length = max(length, MIN_CELL)
+    return name if len(name) <= length else f"...{name[3 - length :]}"
 
 
 def _curve(losses: Sequence[float], steps: int, width: int) -> str:

@@ -65,6 +65,19 @@ def test_preflight_exits_with_status_0_if_every_recipe_passes(project: Project) 
     assert project.run("--smoke-preflight").ret == 0
 
 
+@pytest.mark.parametrize(
+    ("option", "word"), [("--smoke-preflight", "preflight ok"), ("--smoke-mode=wiring", "wiring ok")]
+)
+def test_junit_shows_a_completed_run_as_ok_at_its_place_in_the_recipe(project: Project, option: str, word: str) -> None:
+    project.recipe()
+    assert project.run("--smoke", option, "--junitxml=junit.xml").ret == 0
+    text = (project.path / "junit.xml").read_text()
+    assert f'<property name="smoke_verdict" value="{word}" />' in text
+    assert ">good.smoke.yaml:" in text
+    assert "inconclusive" not in text
+    assert 'failures="0"' in text
+
+
 def test_smoke_mode_on_the_command_line_overrides_the_recipe(project: Project) -> None:
     """Wiring mode takes ten steps and is inconclusive; long-tail mode is invalid with too few steps near the peak."""
     project.recipe(extra="  mode: constant\n")

@@ -200,10 +200,10 @@ def test_the_full_run_is_estimated_for_promoted_runs_only() -> None:
     assert full_run_lines([outcome(facts=Facts())]) == []
     assert full_run_lines([outcome(facts=facts)], width=300) == [
         "a::constant: the full run has 20,000 steps (50x the smoke run) and takes about 2 h 5 min at "
-        "12,346 samples/s; it must reach f1 > 0.9; max(grad_norm) < 10"
+        "12,346 samples/s; it must meet f1 > 0.9 and max(grad_norm) < 10"
     ]
     assert full_run_lines([outcome(facts=Facts(full_accept=("f1 > 0.9",)))]) == [
-        "a::constant: the full run must reach f1 > 0.9"
+        "a::constant: the full run must meet f1 > 0.9"
     ]
 
 
@@ -215,6 +215,20 @@ def test_junit_properties_hold_the_verdict_the_checks_and_the_known_figures() ->
     assert found["smoke_steps"] == 9
     assert found["smoke_check[mix]"] == "warn"
     assert "smoke_loss_first" not in found
+
+
+@pytest.mark.parametrize("reason", ["preflight", "wiring"])
+def test_junit_calls_a_completed_run_ok(reason: str) -> None:
+    done = outcome(verdict="inconclusive", reason=reason)
+    assert dict(properties(done))["smoke_verdict"] == f"{reason} ok"
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_the_verdict_table_keeps_the_end_of_a_name_that_does_not_fit(width: int) -> None:
+    ids = [f"test_rate.py::test_only_the_{'very_' * 20}high_learning_rate_diverges#{at}" for at in range(2)]
+    rows = [line for line, _ in verdict_table([outcome(id=id) for id in ids], width=width)]
+    assert max(map(len, rows)) <= width
+    assert [row.split()[1][-20:] for row in rows[1:]] == [name[-20:] for name in ids]
 
 
 def test_column_names_are_unique() -> None:
