@@ -1,0 +1,44 @@
+"""Every Python example of README.md and the docs compiles, and what it imports from the package exists."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def examples() -> Iterator[tuple[str, str]]:
+    """Yield page and source of each example."""
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for source in BLOCK.findall(page.read_text("utf-8")):
+            yield page.relative_to(ROOT).as_posix(), source
+
+
+def missing_names(source: str) -> list[str]:
+    """Return the imported names of pytest_smoke that do not exist. Raises SyntaxError."""
+    missing = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "pytest_smoke":
+            module = importlib.import_module(node.module or "")
+            missing += [f"{node.module}.{alias.name}" for alias in node.names if not hasattr(module, alias.name)]
+    return missing
+
+
+def test_there_are_examples() -> None:
+    assert len(list(examples())) >= 5
+
+
+@pytest.mark.parametrize(("page", "source"), list(examples()))
+def test_an_example_compiles_and_imports_existing_names(page: str, source: str) -> None:
+    assert missing_names(source) == []
+
+
+def test_a_name_that_does_not_exist_is_found() -> None:
+    assert missing_names("from pytest_smoke import Outcome, Outcom\n") == ["pytest_smoke.Outcom"]
