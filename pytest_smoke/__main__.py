@@ -1,4 +1,4 @@
-"""Command line: `verdict-smoke COMMAND`, or `python -m pytest_smoke COMMAND`."""
+"""Command line: `python -m pytest_smoke COMMAND`, or `verdict-smoke COMMAND`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS = ("judge", "audit", "compare", "diagnose", "probe", "package", "schema", "init")
+PROGRAM = "python -m pytest_smoke"
 EXIT_BROKEN_PIPE = 2
-"""Nobody read the output to its end, so it counts as an error."""
+"""The output pipe was closed early, as by `head`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code of the process."""
     parser = argparse.ArgumentParser(
-        prog="verdict-smoke",
+        prog=PROGRAM,
         description="Judge training logs, compare runs, and check data mixes, gradients and packages of smoke runs.",
-        epilog="`verdict-smoke COMMAND --help` explains a command.",
+        epilog=f"`{PROGRAM} COMMAND --help` explains a command.",
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     given = list(sys.argv[1:] if argv is None else argv)

@@ -62,6 +62,18 @@ def file_sha256(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
+def read_failure(error: OSError) -> str:
+    """Say why a file cannot be read: `file not found`, or `cannot be read: Permission denied`."""
+    return "file not found" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror or error}"
+
+
+def invalid_json(path: Path | str, error: ValueError | RecursionError) -> str:
+    """Locate invalid JSON in a file: `PATH:LINE:COLUMN: not valid JSON (Expecting value)`."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{path}:{error.lineno}:{error.colno}: not valid JSON ({error.msg})"
+    return f"{path}: not valid JSON ({'nested too deeply' if isinstance(error, RecursionError) else error})"
+
+
 def strict_json(tree: Any, *, indent: int | None = None) -> str:
     """Serialize a tree of builtins. JSON has no number for NaN and infinities: they are the texts of `json_value`."""
     return json.dumps(json_value(tree), indent=indent, allow_nan=False)

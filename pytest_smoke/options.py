@@ -22,7 +22,7 @@ DEFAULT_TIMEOUT_SECONDS = 600.0
 
 def add_options(parser: pytest.Parser) -> None:
     """Declare every option and ini key of the plugin."""
-    group = parser.getgroup("smoke", "verdict smokes")
+    group = parser.getgroup("smoke", "smoke runs")
     group.addoption("--smoke", action="store_true", help="collect recipes (*.smoke.yaml) and run tests marked smoke")
     group.addoption("--smoke-mode", choices=MODES, help="run every recipe in this mode, whatever the recipe says")
     group.addoption(

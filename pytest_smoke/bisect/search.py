@@ -13,7 +13,7 @@ from pytest_smoke.judge.checks.registry import DEFAULT
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.diff import Difference, between, differences, unseen
-from pytest_smoke.text import verdict_label
+from pytest_smoke.text import listed, verdict_label
 
 BISECTABLE = ("unstable", "hold")
 """Verdicts that a run leads to and that settings can explain."""
@@ -141,9 +141,15 @@ class Bisection:
         if not rest:
             return f"found: {first} alone makes {good} {self._wanted}"
         text = f"found: {' and '.join(map(str, minimal))} together make {good} {self._wanted}"
-        return f"{text}; without any one of them it is not" + "".join(
-            f"; without {key} the verdict is {label}, so whether {key} matters is not known"
-            for key, label in self._undecided(minimal)
+        undecided = dict(self._undecided(minimal))
+        if not undecided:
+            return f"{text}; {'both' if len(minimal) == 2 else f'all {len(minimal)}'} are needed"
+        needed = [one.key for one in minimal if one.key not in undecided]
+        if needed:
+            text += f"; {listed(needed, limit=len(needed))} {'is' if len(needed) == 1 else 'are'} needed"
+        return text + "".join(
+            f"; without {key} the verdict is {label}, so whether {key} is needed is not known"
+            for key, label in undecided.items()
         )
 
     def _undecided(self, minimal: Sequence[Difference]) -> list[tuple[str, str]]:

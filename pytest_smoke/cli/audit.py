@@ -26,6 +26,8 @@ SHARES = ("estimated", "intended", "sampled")
 """Columns that hold shares."""
 NUMBERS = ("rows", "shards", "weight", *SHARES)
 """Columns that are flush right."""
+OK = "ok"
+"""Verdict on a source without faults in the JSON form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ class AuditResult:
                 "estimated": shares.get(name),
                 "intended": source.share if source else None,
                 "sampled": sampled.get(name, 0.0) if self.sampled else None,
-                "verdict": ", ".join(reasons) or "ok",
+                "verdict": ", ".join(reasons) or OK,
             }
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,7 +90,8 @@ class AuditResult:
         """Return the text form: a table of sources, the result, then one line per fault and note."""
         sources = list(self.sources())
         columns = [name for name in sources[0] if any(source[name] is not None for source in sources)]
-        rows = [columns, *([_cell(name, source[name]) for name in columns] for source in sources)]
+        header = ["problem" if name == "verdict" else name for name in columns]
+        rows = [header, *([_cell(name, source[name]) for name in columns] for source in sources)]
         return [
             *table(rows, right=[at for at, name in enumerate(columns) if name in NUMBERS]),
             "",
@@ -114,7 +117,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "--recipe",
         type=Path,
         metavar="RECIPE",
-        help="with CORPUS: recipe whose mix: has the weights and intended shares (default: weight 1 each)",
+        help="with CORPUS: recipe with the weights and intended shares, in its `mix` section (default: weight 1 each)",
     )
     parser.add_argument(
         "--by",
@@ -160,17 +163,20 @@ def run(args: argparse.Namespace) -> int:
 def _audit(args: argparse.Namespace) -> AuditResult:
     is_recipe = args.path.suffix.lower() in (".yaml", ".yml")
     if is_recipe and args.recipe is not None:
-        raise AuditError(f"--recipe goes with a corpus, but {args.path} is a recipe")
+        raise AuditError(f"--recipe needs a corpus, but {args.path} is a recipe; use: audit CORPUS --recipe RECIPE")
     if is_recipe and (args.by or args.source_field):
-        raise AuditError("--by and --source-field go with a corpus: name the corpus, and the recipe with --recipe")
+        raise AuditError(
+            f"--by and --source-field need a corpus, but {args.path} is a recipe; "
+            f"use: audit CORPUS --recipe {args.path}"
+        )
     recipe = args.path if is_recipe else args.recipe
     if args.draw and recipe is None:
-        raise AuditError("--draw samples from the task of a recipe: name the recipe with --recipe")
+        raise AuditError("--draw needs a recipe, whose task it samples from; add --recipe RECIPE")
     root = (args.root or task_root(recipe)).resolve() if recipe is not None else Path()
     case = _case(recipe, root) if recipe is not None else None
     mix = case.recipe.mix if case is not None else None
     if recipe is not None and mix is None and not (is_recipe and args.draw):
-        raise AuditError(f"{recipe} does not declare a data mix (key mix); add one, or audit a corpus without --recipe")
+        raise AuditError(f"{recipe} has no `mix` section; add one, or audit a corpus without --recipe")
 
     corpus, notes = Corpus(counts={}, unit="rows"), []
     if not is_recipe:
@@ -217,7 +223,7 @@ def _sample(case: Case, root: Path, micro_batches: int) -> SampleCounter:
 
 
 def _cell(column: str, value: Any) -> str:
-    if value is None:
+    if value is None or (column == "verdict" and value == OK):
         return "-"
     if column in SHARES:
         return share_text(value)

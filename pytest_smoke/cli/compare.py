@@ -26,11 +26,11 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "compare",
         help="compare two smoke runs or training logs",
         description="Compare two runs. Each is a folder written by --smoke-report, a verdicts.json, PATH::ID for one "
-        "of its outcomes, or any log that `judge` reads.",
+        "of its smoke runs, or any log that `judge` reads.",
         epilog="Exit status: 0 if the runs were compared, whatever the result; 2 if they could not be compared.",
     )
-    parser.add_argument("old", metavar="OLD", help="report, outcome or log to compare with")
-    parser.add_argument("new", metavar="NEW", help="report, outcome or log of the newer run")
+    parser.add_argument("old", metavar="OLD", help="report, smoke run or log to compare with")
+    parser.add_argument("new", metavar="NEW", help="report, smoke run or log of the newer run")
     parser.add_argument(
         "--format", choices=("text", "markdown", "json"), default="text", help="output format (default: text)"
     )
@@ -39,7 +39,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
             f"--{which}-batch",
             type=positive_int,
             metavar="N",
-            help=f"effective batch size of {which.upper()}, in samples; logs do not have it",
+            help=f"effective batch size of {which.upper()}, in samples; needed for logs only",
         )
 
 
@@ -48,12 +48,13 @@ def run(args: argparse.Namespace) -> int:
     try:
         pairs, notices = _pairs(args.old, args.new)
         comparisons = [
-            compare(_with_batch(old, args.old_batch), _with_batch(new, args.new_batch)) for old, new in pairs
+            compare(_with_batch(old, args.old_batch, "--old-batch"), _with_batch(new, args.new_batch, "--new-batch"))
+            for old, new in pairs
         ]
     except ReportError as error:
         return fail("compare", str(error))
     for notice in notices:
-        print_message("compare", notice)
+        print_message("note", notice)
     sys.stdout.write(printable(_render(comparisons, args.format), sys.stdout.encoding))
     return EXIT_COMPARED
 
@@ -80,8 +81,12 @@ def _single(argument: str, runs: dict[str, Run] | Run) -> Run:
     if isinstance(runs, Run):
         return runs
     if len(runs) != 1:
-        choice = f" ({', '.join(runs)}); choose one with {argument}{SEPARATOR}ID" if runs else ""
-        raise ReportError(f"{argument} has {count(len(runs), 'outcome')}{choice}")
+        if not runs:
+            raise ReportError(
+                f"{argument} contains no smoke runs; write a report with pytest --smoke --smoke-report DIR"
+            )
+        choice = f"choose one with {argument}{SEPARATOR}ID: {', '.join(runs)}"
+        raise ReportError(f"{argument} contains {count(len(runs), 'smoke run')}; {choice}")
     (only,) = runs.values()
     return only
 
@@ -89,12 +94,13 @@ def _single(argument: str, runs: dict[str, Run] | Run) -> Run:
 def _unpaired(old: str, old_runs: Mapping[str, Run], new_runs: Mapping[str, Run], new: str) -> Iterator[str]:
     for place, ids in ((old, old_runs.keys() - new_runs.keys()), (new, new_runs.keys() - old_runs.keys())):
         if ids:
-            yield f"only in {place}, not compared: {', '.join(sorted(ids))}"
+            missing = "it was" if len(ids) == 1 else "they were"
+            yield f"only {place} has {', '.join(sorted(ids))}, so {missing} not compared"
 
 
-def _with_batch(run: Run, batch: int | None) -> Run:
+def _with_batch(run: Run, batch: int | None, option: str) -> Run:
     if batch is None:
         return run
     if run.batch not in (None, batch):
-        raise ReportError(f"{run.name} has an effective batch of {run.batch}, not {batch}")
+        raise ReportError(f"{option} {batch}: {run.name} has an effective batch of {run.batch}; remove {option}")
     return replace(run, batch=batch)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_smoke.cli.arguments import Subparsers, add_format, fail, non_negative_int, print_json, print_text
 from pytest_smoke.errors import ExamplesError
+from pytest_smoke.files import read_failure
 from pytest_smoke.ner.comparison import ErrorComparison, compare
 from pytest_smoke.ner.examples import Example, read_lines, trim_predictions
 from pytest_smoke.ner.report_text import comparison_text, report_text
@@ -84,7 +85,7 @@ def _read(path: str) -> list[Example]:
         with open(path, "rb") as file:
             return read_lines(file, path)
     except OSError as error:
-        raise ExamplesError([f"{path} cannot be read: {error.strerror}; allowed: a JSON Lines file, or -"]) from None
+        raise ExamplesError([f"{path}: {read_failure(error)}"]) from None
 
 
 def _tree(report: ErrorReport, comparison: ErrorComparison | None) -> dict[str, Any]:

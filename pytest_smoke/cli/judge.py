@@ -103,7 +103,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         epilog="Exit status: 0 if every log is promoted, 1 if one is not, 2 if one could not be judged.",
     )
     parser.add_argument("logs", nargs="+", metavar="LOG", help="log file, folder with logs, or - for standard input")
-    add_format(parser, json_help="one object per line and log")
+    add_format(parser, json_help="one object per log, each on its own line")
     parser.add_argument("--loss", metavar="NAME", help="column with the training loss (default: found by its name)")
     parser.add_argument("--lr", metavar="NAME", help="column with the learning rate (default: found by its name)")
     parser.add_argument("--step", metavar="NAME", help="column with the step (default: found by its name)")

@@ -30,7 +30,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         metavar="DIR",
         help="folder that the task is imported from (default: the current folder)",
     )
-    add_format(parser, json_help="one object per line and part")
+    add_format(parser, json_help="one object per part of a package, each on its own line")
 
 
 def run(args: argparse.Namespace) -> int:

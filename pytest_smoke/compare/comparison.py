@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pytest_smoke.judge.metrics.main_metric import lower_is_better
-from pytest_smoke.text import listed, signed_percent
+from pytest_smoke.text import count, listed, signed_percent
 
 Series = Sequence[tuple[int, float]]
 """Step and value, by rising step."""
@@ -198,15 +198,24 @@ def _common_point(old: Run, new: Run) -> tuple[list[AlignmentPoint], str]:
             f"{samples:,} samples are step {point.old} of OLD and step {point.new} of NEW"
         )
         return [] if (point.old, point.new) == (old.steps, new.steps) else [point], text
-    if old.batch and new.batch:
-        batches = f"both runs have an effective batch of {old.batch}"
-    else:
-        batches = "the effective batch of at least one run is not known"
+    unknown = _unknown_batches(old, new)
     if old.steps == new.steps:
-        return [], f"{batches} and both have {old.steps:,} steps, so they are compared at their ends"
+        text = f"the runs are compared at their ends, because both have {count(old.steps, 'step')}"
+        return [], f"{text}; {unknown}" if unknown else f"{text} and an effective batch of {old.batch}"
     step = min(old.steps, new.steps)
     point = AlignmentPoint(name=f"at step {step}", old=step, new=step)
-    return [point], f"{batches}, so they are compared at equal steps, up to step {step}"
+    reason = unknown or f"both have an effective batch of {old.batch}"
+    return [point], f"the runs are compared at equal steps, up to step {step:,}, because {reason}"
+
+
+def _unknown_batches(old: Run, new: Run) -> str:
+    """Say which effective batches are unknown, and how to give them; empty if both are known."""
+    if old.batch is None and new.batch is None:
+        return "their effective batches are unknown; give them with --old-batch and --new-batch"
+    for run, label in ((old, "OLD"), (new, "NEW")):
+        if run.batch is None:
+            return f"the effective batch of {label} is unknown; give it with --{label.lower()}-batch"
+    return ""
 
 
 def _samples(run: Run) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_smoke.compare.comparison import Run
 from pytest_smoke.errors import LogError, ReportError
-from pytest_smoke.files import VERDICTS, VERDICTS_SCHEMA, file_name
+from pytest_smoke.files import VERDICTS, VERDICTS_SCHEMA, file_name, invalid_json, read_failure
 from pytest_smoke.logs import read as logs
 from pytest_smoke.logs.judging import RunDescription, judge_log
 from pytest_smoke.text import count, listed, verdict_label
@@ -33,11 +33,14 @@ def read_runs(argument: str) -> dict[str, Run] | Run:
         except ReportError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ReportError(f"{report} is not a report of smoke runs: {type(error).__name__}: {error}") from None
+            problem = (
+                f"the key {error} is missing" if isinstance(error, KeyError) else f"wrong type of a value ({error})"
+            )
+            raise ReportError(f"{report} is not a report of smoke runs: {problem}") from None
         if not chosen:
             return runs
         if chosen not in runs:
-            raise ReportError(f"{report} has no outcome {chosen!r}; its outcomes: {', '.join(runs) or 'none'}")
+            raise ReportError(f"{report} has no smoke run {chosen!r}; it has: {', '.join(runs) or 'none'}")
         return runs[chosen]
     return _run_of_log(str(path))
 
@@ -54,13 +57,16 @@ def _outcomes(report: Path) -> list[Mapping[str, Any]]:
     try:
         tree = json.loads(report.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ReportError(f"{report} cannot be read: {error.strerror}") from None
+        raise ReportError(f"{report}: {read_failure(error)}") from None
     except (ValueError, RecursionError) as error:
-        raise ReportError(f"{report} is not JSON: {error}") from None
+        raise ReportError(invalid_json(report, error)) from None
     if not isinstance(tree, dict) or "outcomes" not in tree:
         raise ReportError(f"{report} is not a report of smoke runs: it has no key 'outcomes'")
     if tree.get("schema") != VERDICTS_SCHEMA:
-        raise ReportError(f"{report} has schema {tree.get('schema')!r}; this version reads schema {VERDICTS_SCHEMA}")
+        raise ReportError(
+            f"{report} has schema {tree.get('schema')!r}, but this version reads schema {VERDICTS_SCHEMA}: rerun the "
+            "smoke runs, or use the version that wrote it"
+        )
     return list(tree["outcomes"])
 
 
@@ -80,7 +86,9 @@ def _run_of_outcome(tree: Mapping[str, Any], folder: Path) -> Run:
         ]
         grad_norm = []
         if loss:
-            notes.append(f"no trace at {trace}, so losses are block means and gradient norms are unknown")
+            notes.append(
+                f"the per-step log {trace} is missing, so losses are means of several steps and gradient norms unknown"
+            )
     return Run(
         name=f"{folder}{SEPARATOR}{tree['id']}",
         verdict=verdict_label(tree["verdict"], tree["reason"]),
@@ -100,7 +108,9 @@ def _run_of_log(path: str) -> Run:
     try:
         found = logs.find(path)
         if len(found) != 1:
-            raise ReportError(f"{path} has no {VERDICTS} and {count(len(found), 'log')}; name one: {listed(found)}")
+            raise ReportError(
+                f"{path} contains {count(len(found), 'log')} and no {VERDICTS}; choose one: {listed(found)}"
+            )
         log = logs.read(found[0])
     except LogError as error:
         raise ReportError(f"{path}: {error}") from None

@@ -48,27 +48,25 @@ def read_csv(text: str) -> Table:
             if [cell.strip() for cell in cells] == header:
                 repeated_headers += 1
             elif len(cells) < len(header) and line == len(lines) and not text.endswith(("\n", "\r")):
-                notes.append(f"skipped the last line ({line}): it ends after {len(cells)} of {len(header)} cells")
+                notes.append(f"skipped the last row (line {line}): it ends after {len(cells)} of {len(header)} cells")
             elif len(cells) < len(header) or any(cell.strip() for cell in cells[len(header) :]):
                 malformed.append((line, len(cells)))
             else:
                 records.append(Record(line, dict(zip(header, cells, strict=False))))
     except csv.Error as error:
         raise LogError("unreadable", f"line {skipped + reader.line_num}: {error}") from None
-    problem = ""
+    rows, problem = count(len(malformed), "row"), ""
     if malformed:
         line, cells_found = malformed[0]
-        problem = (
-            f"{count(len(malformed), 'line')} with another number of cells than the header's {len(header)} "
-            f"(first: line {line}, with {cells_found})"
-        )
-        notes.append(f"skipped {problem}")
+        do_not = "does not" if len(malformed) == 1 else "do not"
+        problem = f"{do_not} have {count(len(header), 'cell')} like the header (first: line {line} has {cells_found})"
+        notes.append(f"skipped {rows} that {problem}")
     if repeated_headers:
         notes.append(
             f"the header is repeated {count(repeated_headers, 'time')} inside the log, as if runs were appended"
         )
     if len(malformed) >= len(records):
         if malformed:
-            raise LogError("unreadable", f"the log cannot be read: {problem}")
+            raise LogError("unreadable", f"the log cannot be read: {rows} {problem}")
         raise LogError("header-only", f"the log has a header ({', '.join(header)}), but no rows")
-    return Table(records=records, notes=notes)
+    return Table(records=records, notes=notes, noun="row")

@@ -35,10 +35,11 @@ def read_json(text: str) -> Table | None:
         raise LogError("unreadable", f"the JSON document is not a log; allowed: {_SHAPES}")
     records = [Record(at, flatten(entry)) for at, entry in enumerate(entries, 1) if isinstance(entry, dict)]
     if skipped := len(entries) - len(records):
-        notes.append(f"skipped {skipped:,} of {count(len(entries), 'entry', 'entries')}: not JSON objects")
+        what = "it is not a JSON object" if skipped == 1 else "they are not JSON objects"
+        notes.append(f"skipped {skipped:,} of {count(len(entries), 'record')}: {what}")
     if not records:
-        raise LogError("empty", "the log has no entries")
-    return Table(records=records, notes=notes, unit="entry")
+        raise LogError("empty", "the log has no records")
+    return Table(records=records, notes=notes, unit="record", noun="record")
 
 
 def _is_number(value: object) -> bool:

@@ -92,9 +92,9 @@ def read_lines(text: str) -> Table:
             malformed.append(at)
     notes = []
     if malformed and malformed[-1] == len(lines):
-        notes.append(f"skipped the last line ({malformed.pop()}): it is incomplete")
+        notes.append(f"skipped the last line (line {malformed.pop()}): it is incomplete")
     elif not strict and lines[-1].lstrip().startswith("{") and "}" not in lines[-1]:
-        notes.append(f"skipped the last line ({len(lines)}): it is incomplete")
+        notes.append(f"skipped the last line (line {len(lines)}): it is incomplete")
     if malformed:
         notes.append(f"skipped {count(len(malformed), 'line')} without a JSON object (first: line {malformed[0]})")
     if not records:

@@ -68,7 +68,7 @@ class Record(NamedTuple):
     """One record of a log."""
 
     line: int
-    """Line or entry of the file, from 1."""
+    """Line, record or event of the file, from 1."""
     cells: Mapping[str, Cell]
     """By column; without the columns that this record does not log."""
 
@@ -80,4 +80,6 @@ class Table:
     records: list[Record]
     notes: list[str] = field(default_factory=list)
     unit: str = "line"
-    """What `Record.line` counts: `line`, `entry` or `event`."""
+    """What `Record.line` counts: `line`, `record` or `event`."""
+    noun: str = "line"
+    """What a record is called: `row`, `line`, `record` or `event`."""

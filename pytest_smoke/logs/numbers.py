@@ -131,15 +131,16 @@ def choose_columns(numbers: NumericTable, names: ColumnNames, notes: list[str]) 
 def check_texts(numbers: NumericTable, chosen: ChosenColumns, unit: str, notes: list[str]) -> None:
     """Note texts in the columns that are used. Raises LogError for a text in the loss."""
     for name, (line, text, cells) in numbers.texts.items():
-        problem = f"{unit} {line}: {name!r} is {text[:40]!r}, not a number"
         if name == chosen.loss:
-            more = f" (and {count(cells - 1, 'more cell')})" if cells > 1 else ""
-            raise LogError("not-a-number", f"{problem}{more}")
+            more = f" (and {count(cells - 1, 'more value')})" if cells > 1 else ""
+            raise LogError("not-a-number", f"{unit} {line}: {name!r} is {text[:40]!r}, not a number{more}")
         if name in (chosen.step, chosen.lr, chosen.grad_norm, chosen.probe, *chosen.terms) and numbers.counts[name]:
-            notes.append(f"{problem}; skipped {count(cells, 'such cell')}")
+            what = "that is not a number" if cells == 1 else "that are not numbers"
+            first = f"first: {unit} {line} has {text[:40]!r}"
+            notes.append(f"skipped {count(cells, 'value')} of {name!r} {what} ({first})")
 
 
-def mark_nan_blanks(numbers: NumericTable, chosen: ChosenColumns, unit: str, notes: list[str]) -> None:
+def mark_nan_blanks(numbers: NumericTable, chosen: ChosenColumns, table: Table, notes: list[str]) -> None:
     """Write NaN into loss cells that are blank or null because the loss was NaN.
 
     JSON has no NaN, and pandas writes NaN as a blank; but a sparse log has blank cells, too. A blank can be NaN only in
@@ -168,7 +169,9 @@ def mark_nan_blanks(numbers: NumericTable, chosen: ChosenColumns, unit: str, not
     if nans:
         line = nans[0][0]
         kind = "null" if (line, chosen.loss) in numbers.nulls else "blank"
-        notes.append(f"{unit} {line}: the loss is {kind}, read as NaN ({count(len(nans), 'cell')} in total)")
+        are = "is" if len(nans) == 1 else "are"
+        first = f"first: {table.unit} {line}"
+        notes.append(f"{count(len(nans), 'value')} of the loss {are} {kind} and read as NaN ({first})")
     elif rare and (inner or tail):
-        first = (inner + tail)[0][0]
-        notes.append(f"skipped {count(len(inner) + len(tail), 'record')} without a loss (first: {unit} {first})")
+        first = f"first: {table.unit} {(inner + tail)[0][0]}"
+        notes.append(f"skipped {count(len(inner) + len(tail), table.noun)} without a loss ({first})")

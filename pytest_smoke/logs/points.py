@@ -31,9 +31,9 @@ def points_of(path: str, table: Table, names: ColumnNames) -> Log:
     numbers = read_numbers(table)
     chosen = choose_columns(numbers, names, notes)
     check_texts(numbers, chosen, table.unit, notes)
-    mark_nan_blanks(numbers, chosen, table.unit, notes)
-    rows = list(_stepped(numbers, chosen, table.unit, notes))
-    points = _sequence(rows, chosen, notes)
+    mark_nan_blanks(numbers, chosen, table, notes)
+    rows = list(_stepped(numbers, chosen, table, notes))
+    points = _sequence(rows, chosen, table.noun, notes)
     if not points:
         raise LogError("no-points", f"column {chosen.loss!r} has no number at any step")
     notes += _gaps([point.step for point in points])
@@ -53,10 +53,10 @@ Stepped = tuple[int, dict[str, float | None]]
 """Step and cells."""
 
 
-def _stepped(numbers: NumericTable, chosen: ChosenColumns, unit: str, notes: list[str]) -> Iterable[Stepped]:
+def _stepped(numbers: NumericTable, chosen: ChosenColumns, table: Table, notes: list[str]) -> Iterable[Stepped]:
     """Return the rows with their steps. Without a step column, these are rising whole epochs, or the row numbers."""
     if chosen.step is not None:
-        return list(_by_column(numbers, chosen.step, chosen, unit, notes))
+        return list(_by_column(numbers, chosen.step, chosen, table, notes))
     rows = [row for _, row in numbers.rows if row.get(chosen.loss) is not None]
     if chosen.epoch is not None:
         epochs = [row.get(chosen.epoch) for row in rows]
@@ -77,7 +77,7 @@ def _numbered(numbers: NumericTable, chosen: ChosenColumns) -> Iterator[Stepped]
 
 
 def _by_column(
-    numbers: NumericTable, step: str, chosen: ChosenColumns, unit: str, notes: list[str]
+    numbers: NumericTable, step: str, chosen: ChosenColumns, table: Table, notes: list[str]
 ) -> Iterator[Stepped]:
     missing, offset, epochs = 0, 0, 0
     last: tuple[float, float] | None = None
@@ -90,7 +90,7 @@ def _by_column(
         if not at.is_integer():
             raise LogError(
                 "bad-step",
-                f"{unit} {line}: {step!r} is {at}, not a whole number; select another column with --step NAME",
+                f"{table.unit} {line}: {step!r} is {at}, not a whole number; select another column with --step NAME",
             )
         epoch = row.get(chosen.epoch) if chosen.epoch else None
         if has_loss and epoch is not None:
@@ -104,13 +104,15 @@ def _by_column(
             f"{step!r} restarts in each epoch ({chosen.epoch!r}): steps are counted across {epochs + 1} epochs"
         )
     if missing:
-        notes.append(f"skipped {count(missing, 'loss', 'losses')} without a value of {step!r}")
+        notes.append(f"skipped {count(missing, table.noun)} with a loss but no {step!r}")
 
 
 @dataclass(slots=True, kw_only=True)
 class _Repeats:
     """Where the steps of a log do not rise."""
 
+    noun: str
+    """What a record is called."""
     duplicates: list[int] = field(default_factory=list)
     restarts: list[tuple[int, int, int]] = field(default_factory=list)
     """Step before, step after, number of dropped points."""
@@ -118,22 +120,25 @@ class _Repeats:
     def notes(self) -> Iterator[str]:
         if self.duplicates:
             first = self.duplicates[0]
-            skipped = count(len(self.duplicates), "loss", "losses")
-            yield f"skipped {skipped}, superseded by newer values of the same step (first: step {first})"
+            if len(self.duplicates) == 1:
+                yield f"skipped 1 {self.noun}: a newer {self.noun} has the same step (first: step {first})"
+            else:
+                skipped = count(len(self.duplicates), self.noun)
+                yield f"skipped {skipped}: newer {self.noun}s have the same steps (first: step {first})"
         for before, back, dropped in self.restarts[:_RESTARTS_SHOWN]:
             yield (
                 f"steps go back from {before} to {back}, as in a resumed run: "
-                f"skipped {count(dropped, 'older point')} from step {back} on"
+                f"skipped {count(dropped, f'older {self.noun}')} from step {back} on"
             )
         if len(self.restarts) > _RESTARTS_SHOWN:
-            yield f"steps go back {len(self.restarts)} times in total; newer points replaced older ones each time"
+            yield f"steps go back {len(self.restarts)} times in total; newer {self.noun}s replaced older ones each time"
 
 
-def _sequence(stepped: Iterable[Stepped], chosen: ChosenColumns, notes: list[str]) -> list[Point]:
+def _sequence(stepped: Iterable[Stepped], chosen: ChosenColumns, noun: str, notes: list[str]) -> list[Point]:
     """Return one point per step, by rising step. Values of rows without a loss go to the point of the same step."""
     merged: list[tuple[int, dict[str, float | None]]] = []
     waiting: dict[int, dict[str, float | None]] = {}
-    repeats = _Repeats()
+    repeats = _Repeats(noun=noun)
     total = 0
     for step, row in stepped:
         cells = {name: value for name, value in row.items() if value is not None}

@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from pytest_smoke.errors import LogError
+from pytest_smoke.files import read_failure
 from pytest_smoke.logs import columns, tensorboard
 from pytest_smoke.logs.csv_log import delimiter_of, read_csv
 from pytest_smoke.logs.json_log import read_json
@@ -116,7 +117,7 @@ def text_of(path: str) -> str:
     try:
         content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
     except OSError as error:
-        raise LogError("unreadable", f"the log cannot be read: {error.strerror}") from None
+        raise LogError("unreadable", read_failure(error)) from None
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # what PowerShell's `>` writes
         return content.decode("utf-16", errors="replace")
     if b"\0" in content[:4096]:

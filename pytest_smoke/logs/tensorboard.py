@@ -34,6 +34,8 @@ def _is_truncated(file: Path) -> bool:
 def read_events(path: Path) -> Table:
     """Read the scalars of an event file, or of all event files in a folder. Raises LogError."""
     files = [path] if path.is_file() else sorted(path.glob(f"*{EVENT_FILE_MARK}*"))
+    if not path.exists():
+        raise LogError("unreadable", "file not found")
     if not files:
         text = f"there is no event file here (a file with {EVENT_FILE_MARK} in its name)"
         raise LogError("no-log" if path.is_dir() else "unreadable", text)
@@ -67,4 +69,4 @@ def read_events(path: Path) -> Table:
     notes = [
         f"the event file {file.name} ends inside a record: its end is missing" for file in files if _is_truncated(file)
     ]
-    return Table(records=records, notes=notes, unit="event")
+    return Table(records=records, notes=notes, unit="event", noun="event")

@@ -93,6 +93,8 @@ def _read_all(
     for place, row in rows:
         try:
             examples.append(read(place, row))
+        except json.JSONDecodeError as error:  # of one line, which `place` names
+            faults.append(f"{place}:{error.colno}: not valid JSON ({error.msg})")
         except ValueError as error:
             faults.append(f"{place}: {error}")
     if if_empty and not examples and not faults:
@@ -109,11 +111,6 @@ def _parse(line: bytes) -> object:
         raise ValueError(f"byte {line[error.start : error.start + 1]!r} is not UTF-8; allowed: JSON in UTF-8") from None
     try:
         return json.loads(text, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        near = _short.repr(text[error.pos :])
-        raise ValueError(
-            f"not JSON at column {error.colno}, {near}: {error.msg}; allowed: one JSON object per line"
-        ) from None
     except RecursionError:
         raise ValueError(
             f"{_short.repr(text)} is nested too deeply; allowed: an object with raw, gold and pred"
@@ -172,5 +169,6 @@ def _spanned(raw: str, place: str, span: object) -> Entity:
 
 def _tag(place: str, tag: object) -> str:
     if not isinstance(tag, str) or not tag:
-        raise ValueError(f"{place}: tag is {_short.repr(tag)}; allowed: a string that is not empty")
+        problem = "tag is empty" if tag == "" else f"tag is {_short.repr(tag)}"
+        raise ValueError(f"{place}: {problem}; allowed: a string that is not empty")
     return tag

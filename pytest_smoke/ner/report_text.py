@@ -11,22 +11,37 @@ from pytest_smoke.text import count, percent, table
 
 _TEXT_WIDTH = 100
 """Characters of an example's text that are printed."""
-_HEADER = ("", "FN", "of FN", "of gold", "FP", "of FP", "of predicted", "these FN also match")
+_HEADER = ("bucket", "FN", "share of FN", "share of gold", "FP", "share of FP", "share of predicted", "FN also in")
+_CHANGE_HEADER = ("bucket", "FN, share of gold", "95 % interval", "FP, share of predicted", "95 % interval")
+_MEANINGS = {
+    "non_latin": "the text has a letter of another script than Latin",
+    "case_only": "only upper and lower case differ",
+    "bio_slip": "the span has wrong boundaries: one value contains the other",
+    "empty_pred": "nothing was predicted",
+    "num_confused": "the numbers differ",
+    "other": "any other error",
+}
 
 
 def report_text(report: ErrorReport) -> str:
-    """Render one table for all tags, then one per tag, each with examples."""
+    """Render one table for all tags, then one per tag, each with examples, then what the buckets mean."""
     blocks = [_block(tag) for tag in (report.total, *report.tags)]
+    if legend := [f"  {bucket}: {_MEANINGS[bucket]}" for bucket in BUCKETS if _has_errors(report.total, bucket)]:
+        blocks.append(
+            ["FN: false negatives, FP: false positives; an error counts in the first bucket it fits", *legend]
+        )
     return "\n\n".join([count(report.examples, "example"), *("\n".join(block) for block in blocks)])
 
 
 def comparison_text(comparison: ErrorComparison) -> str:
     """Render the changes of all tags, then per tag those of buckets whose counts changed.
 
-    A line below a table names a bucket whose change is only visible with errors counted under an earlier bucket.
+    Lines below a table name the buckets that changed only among errors that an earlier bucket
+    counts, too.
     """
     lines = [
-        "before -> after, and the 95 % interval of the change in percentage points; * marks changes beyond chance",
+        "shares before -> after, and the 95 % interval of the change in percentage points; "
+        "* marks changes beyond chance",
         "",
     ]
     lines += _changes_of("", [change for change in comparison.changes if not change.tag])
@@ -54,12 +69,16 @@ def _block(report: TagReport) -> list[str]:
             ", ".join(f"{later} {amount}" for later, amount in fn.also.get(bucket, {}).items()),
         )
         for bucket in BUCKETS
-        if fn.first[bucket] or fp.first[bucket]
+        if _has_errors(report, bucket)
     ]
     if not rows:
         return [title]
     samples = [line for bucket, found in report.samples.items() for line in _samples(bucket, found)]
     return [title, *table([_HEADER, *rows], right=range(1, len(_HEADER) - 1), indent="  "), *samples]
+
+
+def _has_errors(report: TagReport, bucket: str) -> bool:
+    return bool(report.fn.first[bucket] or report.fp.first[bucket])
 
 
 def _samples(bucket: str, samples: Sequence[Sample]) -> Iterator[str]:
@@ -84,7 +103,7 @@ def _changes_of(tag: str, changes: Sequence[BucketChange]) -> Iterator[str]:
         if (bucket, "fn") in by_key or (bucket, "fp") in by_key
     ]
     if rows:
-        yield from table([("", "FN of gold", "", "FP of predicted", ""), *rows], indent="  ")
+        yield from table([_CHANGE_HEADER, *rows], indent="  ")
     else:
         yield "  no errors"
     for bucket in BUCKETS:

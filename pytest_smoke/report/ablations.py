@@ -72,7 +72,7 @@ def _best(points: Sequence[tuple[int, float]], better: str) -> str:
         return "-"
     sign = 1 if better == "higher" else -1
     value, step = max(finite, key=lambda point: (sign * point[0], -point[1]))
-    return f"{number(value)} at {step}"
+    return f"{number(value)} (step {step})"
 
 
 def _change(points: Sequence[tuple[int, float]]) -> str:
@@ -80,7 +80,7 @@ def _change(points: Sequence[tuple[int, float]]) -> str:
     if slope is None:
         return "-"
     error = "" if slope.standard_error is None else f" ± {slope.standard_error:.2g}"
-    return f"{slope.change:+.2g}{error} (last {slope.evaluations})"
+    return f"{slope.change:+.2g}{error} ({slope.evaluations} evals)"
 
 
 def _setting(value: Any) -> str:

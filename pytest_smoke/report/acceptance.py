@@ -16,7 +16,7 @@ HEADER = ("status", "criterion", "target", "current")
 """`target` is the value of a criterion's right side, `current` that of its left side."""
 OTHER_CHECKS = "all other checks"
 """Row that sums up the checks that are neither criteria nor advisories on metrics, which never decide."""
-FULL_RUN = "full run"
+FULL_RUN = "full run only"
 """Status of a criterion that only the full run can meet."""
 
 

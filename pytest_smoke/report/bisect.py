@@ -6,7 +6,7 @@ from pytest_smoke.bisect.result import BisectResult, BisectTrial
 from pytest_smoke.report.layout import WIDTH, fitted_table, wrap
 from pytest_smoke.text import count, listed, verdict_label
 
-HEADER = ("trial", "verdict", "step", "settings of the unstable recipe")
+HEADER = ("trial", "verdict", "step", "settings taken from the unstable recipe")
 
 
 def trial_line(trial: BisectTrial, *, number: int, of: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_smoke.compare.comparison import ComparisonRow, RunComparison
-from pytest_smoke.text import number, table
+from pytest_smoke.text import listed, number, table
 
 HEADER = ("", "OLD", "NEW", "change")
 
@@ -42,8 +42,8 @@ def comparison_markdown(comparison: RunComparison) -> str:
 
 
 def _unchanged(comparison: RunComparison) -> list[str]:
-    values = [f"{name} {_figure(value, None)}" for name, value in comparison.unchanged.items()]
-    return [f"the same at every evaluation of both runs: {', '.join(values)}"] if values else []
+    values = [f"{name} was {_figure(value, None)}" for name, value in comparison.unchanged.items()]
+    return [f"{listed(values, limit=len(values))} at every evaluation of both runs"] if values else []
 
 
 def _cells(row: ComparisonRow) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.report.layout import WIDTH, short_ids, wrap
-from pytest_smoke.text import count, seconds
+from pytest_smoke.text import count, listed, seconds
 
 
 def full_run_lines(outcomes: Iterable[Outcome], *, width: int = WIDTH) -> list[str]:
@@ -29,9 +29,13 @@ def _estimate(outcome: Outcome) -> str:
             f"and takes about {seconds(facts.estimated_full_seconds)} at {facts.samples_per_second or 0:,.0f} samples/s"
         )
     if facts.full_accept:
-        parts.append(f"it must reach {'; '.join(facts.full_accept)}" if parts else _criteria(facts.full_accept))
+        criteria = listed(map(_criterion, facts.full_accept), limit=len(facts.full_accept))
+        parts.append(f"{'it' if parts else 'the full run'} must meet {criteria}")
     return "; ".join(parts)
 
 
-def _criteria(criteria: tuple[str, ...]) -> str:
-    return f"the full run must reach {'; '.join(criteria)}"
+def _criterion(text: str) -> str:
+    """Move the name of a criterion to its end: `max(grad_norm) < 50 (gradient health)`."""
+    name, colon, condition = text.partition(":")
+    named = colon and not set(name) & set("`<>=!")  # a metric in backticks may have a colon
+    return f"{condition.strip()} ({name.strip()})" if named else text

@@ -68,10 +68,10 @@ def audit(project: Path, *args: str) -> tuple[int, str, str]:
 def test_the_table_of_a_mix_that_is_as_intended(project: Path) -> None:
     assert audit(project, "recipes/r.smoke.yaml") == (
         0,
-        "source     rows  weight  estimated  intended  verdict\n"
-        "nad     700,000     0.5     35.0 %    35.0 %  ok\n"
-        "osm     330,000       1     33.0 %         -  ok\n"
-        "gn      320,000       1     32.0 %         -  ok\n"
+        "source     rows  weight  estimated  intended  problem\n"
+        "nad     700,000     0.5     35.0 %    35.0 %  -\n"
+        "osm     330,000       1     33.0 %         -  -\n"
+        "gn      320,000       1     32.0 %         -  -\n"
         "\n"
         "recipes/r.smoke.yaml: the mix is as intended\n",
         "",
@@ -86,7 +86,7 @@ def test_a_source_with_35_percent_instead_of_20_is_named(project: Path) -> None:
     assert "nad     700,000     0.5     35.0 %    20.0 %  share-off-target\n" in out
     assert out.endswith(
         "recipes/r.smoke.yaml: the mix is not as intended\n"
-        "  share-off-target: source 'nad' is 35.0 % of the sampled mix (700,000 rows x weight 0.5), not the intended "
+        "  share-off-target: source 'nad' is 35.0 % of the estimated mix (700,000 rows x weight 0.5), not the intended "
         "20.0 %\n"
     )
 
@@ -141,7 +141,7 @@ def test_without_a_mix_the_samples_of_the_task_are_shown(project: Path) -> None:
     (project / "recipes" / "r.smoke.yaml").write_text(RECIPE.replace(":Task", ":Unweighted"))
     code, out, _ = audit(project, "recipes/r.smoke.yaml", "--draw", "300")
     assert code == 0
-    assert out.splitlines()[0].split() == ["source", "sampled", "verdict"]
+    assert out.splitlines()[0].split() == ["source", "sampled", "problem"]
     assert "  note: source 'nad' is 5" in out
 
 
@@ -153,11 +153,11 @@ def test_without_a_mix_the_samples_of_the_task_are_shown(project: Path) -> None:
         (["recipes/r.smoke.yaml", "--by", "rows"], ["--by and --source-field", "--recipe"]),
         (
             ["recipes/r.smoke.yaml", "--recipe", "x.yaml"],
-            ["--recipe goes with a corpus, but recipes/r.smoke.yaml is a recipe"],
+            ["--recipe needs a corpus, but recipes/r.smoke.yaml is a recipe"],
         ),
-        (["corpus", "--draw", "3"], ["--draw samples from the task of a recipe"]),
+        (["corpus", "--draw", "3"], ["--draw needs a recipe"]),
         (["corpus", "--draw", "0"], ["'0' is not a whole number of 1 or more"]),
-        (["plain.smoke.yaml"], ["plain.smoke.yaml does not declare a data mix (key mix)"]),
+        (["plain.smoke.yaml"], ["plain.smoke.yaml has no `mix` section"]),
         (["broken.smoke.yaml"], ["broken.smoke.yaml:4:", "unknown key sauces in mix"]),
         (
             ["raises.smoke.yaml", "--draw", "3"],

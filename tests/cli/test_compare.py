@@ -44,7 +44,7 @@ def test_two_logs_are_compared_at_equal_steps(logs: tuple[str, str], capsys: pyt
     assert (rows["seconds"]["old"], rows["seconds"]["new"]) == (79.5, 199.5)
     assert not [name for name in rows if name.startswith("elapsed")]
     assert (
-        "the effective batch of at least one run is not known, so they are compared at equal steps, up to step 160"
+        "the runs are compared at equal steps, up to step 160, because their effective batches are unknown"
         in found["alignment"]
     )
 
@@ -62,14 +62,14 @@ def test_given_effective_batches_align_two_logs_by_samples(
 @pytest.mark.parametrize(
     ("write", "argument", "fragments"),
     [
-        (None, "absent.csv", ["absent.csv", "the log cannot be read"]),
+        (None, "absent.csv", ["absent.csv: file not found"]),
         ("", "empty.csv", ["empty.csv", "the log is empty"]),
-        ("{", "verdicts.json", ["verdicts.json is not JSON"]),
+        ("{", "verdicts.json", ["verdicts.json:1:2: not valid JSON"]),
         ("[1]", "verdicts.json", ["is not a report of smoke runs"]),
-        ('{"schema": 9, "outcomes": []}', "verdicts.json", ["has schema 9; this version reads schema 1"]),
-        ('{"schema": 1, "outcomes": []}', "verdicts.json", ["has 0 outcomes"]),
+        ('{"schema": 9, "outcomes": []}', "verdicts.json", ["has schema 9, but this version reads schema 1"]),
+        ('{"schema": 1, "outcomes": []}', "verdicts.json", ["contains no smoke runs"]),
         ('{"schema": 1, "outcomes": [{"id": "a"}]}', "verdicts.json", ["is not a report of smoke runs", "facts"]),
-        ('{"schema": 1, "outcomes": []}', "verdicts.json::a", ["has no outcome 'a'; its outcomes: none"]),
+        ('{"schema": 1, "outcomes": []}', "verdicts.json::a", ["has no smoke run 'a'; it has: none"]),
     ],
 )
 def test_a_failed_comparison_is_one_error_line_and_exit_code_2(

@@ -100,9 +100,9 @@ def test_the_output_does_not_depend_on_the_hash_seed() -> None:
     [
         (
             ["none.jsonl"],
-            "diagnose: none.jsonl cannot be read: No such file or directory; allowed: a JSON Lines file, or -\n",
+            "diagnose: none.jsonl: file not found\n",
         ),
-        (["diagnose"], "diagnose: diagnose cannot be read: Is a directory; allowed: a JSON Lines file, or -\n"),
+        (["diagnose"], "diagnose: diagnose: cannot be read: Is a directory\n"),
         (["-"], "diagnose: -: the file has no examples; allowed: one JSON object per line\n"),
         (["-", "--before", "-"], "diagnose: PREDICTIONS and --before cannot both be standard input (-)\n"),
         (["diagnose/new.jsonl", "--keep-full-stop"], "diagnose: --keep-full-stop needs --trim\n"),

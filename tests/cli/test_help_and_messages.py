@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.__main__ import COMMANDS, main
+from pytest_smoke.__main__ import COMMANDS, PROGRAM, main
 from pytest_smoke.cli import judge as judge_command
 from tests.snapshots import assert_snapshot
 
@@ -33,7 +33,7 @@ def test_help(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert stopped.value.code == 0
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= WIDTH
-    assert_snapshot(SNAPSHOTS / f"help-{command or 'verdict-smoke'}.txt", text, words_only=True)
+    assert_snapshot(SNAPSHOTS / f"help-{command or 'commands'}.txt", text, words_only=True)
 
 
 def outcome(item: str, batch: int, **facts: Any) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def test_messages(command: str, capsys: pytest.CaptureFixture[str]) -> None:
         code = run(shlex.split(line))
         out, err = capsys.readouterr()
         errors = [text for text in err.splitlines() if not text.startswith(("usage:", "   "))]
-        parts.append("\n".join([f"$ verdict-smoke {line}", *out.splitlines(), *errors, f"exit status {code}"]))
+        parts.append("\n".join([f"$ {PROGRAM} {line}", *out.splitlines(), *errors, f"exit status {code}"]))
     assert_snapshot(SNAPSHOTS / f"messages-{command}.txt", "\n\n".join(parts) + "\n")
 
 

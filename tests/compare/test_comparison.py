@@ -110,7 +110,7 @@ def test_equal_stages_are_compared_at_their_ends() -> None:
     assert found.alignment == "both runs have the stages A and B, and are compared at the end of each"
     assert found.unchanged == {"text_f1": 0.4}
     for rendered in (comparison_text(found), comparison_markdown(found)):
-        assert re.search(r"the same at every evaluation of both runs: text\\?_f1 0\.4", rendered)
+        assert re.search(r"text\\?_f1 was 0\.4 at every evaluation of both runs", rendered)
     assert {(row.name, row.old, row.new) for row in found.settings} == {
         ("stages[A].lr", "0.2", "0.4"),
         ("stages[B].lr", "0.2", "0.4"),

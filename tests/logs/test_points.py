@@ -31,7 +31,7 @@ def test_a_clean_log_has_no_notes() -> None:
 def test_a_resumed_run_keeps_the_newest_values() -> None:
     log = read("step,loss\n1,9\n2,8\n3,7\n4,6\n3,1.5\n4,1.0\n5,0.5\n")
     assert losses(log) == [(1, 9), (2, 8), (3, 1.5), (4, 1.0), (5, 0.5)]
-    assert noted(log, "go back from 4 to 3", "skipped 2 older points from step 3 on")
+    assert noted(log, "go back from 4 to 3", "skipped 2 older rows from step 3 on")
 
 
 def test_a_log_of_mixed_ranks_is_refused() -> None:
@@ -53,21 +53,21 @@ def test_steps_that_restart_in_each_epoch_are_counted_across_epochs() -> None:
 def test_a_duplicated_step_keeps_the_newest_loss() -> None:
     log = read("step,loss\n1,9\n2,8\n2,7\n3,6\n")
     assert losses(log) == [(1, 9), (2, 7), (3, 6)]
-    assert noted(log, "skipped 1 loss, superseded by newer values of the same step (first: step 2)")
+    assert noted(log, "skipped 1 row: a newer row has the same step (first: step 2)")
 
 
 @pytest.mark.parametrize("cut", ["4,", "4", "4,2.0,"])
 def test_an_incomplete_last_line_is_skipped(cut: str) -> None:
     log = read("step,loss,lr,x\n1,9,1,1\n2,8,1,1\n3,7,1,1\n" + cut)
     assert losses(log) == [(1, 9), (2, 8), (3, 7)]
-    assert noted(log, "skipped the last line (5)")
+    assert noted(log, "skipped the last row (line 5)")
 
 
 @pytest.mark.parametrize("cut", ['{"step": 4, "lo', '{"step": 4, "loss": 2', "{"])
 def test_an_incomplete_last_json_line_is_skipped(cut: str) -> None:
     log = read("".join(json.dumps({"step": n, "loss": n}) + "\n" for n in (1, 2, 3)) + cut)
     assert losses(log) == [(1, 1), (2, 2), (3, 3)]
-    assert noted(log, "skipped the last line (4): it is incomplete")
+    assert noted(log, "skipped the last line (line 4): it is incomplete")
 
 
 def test_malformed_lines_are_skipped_and_counted() -> None:
@@ -76,7 +76,7 @@ def test_malformed_lines_are_skipped_and_counted() -> None:
     assert noted(log, "skipped 2 lines without a JSON object (first: line 2)")
     assert noted(
         read("step,loss\n1,2\n1,2,3\n2,3\n"),
-        "skipped 1 line with another number of cells than the header's 2 (first: line 3, with 3)",
+        "skipped 1 row that does not have 2 cells like the header (first: line 3 has 3)",
     )
 
 
@@ -92,7 +92,7 @@ def test_a_rare_null_loss_is_nan() -> None:
     rows = [{"step": n, "loss": None if n == 12 else 2.0} for n in range(20)]
     log = read("".join(json.dumps(row) + "\n" for row in rows))
     assert [step for step, loss in losses(log) if math.isnan(loss)] == [12]
-    assert noted(log, "line 13: the loss is null", "read as NaN (1 cell in total)")
+    assert noted(log, "1 value of the loss is null and read as NaN (first: line 13)")
 
 
 def test_nulls_at_the_end_are_nan() -> None:
@@ -104,13 +104,13 @@ def test_blanks_at_the_end_are_nan() -> None:
     """pandas writes NaN as a blank."""
     log = read("step,loss,grad_norm\n1,2.0,1\n2,2.0,1\n3,,\n4,,\n")
     assert [math.isnan(loss) for _, loss in losses(log)] == [False, False, True, True]
-    assert noted(log, "line 4: the loss is blank", "read as NaN (2 cells in total)")
+    assert noted(log, "2 values of the loss are blank and read as NaN (first: line 4)")
 
 
 def test_one_blank_at_the_end_is_skipped_with_a_note() -> None:
     log = read("step,loss\n1,2.0\n2,2.0\n3,\n")
     assert losses(log) == [(1, 2), (2, 2)]
-    assert noted(log, "skipped 1 record without a loss (first: line 4)")
+    assert noted(log, "skipped 1 row without a loss (first: line 4)")
 
 
 def test_blanks_of_a_sparse_loss_are_not_nan() -> None:
@@ -128,7 +128,7 @@ def test_a_sparse_loss_with_far_more_blanks_at_the_end_ends_in_nan() -> None:
     text = "step,loss,lr\n" + "".join(f"{n},{2.0 if n % 5 == 0 and n < 50 else ''},0.1\n" for n in range(100))
     log = read(text)
     assert [step for step, loss in losses(log) if math.isnan(loss)] == list(range(46, 100))
-    assert noted(log, "line 48: the loss is blank", "read as NaN (54 cells in total)")
+    assert noted(log, "54 values of the loss are blank and read as NaN (first: line 48)")
 
 
 def test_validation_rows_are_not_blank_losses() -> None:
@@ -140,7 +140,7 @@ def test_validation_rows_are_not_blank_losses() -> None:
 def test_text_in_another_column_is_skipped_with_a_note() -> None:
     log = read("step,loss,lr\n1,2,0.1\n2,2,fast\n3,2,0.1\n")
     assert [point.lr for point in log.points] == [0.1, 0.1, 0.1]
-    assert noted(log, "line 3: 'lr' is 'fast', not a number; skipped 1 such cell")
+    assert noted(log, "skipped 1 value of 'lr' that is not a number (first: line 3 has 'fast')")
 
 
 def test_a_printed_tensor_is_a_number() -> None:
@@ -193,5 +193,5 @@ def test_a_selected_step_column_must_have_whole_numbers() -> None:
 def test_a_loss_without_a_step_is_skipped_with_a_note() -> None:
     log = read("step,loss\n1,9\n,8\nlast,7\n2,6\n3,5\n")
     assert losses(log) == [(1, 9), (2, 6), (3, 5)]
-    assert noted(log, "skipped 2 losses without a value of 'step'")
-    assert noted(log, "line 4: 'step' is 'last'")
+    assert noted(log, "skipped 2 rows with a loss but no 'step'")
+    assert noted(log, "skipped 1 value of 'step' that is not a number (first: line 4 has 'last')")

@@ -51,10 +51,10 @@ SPAN = 'allowed: {"tag": ..., "start": ..., "end": ...} or [start, end, tag]'
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "not JSON at column 2, '': Expecting property name"),
+        ("{", ":2: not valid JSON (Expecting property name"),
         (
             '{"raw": "a", "gold": [], "pred": []} x',
-            "not JSON at column 38, 'x': Extra data; allowed: one JSON object per line",
+            ":38: not valid JSON (Extra data)",
         ),
         ("[1, 2]", "[1, 2] is not an object; allowed: an object with raw, gold and pred"),
         ("null", "None is not an object"),
@@ -75,7 +75,7 @@ SPAN = 'allowed: {"tag": ..., "start": ..., "end": ...} or [start, end, tag]'
             '{"raw": "a", "gold": [], "pred": {"t": ["a", null]}}',
             "pred['t'] is None; allowed: a string, a list of strings, or null",
         ),
-        ('{"raw": "a", "gold": {"": "a"}, "pred": []}', "gold: tag is ''; allowed: a string that is not empty"),
+        ('{"raw": "a", "gold": {"": "a"}, "pred": []}', "gold: tag is empty; allowed: a string that is not empty"),
         ('{"raw": "a", "gold": [[0, 1]], "pred": []}', f"gold[0] is [0, 1]; {SPAN}"),
         ('{"raw": "a", "gold": [], "pred": [{"tag": "t"}]}', f"pred[0] is {{'tag': 't'}}; {SPAN}"),
         ('{"raw": "a", "gold": [[0, 1, 2]], "pred": []}', "gold[0]: tag is 2; allowed: a string that is not empty"),
@@ -102,7 +102,7 @@ def test_a_faulty_line_is_reported_with_its_place_and_what_is_allowed(line: str,
     with pytest.raises(ExamplesError) as caught:
         read_lines([b"\n", line.encode()], "run.jsonl")
     (fault,) = caught.value.faults
-    assert fault.startswith("run.jsonl:2: ")
+    assert fault.startswith("run.jsonl:2:")
     assert message in fault
     assert len(fault) < 300
     assert "\n" not in fault

@@ -32,8 +32,8 @@ def test_the_table_is_the_same_with_xdist_and_from_verdicts_json(project: Projec
             "*= smoke runs =*",
             "ablations of good.smoke.yaml, mode constant",
             "cell      verdict * step  highest val_accuracy  change at the end * loss * changes",
-            "baseline  promote * -     0.* at * ± * (last 5) * -",
-            "calm      promote * -     0.* at * ± * (last 5) * args.momentum: 0",
+            "baseline  promote * -     0.* (step *) * ± * (5 evals) * -",
+            "calm      promote * -     0.* (step *) * ± * (5 evals) * args.momentum: 0",
             "hot       unstable (*) * full.learning_rate: 5",
         ]
     )

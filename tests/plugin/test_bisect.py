@@ -63,12 +63,12 @@ def test_a_bisect_finds_two_settings_that_act_together_and_prints_every_trial(
             "  args.momentum: 0 -> 0.99",
             "  args.noise: not set -> 0.1",
             "  also different, without effect on a smoke run: full.max_steps",
-            "trial  verdict * step  settings of the unstable recipe",
+            "trial  verdict * step  settings taken from the unstable recipe",
             "1      unstable (*) * all 4",
             "2      promote * none",
             "3      promote * full.learning_rate",
             "found: full.learning_rate: 0.1 -> 5 and args.momentum: 0 -> 0.99 together make calm.smoke.yaml unstable; "
-            "without any one of them it is not",
+            "both are needed",
             "written to *bisect.json",
         ]
     )
@@ -132,9 +132,9 @@ def test_a_bisect_names_two_settings_that_are_an_error_without_each_other(projec
     result.stdout.fnmatch_lines(
         [
             "found: args.at_batch: not set -> 200 and task: 'tasks:Teacher' -> 'tasks:Unlearns' together make "
-            "good.smoke.yaml unstable; without any one of them it is not; without args.at_batch the verdict is error "
-            "(invalid-task), so whether args.at_batch matters is not known; without task the verdict is error "
-            "(invalid-task), so whether task matters is not known"
+            "good.smoke.yaml unstable; without args.at_batch the verdict is error (invalid-task), so whether "
+            "args.at_batch is needed is not known; without task the verdict is error (invalid-task), so whether task "
+            "is needed is not known"
         ]
     )
 

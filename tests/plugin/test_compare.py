@@ -52,7 +52,7 @@ def test_two_reports_are_compared_at_equal_samples(reports: Project) -> None:
             "  batch_size *64 *128",
         ]
     )
-    result.stderr.fnmatch_lines(["compare: only in new, not compared: other.smoke.yaml::constant"])
+    result.stderr.fnmatch_lines(["note: only new has other.smoke.yaml::constant, so it was not compared"])
     wire = json.loads(compare(reports, "old", "new", "--format", "json").stdout.str())
     (one,) = wire["comparisons"]
     rows = {row["name"]: row for row in one["rows"]}
@@ -76,7 +76,7 @@ def test_an_outcome_is_chosen_by_its_id_and_compares_with_a_log(reports: Project
     result.stdout.fnmatch_lines(["steps *400 *400 *none", "loss, lowest *none", "gradient norm, peak *none"])
     ambiguous = compare(reports, "new", str(trace))
     assert ambiguous.ret == 2
-    ambiguous.stderr.fnmatch_lines(["compare: new has 2 outcomes (good*, other*); choose one with new::ID"])
+    ambiguous.stderr.fnmatch_lines(["compare: new contains 2 smoke runs; choose one with new::ID: good*, other*"])
 
 
 def test_a_report_without_its_trace_compares_with_a_note_on_what_is_missing(reports: Project) -> None:
@@ -87,6 +87,6 @@ def test_a_report_without_its_trace_compares_with_a_note_on_what_is_missing(repo
     result.stdout.fnmatch_lines(
         [
             "gradient norm, peak *- *(step *)*",
-            "note: *no trace at *, so losses are block means and gradient norms are unknown",
+            "note: *the per-step log * is missing, so losses are means of several steps and gradient norms unknown",
         ]
     )

@@ -54,10 +54,11 @@ def test_the_baseline_comes_first_and_each_cell_has_a_row() -> None:
     # At x = -1.5 ... 1.5: Sxx 5, Sxy 0.075, Syy 0.076875, so RSS 0.07575 and 3 x sqrt(0.07575 / 2 / 5) = 0.261.
     assert lines(outcome("a-deep"), outcome(None), outcome("b-unclipped", **unstable)) == [
         "ablations of a.smoke.yaml, mode constant",
-        "cell         verdict          step  highest val_f1  change at the end       loss    changes",
-        "baseline     promote          -     0.5 at 200      +0.045 ± 0.26 (last 4)  0.5123  -",
-        "a-deep       promote          -     0.5 at 200      +0.045 ± 0.26 (last 4)  0.5123  args.depth: 4",
-        "b-unclipped  unstable (rise)  214   -               -                       inf     full.grad_clip_norm: null",
+        "cell         verdict          step  highest val_f1  change at the end        loss    changes",
+        "baseline     promote          -     0.5 (step 200)  +0.045 ± 0.26 (4 evals)  0.5123  -",
+        "a-deep       promote          -     0.5 (step 200)  +0.045 ± 0.26 (4 evals)  0.5123  args.depth: 4",
+        "b-unclipped  unstable (rise)  214   -               -                        inf     "
+        "full.grad_clip_norm: null",
     ]
 
 
@@ -86,10 +87,10 @@ def test_the_best_value_of_a_loss_is_the_lowest() -> None:
     facts = Facts(steps=1, main_metric="val_nll", main_metric_better="lower")
     metrics = {"val_nll": [[10, 2.0], [20, 1.5], [30, 1.75]]}
     rows = lines(outcome(None, facts=facts, metrics=metrics), outcome("x", facts=facts, metrics=metrics))
-    assert rows[1].split("  ")[-1] == "changes"
+    assert rows[1].split()[-1] == "changes"
     assert "lowest val_nll" in rows[1]
-    assert "1.5 at 20" in rows[2]
-    assert "-0.25 (last 3)" in rows[2]
+    assert "1.5 (step 20)" in rows[2]
+    assert "-0.25 (3 evals)" in rows[2]
 
 
 def test_without_evaluation_and_deciding_steps_their_columns_are_left_out() -> None:
@@ -111,7 +112,7 @@ def test_the_table_can_be_rebuilt_from_verdicts_json() -> None:
     original = [odd, outcome("b"), outcome(None)]
     read = [Outcome.from_dict(wire) for wire in json.loads(verdicts_json(original))["outcomes"]]
     assert lines(*read) == lines(*original) == lines(*reversed(original))
-    assert "0.5 at 200" in lines(*original)[-1]
+    assert "0.5 (step 200)" in lines(*original)[-1]
 
 
 def test_one_cell_or_a_preflight_has_no_table() -> None:

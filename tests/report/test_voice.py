@@ -94,8 +94,8 @@ PROMOTED = outcome(
         id="peak-regression[val_f1]",
         status="warn",
         reason="regressed",
-        text="val_f1 was best at step 400 (74.95 %) and ended at 65.50 % (step 800), a fall beyond the noise of 2000 "
-        "items: a constant metric ends this far below the best of 15 earlier evaluations in less than 0.01 % of runs",
+        text="val_f1 fell from 74.95 % (step 400) to 65.50 % (step 800), more than noise explains (p < 0.0001, 2,000 "
+        "items, 15 earlier evaluations)",
         hint="the full run's learning rate decay, or early stopping, may keep the peak",
     ),
     Finding(
@@ -127,9 +127,9 @@ UNSTABLE = outcome(
         status="fail",
         reason="rise",
         step=472,
-        text="loss rose from 0.4996 (steps 345-360, its lowest) to 1.28 (steps 457-472): +0.78 (+156 %), 23.1 standard "
-        "deviations of its noise",
-        hint="reduce learning_rate (5), or revisit what is new in the recipe",
+        text="loss rose from its lowest level, 0.4996 (steps 345-360), to 1.28 (steps 457-472): +0.78 (+156 %), 23.1 "
+        "standard deviations of the noise",
+        hint="reduce learning_rate (5), or undo the last change to the recipe",
     ),
     facts=stopped(480),
     curve={"loss": RISING},
@@ -170,7 +170,8 @@ INCONCLUSIVE = outcome(
         id="loss-trend",
         status="not-checked",
         reason="too-short",
-        text="too short to tell a rise from noise: 60 points, at least 120 needed",
+        text="60 points, at least 120 needed to tell a rise from noise",
+        hint="set smoke.max_steps to 120 or more",
     ),
     facts=Facts(planned_steps=60, steps=60, evidence_steps=40, loss_first=2.1, loss_last=1.7, seconds=1.2),
     curve={"loss": FALLING[:60]},
@@ -268,7 +269,7 @@ BISECT = BisectResult(
     ),
     minimal=("full.learning_rate", "args.momentum"),
     text="found: full.learning_rate: 0.1 -> 5 and args.momentum: 0 -> 0.99 together make calm.smoke.yaml unstable; "
-    "without any one of them it is not",
+    "both are needed",
 )
 FAILURES = {
     "unstable": UNSTABLE,
