@@ -17,7 +17,9 @@ from pytest_smoke.files import (
     current_umask,
     file_name,
     file_sha256,
+    invalid_json,
     json_value,
+    read_failure,
     strict_json,
     sync_to_disk,
     write_atomic,
@@ -122,3 +124,21 @@ def test_non_finite_numbers_are_texts_that_float_reads() -> None:
 
 def test_keys_become_texts_and_tuples_lists() -> None:
     assert strict_json({1: (2, 3), "a": {"b": ()}}) == '{"1": [2, 3], "a": {"b": []}}'
+
+
+def test_a_file_that_cannot_be_read_has_its_cause() -> None:
+    assert read_failure(FileNotFoundError(2, "No such file or directory")) == "file not found"
+    assert read_failure(PermissionError(13, "Permission denied")) == "cannot be read: Permission denied"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1,\n "b" 2}', "x.json:2:6: not valid JSON (Expecting ':' delimiter)"),
+        ("[" * 100_000, "x.json: not valid JSON (nested too deeply)"),
+    ],
+)
+def test_invalid_json_is_located(text: str, message: str) -> None:
+    with pytest.raises((ValueError, RecursionError)) as caught:
+        json.loads(text)
+    assert invalid_json("x.json", caught.value) == message

@@ -18,6 +18,7 @@ from typing import IO, Any, Literal
 from urllib.parse import unquote
 
 from pytest_smoke.errors import CorpusError
+from pytest_smoke.files import invalid_json, read_failure
 from pytest_smoke.text import listed
 
 By = Literal["manifest", "rows", "shards"]
@@ -62,7 +63,7 @@ def count_corpus(path: Path, *, by: By | None = None, source_field: str | None =
     Raises CorpusError, also if the corpus is empty.
     """
     if not path.exists():
-        raise CorpusError(f"{path}: there is no such file or folder")
+        raise CorpusError(f"{path}: file or folder not found")
     manifest = _manifest(path, by, source_field)
     corpus = _from_manifest(manifest) if manifest is not None else _from_files(path, by, source_field)
     if not any(corpus.counts.values()):
@@ -107,7 +108,7 @@ def count_rows(path: Path, *, default: str, source_field: str | None = None) -> 
         return count(path, default, source_field)
     except (OSError, EOFError, zlib.error) as error:  # a truncated gzip file is an EOFError
         cause = getattr(error, "strerror", None) or str(error)
-        raise CorpusError(f"{path}: the file cannot be read: {cause}") from None
+        raise CorpusError(f"{path}: cannot be read: {cause}") from None
     except UnicodeDecodeError as error:
         raise CorpusError(_not_utf8(path, error)) from None
 
@@ -185,9 +186,11 @@ def _count_json_lines(path: Path, default: str, field: str | None) -> Counter[st
             if line.isspace():
                 continue
             try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                raise CorpusError(f"{path}:{at}: the line is not JSON") from None
+                row = json.loads(line.rstrip())
+            except json.JSONDecodeError as error:
+                raise CorpusError(f"{path}:{at}:{error.colno}: not valid JSON ({error.msg})") from None
+            except (ValueError, RecursionError) as error:
+                raise CorpusError(invalid_json(f"{path}:{at}", error)) from None
             counts[_source_name(row.get(field) if isinstance(row, dict) else None, field, f"{path}:{at}")] += 1
     return counts
 
@@ -256,7 +259,7 @@ def _manifest(path: Path, by: By | None, source_field: str | None) -> Path | Non
     """Return the manifest to read; None if data files are to be counted."""
     if by in ("rows", "shards") or source_field is not None:
         if by == "manifest":
-            raise CorpusError(f"{path}: a manifest has no rows with a field {source_field!r}")
+            raise CorpusError(f"{path}: --source-field reads rows, and a manifest has none; count rows (--by rows)")
         return None
     if path.is_file():
         return path if path.suffix.lower() in (".json", ".csv") and _is_manifest(path) else None
@@ -290,7 +293,7 @@ def _from_manifest(path: Path) -> Corpus:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise CorpusError(f"{path}: the file cannot be read: {error.strerror or error}") from None
+        raise CorpusError(f"{path}: {read_failure(error)}") from None
     except UnicodeDecodeError as error:
         raise CorpusError(_not_utf8(path, error)) from None
     entries = list(_csv_entries(path, text) if path.suffix.lower() == ".csv" else _json_entries(path, text))
@@ -319,7 +322,7 @@ def _json_entries(path: Path, text: str) -> Iterator[tuple[str, int, str]]:
     except CorpusError:
         raise
     except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{path}: not JSON: {error}") from None
+        raise CorpusError(invalid_json(path, error)) from None
     if isinstance(tree, dict) and isinstance(tree.get("sources"), dict | list):
         tree = tree["sources"]
     if isinstance(tree, dict):

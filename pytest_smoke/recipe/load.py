@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pytest_smoke.errors import Fault, RecipeError
+from pytest_smoke.files import read_failure
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.cells import cell_problems, with_cell
 from pytest_smoke.recipe.criteria_faults import criterion_problems, reach_problems
@@ -248,7 +249,7 @@ def _read(file: Path, path: str) -> tuple[Document | None, list[Fault]]:
                 return fault(f"the file has {state.st_size:,} bytes; a recipe has at most {MAX_BYTES:,}")
             raw = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        return fault(f"the file cannot be read: {error.strerror or error}")
+        return fault(read_failure(error))
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -148,8 +148,8 @@ def test_without_a_mix_the_samples_of_the_task_are_shown(project: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "fragments"),
     [
-        (["absent"], ["absent: there is no such file or folder"]),
-        (["absent.yaml"], ["absent.yaml:1:1: the file cannot be read"]),
+        (["absent"], ["absent: file or folder not found"]),
+        (["absent.yaml"], ["absent.yaml:1:1: file not found"]),
         (["recipes/r.smoke.yaml", "--by", "rows"], ["--by and --source-field", "--recipe"]),
         (
             ["recipes/r.smoke.yaml", "--recipe", "x.yaml"],
@@ -179,7 +179,7 @@ def test_an_error_in_the_json_form_is_json(project: Path) -> None:
     code, out, err = audit(project, "absent", "--format", "json")
     assert (code, err) == (2, "")
     assert json.loads(out) == {
-        "audited": "absent", "verdict": "error", "text": "absent: there is no such file or folder",
+        "audited": "absent", "verdict": "error", "text": "absent: file or folder not found",
     }  # fmt: skip
 
 

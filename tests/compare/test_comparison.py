@@ -130,3 +130,25 @@ def test_a_stage_that_was_never_reached_has_no_figures() -> None:
     assert "f1 at the end of stage A" in rows
     assert not {"f1, peak", "f1, final", "gradient norm, peak"} & rows.keys()
     assert "OLD did not finish B, so peaks and last values are left out" in found.alignment
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "steps", "alignment"),
+    [
+        (
+            *(None, 8, 3),
+            "the runs are compared at equal steps, up to step 2, because the effective batch of OLD is unknown; give "
+            "it with --old-batch",
+        ),
+        (
+            *(8, None, 2),
+            "the runs are compared at their ends, because both have 2 steps; the effective batch of NEW is unknown; "
+            "give it with --new-batch",
+        ),
+        (*(8, 8, 3), "the runs are compared at equal steps, up to step 2, because both have an effective batch of 8"),
+    ],
+)
+def test_the_alignment_says_why_and_how_to_give_an_unknown_batch(
+    old: int | None, new: int | None, steps: int, alignment: str
+) -> None:
+    assert compare(run([2.0, 1.0], old), run([1.0] * steps, new)).alignment == alignment

@@ -20,7 +20,7 @@ def unreadable_predictions(problem: str) -> Finding:
     """Return the finding of predictions in an unknown form."""
     hint = (
         "predictions(model) must yield rows {'raw': text, 'gold': spans, 'pred': spans}, as "
-        "`verdict-smoke diagnose` reads them"
+        "`python -m pytest_smoke diagnose` reads them"
     )
     return Finding(id=CHECK.id, status="warn", reason="unreadable-predictions", text=problem, hint=hint)
 

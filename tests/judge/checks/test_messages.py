@@ -62,7 +62,7 @@ FAIL  settings (different-setting)
 pass  mix
     estimated mix: nad 35.0 %, osm 33.0 %, gn 32.0 %
 FAIL  mix (corpus-unreadable)
-    the corpus cannot be counted: corpus/absent: there is no such file or folder
+    the corpus cannot be counted: corpus/absent: file or folder not found
 FAIL  mix (share-off-target)
     source 'nad' is 35.0 % of the estimated mix (700,000 rows x weight 0.5), not the intended 20.0 %; all shares: nad 35.0 %, gn 35.0 %, osm 30.0 %
     hint: change the weights in mix.sources
@@ -264,7 +264,7 @@ pass  prediction-errors
     2 examples: 2 of 2 gold spans missed (100 %: bio_slip 50 %, num_confused 50 %); 2 of 2 predicted spans wrong (100 %: bio_slip 50 %, num_confused 50 %)
 warn  prediction-errors (unreadable-predictions)
     predictions(model): line 3: 'gold' is missing
-    hint: predictions(model) must yield rows {'raw': text, 'gold': spans, 'pred': spans}, as `verdict-smoke diagnose` reads them
+    hint: predictions(model) must yield rows {'raw': text, 'gold': spans, 'pred': spans}, as `python -m pytest_smoke diagnose` reads them
 """
 
 SHOWN_ELSEWHERE = {
