@@ -14,6 +14,7 @@ from pytest_smoke.bisect.search import Bisection
 from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.item import run_with_options
 from pytest_smoke.collect.progress import say, terminal_width
+from pytest_smoke.collect.summary import from_start
 from pytest_smoke.errors import BisectStateError, SmokeError
 from pytest_smoke.keys import BISECT_RESULT
 from pytest_smoke.recipe.case import Case
@@ -120,7 +121,8 @@ class BisectSummary:
         for text, verdict in bisect_summary(self._result, width=terminal_width()):
             terminalreporter.write_line(text, **{COLOURS.get(verdict, "red"): True})
         if self._config.option.smoke_report:
-            terminalreporter.write_line(f"written to {self._config.option.smoke_report / STATE}")
+            path = from_start(self._config.option.smoke_report / STATE, self._config)
+            terminalreporter.write_line(f"written to {path}")
 
 
 def attach_bisect_result(item: pytest.Item, report: pytest.TestReport) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,9 +95,10 @@ class Summary:
                 terminalreporter.write_line(line, **{COLOURS.get(verdict, "red"): True})
         for outcome in self._outcomes.values():
             if outcome.promoted and outcome.facts.package:
-                terminalreporter.write_line(f"packaged in {outcome.facts.package}")
+                terminalreporter.write_line(f"packaged in {from_start(Path(outcome.facts.package), self._config)}")
         if self._config.option.smoke_report:
-            terminalreporter.write_line(f"written to {self._config.option.smoke_report / VERDICTS}")
+            path = from_start(self._config.option.smoke_report / VERDICTS, self._config)
+            terminalreporter.write_line(f"written to {path}")
 
     def _announce(self, outcome: Outcome) -> None:
         """Call `pytest_smoke_outcome`; if a plugin raises, warn and continue the session."""
@@ -116,6 +118,12 @@ class Summary:
         folder = self._config.option.smoke_report
         if folder is not None:
             write_atomic(folder / VERDICTS, verdicts_json(self._outcomes.values()))
+
+
+def from_start(path: Path, config: pytest.Config) -> Path:
+    """Return `path` relative to the folder that pytest was started in, if it is below that."""
+    start = config.invocation_params.dir
+    return path.relative_to(start) if path.is_relative_to(start) else path
 
 
 def _lost(report: pytest.TestReport, config: pytest.Config) -> list[Outcome]:

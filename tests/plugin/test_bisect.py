@@ -69,7 +69,7 @@ def test_a_bisect_finds_two_settings_that_act_together_and_prints_every_trial(
             "3      promote * full.learning_rate",
             "found: full.learning_rate: 0.1 -> 5 and args.momentum: 0 -> 0.99 together make calm.smoke.yaml unstable; "
             "both are needed",
-            "written to *bisect.json",
+            "written to out/bisect.json",
         ]
     )
     tree = state(pair)
