@@ -68,7 +68,7 @@ def test_preflight_names_the_stage_whose_warmup_leaves_too_little_evidence(proje
     assert outcome["text"] == (
         "stage B: 144 of 400 steps are at 80 % of the full run's peak learning rate or more; constant mode needs 200"
     )
-    result.stdout.fnmatch_lines(["  hint: stage B: set the steps of the stage to 512 or more"])
+    result.stdout.fnmatch_lines(["  hint: set the steps of stage B to 512 or more"])
 
 
 def test_criteria_compare_with_the_metrics_of_an_earlier_report(project: Project) -> None:
