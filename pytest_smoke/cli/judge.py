@@ -81,7 +81,7 @@ class LogVerdict:
             "verdict": self.verdict,
             "reason": self.reason,
             "step": self.step,
-            "text": ". ".join([self.text, *self.notes]),
+            "text": "; ".join([self.text, *self.notes]),
             "points": self.points,
         }
 
