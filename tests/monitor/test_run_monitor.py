@@ -163,7 +163,7 @@ def test_only_the_postmortem_probe_is_kept_after_a_run_was_stopped() -> None:
 
 
 def test_levels_are_not_compared_across_stages() -> None:
-    """A stage that starts ten times as high is no rise, and each has findings under its own name."""
+    """A stage that starts ten times as high did not rise, and each stage has findings under its own name."""
     monitor = monitor_of(staged())
     assert after(monitor, *stage_of(0, "A", 0.9)) == Continue()
     assert after(monitor, *stage_of(STEPS, "B", 0.9, level=10.0)) is None

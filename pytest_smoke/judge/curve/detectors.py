@@ -120,7 +120,7 @@ class SpikeDetector:
 
 
 def exceedance_rules(size: int, planned_points: int) -> list[tuple[int, int]]:
-    """Return pairs (m, j): m of the newest `size` losses above the j-th largest of the first `size` is no chance.
+    """Return pairs (m, j): m of the newest `size` losses above the j-th largest of the first `size` is not chance.
 
     Among 2n exchangeable values the m + j - 1 largest hold h of the first n with hypergeometric probability
     C(n, h) C(n, m + j - 1 - h) / C(2n, m + j - 1); at least m are new if h < j.

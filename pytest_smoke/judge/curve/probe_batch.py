@@ -17,7 +17,7 @@ BLOCKS = 400
 SPANS = (3, 6, 12, 24)
 """Lengths of the spans in scores; single scores rise above the rest in healthy runs too ..."""
 LASTING_BLOCKS = 2
-"""... and one score alone, however high, is no rise."""
+"""... and one score alone, however high, is not a rise."""
 MIN_SIGMAS = 5.0
 """The remaining noise of a fixed batch is slow wandering, which differences of neighbours underestimate."""
 MINIMUM_RISE = MinimumRise(level=0.10, progress=0.05, doubled=0.05)
