@@ -41,10 +41,8 @@ def pytest_smoke_checks(config):
     return [team_checks.TEAM_RATE]
 """
 RECORDS_OUTCOMES = """
-import os
-
 def pytest_smoke_outcome(config, outcome):
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "controller")
+    worker = config.workerinput["workerid"] if hasattr(config, "workerinput") else "controller"
     with open(config.rootpath / "received.txt", "a") as file:
         file.write(f"{worker} {outcome.id} {outcome.verdict} {outcome.decided_by}\\n")
 """
