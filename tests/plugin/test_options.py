@@ -45,8 +45,8 @@ def test_preflight_checks_every_recipe_and_trains_none(project: Project) -> None
             "good.smoke.yaml::constant PREFLIGHT OK*",
             "never.smoke.yaml::constant PREFLIGHT OK*",
             "unfair.smoke.yaml::constant INVALID*",
-            "invalid (different-effective-batch): the smoke run has effective batch 64 (64 x 1 x 1), the full run 1,024 "
-            "(64 x 16 x 1). The smoke run's gradient noise is 4.0x larger, so it says nothing about the full run",
+            "invalid (different-effective-batch): the smoke run has effective batch 64 (64 x 1 x 1), the full run "
+            "1,024 (64 x 16 x 1). The smoke run's gradient noise is 4.0x larger, so it says nothing about the full run",
             "*1 failed, 2 preflight ok*",
             "NO TORCH",
         ]
