@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -70,8 +71,17 @@ def room_of(path: Path) -> str:
     return inside.parts[0] if len(inside.parts) > 1 else inside.stem
 
 
-def imports(source: str) -> Iterator[str]:
+def called_name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+@cache
+def imports(source: str) -> tuple[str, ...]:
     """Return the dotted names of all modules that a file imports anywhere, except those for type checkers alone."""
+    return tuple(_imports(source))
+
+
+def _imports(source: str) -> Iterator[str]:
     tree = ast.parse(source)
     hidden = {
         id(child)
@@ -89,7 +99,7 @@ def imports(source: str) -> Iterator[str]:
             assert node.level == 0, "a relative import hides which room it is from"
             assert node.module is not None
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Call) and called_name(node.func) == "import_module":
             first = node.args[0].values[0] if isinstance(node.args[0], ast.JoinedStr) else node.args[0]
             if isinstance(first, ast.Constant):
                 yield str(first.value).rstrip(".")
