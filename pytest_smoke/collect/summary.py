@@ -21,6 +21,8 @@ from pytest_smoke.report.verdicts_json import verdicts_json
 
 COLOURS = {"promote": "green", "": "bold"}
 """Markup of a table row by verdict; red for any other."""
+STATUS_MARKUP = {"FAIL": {"red": True, "bold": True}, "warn": {"yellow": True}}
+"""Markup of a check's status in a failure text."""
 LETTERS = {"preflight": "p", "wiring": "w"}
 """Progress letters of the two kinds of run that complete without a verdict."""
 
@@ -45,6 +47,26 @@ def status_of(report: pytest.TestReport) -> tuple[str, str, Any] | None:
     return None
 
 
+class FailureText(str):
+    """A failure text that pytest prints in colours: the verdict, and the status of checks that failed or warn."""
+
+    __slots__ = ()
+
+    def toterminal(self, out: Any) -> None:
+        """Print to pytest's `TerminalWriter`, which knows whether the terminal shows colours."""
+        first, *rest = self.splitlines()
+        label, colon, text = first.partition(":")
+        out.write(label, red=True, bold=True)
+        out.line(colon + text)
+        for line in rest:
+            word = line.strip().partition(" ")[0]
+            if line.startswith(f"  {word} ") and word in STATUS_MARKUP:
+                out.write(f"  {word}", **STATUS_MARKUP[word])
+                out.line(line.removeprefix(f"  {word}"))
+            else:
+                out.line(line)
+
+
 class Summary:
     """Collects outcomes. There is one: in the controller of pytest-xdist, or in the only process."""
 
@@ -62,6 +84,8 @@ class Summary:
         arrived = outcomes_on(report) or _lost(report, self._config)
         if not arrived:
             return
+        if report.failed and isinstance(report.longrepr, str) and arrived[0].id == report.nodeid:
+            report.longrepr = FailureText(report.longrepr)
         self._outcomes |= {outcome.id: outcome for outcome in arrived}
         self._write()
         for outcome in arrived:
