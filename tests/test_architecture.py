@@ -47,7 +47,7 @@ def names_in(cell: str) -> set[str]:
 
 
 def rooms_table(text: str) -> Table:
-    """Return what each room may import beside itself."""
+    """Return what each room may import besides itself."""
     rows = table_rows(text, ROOMS_HEADER)
     (ground,) = [names_in(rooms) for rooms, what, _ in rows if what.startswith(GROUND)]
     table: Table = {}
@@ -124,7 +124,7 @@ def forbidden(source: str, room: str, rooms: Mapping[str, set[str]], libraries: 
 
 
 def imported_rooms() -> Table:
-    """Return what each room really imports beside itself."""
+    """Return what each room really imports besides itself."""
     found: Table = {room_of(path): set() for path in PATHS}
     for path in PATHS:
         found[room_of(path)] |= {target_of(name)[0] for name in imports(path.read_text())} - {"", room_of(path)}

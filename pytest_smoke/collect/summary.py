@@ -16,7 +16,7 @@ from pytest_smoke.report.ablations import ablation_tables
 from pytest_smoke.report.acceptance import acceptance_table
 from pytest_smoke.report.full_run_estimate import full_run_lines
 from pytest_smoke.report.prediction_errors import error_lines
-from pytest_smoke.report.terminal import verdict_table, warnings
+from pytest_smoke.report.terminal import label, verdict_table, warnings
 from pytest_smoke.report.verdicts_json import verdicts_json
 
 COLOURS = {"promote": "green", "": "bold"}
@@ -41,7 +41,7 @@ def status_of(report: pytest.TestReport) -> tuple[str, str, Any] | None:
     if report.passed:
         return "passed", ".", ("PROMOTE", {"green": True})
     if report.skipped and (done := outcome.completed):
-        return f"{done} ok", LETTERS[done], (f"{done.upper()} OK", {"green": True})
+        return label(outcome), LETTERS[done], (label(outcome).upper(), {"green": True})
     if report.failed:
         return "failed", "F", (outcome.verdict.upper(), {"red": True})
     return None

@@ -104,7 +104,7 @@ def properties(outcome: Outcome) -> list[tuple[str, Any]]:
         "smoke_device": facts.device,
     }
     return [
-        ("smoke_verdict", f"{outcome.completed} ok" if outcome.completed else outcome.verdict),
+        ("smoke_verdict", label(outcome) if outcome.completed else outcome.verdict),
         ("smoke_reason", outcome.reason),
         ("smoke_text", outcome.text),
         *((name, value) for name, value in figures.items() if value is not None),

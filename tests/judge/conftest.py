@@ -1,4 +1,4 @@
-"""Holds every finding that the package makes in these tests against the registry of checks."""
+"""Compares every finding that the package makes in these tests with the registry of checks."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_pairs_and_named_terms_match_brute_force(seed: int, weights: list[float]
         return float(median(p[a] / p[b] for p in weighted))
 
     largest = max(ratio(a, b) for a in range(len(names)) for b in range(len(names)))
-    if batches % 2:  # of an even number of ratios the median is no ratio, and its inverse is not that of the inverses
+    if batches % 2:  # the median of an even number is a mean of two, and its inverse is not the inverses' median
         assert isclose(reading.pairs[0].weighted.median, largest, rel_tol=1e-9)
         assert reading.within == (largest <= 8)
     dominant = names[int(numpy.argmax([median(p[k] for p in weighted) for k in range(len(names))]))]

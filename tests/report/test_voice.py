@@ -1,12 +1,11 @@
 """What a user reads in a terminal, compared with `snapshots/*.txt` at widths 80 and 100.
 
-Run with `SNAPSHOT_UPDATE=1` to write the files anew after a change of words or layout, and review their diff.
+Run with `SNAPSHOT_UPDATE=1` to rewrite the files after a change of words or layout, and review their diff.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from pytest_smoke.report.acceptance import acceptance_table
 from pytest_smoke.report.bisect import bisect_summary
 from pytest_smoke.report.full_run_estimate import full_run_lines
 from pytest_smoke.report.terminal import failure, headline, verdict_table, warnings
+from tests.snapshots import assert_snapshot
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -282,12 +282,8 @@ ALL = (PROMOTED, *FAILURES.values(), WIRING, STAGED)
 
 
 def check(name: str, text: str) -> None:
-    """Compare `text` with the snapshot `name`, or write it."""
-    path = SNAPSHOTS / f"{name}.txt"
-    if os.environ.get("SNAPSHOT_UPDATE"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8")
-    assert path.read_text(encoding="utf-8") == text + "\n"
+    """Compare `text` with the snapshot `name`."""
+    assert_snapshot(SNAPSHOTS / f"{name}.txt", text + "\n")
 
 
 def fits(text: str, width: int) -> bool:
