@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from statistics import median
 
 from pytest_smoke.events import Gradients
@@ -73,7 +73,7 @@ class ProbeReading:
 
 
 def read_probe(
-    probes: Sequence[Gradients], weights: Mapping[str, float], bounds: Mapping[str, Sequence[float]]
+    probes: Sequence[Gradients], weights: Mapping[str, float], bounds: Mapping[str, Sequence[float | None]]
 ) -> ProbeReading:
     """Read the probes of some effective batches of two or more loss terms.
 
@@ -103,7 +103,7 @@ def read_probe(
         judged, met = _bounds(probes, names, weights, pairs, bounds)
         sentences += judged
         within = within and met
-        sentences += [] if met else _suggested_weight(pairs, weights)
+        sentences += [] if met else _suggested_weight(pairs, weights, bounds)
     return ProbeReading(terms=terms, pairs=pairs, sentences=tuple(sentences), within=within)
 
 
@@ -183,7 +183,7 @@ def _bounds(
     names: Sequence[str],
     weights: Mapping[str, float],
     pairs: Sequence[PairReading],
-    bounds: Mapping[str, Sequence[float]],
+    bounds: Mapping[str, Sequence[float | None]],
 ) -> tuple[list[str], bool]:
     """Return sentences about the bounds, and whether they are met."""
     finding = grad_ratio(probes, bounds, terms=names) if bounds else None
@@ -201,12 +201,20 @@ def _bounds(
     return [f"largest ratio of weighted norms: {meaning}"], ratio <= DOMINANT
 
 
-def _suggested_weight(pairs: Sequence[PairReading], weights: Mapping[str, float]) -> list[str]:
-    """Suggest the weight that makes both norms equal: a weighted norm is proportional to its weight."""
+def _suggested_weight(
+    pairs: Sequence[PairReading], weights: Mapping[str, float], bounds: Mapping[str, Sequence[float | None]]
+) -> list[str]:
+    """Suggest the weight that makes both norms equal: a weighted norm is proportional to its weight.
+
+    Nothing is suggested for a pair that the recipe wants unequal.
+    """
     weighted = [pair for pair in pairs if weights[pair.stronger] and weights[pair.weaker]]
     if not weighted or weighted[0].weighted.median <= DOMINANT:
         return []
     stronger, weaker, ratio = weighted[0].stronger, weighted[0].weaker, weighted[0].weighted.median
+    low, high = bounds.get(f"{stronger}/{weaker}") or bounds.get(f"{weaker}/{stronger}") or (None, None)
+    if not (low or 0.0) <= 1.0 <= (inf if high is None else high):
+        return []
     return [
         f"suggestion: with a weight of {number(weights[stronger] / ratio, 3)} instead of {number(weights[stronger])}, "
         f"{stronger} has the same gradient norm as {weaker}; if {stronger} is only an auxiliary loss, "

@@ -10,7 +10,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from pytest_smoke.recipe.fields import Count, CriterionText, Finite, Frozen, Positive, Share, Steps, form_by_kind
+from pytest_smoke.recipe.fields import (
+    Count,
+    CriterionText,
+    Finite,
+    Frozen,
+    NotNegative,
+    Positive,
+    Share,
+    Steps,
+    form_by_kind,
+)
 from pytest_smoke.recipe.resume import Resume
 from pytest_smoke.recipe.stages import StageSpec, with_lengths
 from pytest_smoke.text import number
@@ -32,16 +42,24 @@ Change = Literal[
 ]
 
 
-def _ordered(bounds: list[float]) -> list[float]:
+def _bounds_a_ratio(bounds: list[float | None]) -> list[float | None]:
     low, high = bounds
-    if low > high:
+    if low is not None and high is not None and low > high:
         raise ValueError(f"the low bound {number(low)} is above the high bound {number(high)}; write [low, high]")
+    if high == 0:
+        raise ValueError("a high bound of 0 allows no gradient at all; to train without a term, set its weight to 0")
+    if high is None and not low:
+        raise ValueError("this bounds nothing; write [low, high], with null on the side that has no bound")
     return bounds
 
 
 _Many = Annotated[list[Mode], Field(min_length=1)]
 Modes = Annotated[Mode | _Many, form_by_kind(list, _Many, Mode)]
-Bounds = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
+Bounds = Annotated[
+    list[NotNegative | None],
+    Field(min_length=2, max_length=2, json_schema_extra={"contains": {"type": "number", "exclusiveMinimum": 0}}),
+    AfterValidator(_bounds_a_ratio),
+]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -193,7 +211,7 @@ class Checks(Frozen):
         Bounds,
     ] = {}
     """Bounds on the balance of loss terms: `term/term: [low, high]`, both inclusive, for the median ratio of the two
-    terms' unweighted gradient norms."""
+    terms' unweighted gradient norms. Null, or a low bound of 0, leaves a side open: `[null, 8]`, `[0.01, null]`."""
     accept: list[CriterionText] = []
     """Criteria on metrics. Each must hold for a promotion."""
     full_accept: list[CriterionText] = []

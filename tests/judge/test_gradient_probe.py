@@ -128,3 +128,13 @@ def test_a_negligible_gradient_is_named_with_its_cause() -> None:
     assert text in reading.sentences
     alone = Gradients(step=0, raw={"a": 1.0, "b": 9.0}, weighted={"a": 1.0, "b": 0.0}, cosines={"a/b": 0.0})
     assert read_probe([alone], {"a": 1.0, "b": 0.0}, {}).within
+
+
+@pytest.mark.parametrize(("bounds", "suggested"), [([0.01, 2], True), ([None, 0.1], False), ([0, 0.1], False)])
+def test_equal_norms_are_not_suggested_where_the_recipe_wants_them_unequal(
+    bounds: list[float | None], suggested: bool
+) -> None:
+    probe = norms_of(numpy.array([[20.0, 0.0], [0.0, 1.0]]), [1.0, 1.0])
+    reading = read_probe([probe], {"term0": 1.0, "term1": 1.0}, {"term0/term1": bounds})
+    assert not reading.within
+    assert any(sentence.startswith("suggestion: ") for sentence in reading.sentences) == suggested

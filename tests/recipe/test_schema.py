@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
 from pytest_smoke.recipe.model import (
     Checks,
     MetricSpec,
@@ -101,3 +103,11 @@ def test_names_that_do_not_match_their_pattern_are_refused() -> None:
     found = [node for node in nodes(json_schema()) if "patternProperties" in node]
     assert len(found) == 2
     assert all(node["additionalProperties"] is False for node in found)
+
+
+def test_a_ratio_may_be_bounded_on_one_side_but_not_on_none() -> None:
+    """Editors must accept and refuse what the loader does."""
+    (pairs,) = json_schema()["$defs"]["Checks"]["properties"]["grad_ratio"]["patternProperties"].values()
+    bounds = Draft202012Validator(pairs)
+    assert all(bounds.is_valid(given) for given in ([0, 0.1], [None, 8], [0.01, None], [0.01, 8]))
+    assert not any(bounds.is_valid(given) for given in ([None, None], [0, None], [-1, 2], [1], [1, 2, 3], ["1", 2]))

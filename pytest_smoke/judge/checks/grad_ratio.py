@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from math import isfinite
+from math import inf, isfinite
 from statistics import median
 from typing import Any
 
@@ -50,7 +50,7 @@ def gradient_ratios(run: RunView) -> Iterator[Finding]:
 
 def grad_ratio(
     probes: Sequence[Gradients],
-    bounds: Mapping[str, Sequence[float]],
+    bounds: Mapping[str, Sequence[float | None]],
     *,
     terms: Sequence[str],
     from_step: int = 0,
@@ -90,14 +90,13 @@ def grad_ratio(
         above, below = pair.split("/")
         ratios = [probe.raw[above] / max(probe.raw[below], TINY) for probe in by_pair[pair]]
         middle = observed[pair] = median(ratios)
-        inside = low <= middle <= high  # False for NaN
+        inside = (0.0 if low is None else low) <= middle <= (inf if high is None else high)  # False for NaN
         texts.append(
             f"the raw gradient norms {pair} have a median ratio of {number(middle, 3)} ({number(min(ratios), 3)} to "
-            f"{number(max(ratios), 3)} in {count(len(ratios), 'probe')}), {'within' if inside else 'outside'} "
-            f"the bounds [{low:g}, {high:g}]"
+            f"{number(max(ratios), 3)} in {count(len(ratios), 'probe')}), {_compared(low, high, inside=inside)}"
         )
         if not inside:
-            failed.append((above, below, middle))
+            failed.append((above, below, middle, low, high))
     finding = Finding(
         id=finding_id,
         status="fail" if failed else "pass",
@@ -105,9 +104,31 @@ def grad_ratio(
         text="; ".join(texts),
         observed=observed,
         bound={pair: list(limits) for pair, limits in bounds.items()},
-        hint="; ".join(describe_ratio(*pair) for pair in failed),
+        hint="; ".join(_advice(*pair) for pair in failed),
     )
     return _with_balance(finding, counted, terms)
+
+
+def _compared(low: float | None, high: float | None, *, inside: bool) -> str:
+    """Compare a ratio with its bounds in words."""
+    if high is None:
+        return f"{'at least' if inside else 'below'} the limit {low:g}"
+    if not low:
+        return f"{'at most' if inside else 'above'} the limit {high:g}"
+    return f"{'within' if inside else 'outside'} the bounds [{low:g}, {high:g}]"
+
+
+def _advice(above: str, below: str, ratio: float, low: float | None, high: float | None) -> str:
+    """Say what to do about a ratio out of its bounds; a recipe may ask for another balance than the usual one."""
+    too_high, too_low = high is not None and ratio > high, low is not None and ratio < low
+    if not (too_high or too_low) or (too_high and ratio >= DOMINANT) or (too_low and ratio < COLLAPSED):
+        return describe_ratio(above, below, ratio)
+    side, limit, change = ("above", high, "down") if too_high else ("below", low, "up")
+    return (
+        f"the gradient of {above} is {number(ratio, 3)}x that of {below}, {side} the recipe's limit of {limit:g}. "
+        f"Scale {above} {change} in losses(), or change the limit: it is on unweighted gradients, which loss_weights "
+        "does not change"
+    )
 
 
 def describe_ratio(above: str, below: str, ratio: float) -> str:
@@ -231,7 +252,7 @@ def _first_evidence_step(stage: Stage) -> int:
     return next((step for step in range(stage.steps) if curve(step) >= schedules.EVIDENCE_SHARE), 0)
 
 
-def _pairs_of(run: RunView, view: StageView) -> dict[str, list[float]]:
+def _pairs_of(run: RunView, view: StageView) -> dict[str, list[float | None]]:
     """Return the declared pairs whose terms this stage has; in the last stage also those that no stage has."""
     pairs, last = run.case.recipe.checks.grad_ratio, view is run.stages[-1]
     known = [pair for pair in pairs if any(set(pair.split("/")) <= set(other.terms) for other in run.stages)]

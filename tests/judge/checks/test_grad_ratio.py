@@ -27,7 +27,7 @@ def ce_alone(step: int = 0) -> Gradients:
     return Gradients(step=step, raw={"ce": 1.0}, weighted={"ce": 1.0}, cosines={})
 
 
-def finding_of(probes: Sequence[Gradients], bounds: dict[str, list[float]], **options: Any) -> Finding:
+def finding_of(probes: Sequence[Gradients], bounds: dict[str, Any], **options: Any) -> Finding:
     finding = grad_ratio(probes, bounds, **{"terms": TERMS, **options})
     assert finding is not None
     return finding
@@ -63,6 +63,40 @@ def test_the_median_of_the_raw_ratio_must_be_within_inclusive_bounds(
     middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
     assert finding.observed["crf/ce"] == pytest.approx(middle)
     assert (finding.status == "pass") == (low <= finding.observed["crf/ce"] <= high)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "ratio", "status", "fragment"),
+    [
+        ([0, 0.1], 0.05, "pass", "at most the limit 0.1"),
+        ([0, 0.1], 0.0, "pass", "at most the limit 0.1"),
+        ([0, 0.1], 2.43, "fail", "above the limit 0.1"),
+        ([None, 8], 8.0, "pass", "at most the limit 8"),
+        ([None, 8], 9.0, "fail", "above the limit 8"),
+        ([0.01, None], 1e9, "pass", "at least the limit 0.01"),
+        ([0.01, None], 0.0, "fail", "below the limit 0.01"),
+        ([0.01, None], math.nan, "not-checked", ""),
+    ],
+)
+def test_a_side_without_a_bound_is_open(bounds: list[float | None], ratio: float, status: str, fragment: str) -> None:
+    finding = finding_of([probe(1, crf=ratio)], {"crf/ce": bounds})
+    assert (finding.status, fragment in finding.text) == (status, True), finding.text
+
+
+@pytest.mark.parametrize(
+    ("bounds", "ratio", "advice"),
+    [
+        ([None, 0.1], 2.43, "above the recipe's limit of 0.1. Scale crf down in losses()"),
+        ([10, None], 9.0, "below the recipe's limit of 10. Scale crf up in losses()"),
+        ([None, 0.1], 20.0, "crf dominates"),
+        ([10, None], 0.001, "almost no effect"),
+    ],
+)
+def test_the_advice_follows_the_declared_limit_not_the_usual_balance(
+    bounds: list[float | None], ratio: float, advice: str
+) -> None:
+    """A ratio of 2.43 is usually balanced, but not where the recipe allows 0.1."""
+    assert advice in finding_of([probe(1, crf=ratio)], {"crf/ce": bounds}).hint
 
 
 def test_only_probes_near_the_peak_learning_rate_count_if_there_are_any() -> None:
