@@ -92,6 +92,18 @@ class Metrics:
     """Value by metric."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitialMetrics:
+    """What the task's `evaluate` returned before the first step. Criteria and advisories do not use these values."""
+
+    values: dict[str, float]
+    """Value by metric; empty if the task has no `evaluate`."""
+    terms: tuple[str, ...]
+    """Names of the loss terms at the first step."""
+    evaluates: bool = True
+    """Whether the task has an `evaluate`."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceCounts:
     """What the sampler drew from the first step to step `step`, as the task's `sources` counts it."""
@@ -290,6 +302,7 @@ Event = (
     | ParameterNorm
     | Gradients
     | Metrics
+    | InitialMetrics
     | SourceCounts
     | BatchEquivalence
     | PredictionsFailed

@@ -182,6 +182,8 @@ class Facts:
     """Mean loss of the first tenth of the steps."""
     loss_last: float | None = None
     """Mean loss of the last tenth of the steps."""
+    initial_metrics: Mapping[str, float] = field(default_factory=dict)
+    """What `evaluate` returned before the first step. Neither criteria nor advisories use it."""
     last_values: Mapping[str, float] = field(default_factory=dict)
     """Last value of every metric, and of every other series that a criterion can name."""
     resumed_at_steps: tuple[int, ...] = ()

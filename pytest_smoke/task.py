@@ -26,9 +26,11 @@ class Task(Protocol):
         Number of items (tokens, say) that each loss term of this micro-batch is a mean over, for all terms or by term;
         finite and not negative. Default: 1. See `losses`.
     `evaluate(model) -> Mapping[str, float]`
-        Metrics by name, for criteria and reports. Called in evaluation mode without gradients: every
-        `smoke.evaluate_every_steps` optimizer steps, and after the last step of the run and of each stage. A metric
-        must not have the name of a loss term, nor `loss`, `lr`, `grad_norm` or `probe_loss`. Default: no metrics.
+        Metrics by name, for criteria and reports. Called in evaluation mode without gradients: once before the first
+        step, every `smoke.evaluate_every_steps` optimizer steps, and after the last step of the run and of each stage.
+        The first call shows early that it works and returns every metric that a criterion names; criteria do not use
+        its values. Return the same names each time, with NaN for what is not known yet. A metric must not have the name
+        of a loss term, nor `loss`, `lr`, `grad_norm` or `probe_loss`. Default: no metrics.
     `predictions(model) -> Iterable[Mapping[str, Any]]`
         Rows `{"raw": text, "gold": spans, "pred": spans}` of held-out examples, with spans as `pytest_smoke.diagnose`
         reads them; their errors are sorted by kind. Called once, after the last step, like `evaluate`; an exception in

@@ -144,7 +144,7 @@ EXPECTED = {
     ),
     "stage_changes_frozen": ("hold", "frozen-parameter-changed", ["1 frozen parameter changed: head.bias"]),
     "no_baseline": ("invalid", "missing-baseline", ["'tests/controls/nowhere/verdicts.json' cannot be read"]),
-    "missing_metric": ("hold", "missing-metric", ["val_acuracy", "val_accuracy"]),
+    "missing_metric": ("error", "missing-metric", ["val_acuracy", "did you mean val_accuracy?"]),
 }
 """Control: verdict, reason (None: any), fragments of the sentence."""
 
@@ -155,6 +155,7 @@ CONTROLS_OF = {
     "mix": ("skewed_mix", "sampled_mix"),
     "baseline": ("no_baseline", ""),
     "run": ("raises", "base"),
+    "metric-names": ("missing_metric", "promotes"),
     "mix-drawn": ("unweighted_sampler", "sampled_mix"),
     "accumulation": ("uncounted", "counted"),
     "finite": ("overflows_fp16", "base"),

@@ -48,6 +48,8 @@ def run_facts(facts: Facts, monitor: RunMonitor, case: Case) -> Facts:
     if started is not None:
         known |= {"device": started.device, "device_name": started.device_name, "torch": started.torch}
         known |= {"parameters": started.parameters, "trainable_parameters": started.trainable}
+    if monitor.trace.initial_metrics:
+        known["initial_metrics"] = monitor.trace.initial_metrics
     if steps:
         known["evidence_steps"] = sum(view.evidence_steps for view in monitor.stages)
         known |= first_and_last_tenth([row.loss for row in steps])

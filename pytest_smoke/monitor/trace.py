@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from pytest_smoke.events import Event, Gradients, Metrics, ProbeLoss, Step
+from pytest_smoke.events import Event, Gradients, InitialMetrics, Metrics, ProbeLoss, Step
 
 CURVE_POINTS = 240
 """Points of the curve in an outcome: more than a terminal or a page is wide."""
@@ -24,6 +24,8 @@ class Trace:
         self.steps: list[Step] = []
         self.probe_loss: dict[int, float] = {}
         self.metrics: dict[str, Series] = defaultdict(list)
+        self.initial_metrics: dict[str, float] = {}
+        """What `evaluate` returned before the first step; no criterion can name these values."""
         self.gradients: list[Gradients] = []
         self.postmortem: Gradients | None = None
         """The gradient probe on the last good checkpoint of an unstable run."""
@@ -39,6 +41,8 @@ class Trace:
                 return
             case ProbeLoss():
                 self.probe_loss[event.step] = event.loss
+            case InitialMetrics():
+                self.initial_metrics = dict(event.values)
             case Metrics():
                 for name, value in event.values.items():
                     self.metrics[name].append((event.step, value))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_smoke.errors import TaskError
-from pytest_smoke.events import Abort, Metrics, PredictionsFailed, ProbeLoss
+from pytest_smoke.events import Abort, InitialMetrics, Metrics, PredictionsFailed, ProbeLoss
 from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.task import Task
 from pytest_smoke.text import listed
@@ -60,7 +60,8 @@ class Instrumentation:
     def before_step(self, stage: Stage, phase: Phase, step: int) -> None:
         """Keep the weights, score the probe batch and evaluate metrics before `step`, each at its own interval.
 
-        At the start of a stage or phase also compare the smoke run's micro-batches with the full run's.
+        Metrics are also evaluated once before the first step. At the start of a stage or phase also compare the smoke
+        run's micro-batches with the full run's.
         """
         starts, offset = stage.starts_at(step), step - stage.first_step
         if starts and self._plan.has_other_batch_size:
@@ -72,6 +73,8 @@ class Instrumentation:
             phase.weights.save(step)
         if probe or step == stage.end - 1:
             self._score_probe_batch(phase, step)
+        if step == 0:
+            self.evaluate_initially()
         every = self._plan.evaluate_every_steps
         if every and offset and offset % every == 0:
             self.evaluate(step)
@@ -81,8 +84,22 @@ class Instrumentation:
             means = self._stepper.score(phase.probe_batches)
         self._deferred.put(lambda values: ProbeLoss(step, self._stepper.weighted_sum(values)), means)
 
+    def evaluate_initially(self) -> None:
+        """Report the metrics of the untrained model: what is wrong with `evaluate` then shows before the first step.
+
+        Raises TaskError.
+        """
+        values, terms = self._metrics(), tuple(self._stepper.seen_terms)
+        self._send([InitialMetrics(values=values or {}, terms=terms, evaluates=values is not None)])
+
     def evaluate(self, step: int) -> dict[str, float] | None:
         """Report and return the task's metrics before `step`; None if it has no `evaluate`. Raises TaskError."""
+        values = self._metrics()
+        if values is not None:
+            self._send([*self._deferred.flush(wait=True), Metrics(step, values)])
+        return values
+
+    def _metrics(self) -> dict[str, float] | None:
         evaluate = getattr(self._task, "evaluate", None)
         if evaluate is None:
             return None
@@ -94,7 +111,6 @@ class Instrumentation:
                 f"evaluate(model) returned {listed(taken)}: the smoke run records its own series under these names; "
                 "rename the metrics"
             )
-        self._send([*self._deferred.flush(wait=True), Metrics(step, values)])
         return values
 
     def predict(self, path: Path) -> None:

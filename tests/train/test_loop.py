@@ -11,7 +11,17 @@ import torch
 
 from pytest_smoke import schedules
 from pytest_smoke.errors import TaskError
-from pytest_smoke.events import Ended, Gradients, Metrics, ProbeLoss, SourceCounts, Started, Step, Updates
+from pytest_smoke.events import (
+    Ended,
+    Gradients,
+    InitialMetrics,
+    Metrics,
+    ProbeLoss,
+    SourceCounts,
+    Started,
+    Step,
+    Updates,
+)
 from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan
 from tests.train.conftest import RecordingChannel
@@ -52,6 +62,26 @@ def test_probes_and_evaluations_do_not_change_training(plan: Planner, pair: Any)
     pair.evaluate = lambda model: {"noise": torch.rand(())}
     evaluated = [s.loss for s in run(plan(evaluate_every_steps=3), pair).of(Step)]
     assert evaluated == plain
+
+
+def test_evaluate_is_called_before_the_first_step_and_its_values_are_kept_apart(plan: Planner, pair: Any) -> None:
+    """So that an exception in it, or a name that a criterion misspells, shows before any step."""
+    pair.evaluate = lambda model: {"mode": float(model.training)}
+    events = run(plan(), pair).events
+    assert [e.values for e in events if isinstance(e, InitialMetrics)] == [{"mode": 0.0}]
+    (initial,) = (e for e in events if isinstance(e, InitialMetrics))
+    assert (initial.terms, initial.evaluates) == (("first", "second"), True)
+    before = events[: events.index(initial)]
+    assert not [e for e in before if isinstance(e, Step)]
+    assert [m.step for m in events if isinstance(m, Metrics)] == [20]
+
+
+def test_an_exception_in_evaluate_ends_the_run_before_the_first_step(plan: Planner, pair: Any) -> None:
+    pair.evaluate = lambda model: {"val": 1 / 0}
+    channel = RecordingChannel()
+    with pytest.raises(ZeroDivisionError):
+        run(plan(), pair, channel)
+    assert channel.of(Step) == []
 
 
 def test_ranks_are_folded_onto_one_device(plan: Planner, pair: Any) -> None:

@@ -1,13 +1,19 @@
-"""The `accept` check: the recipe's own criteria hold."""
+"""The `accept` check: the recipe's own criteria hold. The `metric-names` check: they name metrics that exist."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pytest_smoke.criteria import parse
+from pytest_smoke.events import InitialMetrics
 from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason, RunView, why_not_made
 from pytest_smoke.outcome import Finding
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.text import did_you_mean, listed
+
+RECORDED = ("loss", "grad_norm", "lr", "probe_loss")
+"""Series of every run, which a criterion may name."""
 
 
 def accept(run: RunView) -> Iterator[Finding]:
@@ -29,6 +35,43 @@ def accept(run: RunView) -> Iterator[Finding]:
         yield replace(finding, key=f"checks.accept[{number}]")
 
 
+def metric_names(run: RunView, events: Sequence[InitialMetrics]) -> Iterator[Finding]:
+    """Compare the names in the criteria with what the run can record, before the first step."""
+    event, named = events[-1], _names_at_start(run.case)
+    if not named:
+        return
+    known = [*event.values, *event.terms, *RECORDED]
+    missing = {name: key for name, key in named.items() if name not in known}
+    if not missing:
+        text = "the run records every metric that the criteria name"
+        yield Finding(id=METRIC_NAMES.id, status="pass", text=text)
+        return
+    first = next(iter(missing))
+    source = "evaluate(model) does not return" if event.evaluates else "the task has no evaluate(model) to return"
+    yield Finding(
+        id=METRIC_NAMES.id,
+        status="fail",
+        reason="missing-metric",
+        text=f"the criteria name {listed(missing)}, which {source}; {did_you_mean(first, known)}",
+        observed=sorted(event.values),
+        bound=list(missing),
+        hint="evaluate(model) must return every metric at each call, with NaN for what is not known yet",
+        key=missing[first],
+    )
+
+
+def _names_at_start(case: Case) -> dict[str, str]:
+    """Return the names that criteria read and that must exist at the first step, each with the key of its criterion.
+
+    Stages and phases that start later may bring metrics and loss terms of their own.
+    """
+    recipe, first = case.recipe, case.stages[0]
+    if len(first.phases) > 1:
+        return {}
+    texts, key = (first.accept, f"{first.key}.accept") if first.name else (recipe.checks.accept, "checks.accept")
+    return {name: f"{key}[{number}]" for number, text in enumerate(texts) for name in sorted(parse(text).metrics)}
+
+
 CHECK = Check(
     id="accept",
     question="Do the recipe's own criteria (`checks.accept`) hold?",
@@ -47,4 +90,14 @@ CHECK = Check(
         *NOT_MADE,
     ),
     at_end=accept,
+)
+METRIC_NAMES = Check(
+    id="metric-names",
+    question="Does `evaluate` return every metric that a criterion names, before the first step?",
+    when="first steps",
+    verdict="error",
+    key="checks.accept",
+    stops_run=True,
+    reasons=(Reason(id="missing-metric", status="fail", when="a criterion names a metric that is not recorded"),),
+    on_event=(InitialMetrics, metric_names),
 )

@@ -40,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     baseline.CHECK,
     resume.RESUMED,
     run.CHECK,
+    accept.METRIC_NAMES,
     mix.MIX_DRAWN,
     accumulation.CHECK,
     loss.FINITE,

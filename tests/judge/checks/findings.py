@@ -10,8 +10,8 @@ from typing import Any
 
 from pytest_smoke.diagnose import diagnose
 from pytest_smoke.errors import BaselineError
-from pytest_smoke.events import BatchEquivalence, Event, ExportStage, Gradients, Step, Updates
-from pytest_smoke.judge.checks.accept import accept
+from pytest_smoke.events import BatchEquivalence, Event, ExportStage, Gradients, InitialMetrics, Step, Updates
+from pytest_smoke.judge.checks.accept import accept, metric_names
 from pytest_smoke.judge.checks.accumulation import accumulation
 from pytest_smoke.judge.checks.baseline import baseline, unreadable_baseline
 from pytest_smoke.judge.checks.batch_geometry import batch_geometry
@@ -216,6 +216,13 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
 
     yield from resumed([120, 300], "")
     yield from resumed([], "the checkpoint was saved by torch 2.9")
+
+    for evaluated in (
+        InitialMetrics(values={"val_f1": 0.1}, terms=("ce",)),
+        InitialMetrics(values={"val_f": 0.1}, terms=("ce",)),
+        InitialMetrics(values={}, terms=("ce",), evaluates=False),
+    ):
+        yield from metric_names(FakeRun(with_checks(accept=["val_f1 > 0.6", "max(ce) < 9"]), []), [evaluated])
 
     yield mix_drawn(Sampled({"nad": 4200, "osm": 4000, "gn": 3800}), SHARES, EVEN, step=93)
     yield mix_drawn(Sampled({"nad": 6200, "osm": 3000, "gn": 2800}), SHARES, EVEN, step=93)

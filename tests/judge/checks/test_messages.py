@@ -93,6 +93,14 @@ pass  resumed
     interrupted, and resumed at steps 120 and 300
 warn  resumed (restarted)
     restarted from step 0: the checkpoint was saved by torch 2.9
+pass  metric-names
+    the run records every metric that the criteria name
+FAIL  metric-names (missing-metric)
+    the criteria name val_f1, which evaluate(model) does not return; did you mean val_f?
+    hint: evaluate(model) must return every metric at each call, with NaN for what is not known yet
+FAIL  metric-names (missing-metric)
+    the criteria name val_f1, which the task has no evaluate(model) to return; known: ce, loss, grad_norm, lr, probe_loss
+    hint: evaluate(model) must return every metric at each call, with NaN for what is not known yet
 pass  mix-drawn
     sampled in the first 94 steps (12,000 samples): nad 35.0 %, osm 33.3 %, gn 31.7 %
 FAIL  mix-drawn (sampled-share-off)

@@ -80,7 +80,7 @@ def test_one_reason_means_one_thing_in_all_checks() -> None:
     ambiguous = {reason for reason, words in verdicts.items() if len(words) > 1}
     assert ambiguous == {
         "non-finite",  # of the loss: unstable; of a criterion's metric, or after training: hold
-        "missing-metric",  # in the baseline: invalid, before the run; in the run: hold
+        "missing-metric",  # in the baseline: invalid; before the first step: error; later: hold
         "missing-baseline",  # the same
         *("exception", "out-of-memory", "invalid-task", "crash"),  # during training: error; in the pipeline: hold
     }
