@@ -36,11 +36,33 @@ class Step:
     grad_norm: float
     """2-norm of the whole gradient before clipping."""
     lr: float
-    """Learning rate of a parameter group with the recipe's peak rate."""
+    """Learning rate that the optimizer used in a parameter group with the recipe's peak rate."""
     stage: str = ""
     """Empty if the recipe declares no stages."""
     phase: str = ""
     """Empty if the stage has no phases."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningRateDiffers:
+    """The optimizer used another learning rate than the scheduled one; reported once per stage."""
+
+    step: int
+    """First optimizer step with the difference."""
+    stage: str = ""
+    """Empty if the recipe declares no stages."""
+    group: int
+    """Index of the parameter group."""
+    scheduled: float
+    """Its learning rate by the recipe's schedule."""
+    used: float
+    """Its learning rate when the optimizer stepped."""
+    groups: int
+    """Parameter groups in the optimizer."""
+    planned_groups: int
+    """Parameter groups when the optimizer was made."""
+    within_step: bool = False
+    """Whether `optimizer.step` or a hook of it changed the learning rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +320,7 @@ PIPELINE_STAGES = ("evaluate", "export", "quantize", "package", "load")
 Event = (
     Started
     | Step
+    | LearningRateDiffers
     | ProbeLoss
     | ParameterNorm
     | Gradients

@@ -79,6 +79,11 @@ EXPECTED = {
         "gradient-depends-on-split",
         ["micro-batches of 32 (smoke run)", "contrast is 3.", " instead of 4."],
     ),
+    "own_scheduler": (
+        "invalid",
+        "other-learning-rate",
+        ["the optimizer used the learning rate", "at step 0, the recipe schedules 0"],
+    ),
     "too_short": ("inconclusive", "too-short", ["30"]),
     "raises": (
         "error",
@@ -158,6 +163,7 @@ CONTROLS_OF = {
     "metric-names": ("missing_metric", "promotes"),
     "mix-drawn": ("unweighted_sampler", "sampled_mix"),
     "accumulation": ("uncounted", "counted"),
+    "lr-applied": ("own_scheduler", "base"),
     "finite": ("overflows_fp16", "base"),
     "loss-trend": ("diverges", "base"),
     "updates": ("not_in_optimizer", "base"),

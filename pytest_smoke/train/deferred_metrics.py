@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pytest_smoke.events import Event
 
-MakeEvent = Callable[[list[float]], Event]
+MakeEvent = Callable[[list[float]], Event | None]
 
 
 class DeferredMetrics:
@@ -26,7 +26,7 @@ class DeferredMetrics:
         self._copies: deque[tuple[torch.cuda.Event, Tensor, list[tuple[MakeEvent, int]]]] = deque()
 
     def put(self, make: MakeEvent, values: Tensor) -> None:
-        """Keep `values` (1-d); a later flush passes them to `make` as floats."""
+        """Keep `values` (1-d); a later flush passes them to `make` as floats. What it returns is an event or None."""
         self._pending.append((make, values))
 
     def flush(self, *, wait: bool = False) -> list[Event]:
@@ -53,6 +53,8 @@ class DeferredMetrics:
 def _events(makers: list[tuple[MakeEvent, int]], values: list[float]) -> list[Event]:
     events, first = [], 0
     for make, count in makers:
-        events.append(make(values[first : first + count]))
+        event = make(values[first : first + count])
+        if event is not None:
+            events.append(event)
         first += count
     return events

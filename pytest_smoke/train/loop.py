@@ -13,7 +13,17 @@ from typing import Any
 import torch
 
 from pytest_smoke import schedules
-from pytest_smoke.events import Abort, Command, Continue, Ended, Event, ParameterNorm, StageEnded, Step
+from pytest_smoke.events import (
+    Abort,
+    Command,
+    Continue,
+    Ended,
+    Event,
+    LearningRateDiffers,
+    ParameterNorm,
+    StageEnded,
+    Step,
+)
 from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.task import Task
 from pytest_smoke.train.channel import Channel
@@ -25,6 +35,7 @@ from pytest_smoke.train.device import set_generator_states
 from pytest_smoke.train.export.pipeline import check_needs, run_pipeline
 from pytest_smoke.train.gradients import gradients_event
 from pytest_smoke.train.instrumentation import Instrumentation, Phase
+from pytest_smoke.train.learning_rates import UsedRates
 from pytest_smoke.train.machine import PeakMemory, Utilization, ended, started, utilization_reader
 from pytest_smoke.train.plan import RunPlan, gradient_probe_every_steps
 from pytest_smoke.train.step import Stepper
@@ -77,6 +88,8 @@ class Loop:
         self._memory = PeakMemory(device)
         self._instrumentation = Instrumentation(plan, task, self._stepper, self._memory, self._send, self._deferred)
         self._utilization = Utilization(utilization_reader(device))
+        self._rates_differ: set[str] = set()
+        """Stages in which a difference from the schedule was reported."""
         self._train_seconds = 0.0
         """Wall time of the steps so far, without probes and evaluations."""
         self._started_at = time.perf_counter()
@@ -245,15 +258,27 @@ class Loop:
         multiplier = start.schedule(offset)
         probe = len(terms) > 1 and offset % gradient_probe_every_steps(stage, len(terms)) == 0
         row, gram = stepper.update(batches, multiplier, probe=probe)
-        self._deferred.put(partial(self._step_event, stage, step, stage.learning_rate * multiplier), row)
+        rates = stepper.rates.used()
+        on_device = rates.on_device
+        if on_device:
+            row = torch.cat([row, torch.stack(on_device).to(row)])
+        self._deferred.put(partial(self._step_event, stage, step, rates), row)
+        if on_device:
+            self._deferred.put(partial(self._rate_event, stage, step, rates), row[-len(on_device) :])
+        elif difference := self._rate_event(stage, step, rates, []):
+            self._put(difference)
         if (step + 1) % CHUNK_STEPS == 0 or step == stage.end - 1:
             norm = stepper.parameter_norm()
             self._deferred.put(lambda values: ParameterNorm(step, values[0]), norm)
         if gram is not None:
             self._deferred.put(partial(gradients_event, step, terms, stepper.weights), gram)
         counts = self._source_counter.add(step, batches)
-        if counts is not None:  # it needs no copy, but has to follow the steps that it covers
-            self._deferred.put(lambda _: counts, torch.empty(0, device=self._device))
+        if counts is not None:
+            self._put(counts)
+
+    def _put(self, event: Event) -> None:
+        """Report an event that needs no copy from the device, but has to follow the steps before it."""
+        self._deferred.put(lambda _: event, torch.empty(0, device=self._device))
 
     def _is_aborted(self, phase: Phase, step: int) -> bool:
         """Report what is on the host already; if the run is aborted, probe the last good weights and end it."""
@@ -319,14 +344,26 @@ class Loop:
     def _ended(self, steps: int) -> Ended:
         return ended(steps, self._train_seconds, self._memory, self._utilization)
 
-    def _step_event(self, stage: Stage, step: int, lr: float, values: list[float]) -> Step:
-        *means, norm = values
+    def _rate_event(
+        self, stage: Stage, step: int, rates: UsedRates, values: Sequence[float]
+    ) -> LearningRateDiffers | None:
+        """Return the first difference from the schedule in `stage`; `values` are the rates on the device."""
+        if stage.name in self._rates_differ:
+            return None
+        event = rates.difference(rates.with_values(values), step=step, stage=stage.name)
+        if event is not None:
+            self._rates_differ.add(stage.name)
+        return event
+
+    def _step_event(self, stage: Stage, step: int, rates: UsedRates, values: Sequence[float]) -> Step:
+        terms = len(self._stepper.terms)
+        means, norm, on_device = values[:terms], values[terms], values[terms + 1 :]
         return Step(
             step=step,
             loss=self._stepper.weighted_sum(means),
             terms=dict(zip(self._stepper.terms, means, strict=True)),
             grad_norm=norm,
-            lr=lr,
+            lr=rates.lr(rates.with_values(on_device)),
             stage=stage.name,
             phase=stage.phase_at(step),
         )

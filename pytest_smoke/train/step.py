@@ -16,6 +16,7 @@ from pytest_smoke.text import listed
 from pytest_smoke.train.device import isolated_eval, to_device
 from pytest_smoke.train.freezing import ParameterFreezer, call_on_stage_start
 from pytest_smoke.train.gradients import TermGradients
+from pytest_smoke.train.learning_rates import LearningRates
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.task import counts_of, optimizer_of
 
@@ -53,7 +54,8 @@ class Stepper:
         self._freezer.apply(stage.train, key=self._key("train"))
         self.optimizer = optimizer_of(self.task, self.model, stage.learning_rate)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.plan.precision == "fp16")
-        self._peak_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.rates = LearningRates(self.optimizer, stage.learning_rate)
+        """Learning rates of the optimizer's parameter groups."""
         self._parameters = list(dict.fromkeys(p for group in self.optimizer.param_groups for p in group["params"]))
         """Parameters in the optimizer: those that the loss scaler unscales, and so those that are measured and
         clipped."""
@@ -118,8 +120,7 @@ class Stepper:
         Returns float32 tensors on the device: [means of the terms..., gradient norm before clipping], and with `probe`
         the inner products [terms * terms] of the terms' weighted gradients.
         """
-        for group, peak in zip(self.optimizer.param_groups, self._peak_rates, strict=True):
-            group["lr"] = peak * multiplier
+        self.rates.set(multiplier)
         self.clear_gradients()
         gram = None
         if probe:
@@ -130,7 +131,8 @@ class Stepper:
             values = self._backward(batches)
         self.scaler.unscale_(self.optimizer)
         norm = self._clip()
-        self.scaler.step(self.optimizer)
+        with self.rates.watched():
+            self.scaler.step(self.optimizer)
         self.scaler.update()
         return _row([*values, norm]), gram
 

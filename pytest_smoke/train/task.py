@@ -16,6 +16,7 @@ from torch import nn
 from pytest_smoke.errors import TaskError
 from pytest_smoke.task import Task
 from pytest_smoke.text import closest, listed
+from pytest_smoke.train.learning_rates import same_rate
 
 PROBE_SAMPLES = 64
 """Samples of the default probe batch, at least: its standard error is an eighth of one sample's standard deviation."""
@@ -78,7 +79,7 @@ def optimizer_of(task: Task, model: nn.Module, learning_rate: float) -> torch.op
         kind = type(optimizer).__name__
         raise TaskError(f"optimizer(model, learning_rate) returned {kind}, not a torch.optim.Optimizer")
     rates = sorted({float(group["lr"]) for group in optimizer.param_groups})
-    if learning_rate not in rates:
+    if not any(same_rate(rate, learning_rate) for rate in rates):
         given = listed(f"{rate:g}" for rate in rates)
         raise TaskError(
             f"optimizer(model, learning_rate={learning_rate:g}) made parameter groups with lr {given}: at least one "

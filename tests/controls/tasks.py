@@ -109,6 +109,20 @@ class HalfOptimized(Teacher):
         return torch.optim.AdamW(model[2].parameters(), lr=learning_rate)
 
 
+class OwnScheduler(Teacher):
+    """Steps a scheduler of its own after every loss."""
+
+    def optimizer(self, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+        optimizer = super().optimizer(model, learning_rate)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / 200))
+        return optimizer
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        if model.training:
+            self.scheduler.step()
+        return super().losses(model, batch)
+
+
 class Shifts(Teacher):
     """Harder data from a chosen batch on: points near the origin, whose labels are less clear."""
 

@@ -10,13 +10,23 @@ from typing import Any
 
 from pytest_smoke.diagnose import diagnose
 from pytest_smoke.errors import BaselineError
-from pytest_smoke.events import BatchEquivalence, Event, ExportStage, Gradients, InitialMetrics, Step, Updates
+from pytest_smoke.events import (
+    BatchEquivalence,
+    Event,
+    ExportStage,
+    Gradients,
+    InitialMetrics,
+    LearningRateDiffers,
+    Step,
+    Updates,
+)
 from pytest_smoke.judge.checks.accept import accept, metric_names
 from pytest_smoke.judge.checks.accumulation import accumulation
 from pytest_smoke.judge.checks.baseline import baseline, unreadable_baseline
 from pytest_smoke.judge.checks.batch_geometry import batch_geometry
 from pytest_smoke.judge.checks.grad_ratio import grad_ratio
 from pytest_smoke.judge.checks.loss import loss_findings, preflight_only
+from pytest_smoke.judge.checks.lr_applied import applied, differs
 from pytest_smoke.judge.checks.mix import audit_mix, mix_drawn
 from pytest_smoke.judge.checks.pipeline import pipeline
 from pytest_smoke.judge.checks.prediction_errors import prediction_errors, unreadable_predictions
@@ -241,6 +251,12 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     yield from accumulation(batches(problem="batch is of type int, which cannot be split", stage="A", phase="latent"))
     yield from accumulation(batches(difference=2e-4))
     yield from accumulation(batches(batch_norm_layers=2))
+
+    yield from applied(FakeRun(case(), [FakeStage(case().stages[0], steps=rows([1.0] * 800))]))
+    other_rate = LearningRateDiffers(step=50, group=0, scheduled=0.003, used=0.0, groups=1, planned_groups=1)
+    yield differs(other_rate)
+    yield differs(replace(other_rate, used=0.0015, within_step=True))
+    yield differs(replace(other_rate, groups=2))
 
     rise = (
         "loss rose from its lowest level, 1.2 (steps 300-319), to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard "

@@ -145,6 +145,17 @@ warn  accumulation (close-to-limit)
     hint: if a loss term is a mean over items whose number varies, such as tokens, return their number from counts(batch). A term that is a sum, or that compares the samples of a micro-batch, needs the full run's batch_size (64)
 warn  accumulation (batch-norm)
     splitting the batch keeps the gradient: with micro-batches of 16 (smoke run) and 64 (full run) it differs by 1e-05 % of its norm. But 2 batch-norm layers compute statistics over 16 samples, not over 64
+pass  lr-applied
+    the optimizer used the scheduled learning rate in all 800 steps
+FAIL  lr-applied (other-learning-rate)
+    the optimizer used the learning rate 0 at step 50, the recipe schedules 0.003
+    hint: remove the task's own learning-rate scheduler: the smoke run applies full.lr_schedule and full.warmup_steps itself
+FAIL  lr-applied (other-learning-rate)
+    optimizer.step changed the learning rate from 0.003, which the recipe schedules, to 0.0015 at step 50
+    hint: remove the schedule from the optimizer and its step hooks: the smoke run applies the recipe's schedule
+FAIL  lr-applied (parameter-groups-changed)
+    the optimizer has 2 parameter groups at step 50, it was made with 1: the recipe's schedule does not apply to the groups that changed
+    hint: make all parameter groups in optimizer(model, learning_rate), or train new parameters in a stage
 pass  finite
     loss terms, gradient norms and parameters were finite in all 800 steps
 FAIL  finite (non-finite)

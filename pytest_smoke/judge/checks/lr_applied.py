@@ -1,0 +1,96 @@
+"""The `lr-applied` check: the optimizer uses the learning rate that the recipe's schedule gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pytest_smoke.events import LearningRateDiffers
+from pytest_smoke.judge.checks.check import Check, Reason, RunView
+from pytest_smoke.outcome import Finding
+from pytest_smoke.text import count
+
+
+def on_difference(run: RunView, events: Sequence[LearningRateDiffers]) -> Iterator[Finding]:
+    """Make the finding of the newest difference."""
+    event = events[-1]
+    finding_id = f"{CHECK.id}[{event.stage}]" if event.stage else CHECK.id
+    yield differs(event, finding_id=finding_id)
+
+
+def differs(event: LearningRateDiffers, *, finding_id: str = "lr-applied") -> Finding:
+    """Fail: the optimizer used another learning rate, or has other parameter groups than at first."""
+    if event.groups != event.planned_groups:
+        return Finding(
+            id=finding_id,
+            status="fail",
+            reason="parameter-groups-changed",
+            text=(
+                f"the optimizer has {count(event.groups, 'parameter group')} at step {event.step}, it was made with "
+                f"{event.planned_groups}: the recipe's schedule does not apply to the groups that changed"
+            ),
+            step=event.step,
+            observed=event.groups,
+            bound=event.planned_groups,
+            hint="make all parameter groups in optimizer(model, learning_rate), or train new parameters in a stage",
+        )
+    if event.within_step:
+        text = (
+            f"optimizer.step changed the learning rate from {event.scheduled:g}, which the recipe schedules, to "
+            f"{event.used:g} at step {event.step}"
+        )
+        hint = "remove the schedule from the optimizer and its step hooks: the smoke run applies the recipe's schedule"
+    else:
+        text = (
+            f"the optimizer used the learning rate {event.used:g} at step {event.step}, the recipe schedules "
+            f"{event.scheduled:g}"
+        )
+        hint = (
+            "remove the task's own learning-rate scheduler: the smoke run applies full.lr_schedule and "
+            "full.warmup_steps itself"
+        )
+    if event.groups > 1:
+        text += f" (parameter group {event.group} of {event.groups}, counted from 0)"
+    return Finding(
+        id=finding_id,
+        status="fail",
+        reason="other-learning-rate",
+        text=text,
+        step=event.step,
+        observed=event.used,
+        bound=event.scheduled,
+        hint=hint,
+    )
+
+
+def applied(run: RunView) -> Iterator[Finding]:
+    """Pass every stage that made steps without a difference."""
+    failed = {event.stage for event in run.events(LearningRateDiffers)}
+    for view in run.stages:
+        steps = len(view.steps)
+        if steps and view.stage.name not in failed:
+            text = f"the optimizer used the scheduled learning rate in all {count(steps, 'step')}"
+            yield Finding(id=view.stage.finding_id(CHECK.id), status="pass", text=text)
+
+
+CHECK = Check(
+    id="lr-applied",
+    question="Is the learning rate right before each update the one that the recipe schedules?",
+    when="every step",
+    verdict="invalid",
+    key="task",
+    stops_run=True,
+    reasons=(
+        Reason(
+            id="other-learning-rate",
+            status="fail",
+            when="the optimizer used another learning rate than the scheduled one",
+        ),
+        Reason(
+            id="parameter-groups-changed",
+            status="fail",
+            when="parameter groups were added to the optimizer or removed from it",
+        ),
+    ),
+    on_event=(LearningRateDiffers, on_difference),
+    at_end=applied,
+)

@@ -1,0 +1,137 @@
+"""Set the learning rate of every parameter group, and read back which one the optimizer used."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isclose
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pytest_smoke.events import LearningRateDiffers
+
+FLOAT32_RELATIVE = 1e-6
+"""Relative difference of a learning rate kept in a float32 tensor from the float it was filled with: its rounding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedRates:
+    """The learning rates of one optimizer step, by parameter group."""
+
+    scheduled: tuple[float, ...]
+    """What the schedule gives, for the groups that the optimizer had when it was made."""
+    used: tuple[Any, ...]
+    """What the groups held when the optimizer stepped: floats, and scalar tensors that are on an accelerator."""
+    main: int
+    """Index of the first group with the recipe's peak rate."""
+    within_step: bool
+    """Whether `optimizer.step` itself changed a rate."""
+
+    @property
+    def on_device(self) -> list[Tensor]:
+        """The rates that only a copy from the accelerator can tell, in the order of the groups."""
+        return [rate for rate in self.used if isinstance(rate, Tensor)]
+
+    def with_values(self, values: Sequence[float]) -> list[float]:
+        """Return all used rates as floats; `values` are those of `on_device`."""
+        copied = iter(values)
+        return [next(copied) if isinstance(rate, Tensor) else rate for rate in self.used]
+
+    def lr(self, used: Sequence[float]) -> float:
+        """Return the rate of the main group; if that group is gone, the scheduled one."""
+        return used[self.main] if self.main < len(used) else self.scheduled[self.main]
+
+    def difference(self, used: Sequence[float], *, step: int, stage: str) -> LearningRateDiffers | None:
+        """Return an event if groups were added or removed, or if one of them had another rate than the schedule's."""
+        pairs = zip(self.scheduled, used, strict=False)
+        off = next((at for at, (planned, rate) in enumerate(pairs) if not same_rate(planned, rate)), None)
+        if off is None and len(used) == len(self.scheduled):
+            return None
+        at = off if off is not None else min(self.main, len(used) - 1)
+        return LearningRateDiffers(
+            step=step,
+            stage=stage,
+            group=at,
+            scheduled=self.scheduled[at],
+            used=used[at] if used else 0.0,
+            groups=len(used),
+            planned_groups=len(self.scheduled),
+            within_step=self.within_step,
+        )
+
+
+class LearningRates:
+    """The parameter groups of an optimizer, whose peak rates are those that they have now.
+
+    Host values are read without waiting for the device.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, peak: float) -> None:
+        self._optimizer = optimizer
+        self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
+        self._main = next((at for at, rate in enumerate(self._peaks) if same_rate(rate, peak)), 0)
+        self._scheduled: tuple[float, ...] = ()
+        self._before: tuple[Any, ...] = ()
+        """Rates when `optimizer.step` was called; once it returned, those that it worked with."""
+        self.stepped = False
+        """Whether the `step` of the optimizer ran in the last update. A loss scaler skips it on an overflow."""
+        self._within_step = False
+
+    def set(self, multiplier: float) -> None:
+        """Set every group that the optimizer had from the start to `multiplier` times its peak."""
+        self._scheduled = tuple(peak * multiplier for peak in self._peaks)
+        for group, rate in zip(self._optimizer.param_groups, self._scheduled, strict=False):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)  # a capturable or compiled optimizer keeps the tensor
+            else:
+                group["lr"] = rate
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Read the rates while the optimizer steps, after all code of the task that runs before its update.
+
+        The hook is registered anew for every step, so that it runs after those of the task. A rate that `step` changes
+        in its own body is read afterwards.
+        """
+        self.stepped = not hasattr(self._optimizer, "_optimizer_step_pre_hooks")  # of a subclass without `__init__`
+        self._before = before = self._read()
+        handle = None if self.stepped else self._optimizer.register_step_pre_hook(self._on_step)
+        try:
+            yield
+        finally:
+            if handle is not None:
+                handle.remove()
+        after = self._read()
+        hooked = self._before
+        self._within_step = not _same(before, hooked) or not _same(hooked, after)
+        self._before = after if not _same(hooked, after) else hooked
+
+    def used(self) -> UsedRates:
+        """Return the rates of the last step."""
+        return UsedRates(scheduled=self._scheduled, used=self._before, main=self._main, within_step=self._within_step)
+
+    def _on_step(self, *_: Any) -> None:
+        self.stepped = True
+        self._before = self._read()
+
+    def _read(self) -> tuple[Any, ...]:
+        rates = (group["lr"] for group in self._optimizer.param_groups)
+        return tuple(
+            rate if not isinstance(rate, Tensor) else rate.item() if rate.is_cpu else rate.detach().clone()
+            for rate in rates
+        )
+
+
+def same_rate(scheduled: float, used: float) -> bool:
+    """Tell whether two learning rates are equal but for the rounding of a float32 tensor."""
+    return scheduled == used or isclose(scheduled, used, rel_tol=FLOAT32_RELATIVE)
+
+
+def _same(before: Sequence[Any], after: Sequence[Any]) -> bool:
+    """Tell whether rates are the same, as far as the host knows."""
+    if len(before) != len(after):
+        return False
+    return all(isinstance(a, Tensor) or isinstance(b, Tensor) or a == b for a, b in zip(before, after, strict=True))
