@@ -282,11 +282,11 @@ def exact_solution() -> Problem:
 def sorted_classes() -> Problem:
     """Classify five classes read in blocks of one class after the other, never shuffled; some classes overlap."""
     net = mlp(6, 24, 5, activation=nn.ReLU)
-    per_class = 240
+    per_class = 5 * 48
     centres = torch.randn(5, 6) * torch.tensor([3.0, 2.0, 1.5, 1.0, 0.5])[:, None]
     label = torch.arange(5).repeat_interleave(per_class)
     x = centres[label] + torch.randn(len(label), 6)
-    order = (torch.arange(len(label)).view(5, 30, 8).transpose(0, 1)).flatten()
+    order = torch.arange(len(label)).view(5, 5, 48).transpose(0, 1).flatten()
 
     def sample(count: int, draw: Generator) -> Batch:
         index = torch.randint(len(label), (count,), generator=draw)
@@ -303,7 +303,7 @@ def sorted_classes() -> Problem:
         loss=lambda b: F.cross_entropy(net(b[0]), b[1]),
         optimizer=sgd,
         in_order=in_order,
-        pass_steps=5,
+        pass_steps=30,
     )
 
 
@@ -463,7 +463,7 @@ FAMILIES = (
         split="held-out",
         build=exact_solution,
         rate=0.03,
-        multiples=(0.2, 0.5, 1, 3, 6, 10, 14, 20),
+        multiples=(0.3, 1, 3, 10, 25, 40, 60, 90),
     ),
     Family(name="sorted_classes", split="held-out", build=sorted_classes, rate=0.02, ordered=True),
     Family(name="sorted_by_difficulty", split="held-out", build=sorted_by_difficulty, rate=2e-3, ordered=True),
