@@ -124,6 +124,8 @@ class InitialMetrics:
     """Names of the loss terms at the first step."""
     evaluates: bool = True
     """Whether the task has an `evaluate`."""
+    step: int = 0
+    """The first step; so that a resumed run reports them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,34 @@ class SourceCounts:
     """Samples by source."""
     design_effect: float
     """Variance of a source's share, divided by its variance with as many independent samples."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnSamples:
+    """The samples of one of the first steps, to tell which of them are the same."""
+
+    step: int
+    """Optimizer step that they were drawn for."""
+    micro_batches: tuple[tuple[str, ...], ...]
+    """Digest by sample of each micro-batch, in the order in which they are drawn: the ranks in turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisedItems:
+    """The labels in the batches of one of the first steps, by source; the name of a source is empty if none is told."""
+
+    step: int
+    """Optimizer step that they were drawn for."""
+    samples: dict[str, int]
+    """Samples by source."""
+    empty: dict[str, int]
+    """Samples of several items, none of which has a label, by source."""
+    items: dict[str, int]
+    """Items by source, padding included: elements of the largest label tensor."""
+    labelled: dict[str, int]
+    """Items with a label that is not ignored, by source."""
+    counts: dict[str, float] = field(default_factory=dict)
+    """What `counts` returned for the whole step, by loss term; empty if the task has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,6 +357,8 @@ Event = (
     | Metrics
     | InitialMetrics
     | SourceCounts
+    | DrawnSamples
+    | SupervisedItems
     | BatchEquivalence
     | PredictionsFailed
     | Updates

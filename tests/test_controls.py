@@ -74,6 +74,14 @@ EXPECTED = {
         ],
     ),
     "fixed_size": ("invalid", "batch-size-ignored", ["batches(16) yields as many samples as batches(64)"]),
+    "ranks": ("promote", "", []),
+    "same_ranks": ("invalid", "same-samples", ["ranks 0 and 1 draw the same samples", "they share 64 of 64 samples"]),
+    "one_batch": (
+        "invalid",
+        "repeated-in-step",
+        ["the 2 micro-batches of a step are all the same samples, in each of steps 0-3"],
+    ),
+    "truncated": ("promote", "", []),
     "contrasts": (
         "invalid",
         "gradient-depends-on-split",
@@ -162,6 +170,8 @@ CONTROLS_OF = {
     "run": ("raises", "base"),
     "metric-names": ("missing_metric", "promotes"),
     "mix-drawn": ("unweighted_sampler", "sampled_mix"),
+    "ranks": ("same_ranks", "ranks"),
+    "data-repeats": ("one_batch", "base"),
     "accumulation": ("uncounted", "counted"),
     "lr-applied": ("own_scheduler", "base"),
     "finite": ("overflows_fp16", "base"),
@@ -201,9 +211,14 @@ ADVISORIES = {
         ["latent_nll is", "0 of 200 items", "generates none of them"],
     ),
     ("recites", "above-chance[latent_em]"): ("warn", "at-chance", ["was never better than chance (0.00 %)"]),
+    ("truncated", "supervised-tokens"): (
+        "warn",
+        "samples-without-label",
+        ["of source 'long' in the first"],
+    ),
     ("recites", "metrics"): ("warn", "missing-metric", ["latent_f1"]),
 }
-"""Control and finding: status, reason, fragments. None of them changes a verdict: all four controls are promoted."""
+"""Control and finding: status, reason, fragments. None of them changes a verdict: all these controls are promoted."""
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ from pytest_smoke.train.data import BatchStream, SourceCounter
 from pytest_smoke.train.deferred_metrics import DeferredMetrics
 from pytest_smoke.train.device import set_generator_states
 from pytest_smoke.train.export.pipeline import check_needs, run_pipeline
+from pytest_smoke.train.first_batches import FirstBatches
 from pytest_smoke.train.gradients import gradients_event
 from pytest_smoke.train.instrumentation import Instrumentation, Phase
 from pytest_smoke.train.learning_rates import UsedRates
@@ -84,6 +85,7 @@ class Loop:
         self._send = self._checkpoints.send
         self._batches = BatchStream(task, plan, seed=plan.seed)
         self._source_counter = SourceCounter(task, plan)
+        self._first_batches = FirstBatches(task, plan)
         self._deferred = DeferredMetrics(device)
         self._memory = PeakMemory(device)
         self._instrumentation = Instrumentation(plan, task, self._stepper, self._memory, self._send, self._deferred)
@@ -149,6 +151,7 @@ class Loop:
         self._train_seconds = training["train_seconds"]
         self._started_at -= training["wall_seconds"]
         self._source_counter.load_state_dict(training["source_counter"])
+        self._first_batches.load_state_dict(training["first_batches"])
         set_generator_states(training["generators"], self._device)
         before = Snapshot(**training["before"])
         start = replace(start, before=before, seconds_before=training["seconds_before"])
@@ -206,6 +209,7 @@ class Loop:
             "wall_seconds": time.perf_counter() - self._started_at,
             "before": {"trainable": start.before.trainable, "frozen": start.before.frozen},
             "source_counter": self._source_counter.state_dict(),
+            "first_batches": self._first_batches.state_dict(),
         }
 
     def _start_stage(self, stage: Stage) -> StageStart:
@@ -273,8 +277,8 @@ class Loop:
         if gram is not None:
             self._deferred.put(partial(gradients_event, step, terms, stepper.weights), gram)
         counts = self._source_counter.add(step, batches)
-        if counts is not None:
-            self._put(counts)
+        for event in [*self._first_batches.add(step, batches, terms), *([] if counts is None else [counts])]:
+            self._put(event)
 
     def _put(self, event: Event) -> None:
         """Report an event that needs no copy from the device, but has to follow the steps before it."""

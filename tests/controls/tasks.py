@@ -367,3 +367,43 @@ class FixedSize(Teacher):
 
     def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
         return super().batches(64, seed=seed, rank=rank, world_size=world_size)
+
+
+class SameRanks(Teacher):
+    """Ignores the rank: every device trains on the same points, in another order."""
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        for batch in super().batches(batch_size, seed=seed):
+            yield {name: values.roll(rank, 0) for name, values in batch.items()}
+
+
+class OneBatch(Teacher):
+    """Seeds its generator anew for every batch."""
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        while True:
+            yield next(super().batches(batch_size, seed=seed, rank=rank))
+
+
+class Truncated(Teacher):
+    """Labels every point four times, as tokens are; long samples were cut before their first label."""
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        long = torch.arange(batch_size) % 4 == 0
+        for batch in super().batches(batch_size, seed=seed, rank=rank, world_size=world_size):
+            labels = batch["labels"][:, None].expand(-1, 4).clone()
+            labels[long & (batch["points"][:, 0] > 0)] = -100
+            yield {"points": batch["points"], "labels": labels, "long": long}
+
+    def sources(self, batch: Any) -> list[str]:
+        return ["long" if long else "short" for long in batch["long"].tolist()]
+
+    def counts(self, batch: Any) -> float:
+        return (batch["labels"] != -100).sum().item()
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        logits = model(batch["points"])[:, None].expand(-1, 4, -1)
+        return {"ce": F.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten())}
+
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        return {}

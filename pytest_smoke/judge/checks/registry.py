@@ -16,6 +16,7 @@ from pytest_smoke.judge.checks import (
     advisories,
     baseline,
     batch_geometry,
+    drawn_samples,
     grad_ratio,
     loss,
     lr_applied,
@@ -27,6 +28,7 @@ from pytest_smoke.judge.checks import (
     schedule,
     settings,
     stage,
+    supervised_tokens,
     updates,
 )
 from pytest_smoke.judge.checks.check import Check, Reason, RunView
@@ -43,6 +45,9 @@ CHECKS: tuple[Check, ...] = (
     run.CHECK,
     accept.METRIC_NAMES,
     mix.MIX_DRAWN,
+    drawn_samples.RANKS,
+    drawn_samples.DATA_REPEATS,
+    supervised_tokens.CHECK,
     accumulation.CHECK,
     lr_applied.CHECK,
     loss.FINITE,

@@ -52,8 +52,13 @@ def read(path: Path) -> list[Event]:
         except ValueError:
             break
         kind = TYPES[values.pop("event")]
-        events.append(kind(**{key: tuple(part) if isinstance(part, list) else part for key, part in values.items()}))
+        events.append(kind(**{key: _with_tuples(part) for key, part in values.items()}))
     return events
+
+
+def _with_tuples(part: Any) -> Any:
+    """Turn the lists that JSON makes of tuples back into tuples."""
+    return tuple(map(_with_tuples, part)) if isinstance(part, list) else part
 
 
 def _write(path: Path, events: Iterable[Event], *, mode: str) -> None:

@@ -12,18 +12,21 @@ from pytest_smoke.diagnose import diagnose
 from pytest_smoke.errors import BaselineError
 from pytest_smoke.events import (
     BatchEquivalence,
+    DrawnSamples,
     Event,
     ExportStage,
     Gradients,
     InitialMetrics,
     LearningRateDiffers,
     Step,
+    SupervisedItems,
     Updates,
 )
 from pytest_smoke.judge.checks.accept import accept, metric_names
 from pytest_smoke.judge.checks.accumulation import accumulation
 from pytest_smoke.judge.checks.baseline import baseline, unreadable_baseline
 from pytest_smoke.judge.checks.batch_geometry import batch_geometry
+from pytest_smoke.judge.checks.drawn_samples import data_repeats, ranks
 from pytest_smoke.judge.checks.grad_ratio import grad_ratio
 from pytest_smoke.judge.checks.loss import loss_findings, preflight_only
 from pytest_smoke.judge.checks.lr_applied import applied, differs
@@ -40,6 +43,7 @@ from pytest_smoke.judge.checks.resume import (
 from pytest_smoke.judge.checks.schedule import schedule
 from pytest_smoke.judge.checks.settings import settings
 from pytest_smoke.judge.checks.stage import stage_criteria, stage_finding
+from pytest_smoke.judge.checks.supervised_tokens import supervised_tokens
 from pytest_smoke.judge.checks.updates import parameter_updates, updates
 from pytest_smoke.judge.curve.curve_verdict import CurveVerdict, CurveVerdictWord
 from pytest_smoke.outcome import Finding
@@ -131,6 +135,12 @@ def batches(**changes: Any) -> list[BatchEquivalence]:
         full_terms={"ce": 1.0, "kl": 0.5},
     )
     return [replace(equal, **changes)]
+
+
+def labels(samples: int, empty: int, items: int, labelled: int) -> SupervisedItems:
+    return SupervisedItems(
+        step=0, samples={"web": samples}, empty={"web": empty}, items={"web": items}, labelled={"web": labelled}
+    )
 
 
 def probe(step: int, ce: float = 1.0, crf: float = 1.0, **options: Any) -> Gradients:
@@ -243,6 +253,28 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     yield mix_drawn(Sampled({"nad": 9000, "osm": 3000}), None, None, step=9)
     yield mix_drawn(Sampled({"nad": 4000, "osm": 2200, "gn": 2000, "fr": 2000}), None, None, step=9)
     yield mix_drawn(Sampled({"nad": 35, "osm": 33, "gn": 32}), SHARES, EVEN, step=9)
+
+    ranked = case(full={"world_size": 2})
+    for second in ("e", "a"):
+        names = [f"{prefix}{number}" for prefix in ("a", second) for number in range(8)]
+        yield from ranks(
+            FakeRun(ranked, []), [DrawnSamples(step=0, micro_batches=(tuple(names[:8]), tuple(names[8:])))]
+        )
+    every = [tuple(f"{step}-{number}" for number in range(8)) for step in range(8)]
+    for micro_batches in (
+        [(one,) for one in every],
+        [(one, one) for one in every],
+        [(one, one, one[::-1], one, ("x", *one[1:]), one) for one in every],
+        [(every[0],) for _ in every],
+        [(every[step // 2],) for step in range(8)],
+    ):
+        drawn = [DrawnSamples(step=step, micro_batches=batches) for step, batches in enumerate(micro_batches)]
+        yield from data_repeats(FakeRun(case(), []), drawn)
+    everything = [DrawnSamples(step=step, micro_batches=(every[0],)) for step in range(8)]
+    yield from data_repeats(FakeRun(case(steps_per_epoch=1), []), everything)
+
+    for labelled, empty in ((300, 0), (9, 60), (300, 60)):
+        yield from supervised_tokens(FakeRun(case(), []), [labels(100, empty, 2000, labelled)])
 
     yield from accumulation(batches())
     yield from accumulation(batches(difference=0.234, full_terms={"ce": 1.0, "kl": 0.6}))

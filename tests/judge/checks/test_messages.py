@@ -126,6 +126,35 @@ warn  mix-drawn (leading-source)
 warn  mix-drawn (too-few-samples)
     the first 100 samples are too few for a tolerance of 2.0 %: a share that is off by 20 % could go unnoticed
     hint: run more steps, so that more samples are counted, or increase mix.tolerance
+pass  ranks
+    in step 0 the 2 ranks drew different samples
+FAIL  ranks (same-samples)
+    ranks 0 and 1 draw the same samples: in step 0 they share 8 of 8 samples. The effective batch has fewer different samples than declared
+    hint: use `rank` and `world_size` in batches(): every world_size-th sample from number rank on, or a generator seeded with seed and rank
+pass  data-repeats
+    the batches of steps 0-7 do not repeat
+FAIL  data-repeats (repeated-in-step)
+    the 2 micro-batches of a step are all the same samples, in each of steps 0-7. The effective batch has fewer different samples than declared
+    hint: look for a generator that is seeded anew for each batch, and for data loader workers that share a seed or that each read the whole data set
+FAIL  data-repeats (repeated-in-step)
+    only 2 of the 6 micro-batches of a step are different, in each of steps 0-7. The effective batch has fewer different samples than declared
+    hint: look for a generator that is seeded anew for each batch, and for data loader workers that share a seed or that each read the whole data set
+warn  data-repeats (same-batch)
+    every step of steps 0-7 has the same 8 samples
+    hint: look for a generator that is seeded anew for each batch, and for data loader workers that share a seed or that each read the whole data set. If all data fit into one step on purpose, set smoke.steps_per_epoch: 1
+warn  data-repeats (repeated-batches)
+    4 of 8 micro-batches in steps 0-7 were drawn before, while new ones still come: 50 % of the data is repeated
+    hint: look for a generator that is seeded anew for each batch, and for data loader workers that share a seed or that each read the whole data set
+pass  data-repeats
+    every step of steps 0-7 has the same samples, as smoke.steps_per_epoch: 1 says
+pass  supervised-tokens
+    15 % of the items in the first step have a label
+warn  supervised-tokens (few-labels)
+    hardly any item has a label: 0.4 % in the first step
+    hint: look at the masking of prompts and padding, at truncation, and at the ignored label (-100)
+warn  supervised-tokens (samples-without-label)
+    samples without any label: 60 of 100 in the first step. They train nothing
+    hint: a prompt longer than the maximum length leaves no room for its answer: truncate the prompt instead
 pass  accumulation
     splitting the batch keeps the gradient: with micro-batches of 16 (smoke run) and 64 (full run) it differs by 1e-05 % of its norm
 FAIL  accumulation (gradient-depends-on-split)
