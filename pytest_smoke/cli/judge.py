@@ -21,9 +21,11 @@ from pytest_smoke.cli.arguments import (
 )
 from pytest_smoke.errors import LogError
 from pytest_smoke.judge.curve.curve_judge import CurveVerdict
+from pytest_smoke.logs import find
 from pytest_smoke.logs import read as logs
-from pytest_smoke.logs.judging import GrowingLogJudge, RunDescription, judge_log
+from pytest_smoke.logs.judging import GrowingLogJudge, RunDescription, judge_logs
 from pytest_smoke.logs.log import ColumnNames, Log
+from pytest_smoke.logs.source import STDIN, is_regular, open_source
 from pytest_smoke.logs.tensorboard import EVENT_FILE_MARK
 from pytest_smoke.text import verdict_label
 
@@ -75,14 +77,15 @@ class LogVerdict:
         return EXIT_ERROR if self.verdict == "error" else EXIT_NOT_PROMOTE
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; the notes are part of its `text`."""
+        """Return the JSON form."""
         return {
             "log": self.log,
             "verdict": self.verdict,
             "reason": self.reason,
             "step": self.step,
-            "text": "; ".join([self.text, *self.notes]),
+            "text": self.text,
             "points": self.points,
+            "notes": list(self.notes),
         }
 
     def lines(self) -> list[str]:
@@ -164,17 +167,17 @@ def run(args: argparse.Namespace) -> int:
 def _judge_all(paths: list[str], names: ColumnNames, description: RunDescription) -> Iterator[LogVerdict]:
     for path in paths:
         try:
-            found = logs.find(path)
+            found = find.find(path)
         except LogError as error:
             yield LogVerdict.of_error(path, error)
             continue
         for log_path in found:
             try:
-                log = logs.read(log_path, names)
+                read = logs.read_all(log_path, names)
             except LogError as error:
                 yield LogVerdict.of_error(log_path, error)
             else:
-                yield LogVerdict.of(log, judge_log(log, description))
+                yield LogVerdict.of(*judge_logs(read, description))
 
 
 def _show(result: LogVerdict, form: str) -> None:
@@ -190,7 +193,8 @@ def _run_follow(args: argparse.Namespace, names: ColumnNames, description: RunDe
     if len(args.logs) != 1:
         return fail("judge", f"--follow takes one file, not {len(args.logs)}")
     path: str = args.logs[0]
-    if path == logs.STDIN or os.path.isdir(path) or EVENT_FILE_MARK in os.path.basename(path):
+    is_special = os.path.exists(path) and not is_regular(path)
+    if path == STDIN or is_special or EVENT_FILE_MARK in os.path.basename(path):
         return fail("judge", f"--follow takes a text file, not {path!r}")
     try:
         result = _follow(path, args.poll, args.idle, names, description)
@@ -206,14 +210,17 @@ def _follow(path: str, poll: float, idle: float | None, names: ColumnNames, desc
     last_error: LogError | None = None
     for is_idle in _changes(path, poll, idle):
         try:
-            text = logs.text_of(path)
+            source = open_source(path)
+            text = source.text()
+            source.close()
             log = logs.read_text(path, text if is_idle else _whole_lines(text), names)
         except LogError as error:
             last_error = error
             if not is_idle and error.reason not in INCOMPLETE:
                 break
         else:
-            if (verdict := judge.update(log)) is not None:
+            verdict = judge.update(log) or judge.decided_outside(log)
+            if verdict is not None:
                 return LogVerdict.of(log, verdict)
         if is_idle and log is not None:
             return LogVerdict.of(log, judge.end_early())

@@ -10,6 +10,7 @@ from typing import Any
 from pytest_smoke.compare.comparison import Run
 from pytest_smoke.errors import LogError, ReportError
 from pytest_smoke.files import VERDICTS, VERDICTS_SCHEMA, file_name, invalid_json, read_failure
+from pytest_smoke.logs import find
 from pytest_smoke.logs import read as logs
 from pytest_smoke.logs.judging import RunDescription, judge_log
 from pytest_smoke.text import count, listed, verdict_label
@@ -106,7 +107,7 @@ def _run_of_outcome(tree: Mapping[str, Any], folder: Path) -> Run:
 
 def _run_of_log(path: str) -> Run:
     try:
-        found = logs.find(path)
+        found = find.find(path)
         if len(found) != 1:
             raise ReportError(
                 f"{path} contains {count(len(found), 'log')} and no {VERDICTS}; choose one: {listed(found)}"

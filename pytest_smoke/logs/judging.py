@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from pytest_smoke.judge.curve.curve_judge import CurveJudge, CurveVerdict
 from pytest_smoke.logs.log import Log, Point
+from pytest_smoke.text import count, listed, verdict_label
+
+_RUNS_LISTED = 20
+"""Runs of one file whose verdicts are listed before they are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +33,59 @@ class RunDescription:
         )
 
 
+NO_RATE = "no learning rate column"
+"""Beginning of the note of a curve that was judged without a learning rate."""
+_WORST_FIRST = ("unstable", "invalid", "inconclusive", "promote")
+
+
 def judge_log(log: Log, run: RunDescription) -> CurveVerdict:
     """Judge a complete log. With fewer points than planned, the run counts as one that ended early."""
+    if not log.points:
+        return _judge_outside_points(log, None)
     judge = run.new_judge(len(log.points))
-    for point in log.points:
-        if (verdict := _add(judge, point)) is not None:
-            return verdict
-    return judge.finish(ended_early=run.planned_points is not None and len(log.points) < run.planned_points)
+    verdict = next((found for point in log.points if (found := _add(judge, point)) is not None), None)
+    if verdict is None:
+        ended_early = run.planned_points is not None and len(log.points) < run.planned_points
+        verdict = judge.finish(ended_early=ended_early)
+    return _judge_outside_points(log, verdict)
+
+
+def judge_logs(logs: Sequence[Log], run: RunDescription) -> tuple[Log, CurveVerdict]:
+    """Judge the runs of one file. Return the run with the worst verdict; the notes tell the verdicts of all."""
+    if len(logs) == 1:
+        return logs[0], judge_log(logs[0], run)
+    verdicts = [judge_log(log, run) for log in logs]
+    worst = min(range(len(logs)), key=lambda at: _WORST_FIRST.index(verdicts[at].verdict))
+    shown = [f"{log.run} {verdict_label(one.verdict, one.reason)}" for log, one in zip(logs, verdicts, strict=True)]
+    text = f"{logs[worst].run}: {verdicts[worst].text}"
+    note = f"the verdict is the worst of {count(len(logs), 'run')}: {listed(shown, limit=_RUNS_LISTED)}"
+    return logs[worst], replace(verdicts[worst], text=text, notes=(*verdicts[worst].notes, note))
+
+
+def _judge_outside_points(log: Log, verdict: CurveVerdict | None) -> CurveVerdict:
+    """Let a NaN outside the points decide, unless the curve was unstable before it; drop a false note on the rate."""
+    found = log.non_finite
+    if verdict is not None and log.lr_column is not None:
+        verdict = replace(verdict, notes=tuple(note for note in verdict.notes if not note.startswith(NO_RATE)))
+    if found is None or (
+        verdict is not None and verdict.verdict == "unstable" and _is_before(verdict.step, found.step)
+    ):
+        assert verdict is not None
+        return verdict
+    return CurveVerdict(
+        verdict="unstable",
+        reason="non-finite",
+        step=found.step,
+        text=found.text,
+        series=found.series,
+        points=verdict.points if verdict else 0,
+        notes=verdict.notes if verdict else (),
+        data=verdict.data if verdict else {},
+    )
+
+
+def _is_before(step: int | None, other: int | None) -> bool:
+    return step is None or other is None or step <= other
 
 
 class GrowingLogJudge:
@@ -59,6 +110,10 @@ class GrowingLogJudge:
             if (verdict := _add(self._judge, point)) is not None:
                 return verdict
         return self._judge.finish() if len(self._judged) == self._planned_points else None
+
+    def decided_outside(self, log: Log) -> CurveVerdict | None:
+        """Return the verdict that a NaN outside the points decides, if there is one."""
+        return _judge_outside_points(log, None) if log.non_finite is not None else None
 
     def end_early(self) -> CurveVerdict:
         """Return the verdict on a log that stopped growing before it had all planned points."""

@@ -1,110 +1,207 @@
-"""Turn the records of a log into points: steps, restarts, duplicates, gaps. Every decision leaves a note."""
+"""Turn the records of one run into points: steps, restarts, repeats, gaps. Every decision leaves a note."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
+from typing import cast
 
 from pytest_smoke.errors import LogError
-from pytest_smoke.logs.log import ColumnNames, Log, Point, Table
-from pytest_smoke.logs.numbers import (
-    ChosenColumns,
-    NumericTable,
-    check_texts,
-    choose_columns,
-    mark_nan_blanks,
-    read_numbers,
-)
+from pytest_smoke.logs import columns
+from pytest_smoke.logs.log import ColumnNames, Log, Points, Series
+from pytest_smoke.logs.roles import Roles, check_texts, known_names, step_candidates
+from pytest_smoke.logs.shapes import COUNT
+from pytest_smoke.logs.table import BAR, Column, Table
 from pytest_smoke.text import count
 
 _RESTARTS_SHOWN = 3
 _MIXED = 0.05
 """Share of backward steps from which a log is a mixture of runs or ranks, and not one resumed run."""
+_FRESH = 0.5
+"""A column of the lines between the losses belongs to them if it is new before more than this share of them."""
+_MANY = 3
+"""Restarts and repeated steps up to this number are repaired however short the log is."""
 
 
-def points_of(path: str, table: Table, names: ColumnNames) -> Log:
-    """Return a log with the points of its records. Raises LogError."""
-    notes = list(table.notes)
-    numbers = read_numbers(table)
-    chosen = choose_columns(numbers, names, notes)
-    check_texts(numbers, chosen, table.unit, notes)
-    mark_nan_blanks(numbers, chosen, table, notes)
-    rows = list(_stepped(numbers, chosen, table, notes))
-    points = _sequence(rows, chosen, table.noun, notes)
-    if not points:
-        raise LogError("no-points", f"column {chosen.loss!r} has no number at any step")
-    notes += _gaps([point.step for point in points])
-    notes += _other_nans(numbers, chosen, table.unit)
-    known = {chosen.loss, chosen.lr, chosen.step, chosen.epoch, chosen.grad_norm, chosen.probe, *chosen.terms}
+def log_of(path: str, table: Table, roles: Roles, names: ColumnNames, notes: list[str], run: str = "") -> Log:
+    """Return the log of one run. Raises LogError."""
+    notes = [*notes]
+    steps = _Steps(table, roles, names, notes)
+    check_texts(table, roles, steps.column, notes)
+    sequence = _Sequence(table, roles, steps)
+    if not sequence.rows:
+        raise LogError("no-points", f"column {roles.loss!r} has no number at any step")
+    notes += sequence.notes()
+    points = sequence.points()
+    notes += _gaps(points.steps)
+    known = {roles.loss, roles.lr, steps.column, roles.epoch, roles.grad_norm, roles.probe, *roles.terms}
+    notes += _other_nans(table, roles)
     return Log(
         path=path,
-        points=tuple(points),
-        loss_column=chosen.loss,
-        known_columns=frozenset(filter(None, known)),
+        points=points,
+        loss_column=roles.loss,
+        lr_column=roles.lr,
+        known_columns=frozenset(name for name in known if name),
         notes=tuple(notes),
-        rows=rows,
+        run=run,
+        table=table,
+        row_steps=steps.of_rows,
     )
 
 
-Stepped = tuple[int, dict[str, float | None]]
-"""Step and cells."""
+class _Steps:
+    """The step of every row, chosen among the columns, the epochs and the order of the rows."""
 
+    def __init__(self, table: Table, roles: Roles, names: ColumnNames, notes: list[str]) -> None:
+        self._table, self._roles, self._notes = table, roles, notes
+        self._loss = table.columns[roles.loss]
+        self.column: str | None = None
+        """The column of the step, if any."""
+        self.of_rows = array("q", [-1]) * len(table)
+        """Step of each row; -1 for a row without one."""
+        self.key = array("d")
+        """What orders the rows with a loss if they are only numbered: their epochs; empty if there are none."""
+        if names.step is not None:
+            self.column = columns.named_column(names.step, "--step", known_names(table))
+            self._by_column(self.column)
+        elif candidates := step_candidates(table, self._loss.rows):
+            self.column = self._best(candidates)
+            if self.column == COUNT:
+                notes.append("the steps are the numbers without a name in each line; --step NAME selects a column")
+            self._by_column(self.column)
+        elif (header := self._header_column()) is not None:
+            self.column = header
+            notes.append(f"the steps are those of column {header!r} in the lines before each loss")
+            self._by_column(header, carry=True)
+        elif not self._by_epochs():
+            notes.append("there is no step column: points are numbered from 0 in file order; --step NAME selects one")
+            for at, row in enumerate(self._loss.rows):
+                self.of_rows[row] = at
 
-def _stepped(numbers: NumericTable, chosen: ChosenColumns, table: Table, notes: list[str]) -> Iterable[Stepped]:
-    """Return the rows with their steps. Without a step column, these are rising whole epochs, or the row numbers."""
-    if chosen.step is not None:
-        return list(_by_column(numbers, chosen.step, chosen, table, notes))
-    rows = [row for _, row in numbers.rows if row.get(chosen.loss) is not None]
-    if chosen.epoch is not None:
-        epochs = [row.get(chosen.epoch) for row in rows]
-        whole = [int(epoch) for epoch in epochs if epoch is not None and epoch.is_integer()]
-        if len(whole) == len(rows) and all(a < b for a, b in pairwise(whole)):
-            notes.append(f"there is no step column: the steps are the epochs in column {chosen.epoch!r}")
-            return list(zip(whole, rows, strict=True))
-    notes.append("there is no step column: points are numbered from 0 in file order; --step NAME selects one")
-    return _numbered(numbers, chosen)
+    def _best(self, candidates: list[str]) -> str:
+        """Return the first candidate, or one that rises at every loss where the first repeats itself or is missing."""
+        first, rows = candidates[0], self._loss.rows
+        values = self._table.columns[first].at(rows)
+        missing = values.count(None)
+        repeats = sum(a is not None and a == b for a, b in pairwise(values))
+        if not missing and not repeats:
+            return first
+        for name in candidates[1:]:
+            others = self._table.columns[name].at(rows)
+            if None not in others and _rises(others):
+                why = (
+                    f"several losses have the same {first!r}, as micro-batches of one step have"
+                    if repeats
+                    else f"{count(missing, self._table.noun)} with a loss lack{'s' if missing == 1 else ''} {first!r}"
+                )
+                self._notes.append(f"the step is column {name!r}: {why}")
+                return name
+        return first
 
+    def _header_column(self) -> str | None:
+        """Return the step column of the lines before each loss, as in blocks that begin with `[step=1/739328]`."""
+        rows = self._loss.rows
+        for name in columns.step_columns([name for name, column in self._table.columns.items() if column.rows]):
+            column = self._table.columns[name]
+            found = [value for value in column.before(rows) if value is not None]
+            fresh = len({row for row, _ in found})
+            if (
+                fresh > _FRESH * len(rows)
+                and all(value.is_integer() and value >= 0 for _, value in found)
+                and _rises([value for _, value in found], strictly=False)
+            ):
+                return name
+        return None
 
-def _numbered(numbers: NumericTable, chosen: ChosenColumns) -> Iterator[Stepped]:
-    at = -1
-    for _, row in numbers.rows:
-        at += row.get(chosen.loss) is not None
-        if at >= 0:
-            yield at, row
+    def _by_epochs(self) -> bool:
+        """Use rising whole epochs as steps, of the rows with a loss or of the lines before them."""
+        name = self._roles.epoch
+        if name is None:
+            return False
+        rows, column = self._loss.rows, self._table.columns[name]
+        values: Sequence[float | None] = column.at(rows)
+        if None in values:
+            values = [found[1] if found else None for found in column.before(rows)]
+        epochs = [value for value in values if value is not None]
+        if len(epochs) != len(rows):
+            return False
+        if all(value.is_integer() and value >= 0 for value in epochs) and _rises(epochs):
+            self._notes.append(f"there is no step column: the steps are the epochs in column {name!r}")
+            for row, value in zip(rows, epochs, strict=True):
+                self.of_rows[row] = int(value)
+            return True
+        self.key = array("d", epochs)
+        return False
 
-
-def _by_column(
-    numbers: NumericTable, step: str, chosen: ChosenColumns, table: Table, notes: list[str]
-) -> Iterator[Stepped]:
-    missing, offset, epochs = 0, 0, 0
-    last: tuple[float, float] | None = None
-    top = -1
-    for line, row in numbers.rows:
-        at, has_loss = row.get(step), row.get(chosen.loss) is not None
-        if at is None:
-            missing += has_loss
-            continue
-        if not at.is_integer():
-            raise LogError(
-                "bad-step",
-                f"{table.unit} {line}: {step!r} is {at}, not a whole number; select another column with --step NAME",
+    def _by_column(self, name: str, *, carry: bool = False) -> None:
+        """Take the steps from a column; count them across epochs in each of which they start again."""
+        table, column, of_rows = self._table, self._table.columns[name], self.of_rows
+        losses = self._loss.rows
+        epochs = self._epochs(column.rows)
+        has_loss = _membership(losses, len(table))
+        offset, counted, offsets = 0, 1, dict[float, int]()
+        last: tuple[float, float] | None = None
+        top = -1
+        for at, row, epoch in zip(column.values, column.rows, epochs, strict=True):
+            if not at.is_integer():
+                self._refuse(row, name, f"is {at:g}, not a whole number")
+            if at < 0:
+                self._refuse(row, name, f"is {at:g}, but a step is 0 or more")
+            if (has_loss[row] or carry) and epoch is not None:
+                if last is not None and epoch != last[1]:
+                    if epoch in offsets:
+                        offset = offsets[epoch]
+                    elif at < last[0] and epoch > last[1]:
+                        offset, counted = top + 1 - int(at), counted + 1
+                offsets.setdefault(epoch, offset)
+                last = (at, epoch)
+            step = offset + int(at)
+            top = max(top, step) if has_loss[row] or carry else top
+            of_rows[row] = step
+        if counted > 1:
+            self._notes.append(
+                f"{name!r} restarts in each epoch ({self._roles.epoch!r}): steps are counted across {counted} epochs"
             )
-        epoch = row.get(chosen.epoch) if chosen.epoch else None
-        if has_loss and epoch is not None:
-            if last is not None and at < last[0] and epoch > last[1]:
-                offset, epochs = top + 1 - int(at), epochs + 1
-            last = (at, epoch)
-        top = max(top, offset + int(at)) if has_loss else top
-        yield offset + int(at), row
-    if epochs:
-        notes.append(
-            f"{step!r} restarts in each epoch ({chosen.epoch!r}): steps are counted across {epochs + 1} epochs"
-        )
-    if missing:
-        notes.append(f"skipped {count(missing, table.noun)} with a loss but no {step!r}")
+        if carry:
+            step = -1
+            for row in range(len(table)):
+                step = of_rows[row] if of_rows[row] >= 0 else step
+                of_rows[row] = step
+        missing = sum(of_rows[row] < 0 for row in losses)
+        if missing:
+            self._notes.append(f"skipped {count(missing, table.noun)} with a loss but no {name!r}")
+
+    def _refuse(self, row: int, name: str, problem: str) -> None:
+        line = self._table.lines[row]
+        text = f"{self._table.unit} {line}: {name!r} {problem}; select another column with --step NAME"
+        raise LogError("bad-step", text)
+
+    def _epochs(self, rows: Sequence[int]) -> Sequence[float | None]:
+        """Return the epoch of each row, that of an earlier line if the row has none."""
+        if self._roles.epoch is None or self._roles.epoch == self.column:
+            return [None] * len(rows)
+        column = self._table.columns[self._roles.epoch]
+        own = column.at(rows)
+        if any(value is not None for value in own):
+            return own
+        return [found[1] if found else None for found in column.before(rows)]
+
+
+def _rises(values: Sequence[float | None], *, strictly: bool = True) -> bool:
+    present = [value for value in values if value is not None]
+    return all(a < b if strictly else a <= b for a, b in pairwise(present))
+
+
+def _membership(rows: Sequence[int], length: int) -> bytearray:
+    found = bytearray(length)
+    for row in rows:
+        found[row] = 1
+    return found
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,18 +210,36 @@ class _Repeats:
 
     noun: str
     """What a record is called."""
-    duplicates: list[int] = field(default_factory=list)
+    unit: str
+    duplicates: int = 0
+    first_duplicate: int = 0
+    conflicts: int = 0
+    """Duplicates with another loss that no progress bar explains."""
     restarts: list[tuple[int, int, int]] = field(default_factory=list)
     """Step before, step after, number of dropped points."""
+    runs: int = 1
+    """Runs one after another in the log."""
+    first_line: int = 0
+    """Line at which the last of them begins."""
+    passes: int = 1
+    """Passes through the same steps that are one run."""
 
     def notes(self) -> Iterator[str]:
+        if self.runs > 1:
+            yield (
+                f"the log holds {self.runs} runs, one after another: the last one is judged, "
+                f"from {self.unit} {self.first_line} on"
+            )
+        if self.passes > 1:
+            yield f"the steps restart {count(self.passes - 1, 'time')}, as in each epoch: they are counted on"
         if self.duplicates:
-            first = self.duplicates[0]
-            if len(self.duplicates) == 1:
-                yield f"skipped 1 {self.noun}: a newer {self.noun} has the same step (first: step {first})"
+            if self.duplicates == 1:
+                yield (
+                    f"skipped 1 {self.noun}: a newer {self.noun} has the same step (first: step {self.first_duplicate})"
+                )
             else:
-                skipped = count(len(self.duplicates), self.noun)
-                yield f"skipped {skipped}: newer {self.noun}s have the same steps (first: step {first})"
+                skipped = count(self.duplicates, self.noun)
+                yield f"skipped {skipped}: newer {self.noun}s have the same steps (first: step {self.first_duplicate})"
         for before, back, dropped in self.restarts[:_RESTARTS_SHOWN]:
             yield (
                 f"steps go back from {before} to {back}, as in a resumed run: "
@@ -134,91 +249,214 @@ class _Repeats:
             yield f"steps go back {len(self.restarts)} times in total; newer {self.noun}s replaced older ones each time"
 
 
-def _sequence(stepped: Iterable[Stepped], chosen: ChosenColumns, noun: str, notes: list[str]) -> list[Point]:
-    """Return one point per step, by rising step. Values of rows without a loss go to the point of the same step."""
-    merged: list[tuple[int, dict[str, float | None]]] = []
-    waiting: dict[int, dict[str, float | None]] = {}
-    repeats = _Repeats(noun=noun)
-    total = 0
-    for step, row in stepped:
-        cells = {name: value for name, value in row.items() if value is not None}
-        if chosen.loss not in cells:
-            target = merged[-1][1] if merged and merged[-1][0] == step else waiting.setdefault(step, {})
-            target.update(cells)
-            continue
-        total += 1
-        if merged and step == merged[-1][0]:
-            repeats.duplicates.append(step)
-            merged[-1][1].update(cells)
-            continue
-        if merged and step < merged[-1][0]:
-            before, points = merged[-1][0], len(merged)
-            while merged and merged[-1][0] >= step:
-                merged.pop()
-            repeats.restarts.append((before, step, points - len(merged)))
-        merged.append((step, {**waiting.pop(step, {}), **cells}))
-    if len(repeats.restarts) > max(3, _MIXED * total):
-        raise LogError(
-            "steps-unordered",
-            f"steps go back {len(repeats.restarts)} times in {total} points, first from {repeats.restarts[0][0]} to "
-            f"{repeats.restarts[0][1]}: several runs or ranks share this log; split it, or select another column with "
-            "--step NAME",
-        )
-    notes += repeats.notes()
-    return _as_points(merged, waiting, chosen)
+class _Sequence:
+    """The rows with a loss that become points: one per step, by rising step."""
 
+    def __init__(self, table: Table, roles: Roles, steps: _Steps) -> None:
+        self._table, self._roles, self._steps = table, roles, steps
+        loss = table.columns[roles.loss]
+        self.rows = array("L")
+        self.steps = array("q")
+        self._losses = array("d")
+        self._repeats = _Repeats(noun=table.noun, unit=table.unit)
+        self._total = 0
+        of_rows = steps.of_rows
+        rows, values, numbers = loss.rows, loss.values, array("q", (of_rows[row] for row in loss.rows))
+        if steps.key:
+            self._follow_epochs(rows, values, numbers)
+        else:
+            self._follow_steps(rows, values, self._counted_on(rows, values, numbers))
+        self._refuse_mixtures()
 
-def _as_points(
-    merged: list[tuple[int, dict[str, float | None]]],
-    waiting: Mapping[int, Mapping[str, float | None]],
-    chosen: ChosenColumns,
-) -> list[Point]:
-    """Return points with the last learning rate up to each step, also from records without a loss."""
-    rates = sorted(
-        (step, rate) for step, cells in waiting.items() if chosen.lr and (rate := cells.get(chosen.lr)) is not None
-    )
-    rates.reverse()
-    points, lr = [], None
-    for step, cells in merged:
-        while rates and rates[-1][0] <= step:
-            lr = rates.pop()[1]
-        own = cells.get(chosen.lr) if chosen.lr else None
-        lr = own if own is not None else lr
-        loss = cells[chosen.loss]
-        assert loss is not None
-        points.append(
-            Point(
-                step=step,
-                loss=loss,
-                lr=lr if lr is None or math.isfinite(lr) else None,
-                grad_norm=cells.get(chosen.grad_norm) if chosen.grad_norm else None,
-                probe_loss=cells.get(chosen.probe) if chosen.probe else None,
-                terms={name: value for name in chosen.terms if (value := cells.get(name)) is not None},
+    def _follow_steps(self, rows: Sequence[int], values: Sequence[float], numbers: Sequence[int]) -> None:
+        table, repeats = self._table, self._repeats
+        for row, value, step in zip(rows, values, numbers, strict=True):
+            if step < 0:
+                continue
+            self._total += 1
+            last = self.steps[-1] if self.steps else -1
+            if step == last:
+                repeats.first_duplicate = repeats.first_duplicate if repeats.duplicates else step
+                repeats.duplicates += 1
+                if not _same(value, self._losses[-1]) and not table.flags[row] & BAR:
+                    repeats.conflicts += 1
+                self.rows[-1], self._losses[-1] = row, value
+                continue
+            if step < last:
+                self._go_back(row, step)
+            self.rows.append(row)
+            self.steps.append(step)
+            self._losses.append(value)
+
+    def _go_back(self, row: int, step: int) -> None:
+        before, points = self.steps[-1], len(self.steps)
+        kept = bisect_right(self.steps, step - 1)
+        del self.rows[kept:], self.steps[kept:], self._losses[kept:]
+        if not kept and points > 1:
+            self._repeats.runs += 1
+            self._repeats.first_line = self._table.lines[row]
+            self._repeats.restarts.clear()
+        else:
+            self._repeats.restarts.append((before, step, points - kept))
+
+    def _counted_on(self, rows: Sequence[int], values: Sequence[float], numbers: array[int]) -> Sequence[int]:
+        """Count steps on that restart in each epoch of a log without epochs: the loss goes on where it was."""
+        present = [at for at, step in enumerate(numbers) if step >= 0]
+        starts = [present[0]] if present else []
+        starts += [b for a, b in pairwise(present) if numbers[b] < numbers[a]]
+        if len(starts) < 2 or self._table.starts or self._steps.column is None:
+            return numbers
+        parts = [slice(a, b) for a, b in pairwise([*starts, len(numbers)])]
+        if len({numbers[part.start] for part in parts}) > 1 or any(part.stop - part.start < 3 for part in parts):
+            return numbers
+        if len({numbers[part.stop - 1] for part in parts[:-1]}) > 1 or len(parts) < 2:
+            return numbers
+        if max(numbers[parts[-1]]) > numbers[parts[0].stop - 1]:
+            return numbers
+
+        def level(part: slice, *, end: bool) -> float:
+            return median(values[part][-3:] if end else values[part][:3])
+
+        begin = level(parts[0], end=False)
+        for a, b in pairwise(parts):
+            start, end = level(b, end=False), level(a, end=True)
+            if not abs(start - end) < abs(start - begin):
+                return numbers
+        self._repeats.passes = len(parts)
+        counted, top = array("q", numbers), max(numbers[parts[0]])
+        for part in parts[1:]:
+            offset = top + 1 - numbers[part.start]
+            for at in range(part.start, part.stop):
+                counted[at] = numbers[at] + offset if numbers[at] >= 0 else -1
+            top = max(counted[part])
+        for row, step in zip(rows, counted, strict=True):
+            self._steps.of_rows[row] = step
+        return counted
+
+    def _follow_epochs(self, rows: Sequence[int], values: Sequence[float], numbers: Sequence[int]) -> None:
+        """Drop older rows where the epoch goes back: the run was resumed, or another one begins."""
+        keys = array("d")
+        starts = {row for row in self._table.starts if rows and rows[0] < row <= rows[-1]}
+        next_start = min(starts, default=len(self._table))
+        for row, value, key in zip(rows, values, self._steps.key, strict=True):
+            self._total += 1
+            is_start = row >= next_start
+            if is_start:
+                next_start = min((start for start in starts if start > row), default=len(self._table))
+            if keys and (key < keys[-1] or (is_start and key <= keys[0])):
+                kept = bisect_right(keys, key) if key > keys[0] else 0
+                dropped, before = len(keys) - kept, keys[-1]
+                del self.rows[kept:], self._losses[kept:], keys[kept:]
+                if kept:
+                    self._repeats.restarts.append((int(before), int(key), dropped))
+                else:
+                    self._repeats.runs += 1
+                    self._repeats.first_line = self._table.lines[row]
+                    self._repeats.restarts.clear()
+            self.rows.append(row)
+            self._losses.append(value)
+            keys.append(key)
+        self.steps = array("q", range(len(self.rows)))
+        of_rows = self._steps.of_rows
+        for at in range(len(of_rows)):
+            of_rows[at] = -1
+        for step, row in enumerate(self.rows):
+            of_rows[row] = step
+
+    def _refuse_mixtures(self) -> None:
+        repeats, limit = self._repeats, max(_MANY, _MIXED * self._total)
+        if len(repeats.restarts) > limit:
+            before, back, _ = repeats.restarts[0]
+            raise LogError(
+                "steps-unordered",
+                f"steps go back {len(repeats.restarts)} times in {self._total} points, first from {before} to {back}: "
+                "several runs or ranks share this log; split it, or select another column with --step NAME",
             )
+        if repeats.conflicts > limit:
+            raise LogError(
+                "steps-repeated",
+                f"{count(repeats.conflicts, 'step')} of {self._total:,} have several different losses, first step "
+                f"{repeats.first_duplicate}: several ranks, runs or micro-batches share this log; split it, or select "
+                "another column with --step NAME",
+            )
+
+    def notes(self) -> Iterator[str]:
+        """Describe what was dropped."""
+        return self._repeats.notes()
+
+    def points(self) -> Points:
+        """Return the points, with the last learning rate up to each step, also from records without a loss."""
+        roles, columns_by_name = self._roles, self._table.columns
+        return Points(
+            self.steps,
+            self._losses,
+            lr=self._rates(),
+            grad_norm=self._values(columns_by_name[roles.grad_norm]) if roles.grad_norm else None,
+            probe_loss=self._values(columns_by_name[roles.probe]) if roles.probe else None,
+            terms={name: self._values(columns_by_name[name]) or () for name in roles.terms},
         )
-    return points
+
+    def _values(self, column: Column) -> Sequence[float | None]:
+        """Return the column's value at each point: of its own row, or of another row with the same step."""
+        found = column.at(self.rows)
+        if None not in found:
+            return array("d", cast(list[float], found))
+        own = _membership(self.rows, len(self._table))
+        of_rows = self._steps.of_rows
+        others = {
+            of_rows[row]: value
+            for row, value in zip(column.rows, column.values, strict=True)
+            if not own[row] and of_rows[row] >= 0
+        }
+        if not others:
+            return found
+        return [others.get(step) if value is None else value for step, value in zip(self.steps, found, strict=True)]
+
+    def _rates(self) -> Series:
+        if self._roles.lr is None:
+            return None
+        column = self._table.columns[self._roles.lr]
+        rates: list[float | None] = column.at(self.rows)
+        own, of_rows = _membership(self.rows, len(self._table)), self._steps.of_rows
+        others = [(row, value) for row, value in zip(column.rows, column.values, strict=True) if not own[row]]
+        stepped = [(of_rows[row], value) for row, value in others if of_rows[row] >= 0]
+        stepped.sort(key=lambda entry: entry[0])  # of rows with the same step, the newest stays last
+        placed = [] if stepped else others
+        at, last = 0, None
+        for point, rate in enumerate(rates):
+            entries, limit = (stepped, self.steps[point]) if stepped else (placed, self.rows[point])
+            while at < len(entries) and entries[at][0] <= limit:
+                last = entries[at][1]
+                at += 1
+            last = rate if rate is not None else last
+            rates[point] = last if last is not None and math.isfinite(last) else None
+        return rates if None in rates else array("d", cast(list[float], rates))
 
 
-def _gaps(steps: list[int]) -> Iterator[str]:
+def _same(one: float, other: float) -> bool:
+    """Whether two printed losses are the same number, perhaps with fewer digits."""
+    return one == other or (one != one and other != other) or math.isclose(one, other, rel_tol=1e-3)
+
+
+def _gaps(steps: Sequence[int]) -> Iterator[str]:
     """Note the widest gap between points, if it is five times the median step between points or more."""
-    strides = [b - a for a, b in pairwise(steps)]
-    if len(strides) < 5:
+    if len(steps) < 6:
         return
+    strides = [b - a for a, b in pairwise(steps)]
     usual = median(strides)
-    wide = [(a, b) for a, b in pairwise(steps) if b - a >= 5 * usual]
+    wide = [at for at, stride in enumerate(strides) if stride >= 5 * usual]
     if wide:
-        a, b = max(wide, key=lambda gap: gap[1] - gap[0])
+        at = max(wide, key=strides.__getitem__)
         more = f"; {count(len(wide) - 1, 'more gap')} in the log" if len(wide) > 1 else ""
-        yield f"no points between steps {a} and {b}, where the usual distance is {usual:g}{more}"
+        yield f"no points between steps {steps[at]} and {steps[at + 1]}, where the usual distance is {usual:g}{more}"
 
 
-def _other_nans(numbers: NumericTable, chosen: ChosenColumns, unit: str) -> Iterator[str]:
+def _other_nans(table: Table, roles: Roles) -> Iterator[str]:
     """Note each numeric column that has NaN but does not affect the verdict."""
-    judged = {chosen.loss, chosen.grad_norm, chosen.probe, *chosen.terms}
-    first: dict[str, int] = {}
-    for line, row in numbers.rows:
-        for name, value in row.items():
-            if value is not None and value != value and name not in judged:
-                first.setdefault(name, line)
-    for name, line in first.items():
-        yield f"{name!r} has NaN (first: {unit} {line}); this column does not affect the verdict"
+    for name, column in table.columns.items():
+        if name in roles.judged or columns.is_component(name):
+            continue
+        row = next((row for row, value in zip(column.rows, column.values, strict=True) if value != value), None)
+        if row is not None:
+            line = table.lines[row]
+            yield f"{name!r} has NaN (first: {table.unit} {line}); this column does not affect the verdict"

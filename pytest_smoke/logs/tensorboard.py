@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_smoke.errors import LogError
-from pytest_smoke.logs.log import Record, Table
+from pytest_smoke.logs.table import Table
 
 EVENT_FILE_MARK = "tfevents"
 """Part of the name of every event file."""
@@ -63,10 +63,10 @@ def read_events(path: Path) -> Table:
     if not scalars:
         raise LogError("empty", "the event file has no scalars")
     scalars.sort(key=lambda scalar: scalar[0])
-    records = [
-        Record(at, {"step": float(step), tag: float(value)}) for at, (_, step, tag, value) in enumerate(scalars, 1)
-    ]
-    notes = [
+    table = Table(unit="event", noun="event")
+    for at, (_, step, tag, value) in enumerate(scalars, 1):
+        table.add(at, {"step": float(step), tag: float(value)})
+    table.notes = [
         f"the event file {file.name} ends inside a record: its end is missing" for file in files if _is_truncated(file)
     ]
-    return Table(records=records, notes=notes, unit="event", noun="event")
+    return table

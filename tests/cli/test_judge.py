@@ -85,9 +85,10 @@ def test_a_json_line_is_strict_and_has_exactly_the_documented_keys(
 ) -> None:
     main(["judge", "--format", "json", logs["nan"], logs["held"]])
     unstable, refused = map(strict, capsys.readouterr().out.splitlines())
-    assert list(unstable) == list(refused) == ["log", "verdict", "reason", "step", "text", "points"]
+    assert list(unstable) == list(refused) == ["log", "verdict", "reason", "step", "text", "points", "notes"]
     assert (unstable["verdict"], unstable["reason"], unstable["step"]) == ("unstable", "non-finite", 200)
-    assert "no learning rate column: judged by the loss alone" in unstable["text"]
+    assert "no learning rate column: judged by the loss alone" in unstable["notes"]
+    assert "no learning rate" not in unstable["text"]
     assert (refused["verdict"], refused["reason"], refused["step"], refused["points"]) == (
         "error",
         "no-loss-column",

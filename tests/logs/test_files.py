@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_smoke.errors import LogError
+from pytest_smoke.logs import find
 from pytest_smoke.logs import read as logs
 from pytest_smoke.logs.log import ColumnNames
 
@@ -23,7 +24,7 @@ def test_only_the_newest_trainer_state_of_a_run_is_a_log(tmp_path: Path) -> None
             folder.mkdir(parents=True)
             (folder / "trainer_state.json").write_text("{}")
     (tmp_path / "b" / "trainer_state.json").write_text("{}")
-    assert logs.find(str(tmp_path)) == [
+    assert find.find(str(tmp_path)) == [
         str(tmp_path / "a" / "checkpoint-1000" / "trainer_state.json"),
         str(tmp_path / "b" / "trainer_state.json"),
     ]
@@ -41,7 +42,7 @@ def test_a_folder_is_searched_for_known_names_at_any_depth(tmp_path: Path) -> No
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("")
-    found = [Path(path).relative_to(tmp_path).as_posix() for path in logs.find(str(tmp_path))]
+    found = [Path(path).relative_to(tmp_path).as_posix() for path in find.find(str(tmp_path))]
     assert found == ["a/deep/log.jsonl", "a/train.log", "tb", "z/metrics.csv"]
 
 
@@ -49,7 +50,7 @@ def test_a_folder_without_logs_lists_the_searched_names(tmp_path: Path) -> None:
     with pytest.raises(
         LogError, match=r"no log in this folder: searched for trainer_state.json, metrics\*.csv"
     ) as refused:
-        logs.find(str(tmp_path))
+        find.find(str(tmp_path))
     assert refused.value.reason == "no-log"
 
 

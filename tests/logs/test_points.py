@@ -85,7 +85,7 @@ def test_a_repeated_header_is_noted() -> None:
     log = read("step,loss\n1,9\n2,8\nstep,loss\n1,7\n2,6\n")
     assert losses(log) == [(1, 7), (2, 6)]
     assert noted(log, "header is repeated 1 time inside")
-    assert noted(log, "go back from 2 to 1")
+    assert noted(log, "the log holds 2 runs, one after another: the last one is judged, from line 5 on")
 
 
 def test_a_rare_null_loss_is_nan() -> None:
