@@ -172,7 +172,10 @@ class SupervisedItems:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchEquivalence:
-    """Gradient and loss of one batch in the smoke run's and in the full run's micro-batches, before step `step`."""
+    """Gradient and loss of one batch in the smoke run's and in the full run's micro-batches, before step `step`.
+
+    If both have the same size, in halves and as a whole instead.
+    """
 
     step: int
     """Optimizer step before which it was computed."""
@@ -202,6 +205,12 @@ class BatchEquivalence:
     """Whether `batches` yields the same number of samples whatever batch size it is asked for."""
     problem: str = ""
     """Why the two could not be compared; empty if they were."""
+    halves: bool = False
+    """Whether both runs have the same micro-batches, and the sizes are those of half a batch and of the whole."""
+    uneven: dict[str, float] = field(default_factory=dict)
+    """With `halves`: share of the items in the first half, by term that is a mean over items, and not over samples."""
+    has_counts: bool = False
+    """Whether the task has `counts`."""
 
 
 @dataclass(frozen=True, slots=True)

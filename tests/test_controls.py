@@ -63,6 +63,7 @@ EXPECTED = {
         ["'nad' is 5", "not the expected 35.0 %", "more than the tolerance of 2.0 %"],
     ),
     "counted": ("promote", "", []),
+    "uncounted_alike": ("promote", "", []),
     "uncounted": (
         "invalid",
         "gradient-depends-on-split",
@@ -211,6 +212,11 @@ ADVISORIES = {
         ["latent_nll is", "0 of 200 items", "generates none of them"],
     ),
     ("recites", "above-chance[latent_em]"): ("warn", "at-chance", ["was never better than chance (0.00 %)"]),
+    ("uncounted_alike", "accumulation"): (
+        "warn",
+        "uneven-micro-batches",
+        ["ce is a mean over items whose number varies", "The full run has the same fault"],
+    ),
     ("truncated", "supervised-tokens"): (
         "warn",
         "samples-without-label",

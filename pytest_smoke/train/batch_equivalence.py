@@ -1,4 +1,4 @@
-"""Compare the gradient of one batch in the smoke run's micro-batches and in the full run's, if their sizes differ."""
+"""Compare the gradient of one batch in the smoke run's micro-batches and in the full run's, or whole and in halves."""
 
 from __future__ import annotations
 
@@ -28,6 +28,19 @@ BATCH_SEED_OFFSET = 3_000_003
 NOT_ROUNDING = 1e-3
 """Relative difference of two gradients that rounding in fp32, about 1e-6, does not explain."""
 
+TOLERANCE, HALF_TOLERANCE = 0.01, 0.05
+"""Relative difference of the gradients of a batch and of its halves from which they are looked at term by term: those
+of the check `accumulation`, in fp32 and where gradients are rounded to 16 bits."""
+BATCHES_OF_HALVES = 3
+"""Batches that are compared with their halves. Two halves of four samples, each long or short, are equal in every
+fourth batch."""
+TERMS_IN_HALVES = 8
+"""Loss terms that are looked at one by one, at most: each costs five passes over a batch."""
+RANDOM = (
+    "two passes over the same micro-batches differ: in evaluation mode, losses() draws random numbers or keeps state "
+    "from call to call"
+)
+
 Pass = tuple[list[Tensor | None], list[Tensor]]
 """Gradient by parameter, and the loss terms' means."""
 Split = Callable[[slice], Any]
@@ -37,11 +50,17 @@ Split = Callable[[slice], Any]
 def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Stepper, stage: Stage, step: int) -> BatchEquivalence:
     """Compute the gradient of one batch in both sizes of micro-batches, before `step`.
 
+    If the smoke run's and the full run's are of one size, the sizes are a whole batch and its halves: what changes then
+    is wrong in both runs.
+
     In evaluation mode, because dropout masks depend on the size, and without autocast, because neither rounding nor a
     loss scale may decide. Model, task, gradients and random number generators are restored. What goes wrong is returned
     in the event and not raised, because the run can train without the comparison.
     """
     smoke, full, model = plan.batch_size, plan.full_batch_size or plan.batch_size, stepper.model
+    halves = smoke == full
+    if halves:
+        smoke, full = (smoke // 2, full) if smoke % 2 == 0 else (smoke, 2 * full)
     event = BatchEquivalence(
         step=step,
         stage=stage.name,
@@ -50,6 +69,8 @@ def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Stepper, stage: Stag
         smoke_batch_size=smoke,
         full_batch_size=full,
         batch_norm_layers=_batch_norm_layers(model),
+        halves=halves,
+        has_counts=getattr(task, "counts", None) is not None,
         half_precision=any(p.is_floating_point() and p.dtype.itemsize < 4 for p in model.parameters()),
     )
     try:
@@ -60,7 +81,7 @@ def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Stepper, stage: Stag
             _without_cudnn(),
             _restored(model, task),
         ):
-            return _compared(event, plan, task, stepper)
+            return _compared_halves(event, plan, task, stepper) if halves else _compared(event, plan, task, stepper)
     except UnsplittableBatchError as error:
         return replace(event, problem=str(error))
     except torch.OutOfMemoryError:
@@ -75,13 +96,12 @@ def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Stepper, stage: Stag
 
 
 def _compared(event: BatchEquivalence, plan: RunPlan, task: Task, stepper: Stepper) -> BatchEquivalence:
-    seed, few = plan.seed + BATCH_SEED_OFFSET, min(event.smoke_batch_size, event.full_batch_size)
-    batch, smaller = (next_micro_batches([iter(task.batches(size, seed=seed))], 1)[0] for size in (event.samples, few))
-    splitter = BatchSplitter(batch, smaller, samples=event.samples, few=few)
+    seed = plan.seed + BATCH_SEED_OFFSET
+    splitter = _splitter(event, task, seed)
     if not splitter.grows:
         if splitter.lengths and event.smoke_batch_size not in splitter.lengths:
             return replace(event, batch_size_ignored=True)
-        raise UnsplittableBatchError(f"batches({event.samples}) yields as many samples as batches({few})")
+        raise _not_growing(event)
     smoke_batches, full_batches = (splitter.split(size) for size in (event.smoke_batch_size, event.full_batch_size))
 
     def run(micro_batches: Sequence[Any], seed: int) -> Pass:
@@ -90,17 +110,83 @@ def _compared(event: BatchEquivalence, plan: RunPlan, task: Task, stepper: Stepp
 
     full, smoke = run(full_batches, seed), run(smoke_batches, seed)
     if _differ(smoke, full) and _differ(run(full_batches, seed + 1), full):
-        return replace(
-            event,
-            problem="two passes over the same micro-batches differ: in evaluation mode, losses() draws random numbers "
-            "or keeps state from call to call",
-        )
+        return replace(event, problem=RANDOM)
     smoke_terms, full_terms = (
         dict(zip(stepper.terms, torch.stack(values).tolist(), strict=True)) for _, values in (smoke, full)
     )
     weights = dict(zip(stepper.terms, stepper.weights, strict=True))
     difference = _difference(smoke[0], full[0])
     return replace(event, difference=difference, weights=weights, smoke_terms=smoke_terms, full_terms=full_terms)
+
+
+def _compared_halves(event: BatchEquivalence, plan: RunPlan, task: Task, stepper: Stepper) -> BatchEquivalence:
+    """Compare a batch with its halves; several batches, because two halves may have as many items by chance."""
+    weights = stepper.weights
+    tolerance = HALF_TOLERANCE if event.half_precision else TOLERANCE
+    difference = 0.0
+    for seed in range(plan.seed + BATCH_SEED_OFFSET, plan.seed + BATCH_SEED_OFFSET + BATCHES_OF_HALVES):
+        splitter = _splitter(event, task, seed)
+        if not splitter.grows:
+            raise _not_growing(event)
+        (whole,), (left, right) = splitter.split(event.full_batch_size), splitter.split(event.smoke_batch_size)
+
+        def run(micro_batches: Sequence[Any], seed: int = seed) -> Pass:
+            seed_all(seed)
+            return stepper.gradient(micro_batches)
+
+        full, cut = run([whole]), run([left, right])
+        difference = _difference(cut[0], full[0])
+        if not difference > tolerance:
+            continue
+        if _differ(run([whole], seed + 1), full):
+            return replace(event, problem=RANDOM)
+        del full, cut
+        uneven: dict[str, float] = {}
+        try:
+            for at, term in enumerate(stepper.terms[:TERMS_IN_HALVES]):
+                if weights[at]:
+                    stepper.weights = tuple(float(other == at) for other in range(len(weights)))
+                    full, cut = run([whole]), run([left, right])
+                    if _difference(cut[0], full[0]) > tolerance:
+                        share = _share_of_first(full[0], run([left])[0], run([right])[0], tolerance=tolerance)
+                        uneven |= {} if share is None else {term: share}
+        finally:
+            stepper.weights = weights
+        return replace(event, difference=difference, uneven=uneven)
+    return replace(event, difference=difference)
+
+
+def _share_of_first(
+    whole: Sequence[Tensor | None], left: Sequence[Tensor | None], right: Sequence[Tensor | None], *, tolerance: float
+) -> float | None:
+    """Return the share of a batch's items in its first half if the gradient is that of a mean over items.
+
+    It is then whole = share left + (1 - share) right. None if it is not: of a sum, or of a loss that compares samples.
+    """
+    rows = [
+        (one, torch.zeros_like(one) if a is None else a, torch.zeros_like(one) if b is None else b)
+        for one, a, b in zip(whole, left, right, strict=True)
+        if one is not None
+    ]
+    apart = sum(float((a - b).double().square().sum()) for _, a, b in rows)
+    along = sum(float(((a - b) * (one - b)).double().sum()) for one, a, b in rows)
+    size = sum(float(one.double().square().sum()) for one, _, _ in rows)
+    if not apart > 0.0 or not size > 0.0:
+        return None
+    share = along / apart
+    rest = sum(float((one - b - share * (a - b)).double().square().sum()) for one, a, b in rows)
+    return share if 0.0 <= share <= 1.0 and rest <= tolerance**2 * size else None
+
+
+def _splitter(event: BatchEquivalence, task: Task, seed: int) -> BatchSplitter:
+    few = min(event.smoke_batch_size, event.full_batch_size)
+    batch, smaller = (next_micro_batches([iter(task.batches(size, seed=seed))], 1)[0] for size in (event.samples, few))
+    return BatchSplitter(batch, smaller, samples=event.samples, few=few)
+
+
+def _not_growing(event: BatchEquivalence) -> UnsplittableBatchError:
+    few = min(event.smoke_batch_size, event.full_batch_size)
+    return UnsplittableBatchError(f"batches({event.samples}) yields as many samples as batches({few})")
 
 
 def _differ(a: Pass, b: Pass) -> bool:

@@ -61,10 +61,10 @@ class Instrumentation:
         """Keep the weights, score the probe batch and evaluate metrics before `step`, each at its own interval.
 
         Metrics are also evaluated once before the first step. At the start of a stage or phase also compare the smoke
-        run's micro-batches with the full run's.
+        run's micro-batches with the full run's, or with their halves.
         """
         starts, offset = stage.starts_at(step), step - stage.first_step
-        if starts and self._plan.has_other_batch_size:
+        if starts and (self._plan.has_other_batch_size or self._plan.accumulates):
             with self._memory.excluded():
                 event = compare_batch_sizes(self._plan, self._task, self._stepper, stage, step)
             self._send([event])

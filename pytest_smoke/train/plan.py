@@ -143,6 +143,11 @@ class RunPlan:
         return bool(self.stages[0].name)
 
     @property
+    def accumulates(self) -> bool:
+        """Whether a step has several micro-batches, on one device or on several."""
+        return self.micro_batches * self.world_size > 1
+
+    @property
     def has_other_batch_size(self) -> bool:
         """Whether micro-batches have another size than in the full run."""
         return self.full_batch_size not in (None, self.batch_size)

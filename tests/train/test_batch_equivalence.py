@@ -223,3 +223,86 @@ def test_a_recurrent_model_is_compared_on_cuda() -> None:
     event = compare_batch_sizes(plan, task, stepper, stepper.stage, 0)
     assert not event.problem
     assert event.difference < 1e-4
+
+
+# The same micro-batches in both runs.
+
+
+class Varying(Pair):
+    """Batches are (values, weights 0 or 1); two of three samples have a weight, at random."""
+
+    loss_weights: Mapping[str, float] = {}
+
+    def __init__(self, *, counts: str = "") -> None:
+        super().__init__()
+        self.tokens = Tokens()
+        if counts:
+            self.counts = self.tokens.counts if counts == "right" else lambda batch: float(len(batch[1]))
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        generator = torch.Generator().manual_seed(seed)
+        for values in super().batches(batch_size, seed=seed, rank=rank, world_size=world_size):
+            kept = torch.rand(batch_size, 4, generator=generator) < torch.rand(batch_size, 1, generator=generator)
+            yield values, (kept.sum(1) + 1).double()
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        return self.tokens.losses(model, batch)
+
+
+def halved(task: Any, size: int) -> BatchEquivalence:
+    return compared(task, size, size, micro_batches=4)[0]
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_a_mean_over_items_is_named_with_the_share_of_a_half_even_if_both_runs_split_alike(size: int) -> None:
+    event = halved(Varying(), size)
+    assert (event.halves, event.problem, event.has_counts) == (True, "", False)
+    assert (event.smoke_batch_size, event.full_batch_size) == ((size // 2, size) if size == 8 else (size, 2 * size))
+    assert list(event.uneven) == ["nll"]
+    assert 0.0 < event.uneven["nll"] < 1.0
+    assert event.uneven["nll"] != pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_with_the_right_counts_the_halves_agree_and_with_wrong_ones_they_do_not(size: int) -> None:
+    right, wrong = halved(Varying(counts="right"), size), halved(Varying(counts="wrong"), size)
+    assert (right.uneven, right.difference < 1e-12) == ({}, True)
+    assert (list(wrong.uneven), wrong.has_counts) == (["nll"], True)
+
+
+def test_a_term_of_weight_0_is_not_looked_at() -> None:
+    assert compared(Varying(), 8, 8, micro_batches=4, loss_weights={"nll": 0.0})[0].uneven == {}
+
+
+class Summed(Pair):
+    """The first term is a sum over the micro-batch, the second compares its samples."""
+
+    loss_weights: Mapping[str, float] = {}
+
+    def losses(self, model: nn.Module, batch: Tensor) -> Mapping[str, Tensor]:
+        hidden = model["shared"](batch)
+        return {"sum": hidden.square().sum(), "contrast": (hidden @ hidden.T).logsumexp(1).mean()}
+
+
+def test_sums_and_contrasts_are_no_means_over_items() -> None:
+    """They are the same in both runs."""
+    event = halved(Summed(), 8)
+    assert event.difference > 0.1
+    assert event.uneven == {}
+
+
+def test_what_cannot_be_split_is_a_problem_and_no_exception() -> None:
+    class Fixed(Pair):
+        def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+            return super().batches(8, seed=seed)
+
+    event = halved(Fixed(), 8)
+    assert "yields as many samples as" in event.problem
+    assert "two passes" in halved(Dropped(noisy=True), 8).problem
+
+
+def test_weights_and_gradients_are_as_before_after_terms_were_looked_at_one_by_one() -> None:
+    event, stepper = compared(Varying(), 8, 8, micro_batches=4, loss_weights={"all": 0.25})
+    assert event.uneven
+    assert stepper.weights == (1.0, 0.25)
+    assert all(parameter.grad is None for parameter in stepper.model.parameters())

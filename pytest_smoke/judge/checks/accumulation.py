@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pytest_smoke.events import BatchEquivalence
 from pytest_smoke.judge.checks.check import Check, Reason, RunView
 from pytest_smoke.outcome import Finding
-from pytest_smoke.text import count, number, percent
+from pytest_smoke.text import count, listed, number, percent
 
 TOLERANCE = 0.01
 """Largest difference of the two gradients, relative to their norm."""
@@ -60,6 +60,8 @@ def _finding(event: BatchEquivalence) -> Finding:
 
 def _message(event: BatchEquivalence) -> tuple[str, str, str]:
     """Return reason (empty if nothing is wrong), sentence and hint."""
+    if event.halves:
+        return _message_of_halves(event)
     sizes = f"micro-batches of {event.smoke_batch_size} (smoke run) and {event.full_batch_size} (full run)"
     if event.batch_size_ignored:
         few, many = sorted((event.smoke_batch_size, event.full_batch_size))
@@ -88,6 +90,29 @@ def _message(event: BatchEquivalence) -> tuple[str, str, str]:
     verb = "computes" if event.batch_norm_layers == 1 else "compute"
     statistics = f"{layers} {verb} statistics over {event.smoke_batch_size} samples"
     return "batch-norm", f"{text}. But {statistics}, not over {event.full_batch_size}", ""
+
+
+def _message_of_halves(event: BatchEquivalence) -> tuple[str, str, str]:
+    """Return reason, sentence and hint where both runs have the same micro-batches."""
+    half, whole = event.smoke_batch_size, event.full_batch_size
+    if problem := event.problem:
+        return "not-split", f"both runs have the same micro-batches, which were not split: {problem}", ""
+    if event.uneven:
+        terms, are = listed(event.uneven), "is a mean" if len(event.uneven) == 1 else "are means"
+        shares = listed(f"{percent(share)} of the items of {term}" for term, share in event.uneven.items())
+        text = (
+            f"{terms} {are} over items whose number varies, but accumulation weighs all micro-batches the same: {half} "
+            f"of {whole} samples hold {shares}. The full run has the same fault"
+        )
+        hint = "return the number of items that each term is a mean over, such as tokens without padding, from counts"
+        return "uneven-micro-batches", text, f"{hint}; what it returns now differs" if event.has_counts else hint
+    if event.difference > _tolerance(event):
+        text = (
+            "a loss term sums over a micro-batch or compares its samples, and both runs have the same micro-batches: "
+            f"split into {half} and {half}, the gradient of {whole} samples differs by {percent(event.difference)}"
+        )
+        return "", text, ""
+    return "", f"splitting the batch keeps the gradient: {whole} samples whole and split into {half} and {half}", ""
 
 
 def _hint(event: BatchEquivalence) -> str:
@@ -125,7 +150,7 @@ def _not_finite(event: BatchEquivalence) -> str:
 
 CHECK = Check(
     id="accumulation",
-    question="Does a batch have the same gradient in the smoke run's micro-batches and in the full run's?",
+    question="Does a batch have the same gradient in the smoke run's and the full run's micro-batches, or in halves?",
     when="first steps",
     verdict="invalid",
     key="smoke.batch_size",
@@ -135,6 +160,12 @@ CHECK = Check(
         Reason(id="batch-size-ignored", status="fail", when="`batches` ignores the batch size it is asked for"),
         Reason(id="not-compared", status="warn", when="the two sizes of micro-batches could not be compared"),
         Reason(id="close-to-limit", status="warn", when="the gradients differ by more than rounding, within tolerance"),
+        Reason(
+            id="uneven-micro-batches",
+            status="warn",
+            when="accumulated micro-batches have different numbers of items, and `counts` does not tell them",
+        ),
+        Reason(id="not-split", status="pass", when="both runs have the same micro-batches, which cannot be split"),
         Reason(id="batch-norm", status="warn", when="batch norm computes its statistics per micro-batch"),
     ),
     on_event=(BatchEquivalence, split_batches),

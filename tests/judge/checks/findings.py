@@ -283,6 +283,12 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     yield from accumulation(batches(problem="batch is of type int, which cannot be split", stage="A", phase="latent"))
     yield from accumulation(batches(difference=2e-4))
     yield from accumulation(batches(batch_norm_layers=2))
+    halves = {"halves": True, "smoke_batch_size": 4, "full_batch_size": 8, "samples": 8}
+    yield from accumulation(batches(**halves))
+    yield from accumulation(batches(**halves, difference=0.2, uneven={"ce": 0.58}))
+    yield from accumulation(batches(**halves, difference=0.2, uneven={"ce": 0.58, "kl": 0.1}, has_counts=True))
+    yield from accumulation(batches(**halves, difference=0.5))
+    yield from accumulation(batches(**halves, problem="batch is of type int, which cannot be split"))
 
     yield from applied(FakeRun(case(), [FakeStage(case().stages[0], steps=rows([1.0] * 800))]))
     other_rate = LearningRateDiffers(step=50, group=0, scheduled=0.003, used=0.0, groups=1, planned_groups=1)

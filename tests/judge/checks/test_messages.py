@@ -174,6 +174,18 @@ warn  accumulation (close-to-limit)
     hint: if a loss term is a mean over items whose number varies, such as tokens, return their number from counts(batch). A term that is a sum, or that compares the samples of a micro-batch, needs the full run's batch_size (64)
 warn  accumulation (batch-norm)
     splitting the batch keeps the gradient: with micro-batches of 16 (smoke run) and 64 (full run) it differs by 1e-05 % of its norm. But 2 batch-norm layers compute statistics over 16 samples, not over 64
+pass  accumulation
+    splitting the batch keeps the gradient: 8 samples whole and split into 4 and 4
+warn  accumulation (uneven-micro-batches)
+    ce is a mean over items whose number varies, but accumulation weighs all micro-batches the same: 4 of 8 samples hold 58 % of the items of ce. The full run has the same fault
+    hint: return the number of items that each term is a mean over, such as tokens without padding, from counts
+warn  accumulation (uneven-micro-batches)
+    ce and kl are means over items whose number varies, but accumulation weighs all micro-batches the same: 4 of 8 samples hold 58 % of the items of ce and 10 % of the items of kl. The full run has the same fault
+    hint: return the number of items that each term is a mean over, such as tokens without padding, from counts; what it returns now differs
+pass  accumulation
+    a loss term sums over a micro-batch or compares its samples, and both runs have the same micro-batches: split into 4 and 4, the gradient of 8 samples differs by 50 %
+pass  accumulation (not-split)
+    both runs have the same micro-batches, which were not split: batch is of type int, which cannot be split
 pass  lr-applied
     the optimizer used the scheduled learning rate in all 800 steps
 FAIL  lr-applied (other-learning-rate)
