@@ -24,6 +24,14 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceFiles:
+    """The files below the rootdir from which the modules of the training process were imported."""
+
+    checksums: dict[str, str]
+    """SHA-256 by absolute path."""
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One optimizer step."""
 
@@ -358,6 +366,7 @@ PIPELINE_STAGES = ("evaluate", "export", "quantize", "package", "load")
 
 Event = (
     Started
+    | SourceFiles
     | Step
     | LearningRateDiffers
     | ProbeLoss

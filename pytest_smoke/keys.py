@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 OUTCOMES: pytest.StashKey[list[Outcome]] = pytest.StashKey()
 """On an item: the outcomes of its smoke runs, in order."""
 
+REPORTED: pytest.StashKey[int] = pytest.StashKey()
+"""On an item: how many of its outcomes are on a report."""
+
 BISECT_RESULT: pytest.StashKey[BisectResult] = pytest.StashKey()
 """On a bisect's item: its result."""
 
 REGISTRY: pytest.StashKey[Registry] = pytest.StashKey()
 """On the config: the checks of the session, with those of other plugins."""
+
+SUMMARY = "smoke-summary"
+"""Name under which the plugin that collects outcomes is registered."""

@@ -212,6 +212,10 @@ class Facts:
     """Checkpoints that were written."""
     checkpoint_problems: tuple[str, ...] = ()
     """One sentence per checkpoint that could not be written."""
+    trace: str | None = None
+    """File with a row for every step, relative to the report folder."""
+    trace_sha256: str | None = None
+    """SHA-256 of that file: with another one it is the trace of another run."""
     smallest_rise: float | None = None
     """Smallest lasting rise of the loss that would have been detected, in units of the loss."""
     seconds: float | None = None

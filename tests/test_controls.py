@@ -157,6 +157,11 @@ EXPECTED = {
         ["train: 'encodr.*' matches no parameter", "did you mean encoder.*?", "before the first step"],
     ),
     "stage_changes_frozen": ("hold", "frozen-parameter-changed", ["1 frozen parameter changed: head.bias"]),
+    "edited": (
+        "invalid",
+        "edited-during-run",
+        ["tests/controls/__pycache__/edited_", "was edited during the smoke run"],
+    ),
     "no_baseline": ("invalid", "missing-baseline", ["'tests/controls/nowhere/verdicts.json' cannot be read"]),
     "missing_metric": ("error", "missing-metric", ["val_acuracy", "did you mean val_accuracy?"]),
 }
@@ -168,6 +173,7 @@ CONTROLS_OF = {
     "settings": ("other_clip", "base"),
     "mix": ("skewed_mix", "sampled_mix"),
     "baseline": ("no_baseline", ""),
+    "sources": ("edited", "base"),
     "run": ("raises", "base"),
     "metric-names": ("missing_metric", "promotes"),
     "mix-drawn": ("unweighted_sampler", "sampled_mix"),

@@ -17,6 +17,7 @@ from pytest_smoke.collect.progress import say, terminal_width
 from pytest_smoke.collect.summary import from_start
 from pytest_smoke.errors import BisectStateError, SmokeError
 from pytest_smoke.keys import BISECT_RESULT
+from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.report.bisect import bisect_summary, trial_line
@@ -66,9 +67,7 @@ class BisectItem(pytest.Item):
             names=tuple(option.smoke_bisect),
             root=self.config.rootpath,
             device=device,
-            run_smoke=lambda case, name: (
-                run_with_options(self.config, case, device=device, item_id=f"{self.nodeid}#{name}").outcome
-            ),
+            run_smoke=lambda case, name: self._run(case, device=device, name=name),
             cache=cache,
             on_trial=self._on_trial,
         )
@@ -89,6 +88,12 @@ class BisectItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Return where the item comes from."""
         return self.path, None, "bisect {}..{}".format(*self.config.option.smoke_bisect)
+
+    def _run(self, case: Case, *, device: str, name: str) -> Outcome:
+        result = run_with_options(self.config, case, device=device, item_id=f"{self.nodeid}#{name}")
+        if result.interrupt is not None:
+            raise result.interrupt
+        return result.outcome
 
     def _on_trial(self, trial: BisectTrial, number: int, settings: int) -> None:
         say(self.config, f"  {trial_line(trial, number=number, of=settings)}")

@@ -11,7 +11,8 @@ import pytest
 from pytest_smoke.collect.item import SmokeItem
 from pytest_smoke.errors import RecipeError
 from pytest_smoke.options import RECIPE_GLOB
-from pytest_smoke.recipe.load import load_cases
+from pytest_smoke.plain import plain_name
+from pytest_smoke.recipe.load import load_cases, path_from
 
 
 def collector_of(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -20,7 +21,10 @@ def collector_of(path: Path, parent: pytest.Collector) -> pytest.Collector | Non
         from pytest_smoke.collect.bisect import BisectFile
 
         return BisectFile.from_parent(parent, path=path)
-    return RecipeFile.from_parent(parent, path=path) if is_recipe(path, parent.config) else None
+    if not is_recipe(path, parent.config):
+        return None
+    # pytest's own id of a file outside the rootdir is empty, or relative to the arguments: two files may share it.
+    return RecipeFile.from_parent(parent, path=path, nodeid=plain_name(path_from(path, parent.config.rootpath)))
 
 
 def is_recipe(path: Path, config: pytest.Config) -> bool:
@@ -40,4 +44,4 @@ class RecipeFile(pytest.File):
         except RecipeError as error:
             raise self.CollectError(str(error)) from None
         for case in cases:
-            yield SmokeItem.from_parent(self, name=case.name, case=case)
+            yield SmokeItem.from_parent(self, name=plain_name(case.name), case=case)

@@ -12,7 +12,7 @@ import pytest
 from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.progress import progress_of, terminal_width
 from pytest_smoke.collect.source_location import source_location
-from pytest_smoke.keys import OUTCOMES, REGISTRY
+from pytest_smoke.keys import OUTCOMES, REGISTRY, REPORTED, SUMMARY
 from pytest_smoke.monitor.smoke import RunOptions, SmokeResult, run_smoke, skipped_outcome
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
@@ -37,8 +37,10 @@ class SmokeItem(pytest.Item):
 
     def runtest(self) -> None:
         """Execute the smoke run; only a promotion passes. Raises NotPromotedError for any other verdict."""
-        device = device_for(self, self.case, item_id=self.nodeid)
-        result = run_for_item(self, self.case, device=device, item_id=self.nodeid)
+        earlier = len(self.stash.get(OUTCOMES, []))  # a plugin may execute an item again
+        item_id = f"{self.nodeid}#{earlier + 1}" if earlier else self.nodeid
+        device = device_for(self, self.case, item_id=item_id)
+        result = run_for_item(self, self.case, device=device, item_id=item_id)
         outcome = result.outcome
         if result.error is not None and outcome.verdict == "error":
             raise result.error
@@ -64,8 +66,9 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
 
     A recipe's item that was skipped is reported at its place in the recipe, not at the call of `pytest.skip`.
     """
-    outcomes = item.stash.get(OUTCOMES, [])
+    outcomes = item.stash.get(OUTCOMES, [])[item.stash.get(REPORTED, 0) :]
     if outcomes and (report.when == "call" or (report.when == "setup" and report.failed)):
+        item.stash[REPORTED] = len(item.stash[OUTCOMES])
         report.smoke_outcomes = [outcome.to_dict() for outcome in outcomes]  # type: ignore[attr-defined]  # our own
         if report.skipped and isinstance(item, SmokeItem):
             path, _, line = source_location(outcomes[-1], item.case).rpartition(":")
@@ -79,16 +82,23 @@ def device_for(item: pytest.Item, case: Case, *, item_id: str) -> str:
     try:
         return need_device(case.recipe.requires, item.config)
     except (pytest.skip.Exception, pytest.fail.Exception) as lacking:
-        outcome = skipped_outcome(case, str(lacking), item_id=item_id, root=item.config.rootpath)
+        outcome = skipped_outcome(
+            case, str(lacking), item_id=item_id, root=item.config.rootpath, report=item.config.option.smoke_report
+        )
         item.stash.setdefault(OUTCOMES, []).append(outcome)
         raise
 
 
 def run_for_item(item: pytest.Item, case: Case, *, device: str, item_id: str) -> SmokeResult:
-    """Execute `case` with the session's options, and leave its outcome on `item`."""
+    """Execute `case` with the session's options, and leave its outcome on `item`. Raises what interrupts it."""
     result = run_with_options(item.config, case, device=device, item_id=item_id)
     item.stash.setdefault(OUTCOMES, []).append(result.outcome)
     item.user_properties.extend(properties(result.outcome))
+    if result.interrupt is not None:
+        summary: Any = item.config.pluginmanager.get_plugin(SUMMARY)
+        if summary is not None and isinstance(result.interrupt, KeyboardInterrupt | pytest.exit.Exception):
+            summary.add_interrupted(item, result.outcome)  # pytest makes no report of an item that Ctrl-C ends
+        raise result.interrupt
     return result
 
 

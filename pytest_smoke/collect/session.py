@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from pytest_smoke.collect.report_folder import VerdictsFile, lock
 from pytest_smoke.errors import SmokeError
 from pytest_smoke.judge.checks.check import Check
 from pytest_smoke.judge.checks.registry import Registry
-from pytest_smoke.keys import REGISTRY
+from pytest_smoke.keys import REGISTRY, SUMMARY
 
 
 def configure(config: pytest.Config) -> None:
     """Collect the checks of all plugins, and register the summary in the process that reports.
 
-    Raises UsageError if a plugin adds something that is not a check, or a check with the id of another.
+    Raises UsageError if a plugin adds something that is not a check, or a check with the id of another, and if the
+    report folder cannot be written to or is that of another session.
     """
     try:
         config.stash[REGISTRY] = Registry(_added_checks(config))
@@ -23,6 +26,9 @@ def configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     if hasattr(config, "workerinput"):
         return
+    file = None
+    if config.option.smoke_report is not None and not config.option.collectonly:
+        file = _open_report(config, config.option.smoke_report)
     if config.option.smoke_bisect:
         from pytest_smoke.collect.bisect import BisectSummary
 
@@ -30,7 +36,25 @@ def configure(config: pytest.Config) -> None:
     else:
         from pytest_smoke.collect.summary import Summary
 
-        config.pluginmanager.register(Summary(config), "smoke-summary")
+        config.pluginmanager.register(Summary(config, file), SUMMARY)
+
+
+def _open_report(config: pytest.Config, folder: Path) -> VerdictsFile | None:
+    """Lock the report folder until the session ends, and empty its `verdicts.json`; None for a bisect, without one.
+
+    An old file cannot be taken for this session's then.
+    """
+    try:
+        config.add_cleanup(lock(folder))
+        if config.option.smoke_bisect:
+            return None
+        file = VerdictsFile(folder)
+        file.create()
+    except SmokeError as error:
+        raise pytest.UsageError(f"--smoke-report: {error}") from None
+    except OSError as error:
+        raise pytest.UsageError(f"--smoke-report {folder}: cannot write {error.filename}: {error.strerror}") from None
+    return file
 
 
 def _added_checks(config: pytest.Config) -> Iterator[Check]:

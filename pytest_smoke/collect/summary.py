@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_smoke.collect.item import SmokeItem
+from pytest_smoke.collect.lost import lost_outcome, outcome_without_run, smoke_ids
 from pytest_smoke.collect.progress import terminal_width
-from pytest_smoke.environment import git_commit, versions
-from pytest_smoke.files import VERDICTS, write_atomic
-from pytest_smoke.options import RECIPE_GLOB
-from pytest_smoke.outcome import Facts, Finding, Outcome
+from pytest_smoke.collect.report_folder import VerdictsFile
+from pytest_smoke.files import VERDICTS
+from pytest_smoke.outcome import Outcome
+from pytest_smoke.plain import exception_text
 from pytest_smoke.report.ablations import ablation_tables
 from pytest_smoke.report.acceptance import acceptance_table
 from pytest_smoke.report.full_run_estimate import full_run_lines
 from pytest_smoke.report.prediction_errors import error_lines
 from pytest_smoke.report.terminal import label, verdict_table, warnings
-from pytest_smoke.report.verdicts_json import verdicts_json
+from pytest_smoke.text import count, listed
 
 COLOURS = {"promote": "green", "": "bold"}
 """Markup of a table row by verdict; red for any other."""
@@ -70,31 +74,91 @@ class FailureText(str):
 class Summary:
     """Collects outcomes. There is one: in the controller of pytest-xdist, or in the only process."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
+    def __init__(self, config: pytest.Config, file: VerdictsFile | None) -> None:
+        self._config, self._file = config, file
         self._outcomes: dict[str, Outcome] = {}
+        self._expected: Counter[str] = Counter()
+        """How often each recipe's item was collected to be executed."""
+        self._arrived: Counter[str] = Counter()
+        """How often an outcome of it arrived."""
+        self._problems: list[str] = []
 
-    def pytest_sessionstart(self) -> None:
-        """Write an empty `verdicts.json`, so that an old one cannot be taken for this session's."""
-        if not self._config.option.collectonly:
-            self._write()
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Remember which items are to be executed."""
+        self._expected |= Counter(item.nodeid for item in session.items if isinstance(item, SmokeItem))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
+        """Remember which items the workers of pytest-xdist are to execute."""
+        self._expected |= Counter(smoke_ids(ids, self._config))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the outcomes of a report and write them at once, so that a killed session loses none."""
-        arrived = outcomes_on(report) or _lost(report, self._config)
+        """Keep the outcomes of a report and write them, so that a killed session loses none."""
+        arrived = outcomes_on(report)
+        if not arrived and (lost := lost_outcome(report, self._config)) is not None:
+            arrived = [lost]
         if not arrived:
             return
+        self._arrived[report.nodeid] += 1
         if report.failed and isinstance(report.longrepr, str) and arrived[0].id == report.nodeid:
             report.longrepr = FailureText(report.longrepr)
-        self._outcomes |= {outcome.id: outcome for outcome in arrived}
-        self._write()
         for outcome in arrived:
-            self._announce(outcome)
+            self.add(outcome)
+
+    def add_interrupted(self, item: pytest.Item, outcome: Outcome) -> None:
+        """Keep the outcome of an item of which no report will come."""
+        self._arrived[item.nodeid] += 1
+        self.add(outcome)
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep an outcome; one with the id of another gets a number, so that neither is lost."""
+        number = 1
+        while (item_id := outcome.id if number == 1 else f"{outcome.id}#{number}") in self._outcomes:
+            number += 1
+        outcome = replace(outcome, id=item_id)
+        self._outcomes[item_id] = outcome
+        if self._file is not None:
+            self._file.add(outcome)
+        self._announce(outcome)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail a session that has no outcome of an item that it collected, or could not write `verdicts.json`."""
+        if self._config.option.collectonly:
+            return
+        lost = sorted((self._expected - self._arrived).elements())
+        if lost:
+            self._problems.append(
+                f"{count(len(lost), 'smoke run')} {'was' if len(lost) == 1 else 'were'} collected, and the session "
+                f"ended without an outcome: {listed(lost)}"
+            )
+        ended_early = (
+            session.shouldstop
+            or session.shouldfail
+            or session.exitstatus
+            not in (
+                pytest.ExitCode.OK,
+                pytest.ExitCode.TESTS_FAILED,
+            )
+        )
+        for node_id in [] if ended_early else lost:
+            text = "the item was collected, and pytest ended without a result of it"
+            self.add(outcome_without_run(node_id, "no-outcome", text, config=self._config))
+        if self._file is not None:
+            self._file.flush()
+            self._problems += [self._file.problem] if self._file.problem else []
+        if self._problems and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the closing section."""
-        if not self._outcomes:
-            return
+        if self._outcomes:
+            self._print_outcomes(terminalreporter)
+        for problem in self._problems:
+            terminalreporter.ensure_newline()
+            terminalreporter.write_line(f"ERROR: {problem}", red=True, bold=True)
+
+    def _print_outcomes(self, terminalreporter: pytest.TerminalReporter) -> None:
         outcomes, width = list(self._outcomes.values()), terminal_width()
         verbose = self._config.option.verbose > 0
         terminalreporter.ensure_newline()  # else the first line below does it, and leaves an empty one
@@ -120,7 +184,7 @@ class Summary:
         for outcome in self._outcomes.values():
             if outcome.promoted and outcome.facts.package:
                 terminalreporter.write_line(f"packaged in {from_start(Path(outcome.facts.package), self._config)}")
-        if self._config.option.smoke_report:
+        if self._file is not None and not self._file.problem:
             path = from_start(self._config.option.smoke_report / VERDICTS, self._config)
             terminalreporter.write_line(f"written to {path}")
 
@@ -129,7 +193,8 @@ class Summary:
         try:
             self._config.hook.pytest_smoke_outcome(config=self._config, outcome=outcome)
         except Exception as error:
-            text = f"pytest_smoke_outcome raised {type(error).__name__} for {outcome.id}: {error}"
+            name, _, message = exception_text(error).partition(": ")
+            text = f"pytest_smoke_outcome raised {name} for {outcome.id}: {message}"
             try:
                 self._config.issue_config_time_warning(pytest.PytestWarning(text), stacklevel=2)
             except pytest.PytestWarning:  # under -W error, where pytest would take it for an internal error
@@ -138,42 +203,8 @@ class Summary:
                     reporter.ensure_newline()
                     reporter.write_line(f"warning: {text}", red=True)
 
-    def _write(self) -> None:
-        folder = self._config.option.smoke_report
-        if folder is not None:
-            write_atomic(folder / VERDICTS, verdicts_json(self._outcomes.values()))
-
 
 def from_start(path: Path, config: pytest.Config) -> Path:
     """Return `path` relative to the folder that pytest was started in, if it is below that."""
     start = config.invocation_params.dir
     return path.relative_to(start) if path.is_relative_to(start) else path
-
-
-def _lost(report: pytest.TestReport, config: pytest.Config) -> list[Outcome]:
-    """Return the outcome of an item whose pytest-xdist worker died: its report is synthetic and has no outcome."""
-    path, _, name = report.nodeid.partition("::")
-    if report.when != "???" or not path.endswith(RECIPE_GLOB.removeprefix("*")):  # type: ignore[comparison-overlap]  # xdist's own
-        return []
-    mode, _, cell = name.partition("[")
-    finding = Finding(
-        id="run",
-        status="fail",
-        reason="worker-crash",
-        text="the pytest-xdist worker that executed the run died",
-    )
-    return [
-        Outcome(
-            id=report.nodeid,
-            recipe=path,
-            mode=mode,
-            cell=cell.removesuffix("]") or None,
-            verdict="error",
-            reason=finding.reason,
-            step=None,
-            text=finding.text,
-            decided_by=finding.id,
-            findings=(finding,),
-            facts=Facts(git_commit=git_commit(config.rootpath), versions=versions()),
-        )
-    ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_smoke.compare.comparison import Run
 from pytest_smoke.errors import LogError, ReportError
-from pytest_smoke.files import VERDICTS, VERDICTS_SCHEMA, file_name, invalid_json, read_failure
+from pytest_smoke.files import VERDICTS, VERDICTS_SCHEMA, file_name, file_sha256, invalid_json, read_failure
 from pytest_smoke.logs import find
 from pytest_smoke.logs import read as logs
 from pytest_smoke.logs.judging import RunDescription, judge_log
@@ -73,8 +73,8 @@ def _outcomes(report: Path) -> list[Mapping[str, Any]]:
 
 def _run_of_outcome(tree: Mapping[str, Any], folder: Path) -> Run:
     facts, curve = tree["facts"], tree["curve"]
-    trace, notes = folder / "traces" / f"{file_name(tree['id'])}.csv", []
-    if trace.is_file():
+    trace, notes = folder / str(facts.get("trace") or f"traces/{file_name(tree['id'])}.csv"), []
+    if _is_trace_of(facts, trace):
         try:
             points = logs.read(str(trace)).points
         except LogError as error:
@@ -87,8 +87,9 @@ def _run_of_outcome(tree: Mapping[str, Any], folder: Path) -> Run:
         ]
         grad_norm = []
         if loss:
+            lacks = "is not that of this smoke run" if trace.is_file() else "is missing"
             notes.append(
-                f"the per-step log {trace} is missing, so losses are means of several steps and gradient norms unknown"
+                f"the per-step log {trace} {lacks}, so losses are means of several steps and gradient norms unknown"
             )
     return Run(
         name=f"{folder}{SEPARATOR}{tree['id']}",
@@ -103,6 +104,14 @@ def _run_of_outcome(tree: Mapping[str, Any], folder: Path) -> Run:
         facts={**facts, "recipe": tree["recipe"], "mode": tree["mode"], "cell": tree["cell"]},
         notes=tuple(notes),
     )
+
+
+def _is_trace_of(facts: Mapping[str, Any], trace: Path) -> bool:
+    """Tell whether a file is the trace that the smoke run wrote, not that of an earlier or later run of the recipe."""
+    try:
+        return "trace_sha256" in facts and file_sha256(trace) == facts["trace_sha256"]
+    except OSError:
+        return False
 
 
 def _run_of_log(path: str) -> Run:

@@ -15,13 +15,55 @@ from pytest_smoke.ner.examples import read_lines
 from pytest_smoke.ner.tally import report_of
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.train.checkpoints.layout import CHECKED, JOURNAL, CheckpointPlan, ResumeCheck, clear
+from pytest_smoke.train.checkpoints.layout import (
+    CHECKED,
+    JOURNAL,
+    LAST_GOOD,
+    TRAINED,
+    CheckpointPlan,
+    ResumeCheck,
+    clear,
+)
 from pytest_smoke.train.plan import PipelinePlan
+
+STALE = "stale"
+"""Folder of a report for what earlier sessions left and today's session did not make again."""
 
 
 def checkpoints_of(item_id: str) -> str:
     """Return the folder of an item's checkpoints, relative to the report folder."""
     return f"checkpoints/{file_name(item_id)}"
+
+
+def trace_of(item_id: str) -> str:
+    """Return the file of an item's trace, relative to the report folder."""
+    return f"traces/{file_name(item_id)}.csv"
+
+
+def set_aside(report: Path, item_id: str) -> None:
+    """Move what an earlier session left of an item to the folder `stale`: it does not belong to today's verdict.
+
+    What an interrupted run is resumed from stays. Raises OSError.
+    """
+    for relative in _files_of(item_id):
+        path, target = report / relative, report / STALE / relative
+        if not path.exists():
+            continue
+        _remove(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+
+
+def remove_files(report: Path, item_id: str) -> None:
+    """Remove what an earlier session left of an item that runs again, as `set_aside`. Raises OSError."""
+    _remove(*(report / relative for relative in _files_of(item_id)))
+
+
+def _files_of(item_id: str) -> list[str]:
+    """Return every file and folder of an item's results, relative to the report folder."""
+    name, checkpoints = file_name(item_id), checkpoints_of(item_id)
+    finals = [f"{checkpoints}/{kind}" for kind in (TRAINED, LAST_GOOD)]
+    return [trace_of(item_id), f"packages/{name}", f"predictions/{name}.jsonl", *finals]
 
 
 @contextmanager
@@ -102,7 +144,9 @@ def _check_of(case: Case, folder: str) -> ResumeCheck | None:
     return ResumeCheck(folder=folder, step=window[0], steps=window[1]) if window else None
 
 
-def _remove(*folders: Path) -> None:
-    for folder in folders:
-        if folder.exists():
-            shutil.rmtree(folder)
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.exists():
+            path.unlink()

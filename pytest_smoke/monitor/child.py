@@ -36,6 +36,10 @@ class Listener(Protocol):
         """Optimizer steps made."""
 
     @property
+    def steps_fault(self) -> str:
+        """How the reported steps differ from those that were expected; empty if they do not."""
+
+    @property
     def complete(self) -> bool:
         """Whether every planned step was made."""
 
@@ -77,11 +81,16 @@ class ProcessResult:
 def run_in_child(
     plan: RunPlan, monitor: L, timeout_seconds: float | None, watch: Callable[[L], None] | None
 ) -> ProcessResult:
-    """Run `plan` in a training process, and kill it if it reports nothing for `timeout_seconds`."""
+    """Run `plan` in a training process, and kill it if it reports nothing for `timeout_seconds`.
+
+    Raises OSError if no process can be started.
+    """
     with child_of(plan) as child:
         try:
             _listen(child, monitor, timeout_seconds, watch, plan)
         except ChildDiedError as died:
+            if monitor.steps_fault:
+                return _result(monitor)
             return ProcessResult(
                 finding=_failed(monitor, "crash", f"the training process failed: {died}"), output=child.last_lines()
             )
@@ -90,7 +99,7 @@ def run_in_child(
             child.dump_stacks()
             hint = "raise --smoke-timeout if the task needs longer between two steps"
             return ProcessResult(finding=_failed(monitor, "hang", text, hint=hint), output=child.last_lines())
-        if monitor.crashed is None and monitor.ended is None:
+        if monitor.crashed is None and monitor.ended is None and not monitor.steps_fault:
             text = "the training process ended without reporting a result"
             return ProcessResult(finding=_failed(monitor, "crash", text), output=child.last_lines())
         result = _result(monitor)
@@ -160,6 +169,8 @@ def _listen(
 
 
 def _result(monitor: Listener) -> ProcessResult:
+    if monitor.steps_fault:
+        return ProcessResult(finding=_failed(monitor, "steps-out-of-order", monitor.steps_fault))
     if monitor.crashed is not None:
         crashed = monitor.crashed
         finding = _failed(monitor, crashed.reason, crashed.text, place=crashed.place, key=crashed.key)

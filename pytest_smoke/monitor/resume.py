@@ -27,6 +27,7 @@ class ResumedRun:
     def __init__(self, check: ResumeCheck) -> None:
         self._check = check
         self.rows: list[Step] = []
+        self.steps_fault = ""
         self.digests: dict[int, str] = {}
         self.changed: tuple[str, ...] = ()
         self.ended: Ended | None = None
@@ -51,6 +52,9 @@ class ResumedRun:
         for event in events:
             match event:
                 case Step():
+                    expected = self._check.step + len(self.rows)
+                    if event.step != expected and not self.steps_fault:
+                        self.steps_fault = f"it reported step {event.step} instead of step {expected}"
                     self.rows.append(event)
                 case BatchDigest():
                     self.digests[event.step] = event.digest

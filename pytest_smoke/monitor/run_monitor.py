@@ -39,6 +39,7 @@ from pytest_smoke.monitor.trace import Trace
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.stages import Stage
+from pytest_smoke.text import count
 
 E = TypeVar("E", bound=Event)
 
@@ -172,6 +173,8 @@ class RunMonitor:
         """Why a checkpoint could not be used and the run restarted from step 0."""
         self.predictions_error = ""
         """What the task's `predictions` raised."""
+        self.steps_fault = ""
+        """How the reported steps differ from 0, 1, 2 and so on; empty if they do not."""
         self.early_findings: dict[str, Finding] = {}
         """Findings made from events, by id."""
         self._early_stop = early_stop
@@ -204,6 +207,8 @@ class RunMonitor:
     @property
     def stopped_because(self) -> str:
         """Why the run was stopped early; empty as long as nothing stops it."""
+        if self.steps_fault:
+            return self.steps_fault
         if self._alarm is not None:
             return "the loss is unstable" if self._alarm.reason != "non-finite" else "a value is not finite"
         decisive = self._decisive
@@ -228,12 +233,19 @@ class RunMonitor:
             match event:
                 case Ended():
                     self.ended = event
+                    if not stopped and self.failed_stage is None and event.steps != self.steps:
+                        made = count(event.steps, "step")
+                        self.steps_fault = f"the training process made {made} and reported {self.steps:,} of them"
                     for view in self.stages:
                         view.finished = view.finished or self.complete
                 case Crashed():
                     self.crashed = event
                 case Saved():
                     self.saved.append(event)
+                case Resumed() if event.step != self.steps and not stopped and self.failed_stage is None:
+                    self.steps_fault = (
+                        f"the run was resumed at step {event.step}, but its first {count(self.steps, 'step')} are known"
+                    )
                 case Resumed():
                     self.trace.resumed_at.add(event.step)
                     self.seconds_before = event.seconds
@@ -295,7 +307,8 @@ class RunMonitor:
     @property
     def _stopping(self) -> bool:
         """Whether the run is to be stopped; the training process may make further steps before it is told."""
-        return self._early_stop and (self._alarm is not None or self._decisive is not None)
+        decided = self._alarm is not None or self._decisive is not None
+        return bool(self.steps_fault) or (self._early_stop and decided)
 
     @property
     def _decisive(self) -> Finding | None:
@@ -316,6 +329,11 @@ class RunMonitor:
         return step
 
     def _on_step(self, row: Step) -> None:
+        if row.step != self.steps or row.step >= self.case.run_steps:
+            all_made = self.steps == self.case.run_steps
+            place = f"after all {count(self.steps, 'step')}" if all_made else f"instead of step {self.steps}"
+            self.steps_fault = f"the training process reported step {row.step} {place}"
+            return
         self.trace.add(row)
         while row.step >= self.stages[self._current].stage.end:
             self._current += 1

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
 from pytest_smoke.errors import BaselineError
+from pytest_smoke.events import SourceFiles
 from pytest_smoke.files import file_name, write_atomic
 from pytest_smoke.judge.checks.baseline import baseline, unreadable_baseline
 from pytest_smoke.judge.checks.loss import preflight_only
 from pytest_smoke.judge.checks.prediction_errors import unreadable_predictions
 from pytest_smoke.judge.checks.registry import DEFAULT, Registry
 from pytest_smoke.judge.checks.resume import resumed
+from pytest_smoke.judge.checks.sources import sources
 from pytest_smoke.judge.verdict import decide
 from pytest_smoke.monitor.artifacts import (
     checkpoints_of,
     judge_predictions,
     pipeline_plan,
     predictions_of,
+    remove_files,
     saving_of,
+    set_aside,
+    trace_of,
 )
 from pytest_smoke.monitor.baseline import read_baseline
 from pytest_smoke.monitor.child import Watch, run_here, run_in_child
 from pytest_smoke.monitor.facts import checkpoint_facts, planned_facts, run_facts
 from pytest_smoke.monitor.resume import check_resume
 from pytest_smoke.monitor.run_monitor import RunMonitor
+from pytest_smoke.monitor.sources import Sources
 from pytest_smoke.outcome import Facts, Finding, Outcome
+from pytest_smoke.plain import exception_text, plain, plain_text
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.train.plan import RunPlan
 
@@ -65,68 +75,150 @@ class SmokeResult:
     outcome: Outcome
     error: Exception | None = None
     """What the task raised, if it ran in this process."""
+    interrupt: BaseException | None = None
+    """What interrupted the run (Ctrl-C, say); the caller keeps the outcome and raises it again."""
 
 
 def run_smoke(case: Case, options: RunOptions, *, item_id: str, watch: Watch | None = None) -> SmokeResult:
-    """Execute the smoke run `case` of an item, and judge it. Raises OSError if files cannot be written."""
-    started = time.perf_counter()
-    findings = options.registry.before_run(case)
-    baseline_values: Mapping[str, float] | None = None
-    if case.recipe.checks.baseline is not None and not options.preflight_only:
-        baseline_values, finding = _baseline(case, options, item_id)
-        findings.append(finding)
-    facts = planned_facts(case, root=Path(options.root))
-    failed = any(finding.status == "fail" for finding in findings)
-    if options.preflight_only and not failed:
-        findings.append(preflight_only())
-    if options.preflight_only or failed:
-        return SmokeResult(outcome=_outcome(case, item_id, findings, facts, options.registry))
+    """Execute the smoke run `case` of an item, and judge it. Whatever goes wrong, there is an outcome."""
+    run = _SmokeRun(case, options, item_id=item_id, watch=watch)
+    try:
+        return run.execute()
+    except Exception as error:
+        return SmokeResult(outcome=run.failed(error))
+    except BaseException as interrupt:
+        return SmokeResult(outcome=run.interrupted(), interrupt=interrupt)
 
-    monitor = RunMonitor(case, early_stop=options.early_stop, baseline=baseline_values, registry=options.registry)
-    report = options.report_folder
-    package = report / "packages" / file_name(item_id) if report else None
-    with ExitStack() as stack:
-        pipeline = stack.enter_context(pipeline_plan(case, package))
-        saving = stack.enter_context(saving_of(case, report, item_id=item_id, resume=options.resume))
-        predictions = stack.enter_context(predictions_of(case, report, item_id=item_id))
-        plan = replace(
-            RunPlan.of(case, root=options.root, device=options.device, checkpoints=saving),
-            pipeline=pipeline,
-            predictions=str(predictions) if predictions else None,
+
+class _SmokeRun:
+    """One smoke run, and what is known of it so far."""
+
+    def __init__(self, case: Case, options: RunOptions, *, item_id: str, watch: Watch | None) -> None:
+        self._case, self._options, self._item_id, self._watch = case, options, item_id, watch
+        self._root, self._report = Path(options.root), options.report_folder
+        self._started = time.perf_counter()
+        self._findings: list[Finding] = []
+        self._facts = Facts()
+        self._monitor: RunMonitor | None = None
+
+    def execute(self) -> SmokeResult:
+        """Make every check, and train in between."""
+        case, options, registry = self._case, self._options, self._options.registry
+        self._facts = planned_facts(case, root=self._root)
+        files = Sources(case, root=self._root, item_id=self._item_id)
+        if edited := files.edited_recipe():
+            self._findings.append(sources(edited, before_run=True))
+        self._findings += registry.before_run(case)
+        baseline_values: Mapping[str, float] | None = None
+        if case.recipe.checks.baseline is not None and not options.preflight_only:
+            baseline_values, finding = _baseline(case, options, self._item_id)
+            self._findings.append(finding)
+        failed = any(finding.status == "fail" for finding in self._findings)
+        if options.preflight_only or failed:
+            if not failed:
+                self._findings.append(preflight_only())
+            if self._report is not None:
+                set_aside(self._report, self._item_id)
+            return SmokeResult(outcome=self._outcome(self._findings, self._facts))
+        if self._report is not None:
+            remove_files(self._report, self._item_id)
+        self._monitor = RunMonitor(
+            case, early_stop=options.early_stop, baseline=baseline_values, registry=options.registry
         )
-        if options.isolation == "none":
-            result = run_here(plan, monitor, watch)
-        else:
-            result = run_in_child(plan, monitor, options.timeout_seconds, watch)
-        resume_findings = check_resume(case, plan, monitor, options.timeout_seconds)
-        prediction_findings = (
-            [unreadable_predictions(monitor.predictions_error)]
-            if monitor.predictions_error
-            else judge_predictions(predictions)
+        return self._train(self._monitor, files, baseline_values)
+
+    def failed(self, error: Exception) -> Outcome:
+        """Return the outcome of a run around which `error` was raised; whatever the task raises is in `execute`."""
+        text = f"the smoke run could not be executed and judged: {exception_text(error)}"
+        lines = traceback.format_exception(error)
+        finding = Finding(id="run", status="fail", reason="internal-error", text=text)
+        return self._outcome(
+            [*self._findings, finding], self._facts, monitor=self._monitor, output=plain_text("".join(lines[-5:]))
         )
-    findings += [
-        *resumed(sorted(monitor.trace.resumed_at), monitor.restart_reason),
-        result.finding,
-        *monitor.early_findings.values(),
-        *monitor.judge_loss(),
-        *options.registry.at_end(monitor),
-        *resume_findings,
-        *prediction_findings,
-    ]
-    facts = checkpoint_facts(run_facts(facts, monitor, case), monitor, checkpoints_of(item_id))
-    facts = replace(
-        facts,
-        seconds=round(monitor.seconds_before + time.perf_counter() - started, 3),
-        package=str(package) if package is not None and package.exists() else None,
-    )
-    if report is not None and monitor.steps:
-        write_atomic(report / "traces" / f"{file_name(item_id)}.csv", monitor.trace.to_csv())
-    outcome = _outcome(case, item_id, findings, facts, options.registry, monitor=monitor, output=result.output)
-    return SmokeResult(outcome=outcome, error=result.error)
+
+    def interrupted(self) -> Outcome:
+        """Return the outcome of a run that the user, or a plugin, interrupted; its steps so far are kept."""
+        monitor = self._monitor
+        step = monitor.steps - 1 if monitor is not None and monitor.steps else None
+        when = "before the first step" if step is None else f"after step {step}"
+        finding = Finding(id="run", status="not-checked", reason="interrupted", text=f"interrupted {when}", step=step)
+        findings, facts = [*self._findings, finding], self._facts
+        if monitor is not None:
+            findings += monitor.early_findings.values()
+            facts = self._with_trace(run_facts(facts, monitor, self._case), monitor, findings)
+        return self._outcome(findings, facts, monitor=monitor)
+
+    def _train(self, monitor: RunMonitor, files: Sources, baseline_values: Mapping[str, float] | None) -> SmokeResult:
+        case, options, report, item_id = self._case, self._options, self._report, self._item_id
+        package = report / "packages" / file_name(item_id) if report else None
+        with ExitStack() as stack:
+            pipeline = stack.enter_context(pipeline_plan(case, package))
+            saving = stack.enter_context(saving_of(case, report, item_id=item_id, resume=options.resume))
+            predictions = stack.enter_context(predictions_of(case, report, item_id=item_id))
+            plan = replace(
+                RunPlan.of(case, root=options.root, device=options.device, checkpoints=saving),
+                pipeline=pipeline,
+                predictions=str(predictions) if predictions else None,
+            )
+            if options.isolation == "none":
+                result = run_here(plan, monitor, self._watch)
+            else:
+                result = run_in_child(plan, monitor, options.timeout_seconds, self._watch)
+            resume_findings = check_resume(case, plan, monitor, options.timeout_seconds)
+            prediction_findings = (
+                [unreadable_predictions(monitor.predictions_error)]
+                if monitor.predictions_error
+                else judge_predictions(predictions)
+            )
+        findings = [
+            *self._findings,
+            sources(files.edited(monitor.events(SourceFiles), baseline_values)),
+            *resumed(sorted(monitor.trace.resumed_at), monitor.restart_reason),
+            result.finding,
+            *monitor.early_findings.values(),
+            *monitor.judge_loss(),
+            *options.registry.at_end(monitor),
+            *resume_findings,
+            *prediction_findings,
+        ]
+        facts = checkpoint_facts(run_facts(self._facts, monitor, case), monitor, checkpoints_of(item_id))
+        facts = replace(
+            facts,
+            seconds=round(monitor.seconds_before + time.perf_counter() - self._started, 3),
+            package=str(package) if package is not None and package.exists() else None,
+        )
+        facts = self._with_trace(facts, monitor, findings)
+        outcome = self._outcome(findings, facts, monitor=monitor, output=result.output)
+        return SmokeResult(outcome=outcome, error=result.error)
+
+    def _with_trace(self, facts: Facts, monitor: RunMonitor, findings: list[Finding]) -> Facts:
+        """Write the trace and return facts that name it; if that fails, the passed finding `run` becomes a warning."""
+        if self._report is None or not monitor.steps:
+            return facts
+        name, text = trace_of(self._item_id), monitor.trace.to_csv()
+        try:
+            write_atomic(self._report / name, text)
+        except OSError as error:
+            for at, finding in enumerate(findings):
+                if finding.id == "run" and finding.status == "pass":
+                    problem = f"{finding.text}; {name} could not be written: {error.strerror or error}"
+                    findings[at] = replace(finding, status="warn", reason="trace-not-written", text=problem)
+            return facts
+        return replace(facts, trace=name, trace_sha256=sha256(text.encode()).hexdigest())
+
+    def _outcome(
+        self, findings: Sequence[Finding], facts: Facts, *, monitor: RunMonitor | None = None, output: str = ""
+    ) -> Outcome:
+        return _outcome(
+            self._case, self._item_id, findings, facts, self._options.registry, monitor=monitor, output=output
+        )
 
 
-def skipped_outcome(case: Case, why: str, *, item_id: str, root: Path) -> Outcome:
+def skipped_outcome(case: Case, why: str, *, item_id: str, root: Path, report: Path | None = None) -> Outcome:
     """Return the outcome of a smoke run that this machine cannot execute."""
+    if report is not None:
+        with contextlib.suppress(OSError):
+            set_aside(report, item_id)
     finding = Finding(id="run", status="not-checked", reason="unmet-requirements", text=why, key="requires")
     return _outcome(case, item_id, [finding], planned_facts(case, root=root), DEFAULT)
 
@@ -152,7 +244,7 @@ def _outcome(
     completed = registry.completed(findings)
     verdict = decide(completed, registry)
     metrics = monitor.trace.metrics if monitor else {}
-    return Outcome(
+    outcome = Outcome(
         id=item_id,
         recipe=case.path,
         mode=case.mode,
@@ -168,3 +260,4 @@ def _outcome(
         metrics={name: [list(point) for point in points] for name, points in metrics.items()},
         output=output,
     )
+    return Outcome.from_dict(plain(outcome.to_dict()))  # checks of plugins, and recipes, may hold other values

@@ -26,6 +26,8 @@ class Case:
     """Name of the ablation cell; None for the baseline."""
     places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """`path:line` by dotted recipe key, for messages."""
+    checksums: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """SHA-256 of each file that the recipe was read from, by absolute path."""
 
     @property
     def name(self) -> str:

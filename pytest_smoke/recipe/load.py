@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def load_cases(path: Path, *, root: Path, mode: Mode | None = None) -> list[Case
     if mode is not None:
         recipes = {cell: _without_schedule(changed) for cell, changed in recipes.items()}
     return [
-        Case(path=shown_path, recipe=changed, mode=one_mode, cell=cell, places=places)
+        Case(path=shown_path, recipe=changed, mode=one_mode, cell=cell, places=places, checksums=files.checksums)
         for one_mode in modes_of(recipe.smoke, mode)
         for cell, changed in recipes.items()
     ]
@@ -126,6 +127,8 @@ class RecipeFiles:
     """Merged data without `extends`. Mappings are merged, the nearest file wins; lists are replaced as a whole."""
     faults: tuple[Fault, ...]
     """Faults in the YAML of any of the files."""
+    checksums: Mapping[str, str]
+    """SHA-256 of the text that was read, by absolute path."""
 
     def places(self) -> dict[str, str]:
         """Return `path:line` by dotted key: of each section, stage and criterion, and of each key in a section."""
@@ -161,11 +164,13 @@ def read_files(file: Path, root: Path) -> RecipeFiles:
     documents: list[Document] = []
     faults: list[Fault] = []
     files: list[Path] = []
+    checksums: dict[str, str] = {}
     while True:
         path = path_from(file, root)
         files.append(file)
-        document, found = _read_cached(str(file), path, _stamp(file)) if documents else _read(file, path)
+        document, found, checksum = _read_cached(str(file), path, _stamp(file)) if documents else _read(file, path)
         faults += found
+        checksums[os.path.abspath(file)] = checksum
         if document is None:
             raise RecipeError(faults)
         documents.append(document)
@@ -195,7 +200,7 @@ def read_files(file: Path, root: Path) -> RecipeFiles:
     for document, file in zip(reversed(documents), reversed(files), strict=True):
         data = _merged(data, _with_absolute_corpus(document.data, file.parent))
     data.pop("extends", None)
-    return RecipeFiles(documents=tuple(documents), data=data, faults=tuple(faults))
+    return RecipeFiles(documents=tuple(documents), data=data, faults=tuple(faults), checksums=checksums)
 
 
 def _extends_error(faults: list[Fault], document: Document, text: str) -> RecipeError:
@@ -231,14 +236,16 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=64)
-def _read_cached(file: str, path: str, stamp: tuple[int, int]) -> tuple[Document | None, list[Fault]]:
+def _read_cached(file: str, path: str, stamp: tuple[int, int]) -> tuple[Document | None, list[Fault], str]:
     """Read a file that others extend; thousands of recipes may share one. `stamp` changes with the file."""
     return _read(Path(file), path)
 
 
-def _read(file: Path, path: str) -> tuple[Document | None, list[Fault]]:
-    def fault(text: str, line: int = 1, column: int = 1) -> tuple[None, list[Fault]]:
-        return None, [Fault(path, line, column, text)]
+def _read(file: Path, path: str) -> tuple[Document | None, list[Fault], str]:
+    """Return the data of a file, its faults, and the SHA-256 of what was read."""
+
+    def fault(text: str, line: int = 1, column: int = 1) -> tuple[None, list[Fault], str]:
+        return None, [Fault(path, line, column, text)], ""
 
     try:
         with open(file, "rb", opener=_open_without_waiting) as stream:
@@ -256,7 +263,7 @@ def _read(file: Path, path: str) -> tuple[Document | None, list[Fault]]:
         before = raw[: error.start].decode("utf-8-sig", errors="replace")
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         return fault(f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8", line, column)
-    return parse_document(text, path)
+    return (*parse_document(text, path), sha256(raw).hexdigest())
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

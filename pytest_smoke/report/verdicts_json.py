@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pytest_smoke.files import VERDICTS_SCHEMA, strict_json
 from pytest_smoke.outcome import Outcome
@@ -10,8 +10,17 @@ from pytest_smoke.outcome import Outcome
 
 def verdicts_json(outcomes: Iterable[Outcome]) -> str:
     """Render `{"schema": 1, "outcomes": [...]}`, sorted by id."""
-    ordered = sorted(outcomes, key=lambda outcome: outcome.id)
-    return (
-        strict_json({"schema": VERDICTS_SCHEMA, "outcomes": [outcome.to_dict() for outcome in ordered]}, indent=1)
-        + "\n"
-    )
+    return join_outcomes({outcome.id: outcome_json(outcome) for outcome in outcomes})
+
+
+def outcome_json(outcome: Outcome) -> str:
+    """Render one outcome as it is in the file."""
+    return strict_json(outcome.to_dict(), indent=1).replace("\n", "\n  ")  # no string in JSON has a line break
+
+
+def join_outcomes(rendered: Mapping[str, str]) -> str:
+    """Render the file from the texts of `outcome_json` by id."""
+    ordered = [rendered[item_id] for item_id in sorted(rendered)]
+    listed = ",\n".join(f"  {text}" for text in ordered)
+    outcomes = f"[\n{listed}\n ]" if ordered else "[]"
+    return f'{{\n "schema": {VERDICTS_SCHEMA},\n "outcomes": {outcomes}\n}}\n'

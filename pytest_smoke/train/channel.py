@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pytest_smoke.events import Command, Event
+from pytest_smoke.plain import plain_fields
 
 Send = Callable[[list[Event]], None]
 """Reports events, in order."""
@@ -22,3 +23,15 @@ class Channel(Protocol):
 
     def wait(self) -> Command:
         """Wait for the command that follows the end of a stage or of the run, and return it."""
+
+
+def sending_plain(send: Send) -> Send:
+    """Return a function that makes every event plain before `send` gets it: the boundary of the training process."""
+    return lambda events: send([plain_fields(event) for event in events])
+
+
+class PlainChannel:
+    """A channel that only plain events pass."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.send, self.poll, self.wait = sending_plain(channel.send), channel.poll, channel.wait

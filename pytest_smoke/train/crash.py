@@ -10,6 +10,7 @@ import torch
 
 from pytest_smoke.errors import DeviceError, TaskError
 from pytest_smoke.events import Crashed
+from pytest_smoke.plain import exception_text
 
 TRACEBACK_LINES = 30
 """Newest lines of a traceback that are kept."""
@@ -28,7 +29,7 @@ def crash_of(error: BaseException, root: str) -> Crashed:
         place = f"{path.relative_to(root) if path.is_relative_to(root) else path}:{line}"
     return Crashed(
         reason=_reason(error),
-        text=str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}".removesuffix(": "),
+        text=str(error) if isinstance(error, TaskError) else exception_text(error),
         place=place,
         traceback="" if isinstance(error, TaskError) else _traceback(error),
         key=error.key if isinstance(error, TaskError) else "",
@@ -48,7 +49,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, TaskError):
         return "missing-device" if isinstance(error, DeviceError) else "invalid-task"
     # torch's CPU allocator raises a plain RuntimeError with this text.
-    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    lacks_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    out_of_memory = lacks_memory or "can't allocate memory" in exception_text(error)
     return "out-of-memory" if out_of_memory else "exception"
 
 

@@ -6,67 +6,80 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
 from pytest_smoke.events import Command, Event
+from pytest_smoke.plain import plain_text
+from pytest_smoke.train.frames import FrameError, Frames, events_of, value_of
 from pytest_smoke.train.plan import RunPlan
 
 OUTPUT_LINES = 30
 """Newest lines of a training process's output that are kept."""
+OUTPUT_BYTES = 2**16
+"""Newest bytes of a training process's output that are kept."""
+READ_BYTES = 2**16
+"""Bytes that are read from a pipe at once: a pipe of Linux holds that many."""
 GRACE_SECONDS = 10.0
 """Time in which a training process must exit after its last event; destroying a CUDA context takes seconds."""
 STACK_SECONDS = 3.0
 """Time in which a hanging process must write its stacks."""
+LOOK_SECONDS = 1.0
+"""Time between two looks at whether the process lives, where its pipe says nothing."""
 PRELOAD = "pytest_smoke.train.preload"
+
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 class Child:
     """A running training process."""
 
-    def __init__(self, process: BaseProcess, connection: Connection, output: Path) -> None:
+    def __init__(self, process: BaseProcess, connection: Connection, output: Connection) -> None:
         self._process, self._connection, self._output = process, connection, output
+        self._frames = Frames()
+        self._printed = b""
+        self._connected, self._printing = True, True
+        """Whether the two pipes are open at their other end."""
 
     def receive(self, timeout_seconds: float | None) -> list[Event] | None:
         """Return the next events, or None if the process has exited normally.
 
-        Raises ChildTimeoutError if none come in time (None: no limit), and ChildDiedError.
+        Raises ChildTimeoutError if none come in time (None: no limit), and ChildDiedError if the process has ended in
+        another way, or sends something that is not an event.
         """
-        if not wait([self._connection], timeout_seconds):
-            raise ChildTimeoutError
-        try:
-            events: list[Event] = self._connection.recv()
-        except (EOFError, ConnectionResetError):
-            self._process.join(GRACE_SECONDS)
-            if self._process.exitcode == 0:
-                return None
-            raise ChildDiedError(_how_it_ended(self._process.exitcode)) from None
-        return events
+        frame = self._next_frame(timeout_seconds)
+        return None if frame is None else self._decoded(events_of, frame)
+
+    def receive_value(self) -> Any:
+        """Return the one plain value that a process sends which does not train; None without one. As `receive`."""
+        frame = self._next_frame(None)
+        return None if frame is None else self._decoded(value_of, frame)
 
     def send(self, command: Command) -> None:
         """Send a command; a process that has exited already does not get it."""
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._connection.send(command)
 
     def last_lines(self) -> str:
         """Return the newest lines that the process wrote to its standard streams."""
-        with contextlib.suppress(OSError):
-            return "\n".join(self._output.read_text(encoding="utf-8", errors="replace").splitlines()[-OUTPUT_LINES:])
-        return ""
+        self._drain_output()
+        lines = self._printed.decode("utf-8", errors="replace").splitlines()[-OUTPUT_LINES:]
+        return plain_text("\n".join(lines))
 
     def dump_stacks(self) -> None:
         """Make a hanging process write its stack to its output: faulthandler does so on SIGABRT."""
         if self._process.pid is not None and self._process.is_alive():
             os.kill(self._process.pid, signal.SIGABRT)
-            self._process.join(STACK_SECONDS)
+            self._wait_for_exit(STACK_SECONDS)
 
     def kill(self) -> None:
         """Kill the process and those that it started (data loader workers)."""
@@ -74,12 +87,72 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()  # the process group exists only after setsid()
-        self._process.join()
+        self._process.join(GRACE_SECONDS)  # a process in a device driver cannot be killed before that returns
         self._connection.close()
+        self._output.close()
+
+    def _next_frame(self, timeout_seconds: float | None) -> bytes | None:
+        """Wait for the next frame; None if the process has exited normally.
+
+        The pipe alone does not tell that the process is gone: a helper that it forked may hold the other end.
+        """
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while (frame := self._decoded(Frames.next, self._frames)) is None:
+            left = LOOK_SECONDS if deadline is None else min(LOOK_SECONDS, deadline - time.monotonic())
+            if left <= 0:
+                raise ChildTimeoutError
+            ended = self._process.exitcode is not None
+            read = self._read(0.0 if ended else left)
+            if not self._connected or (ended and not read):
+                self._wait_for_exit(GRACE_SECONDS)
+                if self._process.exitcode == 0:
+                    return None
+                raise ChildDiedError(_how_it_ended(self._process.exitcode))
+        return frame
+
+    def _read(self, seconds: float) -> bool:
+        """Wait until there is something to read or the process ends; read once, and tell whether events came."""
+        pipes = [self._connection] if self._connected else []
+        outputs = [self._output] if self._printing else []
+        ready = wait([*pipes, *outputs, self._process.sentinel], seconds)
+        if self._output in ready:
+            self._drain_output()
+        if self._connection not in ready:
+            return False
+        data = _read_some(self._connection)
+        self._connected = bool(data)
+        self._frames.feed(data)
+        return bool(data)
+
+    def _drain_output(self) -> None:
+        """Read what the process has printed so far, and keep its end."""
+        seen = 0
+        while self._printing and seen < 2 * OUTPUT_BYTES and wait([self._output], 0.0):
+            data = _read_some(self._output)
+            self._printing = bool(data)
+            self._printed = (self._printed + data)[-OUTPUT_BYTES:]
+            seen += len(data)
+
+    def _wait_for_exit(self, seconds: float) -> None:
+        """Wait for the process to exit, and read what it prints meanwhile: it cannot exit while its pipe is full."""
+        deadline = time.monotonic() + seconds
+        while self._process.exitcode is None and (left := deadline - time.monotonic()) > 0:
+            outputs = [self._output] if self._printing else []
+            wait([*outputs, self._process.sentinel], min(left, LOOK_SECONDS))
+            self._drain_output()
+
+    def _decoded(self, decode: Callable[[S], T], data: S) -> T:
+        try:
+            return decode(data)
+        except FrameError as error:
+            raise ChildDiedError(str(error)) from None
 
 
 def child_of(plan: RunPlan) -> AbstractContextManager[Child]:
-    """Start a training process that runs `plan`; it is killed on exit if it is still running."""
+    """Start a training process that runs `plan`; it is killed on exit if it is still running.
+
+    Raises OSError if no process can be started.
+    """
     return _child(_train_in_child, plan)
 
 
@@ -87,11 +160,11 @@ def child_of(plan: RunPlan) -> AbstractContextManager[Child]:
 def accelerators() -> list[dict[str, Any]]:
     """Return the accelerators that torch can use, as a separate process sees them; asked once per session.
 
-    Raises ChildDiedError if that process fails.
+    Raises ChildDiedError if that process fails, and OSError if it cannot be started.
     """
     with _child(_list_accelerators_in_child, None) as child:
         try:
-            devices: list[Any] = child.receive(None) or []
+            devices: list[Any] = child.receive_value() or []
         except ChildDiedError as error:
             raise ChildDiedError(f"{error}\n{child.last_lines()}") from None
     return devices
@@ -99,43 +172,65 @@ def accelerators() -> list[dict[str, Any]]:
 
 @contextmanager
 def _child(main: Callable[..., None], plan: RunPlan | None) -> Iterator[Child]:
-    with tempfile.TemporaryDirectory(prefix="smoke-") as folder:
-        child = _start(main, plan, output=Path(folder) / "output")
-        try:
-            yield child
-        finally:
-            child.kill()
+    try:
+        child = _start(main, plan, _fork_server())
+    except (OSError, EOFError):
+        # The fork server listens on a socket in the temporary directory. A task may have emptied that directory, or its
+        # path may be too long for a socket. Without the server, a process starts in seconds instead of milliseconds.
+        child = _start(main, plan, multiprocessing.get_context("spawn"))
+    try:
+        yield child
+    finally:
+        child.kill()
 
 
 @cache
-def _context() -> ForkServerContext:
+def _fork_server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([PRELOAD])
     return context
 
 
-def _start(main: Callable[..., None], plan: RunPlan | None, *, output: Path) -> Child:
-    parent_end, child_end = _context().Pipe()
+def _start(main: Callable[..., None], plan: RunPlan | None, context: ForkServerContext | SpawnContext) -> Child:
+    parent_end, child_end = context.Pipe()
+    output, child_output = context.Pipe(duplex=False)
     # Not a daemon: a daemonic process cannot start data loader workers. `_child` kills what is left.
-    process = _context().Process(target=main, args=(plan, child_end, str(output), dict(os.environ)))
-    process.start()
-    child_end.close()
+    process = context.Process(target=main, args=(plan, child_end, child_output, dict(os.environ)))
+    try:
+        process.start()
+    except BaseException:
+        parent_end.close()
+        output.close()
+        raise
+    finally:
+        child_end.close()
+        child_output.close()
     return Child(process, parent_end, output)
 
 
 # These two import late: they run in the training process, which has torch; the pytest process only names them.
 
 
-def _train_in_child(plan: RunPlan, connection: Connection, output: str, environment: dict[str, str]) -> None:
+def _train_in_child(plan: RunPlan, connection: Connection, output: Connection, environment: dict[str, str]) -> None:
     from pytest_smoke.train import worker
 
     worker.train_main(plan, connection, output, environment)
 
 
-def _list_accelerators_in_child(plan: None, connection: Connection, output: str, environment: dict[str, str]) -> None:
+def _list_accelerators_in_child(
+    plan: None, connection: Connection, output: Connection, environment: dict[str, str]
+) -> None:
     from pytest_smoke.train import worker
 
     worker.accelerators_main(connection, output, environment)
+
+
+def _read_some(pipe: Connection) -> bytes:
+    """Read what a pipe has, at most `READ_BYTES`; nothing if it is closed at its other end."""
+    try:
+        return os.read(pipe.fileno(), READ_BYTES)
+    except ConnectionResetError:
+        return b""
 
 
 def _how_it_ended(exit_code: int | None) -> str:
@@ -143,6 +238,9 @@ def _how_it_ended(exit_code: int | None) -> str:
         return "it closed its connection and did not exit"
     if exit_code >= 0:
         return f"it ended with exit status {exit_code}"
-    name = signal.Signals(-exit_code).name
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:  # a real-time signal has a number only
+        name = f"signal {-exit_code}"
     cause = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
     return f"it was killed by {name}{cause}"

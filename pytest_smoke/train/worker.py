@@ -16,38 +16,51 @@ import torch._functorch.config as functorch_config
 
 from pytest_smoke.errors import ParentDiedError
 from pytest_smoke.events import Command, Event
-from pytest_smoke.train.channel import Channel
+from pytest_smoke.plain import plain_fields
+from pytest_smoke.train.channel import Channel, PlainChannel
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.data import seeded_task
 from pytest_smoke.train.device import accelerators, resolve_device
 from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.source_files import source_files
 
 
 class PipeChannel:
-    """The training process's end of the pipe. Its methods raise ParentDiedError if the other end is closed."""
+    """The training process's end of the pipe. Its methods raise ParentDiedError if the other end is closed.
+
+    A copy of the process, which a task made with `os.fork` and did not end, exits as soon as it uses the pipe: it would
+    report steps that nobody asked for, and take commands that are not for it.
+    """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self._connection, self._pid = connection, os.getpid()
 
     def send(self, events: list[Event]) -> None:
         """Report events."""
+        self._exit_in_copy()
         try:
             self._connection.send(events)
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             raise ParentDiedError from None
 
     def poll(self) -> Command | None:
         """Return a command that has arrived; None for nothing yet."""
+        self._exit_in_copy()
         return self.wait() if self._connection.poll() else None
 
     def wait(self) -> Command:
         """Wait for a command."""
+        self._exit_in_copy()
         try:
             command: Command = self._connection.recv()
         except EOFError:
             raise ParentDiedError from None
         return command
+
+    def _exit_in_copy(self) -> None:
+        if os.getpid() != self._pid:
+            os._exit(0)
 
 
 def prepare_process(plan: RunPlan) -> torch.device:
@@ -63,14 +76,17 @@ def prepare_process(plan: RunPlan) -> torch.device:
 
 def train(plan: RunPlan, channel: Channel) -> None:
     """Run `plan` in this process. Raises TaskError, and whatever the task raises."""
-    device = prepare_process(plan)
-    Loop(plan, seeded_task(plan), device, channel).run()
+    device, plain = prepare_process(plan), PlainChannel(channel)
+    task = seeded_task(plan)
+    plain.send([source_files(plan.root)])
+    Loop(plan, task, device, plain).run()
+    plain.send([source_files(plan.root)])  # with the modules that were imported during the run
 
 
-def train_main(plan: RunPlan, connection: Connection, output: str, environment: dict[str, str]) -> None:
+def train_main(plan: RunPlan, connection: Connection, output: Connection, environment: dict[str, str]) -> None:
     """Run `plan` as the main function of a training process.
 
-    Events go to `connection`, the standard streams to the file `output`.
+    Events go to `connection`, the standard streams to the pipe `output`.
     """
     _detach(output, environment)
     channel = PipeChannel(connection)
@@ -82,23 +98,22 @@ def train_main(plan: RunPlan, connection: Connection, output: str, environment: 
         crash = crash_of(error, plan.root)
         print(crash.traceback, file=sys.stderr)
         with contextlib.suppress(ParentDiedError):
-            channel.send([crash])
+            channel.send([plain_fields(crash)])
 
 
-def accelerators_main(connection: Connection, output: str, environment: dict[str, str]) -> None:
+def accelerators_main(connection: Connection, output: Connection, environment: dict[str, str]) -> None:
     """Send the list of accelerators, as the main function of a process."""
     _detach(output, environment)
     connection.send(accelerators())
 
 
-def _detach(output: str, environment: dict[str, str]) -> None:
+def _detach(output: Connection, environment: dict[str, str]) -> None:
     """Get a process group and standard streams of its own, the given environment, and end with the parent."""
     os.setsid()
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):
-        os.dup2(file, stream)
-    os.close(file)
+        os.dup2(output.fileno(), stream)
+    output.close()
     # The fork server's streams may belong to a pytest capture that has ended.
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -407,3 +410,25 @@ class Truncated(Teacher):
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         return {}
+
+
+class Edited(Teacher):
+    """Its module is edited while it trains: it imports a file that it made itself, and removes it at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.file = Path(__file__).parent / "__pycache__" / f"edited_{os.getpid()}.py"
+        self.file.write_text("SCALE = 1.0\n")
+        spec = importlib.util.spec_from_file_location(self.file.stem, self.file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[self.file.stem] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self.scale: float = module.SCALE
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        return {"ce": self.scale * super().losses(model, batch)["ce"]}
+
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        self.file.unlink(missing_ok=True)
+        return super().evaluate(model)

@@ -21,6 +21,8 @@ from pytest_smoke.events import (
     Event,
     ExportProgress,
     Finish,
+    Resumed,
+    Step,
 )
 from pytest_smoke.monitor.child import ProcessResult, run_in_child
 from pytest_smoke.monitor.run_monitor import RunMonitor
@@ -181,6 +183,41 @@ def test_a_fault_of_the_task_has_its_recipe_key_and_a_line_of_code_its_place(run
 def test_a_hang_suggests_a_longer_timeout(run: Any) -> None:
     result, _ = run(FakeChild(end=ChildTimeoutError()))
     assert result.finding.hint == "raise --smoke-timeout if the task needs longer between two steps"
+
+
+STEP_ROWS = [event for event in WHOLE if isinstance(event, Step)]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "text"),
+    [
+        ([STEP_ROWS[:20], STEP_ROWS[19:]], "reported step 19 instead of step 20 (after step 19)"),
+        ([STEP_ROWS[:20], STEP_ROWS[21:]], "reported step 21 instead of step 20 (after step 19)"),
+        ([STEP_ROWS[:20], STEP_ROWS[:1]], "reported step 0 instead of step 20 (after step 19)"),
+        ([STEP_ROWS[1:]], "reported step 1 instead of step 0 (before the first step)"),
+        ([[replace(STEP_ROWS[0], step=-1)]], "reported step -1 instead of step 0 (before the first step)"),
+        ([[replace(STEP_ROWS[0], step=10**9)]], "reported step 1000000000 instead of step 0 (before the first step)"),
+        ([STEP_ROWS, [replace(STEP_ROWS[0], step=STEPS)]], "reported step 200 after all 200 steps (after step 199)"),
+        ([STEP_ROWS[:50], [Ended(STEPS, 1.0, None)]], "made 200 steps and reported 50 of them (after step 49)"),
+    ],
+)
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_steps_that_are_not_each_reported_once_in_order_are_an_error(
+    run: Any, chunks: list[list[Event]], text: str, early_stop: bool
+) -> None:
+    child = FakeChild(*chunks, [Ended(STEPS, 1.0, None)])
+    result, monitor = run(child, RunMonitor(unstaged(), early_stop=early_stop))
+    assert (result.finding.status, result.finding.reason) == ("fail", "steps-out-of-order")
+    assert result.finding.text == f"the training process {text}"
+    assert is_registered(result.finding)
+    assert not monitor.complete
+    assert child.commands == [Abort(last_good_step=None)]
+
+
+def test_a_run_that_is_resumed_at_another_step_than_the_next_is_an_error(run: Any) -> None:
+    result, _ = run(FakeChild([*STEP_ROWS[:20], Resumed(50)], STEP_ROWS[50:], [ENDED]))
+    assert result.finding.reason == "steps-out-of-order"
+    assert result.finding.text.startswith("the run was resumed at step 50, but its first 20 steps are known")
 
 
 def test_a_process_that_does_not_leave_after_a_complete_run_does_not_matter(run: Any) -> None:

@@ -62,9 +62,11 @@ def rolling(project: Project) -> list[Path]:
 
 
 def told(outcome: dict[str, Any]) -> dict[str, Any]:
-    """Return `outcome` without what only a resumed run has, and without times."""
+    """Return `outcome` without what only a resumed run has (a column of the trace, too), and without times."""
     facts = {
-        k: v for k, v in outcome["facts"].items() if "second" not in k and k not in ("resumed_at_steps", "started_at")
+        k: v
+        for k, v in outcome["facts"].items()
+        if "second" not in k and k not in ("resumed_at_steps", "started_at", "trace_sha256")
     }
     findings = [finding for finding in outcome["findings"] if finding["id"] != "resumed"]
     return {**outcome, "facts": facts, "findings": findings}
@@ -113,6 +115,21 @@ def test_a_changed_recipe_restarts_from_step_0_with_a_warning(slow: Project) -> 
     (outcome,) = slow.verdicts()
     assert outcome["facts"]["steps"] == 400
     assert "resumed_at_steps" not in outcome["facts"]
+
+
+def test_a_journal_that_lost_steps_restarts_the_run_with_a_warning(slow: Project) -> None:
+    """A folder whose name is almost that of a checkpoint is left alone."""
+    kill_midway(slow, after=50)
+    (journal,) = (slow.path / "out" / "checkpoints").glob("*/events.jsonl")
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(line for line in lines if '"step": 7,' not in line))
+    (journal.parent / "step-²").mkdir()
+    result = slow.run("--smoke", "--smoke-report", "out", "--smoke-resume")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["warning: *resumed: restarted from step 0: *events.jsonl is damaged: of the * steps*"])
+    (outcome,) = slow.verdicts()
+    assert outcome["facts"]["steps"] == 400
+    assert [int(row["step"]) for row in trace(slow, "out")] == list(range(400))
 
 
 def test_resume_without_a_report_folder_is_a_usage_error(project: Project) -> None:

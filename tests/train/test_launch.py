@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
 from pytest_smoke.events import Crashed, Ended, Event, Finish, Started, Step
-from pytest_smoke.train.launch import Child, accelerators, child_of
+from pytest_smoke.train.launch import OUTPUT_BYTES, OUTPUT_LINES, Child, accelerators, child_of
 from pytest_smoke.train.plan import RunPlan
 
 ROOT = str(Path(__file__).parents[2])
@@ -165,6 +166,132 @@ def test_a_process_that_hangs_in_user_code_ends_when_its_parent_is_killed(tmp_pa
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
     assert _ends(child)
+
+
+SOCKETS = (
+    "import os\n"
+    "def sockets():\n"
+    "    numbers = [int(name) for name in os.listdir('/proc/self/fd')]\n"
+    "    return [number for number in numbers if is_socket(number)]\n"
+    "def is_socket(number):\n"
+    "    try:\n"
+    "        return os.readlink(f'/proc/self/fd/{number}').startswith('socket')\n"
+    "    except OSError:\n"
+    "        return False\n"
+)
+"""Finds the pipe to pytest among the open files of a process."""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="lists open files as Linux does")
+@pytest.mark.parametrize(
+    ("sent", "error", "text"),
+    [
+        (b"Epoch 1: loss 0.3\n", ChildDiedError, "it sent more than 67.1 MB at once, or something that is not"),
+        (b"\x7f\xff\xff\xff", ChildDiedError, "it sent more than 67.1 MB at once, or something that is not"),
+        (b"\x00\x00\x00\x03abc", ChildDiedError, "it sent something that is not a report of events"),
+        (b"\x00\x00\x10\x00abc", ChildTimeoutError, "^$"),
+    ],
+)
+def test_garbage_in_the_pipe_ends_the_run_and_half_a_frame_does_not_outlast_the_timeout(
+    teacher: Planner, tmp_path: Path, sent: bytes, error: type[Exception], text: str
+) -> None:
+    (tmp_path / "writes.py").write_text(
+        f"{SOCKETS}import time\n"
+        "def Task(**args):\n"
+        "    for number in sockets():\n"
+        f"        os.write(number, {sent!r})\n"
+        "    time.sleep(600)\n"
+    )
+    with child_of(_at(teacher(), tmp_path, task="writes:Task")) as child, pytest.raises(error, match=text):
+        receive_all(child, 2)
+
+
+def test_the_end_of_a_process_is_noticed_although_its_helper_keeps_the_pipe_open(
+    teacher: Planner, tmp_path: Path
+) -> None:
+    (tmp_path / "leaves.py").write_text(
+        "import os, pathlib, signal, time\n"
+        "def Task(**args):\n"
+        "    helper = os.fork()\n"
+        "    if not helper:\n"
+        "        os.setsid()\n"
+        "        time.sleep(600)\n"
+        f"    pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(helper))\n"
+        "    print('about to die', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    started = time.monotonic()
+    with child_of(_at(teacher(), tmp_path, task="leaves:Task")) as child:
+        with pytest.raises(ChildDiedError, match="SIGKILL"):
+            receive_all(child, 60)
+        assert "about to die" in child.last_lines()
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    assert time.monotonic() - started < 30
+
+
+def test_a_copy_of_the_process_that_trains_on_reports_nothing(teacher: Planner, tmp_path: Path) -> None:
+    (tmp_path / "copies.py").write_text(
+        "import os\n"
+        "from tests.controls.tasks import Teacher\n"
+        "class Task(Teacher):\n"
+        "    def model(self):\n"
+        "        os.fork()\n"
+        "        return super().model()\n"
+    )
+    events = events_of(_at(teacher(run_steps=200, max_steps=200), tmp_path, task="copies:Task"))
+    assert [event.step for event in events if isinstance(event, Step)] == list(range(200))
+
+
+def test_of_an_endless_output_only_the_end_is_kept(teacher: Planner, tmp_path: Path) -> None:
+    (tmp_path / "prints.py").write_text(
+        "import itertools\n"
+        "def Task(**args):\n"
+        "    for number in itertools.count():\n"
+        "        print(f'line {number}', 'x' * 1000)\n"
+    )
+    with child_of(_at(teacher(), tmp_path, task="prints:Task")) as child:
+        with pytest.raises(ChildTimeoutError):
+            receive_all(child, 1.5)
+        lines = child.last_lines().splitlines()
+    assert len(lines) <= OUTPUT_LINES
+    assert int(re.findall(r"line (\d+)", "\n".join(lines))[-1]) > 10 * OUTPUT_BYTES / 1000
+
+
+def test_names_of_enums_and_texts_that_are_not_unicode_arrive_as_plain_text(teacher: Planner, tmp_path: Path) -> None:
+    """The pytest process does not import the task's module to read them."""
+    (tmp_path / "enums.py").write_text(
+        "import enum\n"
+        "from tests.controls.tasks import Teacher\n"
+        "class Term(enum.StrEnum):\n"
+        "    CE = 'ce'\n"
+        "class Task(Teacher):\n"
+        "    def losses(self, model, batch):\n"
+        "        return {Term.CE: super().losses(model, batch)['ce']}\n"
+        "    def evaluate(self, model):\n"
+        "        raise OSError(2, 'no file', 'caf\\udce9\\x1b[31m.txt' + 'x' * 10**7)\n"
+    )
+    events = events_of(_at(teacher(run_steps=5, max_steps=5), tmp_path, task="enums:Task"))
+    assert {type(name) for event in events if isinstance(event, Step) for name in event.terms} == {str}
+    assert isinstance(events[-1], Crashed)
+    assert events[-1].text.startswith("FileNotFoundError: [Errno 2] no file: 'caf\\udce9\\x1b[31m.txtxxx")
+    assert len(events[-1].text) < 3000
+    assert "enums" not in sys.modules
+
+
+def test_without_room_for_a_socket_in_the_temporary_folder_a_process_starts_nevertheless(tmp_path: Path) -> None:
+    """The fork server listens on a socket, whose path may have about 100 characters."""
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    code = (
+        "from pytest_smoke.train.launch import accelerators\n"
+        "if __name__ == '__main__':\n"
+        "    print('found', accelerators())\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, timeout=120
+    )
+    assert "found [" in done.stdout
 
 
 def test_a_training_process_gets_the_environment_of_the_moment_it_is_started(

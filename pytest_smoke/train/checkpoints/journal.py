@@ -7,13 +7,12 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pytest_smoke.events import Event, Gradients, Resumed, Saved, StageEnded, Step, Updates
 from pytest_smoke.train.channel import Send
 from pytest_smoke.train.checkpoints.layout import CHECKED
-
-TYPES = {kind.__name__: kind for kind in get_args(Event)}
+from pytest_smoke.train.frames import EVENTS, HINTS, conforms
 
 
 class Journal:
@@ -44,16 +43,39 @@ class Journal:
 
 
 def read(path: Path) -> list[Event]:
-    """Read the events of a journal; an incomplete last line is dropped."""
+    """Read the events of a journal up to the first line that is damaged or incomplete."""
     events: list[Event] = []
-    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
-        try:
-            values: dict[str, Any] = json.loads(line)
-        except ValueError:
+    try:
+        lines = path.read_bytes().splitlines() if path.is_file() else []
+    except OSError:
+        return []
+    for line in lines:
+        event = _event_of(line)
+        if event is None:
             break
-        kind = TYPES[values.pop("event")]
-        events.append(kind(**{key: _with_tuples(part) for key, part in values.items()}))
+        events.append(event)
     return events
+
+
+def damage(path: Path, step: int) -> str:
+    """Say what a journal lacks of the steps before `step`; empty if it has each of them once, in order."""
+    steps = [event.step for event in _before(read(path), step) if isinstance(event, Step)]
+    if steps == list(range(step)):
+        return ""
+    has = f"{len(set(steps)):,}" if len(set(steps)) == len(steps) else f"{len(steps):,} (some of them twice)"
+    return f"{path} is damaged: of the {step:,} steps before the checkpoint it has {has}"
+
+
+def _event_of(line: bytes) -> Event | None:
+    """Return the event in a line; None if there is none."""
+    try:
+        values: dict[str, Any] = json.loads(line)
+        kind = EVENTS[values.pop("event")]
+        event: Event = kind(**{key: _with_tuples(part) for key, part in values.items()})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    hints = HINTS[kind.__name__].items()
+    return event if all(conforms(getattr(event, name), hint) for name, hint in hints) else None
 
 
 def _with_tuples(part: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +18,9 @@ from pytest_smoke.errors import CheckpointError
 from pytest_smoke.events import BatchDigest, Event, Restarted, Resumed, Saved
 from pytest_smoke.files import file_sha256
 from pytest_smoke.task import Task
-from pytest_smoke.train.channel import Send
+from pytest_smoke.train.channel import Send, sending_plain
 from pytest_smoke.train.checkpoints.io import StateFile, changed, fingerprints, load_state, read_state, write_state
-from pytest_smoke.train.checkpoints.journal import Journal
+from pytest_smoke.train.checkpoints.journal import Journal, damage
 from pytest_smoke.train.checkpoints.layout import CHECKED, JOURNAL, LAST_GOOD, ROLLING, TRAINED
 from pytest_smoke.train.data import BatchStream
 from pytest_smoke.train.device import generator_states
@@ -61,7 +62,7 @@ class CheckpointManager:
         if self._checkpoints.rolling and self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._journal = Journal(send, self._folder / JOURNAL)
-        self.send: Send = self._journal.send if self._journal is not None else send
+        self.send: Send = sending_plain(self._journal.send) if self._journal is not None else send
         """Reports events of this run; a resumed run reports them again."""
         self._next_rolling = time.monotonic()
 
@@ -139,8 +140,8 @@ class CheckpointManager:
             return None
         state, why = self._newest_usable()
         if state is None:
-            _remove(self._rolling())
-            self._journal.rewind(0)
+            assert self._folder is not None
+            _remove([*self._rolling(), self._folder / JOURNAL])
             self.send([Restarted(why)] if why else [])
         return state
 
@@ -176,8 +177,9 @@ class CheckpointManager:
     def _rolling(self) -> list[Path]:
         """Return the rolling checkpoints, newest first."""
         assert self._folder is not None
-        paths = [path for path in self._folder.glob(f"{ROLLING}*") if path.name.removeprefix(ROLLING).isdigit()]
-        return sorted(paths, key=lambda path: -int(path.name.removeprefix(ROLLING)))
+        numbered = re.compile(rf"{ROLLING}([0-9]{{1,18}})")
+        matches = [(path, numbered.fullmatch(path.name)) for path in self._folder.glob(f"{ROLLING}*")]
+        return [path for path, _ in sorted(((p, int(m[1])) for p, m in matches if m), key=lambda pair: -pair[1])]
 
     def _newest_usable(self) -> tuple[StateFile | None, str]:
         """Return the newest undamaged checkpoint of these settings, or why those that exist cannot be used."""
@@ -196,6 +198,9 @@ class CheckpointManager:
                 for key in dict.fromkeys([*now, *saved])
                 if saved.get(key) != now.get(key)
             ]
+            if not differences and (lacking := damage(path.parent / JOURNAL, state.step)):
+                why = lacking
+                continue
             if not differences:
                 return state, ""
             why = f"{path} was saved with other settings: {'; '.join(differences)}"

@@ -25,7 +25,7 @@ from pytest_smoke.events import (
     Started,
     Step,
 )
-from pytest_smoke.train.checkpoints.journal import Journal, read
+from pytest_smoke.train.checkpoints.journal import Journal, damage, read
 from pytest_smoke.train.checkpoints.layout import CheckpointPlan, ResumeCheck
 from pytest_smoke.train.device import seed_all
 from pytest_smoke.train.digest import digest
@@ -192,3 +192,35 @@ def test_a_digest_changes_with_values_names_shapes_and_types_and_is_equal_for_eq
         others.append({"x": changed, "y": [1, "a"]})
     assert base not in map(digest, others)
     assert digest(tensor.bfloat16()) == digest(tensor.bfloat16())
+
+
+STEPS = [Step(number, 1.0, {"ce": 1.0}, 0.1, 0.1) for number in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("damaged", "has"),
+    [
+        (lambda text: text[: text.index(b'"step": 19') + 20], "19"),
+        (lambda text: text.replace(b'"step": 30', b'"step": "30"'), "30"),
+        (lambda text: text.replace(b'"event": "Step", "step": 30', b'"event": "Jump", "step": 30'), "30"),
+        (lambda text: text.replace(b'"terms"', b'"trms"', 1), "0"),
+        (lambda text: b"\xff\xfe" + text, "0"),
+        (lambda text: text + text, "80 (some of them twice)"),
+        (lambda text: text.replace(b'"step": 30', b'"step": 10'), "40 (some of them twice)"),
+        (lambda text: b"".join(text.splitlines(keepends=True)[3:]), "37"),
+        (lambda text: b"[" * 100_000, "0"),
+        (lambda text: b"", "0"),
+    ],
+)
+def test_a_journal_that_lacks_a_step_or_has_one_twice_is_damaged(tmp_path: Path, damaged: Any, has: str) -> None:
+    path = tmp_path / "events.jsonl"
+    journal = Journal(RecordingChannel().send, path)
+    journal.send(list(STEPS))
+    journal.commit()
+    assert damage(path, 40) == ""
+    path.write_bytes(damaged(path.read_bytes()))
+    assert damage(path, 40) == f"{path} is damaged: of the 40 steps before the checkpoint it has {has}"
+
+
+def test_a_folder_in_place_of_a_journal_is_an_empty_journal(tmp_path: Path) -> None:
+    assert read(tmp_path) == []

@@ -1,0 +1,87 @@
+"""Compares the files of a smoke run at its end with what was read at its start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from pytest_smoke.errors import BaselineError
+from pytest_smoke.events import SourceFiles
+from pytest_smoke.files import file_sha256
+from pytest_smoke.monitor.baseline import read_baseline
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.task_ref import task_source
+
+SHA_BYTES = 2**26
+"""Data files up to this size are compared by their content (0.1 s), larger ones by size and time of change."""
+
+
+class Sources:
+    """What a smoke run is made of: the recipe's files, the task's module, the corpus, the baseline."""
+
+    def __init__(self, case: Case, *, root: Path, item_id: str) -> None:
+        self._case, self._root, self._item_id = case, root, item_id
+        self._corpus = Path(case.recipe.mix.corpus) if case.recipe.mix and case.recipe.mix.corpus else None
+        self._corpus_stamp = _stamp(self._corpus)
+        module = task_source(case.recipe.task, root)
+        self._known = {**case.checksums, **({str(module): _checksum(str(module))} if module is not None else {})}
+
+    def edited_recipe(self) -> list[str]:
+        """Return the recipe's files that differ from what was read when it was collected."""
+        return self._different(self._case.checksums)
+
+    def edited(self, imported: Sequence[SourceFiles], baseline: Mapping[str, float] | None) -> list[str]:
+        """Return the files that differ from what was read, as paths from the root.
+
+        `imported`: what the training process reported, in order; `baseline`: the values that were read from it.
+        """
+        known = dict(self._known)
+        for event in imported:
+            known = {**event.checksums, **known}
+        return [*self._different(known), *self._edited_data(baseline)]
+
+    def _different(self, known: Mapping[str, str]) -> list[str]:
+        return [self._shown(path) for path, checksum in known.items() if _checksum(path) != checksum]
+
+    def _edited_data(self, baseline: Mapping[str, float] | None) -> Iterator[str]:
+        if self._corpus is not None and _stamp(self._corpus) != self._corpus_stamp:
+            yield self._shown(str(self._corpus))
+        if baseline is None:
+            return
+        try:  # its values, not its text: a session that writes the file again may leave this outcome as it was
+            now = read_baseline(self._case, root=self._root, item_id=self._item_id)
+        except BaselineError:
+            now = {}
+        if repr(sorted(now.items())) != repr(sorted(baseline.items())):  # NaN is not equal to itself
+            yield str(self._case.recipe.checks.baseline)
+
+    def _shown(self, path: str) -> str:
+        base = os.path.join(os.path.abspath(self._root), "")
+        return Path(path.removeprefix(base)).as_posix()
+
+
+def _checksum(path: str) -> str:
+    """Return the SHA-256 of a file; empty if it cannot be read."""
+    try:
+        return file_sha256(Path(path)) if os.path.isfile(path) else ""
+    except OSError:
+        return ""
+
+
+def _stamp(path: Path | None) -> str:
+    """Return what changes with a data file, or with a folder of them; empty for None."""
+    if path is None:
+        return ""
+    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    parts = []
+    for file in files:
+        try:
+            state = file.stat()
+        except OSError:
+            parts.append(f"{file} missing")
+            continue
+        small = path == file and state.st_size <= SHA_BYTES
+        parts.append(f"{file} {state.st_size} {_checksum(str(file)) if small else state.st_mtime_ns}")
+    return sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()

@@ -1,0 +1,330 @@
+"""No fault of a task, a plugin or the system loses an outcome, or leaves the session green."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from typing import Any
+
+import pytest
+
+from pytest_smoke.files import file_name
+from tests.plugin.conftest import RECIPE, Project
+
+ODD_TASKS = """
+import enum
+import tasks
+
+class Term(enum.StrEnum):
+    CE = "ce"
+
+class Enums(tasks.Teacher):
+    def losses(self, model, batch):
+        return {Term.CE: super().losses(model, batch)["ce"]}
+    def evaluate(self, model):
+        return {Term.CE + "_2": 1, "tab\\t\\x1b[31m": 0.5, None: 0.5}
+
+class UnprintableError(Exception):
+    def __str__(self):
+        raise ValueError("no text")
+
+class Raises(tasks.Teacher):
+    def __init__(self, how):
+        self.how = how
+        super().__init__()
+    def losses(self, model, batch):
+        if self.how == "surrogate":
+            raise OSError(2, "no file", "caf\\udce9.txt")
+        if self.how == "unprintable":
+            raise UnprintableError
+        if self.how == "long":
+            raise ValueError("x" * 60_000_000)
+        raise ValueError("\\x1b[2J\\x00\\x07red")
+"""
+ODD_WAYS = ("surrogate", "unprintable", "long", "escape")
+COMMAND = [sys.executable, "-m", "pytest", "--smoke", "--smoke-device", "cpu", "-p", "no:cacheprovider"]
+
+
+def by_name(project: Project, folder: str = "out") -> dict[str, dict[str, Any]]:
+    return {outcome["recipe"].removesuffix(".smoke.yaml"): outcome for outcome in project.verdicts(folder)}
+
+
+def test_outcomes_of_tasks_that_report_odd_values_arrive_from_workers_and_can_be_read(project: Project) -> None:
+    (project.path / "odd.py").write_text(ODD_TASKS)
+    base = RECIPE.replace("max_steps: 400", "max_steps: 40")
+    project.recipe("enums", base=base.replace("tasks:Teacher", "odd:Enums"))
+    for how in ODD_WAYS:
+        project.recipe(how, f"args: {{how: {how}}}\n", base=base.replace("tasks:Teacher", "odd:Raises"))
+    result = project.run("--smoke", "-n", "2", "--smoke-report", "out", "--junitxml=junit.xml")
+    result.assert_outcomes(passed=1, failed=4)
+    outcomes = by_name(project)
+    assert outcomes.keys() == {"enums", *ODD_WAYS}
+    assert outcomes["enums"]["facts"]["steps"] == 40
+    assert outcomes["enums"]["metrics"].keys() == {"ce_2", "tab\\t\\x1b[31m", "None"}
+    texts = {how: outcomes[how]["text"].partition(" at odd.py")[0] for how in ODD_WAYS}
+    assert texts["surrogate"] == "FileNotFoundError: [Errno 2] no file: 'caf\\udce9.txt'"
+    assert texts["unprintable"] == "UnprintableError: (its message cannot be shown: ValueError)"
+    assert texts["escape"] == "ValueError: \\x1b[2J\\x00\\x07red"
+    assert len(texts["long"]) < 3000
+    assert (project.path / "out" / "verdicts.json").stat().st_size < 500_000
+    assert not {"\x1b", "\x00", "\x07"} & set(result.stdout.str())
+    assert len(list(ElementTree.parse(project.path / "junit.xml").getroot().iter("testcase"))) == 5
+
+
+LOSES = """
+import pytest
+
+class Strange:
+    pass
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    if "never" in item.nodeid:
+        return True
+
+def pytest_runtest_setup(item):
+    if "skipped" in item.nodeid:
+        pytest.skip("too slow for this machine")
+    if "unready" in item.nodeid:
+        raise OSError("no scratch disk")
+
+@pytest.hookimpl(trylast=True, wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if "strange" in item.nodeid and report.when == "call":
+        report.strange = Strange()
+    return report
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_a_collected_smoke_run_without_an_outcome_fails_the_session(project: Project, workers: tuple[str, ...]) -> None:
+    project.pytester.makeconftest(LOSES)
+    names = ["good", "never", "skipped", "unready"]
+    for name in names:
+        project.recipe(name)
+    result = project.run("--smoke-preflight", "--smoke-report", "out", *workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    outcomes = by_name(project)
+    assert outcomes.keys() == set(names)
+    found = {name: (outcome["verdict"], outcome["reason"]) for name, outcome in outcomes.items()}
+    assert found["good"] == ("inconclusive", "preflight")
+    assert found["never"] == ("error", "no-outcome")
+    assert found["skipped"] == ("inconclusive", "skipped")
+    assert found["unready"] == ("error", "setup-failed")
+    assert outcomes["skipped"]["text"] == "too slow for this machine"
+    assert outcomes["unready"]["text"].endswith("no scratch disk")
+    result.stdout.fnmatch_lines(
+        ["ERROR: 1 smoke run was collected, and the session ended without an outcome: never.smoke.yaml::constant"]
+    )
+
+
+def test_a_report_that_a_worker_cannot_send_fails_the_session(project: Project) -> None:
+    """A plugin adds an object to the report of a test that has finished."""
+    project.pytester.makeconftest(LOSES)
+    for name in ("good", "strange"):
+        project.recipe(name)
+    result = project.run("--smoke-preflight", "--smoke-report", "out", "-n", "2")
+    assert result.ret != pytest.ExitCode.OK
+    assert "strange.smoke.yaml::constant" in result.stdout.str()
+
+
+def test_the_sentence_alone_fails_a_session_that_pytest_calls_passed(project: Project) -> None:
+    project.pytester.makeconftest(LOSES)
+    project.recipe("never")
+    result = project.run("--smoke")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        ["ERROR: 1 smoke run was collected, and the session ended without an outcome: never.smoke.yaml::constant"]
+    )
+
+
+def test_recipes_outside_the_rootdir_and_files_named_twice_have_ids_of_their_own(
+    project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    project.recipe()
+    paths = [outside / name / "good.smoke.yaml" for name in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(RECIPE if path.parent.name == "a" else RECIPE + "  batch_size: 8\n")
+    inside = "good.smoke.yaml"
+    project.run("--smoke-preflight", "--smoke-report", "out", "--keep-duplicates", *map(str, paths), inside, inside)
+    verdicts = {outcome["id"]: outcome["verdict"] for outcome in project.verdicts()}
+    assert verdicts == {
+        f"{paths[0]}::constant": "inconclusive",
+        f"{paths[1]}::constant": "invalid",
+        "good.smoke.yaml::constant": "inconclusive",
+        "good.smoke.yaml::constant#2": "inconclusive",
+    }
+
+
+def test_an_item_that_is_executed_again_keeps_both_outcomes(project: Project) -> None:
+    """As under pytest-rerunfailures."""
+    project.pytester.makeconftest(
+        "from _pytest.runner import runtestprotocol\n"
+        "def pytest_runtest_protocol(item, nextitem):\n"
+        "    for _ in range(2):\n"
+        "        reports = runtestprotocol(item, nextitem=nextitem, log=True)\n"
+        "        (item.path.parent / 'tasks.py').write_text('')\n"
+        "    return True\n"
+    )
+    project.recipe()
+    project.run("--smoke", "--smoke-mode", "wiring", "--smoke-report", "out")
+    assert [(outcome["id"], outcome["verdict"]) for outcome in project.verdicts()] == [
+        ("good.smoke.yaml::wiring", "inconclusive"),
+        ("good.smoke.yaml::wiring#2", "error"),
+    ]
+
+
+def test_a_second_session_in_a_report_folder_is_refused_and_a_dead_one_locks_nothing(project: Project) -> None:
+    project.recipe()
+    project.pytester.makeconftest(
+        "import os, time\n"
+        "def pytest_collection_finish():\n"
+        "    if os.environ.get('SLOW'):\n"
+        "        open('started', 'w').close()\n"
+        "        time.sleep(600)\n"
+    )
+    arguments = [*COMMAND, "--smoke-preflight", "--smoke-report", "out"]
+    first = subprocess.Popen(arguments, cwd=project.path, env={**os.environ, "SLOW": "1"})
+    try:
+        deadline = time.monotonic() + 120
+        while not (project.path / "started").exists():
+            assert time.monotonic() < deadline, "the first session did not start"
+            time.sleep(0.05)
+        for option in ("--smoke-preflight", "--smoke-resume"):
+            result = project.run("--smoke", option, "--smoke-report", "out")
+            assert result.ret == pytest.ExitCode.USAGE_ERROR
+            lines = [line for line in result.errlines if line.strip()]
+            folder = project.path / "out"
+            assert lines == [
+                f"ERROR: --smoke-report: another pytest session (process {first.pid}) is writing to {folder}: wait for "
+                "it, or name another folder"
+            ]
+        assert project.run("--smoke", "--collect-only", "--smoke-report", "out").ret == pytest.ExitCode.OK
+    finally:
+        first.kill()
+        first.wait()
+    assert project.run("--smoke-preflight", "--smoke-report", "out").ret == pytest.ExitCode.OK
+    assert len(project.verdicts()) == 1
+
+
+def test_files_in_the_way_of_the_report_fail_with_a_sentence_and_no_internal_error(project: Project) -> None:
+    project.recipe(base=RECIPE.replace("max_steps: 400", "max_steps: 60"))
+    (project.path / "out" / "verdicts.json").mkdir(parents=True)
+    result = project.run("--smoke-preflight", "--smoke-report", "out")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "cannot write" in result.stderr.str()
+    assert "Traceback" not in result.stderr.str()
+    (project.path / "other").mkdir()
+    for name in ("traces", "predictions"):
+        (project.path / "other" / name).write_text("in the way")
+    result = project.run("--smoke", "--smoke-mode", "wiring", "--smoke-report", "other")
+    (outcome,) = project.verdicts("other")
+    (run,) = [finding for finding in outcome["findings"] if finding["id"] == "run"]
+    assert (outcome["reason"], run["status"], run["reason"]) == ("wiring", "warn", "trace-not-written")
+    assert run["text"].startswith("10 steps ran; traces/good.smoke.yaml__wiring-")
+    assert "trace" not in outcome["facts"]
+
+
+def test_an_error_around_a_run_is_an_outcome_and_the_session_continues(project: Project) -> None:
+    """Here of a plugin that breaks the file system: the first run finds no temporary folder."""
+    project.pytester.makeconftest(
+        "import tempfile, pytest\n"
+        "@pytest.hookimpl(wrapper=True)\n"
+        "def pytest_runtest_call(item):\n"
+        "    tempfile.tempdir = '/nowhere' if 'first' in item.nodeid else None\n"
+        "    return (yield)\n"
+    )
+    project.recipe("first")
+    project.recipe("second")
+    result = project.run("--smoke", "--smoke-mode", "wiring", "--smoke-report", "out")
+    result.assert_outcomes(failed=1)
+    outcomes = by_name(project)
+    assert (outcomes["first"]["verdict"], outcomes["first"]["reason"]) == ("error", "internal-error")
+    assert "No such file or directory" in outcomes["first"]["text"]
+    assert outcomes["second"]["reason"] == "wiring"
+
+
+def test_a_recipe_that_was_edited_after_it_was_read_is_invalid(project: Project) -> None:
+    project.pytester.makeconftest(
+        "def pytest_collection_finish(session):\n"
+        "    path = session.config.rootpath / 'good.smoke.yaml'\n"
+        "    path.write_text(path.read_text() + '# a comment\\n')\n"
+    )
+    project.recipe()
+    project.extending("longer", "smoke: {max_steps: 500}\n")
+    project.run("--smoke", "--smoke-report", "out").assert_outcomes(failed=2)
+    for outcome in project.verdicts():
+        assert (outcome["verdict"], outcome["reason"]) == ("invalid", "edited-during-run")
+        assert outcome["text"].startswith("good.smoke.yaml was edited before the smoke run started")
+
+
+def test_nothing_of_an_earlier_promotion_stays_beside_another_verdict(project: Project) -> None:
+    project.recipe()
+    project.run("--smoke", "--smoke-report", "out").assert_outcomes(passed=1)
+    (outcome,) = project.verdicts()
+    name = file_name(outcome["id"])
+    assert outcome["facts"]["trace"] == f"traces/{name}.csv"
+    files = [f"traces/{name}.csv", f"checkpoints/{name}/trained", f"packages/{name}", f"predictions/{name}.jsonl"]
+    (project.path / "out" / files[2]).mkdir(parents=True)
+    (project.path / "out" / files[3]).parent.mkdir(exist_ok=True)
+    (project.path / "out" / files[3]).touch()
+    project.recipe(base=RECIPE + "  batch_size: 8\n")
+    project.run("--smoke", "--smoke-report", "out").assert_outcomes(failed=1)
+    assert [name for name in files if (project.path / "out" / name).exists()] == []
+    assert [name for name in files if not (project.path / "out" / "stale" / name).exists()] == []
+
+
+def test_compare_reads_no_trace_of_another_run(project: Project) -> None:
+    project.recipe()
+    project.run("--smoke", "--smoke-report", "out").assert_outcomes(passed=1)
+    tree = json.loads((project.path / "out" / "verdicts.json").read_text())
+    (trace,) = (project.path / "out" / "traces").iterdir()
+    trace.write_text(trace.read_text().replace("\n1,", "\n1,9"))
+    result = project.pytester.run(sys.executable, "-m", "pytest_smoke", "compare", "out", "out", "--format", "json")
+    assert "is not that of this smoke run" in result.stdout.str()
+    assert tree["outcomes"][0]["facts"]["trace_sha256"] not in result.stdout.str()
+
+
+def test_ctrl_c_leaves_the_outcome_and_the_trace_of_the_run_in_progress(project: Project) -> None:
+    (project.path / "slow_tasks.py").write_text(
+        "import pathlib, time\n"
+        "import tasks\n"
+        "class Slow(tasks.Teacher):\n"
+        "    calls = 0\n"
+        "    def losses(self, model, batch):\n"
+        "        self.calls += 1\n"
+        "        if self.calls > 50:\n"
+        "            pathlib.Path('reached').touch()\n"
+        "            time.sleep(0.05)\n"
+        "        return super().losses(model, batch)\n"
+    )
+    project.recipe("a", base=RECIPE.replace("tasks:Teacher", "slow_tasks:Slow"))
+    project.recipe("b")
+    arguments = [*COMMAND, "--smoke-report", "out"]
+    with subprocess.Popen(arguments, cwd=project.path, stdout=subprocess.PIPE, text=True) as session:
+        deadline = time.monotonic() + 120
+        while not (project.path / "reached").exists():
+            assert time.monotonic() < deadline, "the run did not start"
+            time.sleep(0.05)
+        time.sleep(0.5)
+        session.send_signal(signal.SIGINT)
+        printed, _ = session.communicate(timeout=60)
+    assert session.returncode == pytest.ExitCode.INTERRUPTED
+    (outcome,) = project.verdicts()
+    assert (outcome["id"], outcome["verdict"], outcome["reason"]) == (
+        "a.smoke.yaml::constant",
+        "inconclusive",
+        "interrupted",
+    )
+    rows = (project.path / "out" / outcome["facts"]["trace"]).read_text().splitlines()
+    assert len(rows) - 1 == outcome["facts"]["steps"] > 20
+    assert outcome["text"] == f"interrupted after step {outcome['facts']['steps'] - 1}"
+    assert "ended without an outcome: b.smoke.yaml::constant" in printed
