@@ -418,6 +418,7 @@ class Edited(Teacher):
     def __init__(self) -> None:
         super().__init__()
         self.file = Path(__file__).parent / "__pycache__" / f"edited_{os.getpid()}.py"
+        self.file.parent.mkdir(exist_ok=True)
         self.file.write_text("SCALE = 1.0\n")
         spec = importlib.util.spec_from_file_location(self.file.stem, self.file)
         assert spec is not None
