@@ -15,12 +15,14 @@ healthy
     No excess above 1.
 grey
     An excess between 1 and 3 (`wander`); bursts, excursions of at most 2 % of the window (`burst`); an excursion that
-    began so late that it may still be a burst (`late`); a hidden one that is within the slice's own wobble (`bump`).
+    began so late that it may still be a burst (`late`); one that is not clear for another reason (`bump`).
 unstable-visible
-    A non-finite loss, or a clear excursion that the training losses show as well (`oracle_z`). An excursion is clear
-    if it exceeds 3 gates and lasts more than 2 % of the window, or if bursts recur (`swings`).
+    A non-finite loss, or a clear excursion that the training losses show as well: by their means (`oracle_z`), or by
+    consecutive losses above all of those before (`spike_in`). An excursion is clear if it exceeds 3 gates, exceeds 30
+    gates or the slice's own wobble 5 times, and lasts more than 2 % of the window or recurs (`swings`).
 unstable-hidden
-    A clear excursion that the training losses do not show, and that exceeds the slice's own wobble 5 times.
+    A clear excursion that the training losses do not show and that lasts more than 7.5 % of the window: three scores of
+    a probe batch.
 dead
     Trained from scratch, and the slice never left its first level.
 shift
@@ -44,8 +46,12 @@ BURST_SHARE = 0.02
 SWING_SHARE = 0.05
 """Bursts that together cover more than this share of the window are an instability of their own."""
 VISIBLE_Z = 4.0
+HIDDEN_SHARE = 0.075
+"""A hidden rise lasts longer than this share of the window: three of the 40 scores of a probe batch."""
 WOBBLES = 5.0
-"""A hidden rise is this many times the standard deviation with which the slice wobbles around its trend."""
+"""A clear rise is this many times the standard deviation with which the slice wobbles around its trend."""
+HUGE_GATES = 30.0
+"""Above this the wobble is part of the instability."""
 ONSET_SHARE = 0.2
 """An onset is where the excess was last below this share of the height at which the training losses show it."""
 ORACLE_LENGTHS = (5, 10, 20, 40, 80, 160, 320)
@@ -205,16 +211,30 @@ def seen_from(
         end = steps[last + 1] - 1 if last + 1 < len(steps) else len(losses) - 1
         for first in {found.first, _onset(excess, found.first, peak)}:
             low = trough if first == found.first else steps[min(range(found.first, first + 1), key=lambda i: smooth[i])]
-            if excess[peak] > CLEAR_GATES and oracle_z(losses, low, steps[first], steps[peak], end) > VISIBLE_Z:
+            if excess[peak] > CLEAR_GATES and (
+                oracle_z(losses, low, steps[first], steps[peak], end) > VISIBLE_Z
+                or spike_in(losses, steps[first], end, (smooth[peak] - min(smooth[: first + 1])) / excess[peak])
+            ):
                 return steps[_onset(excess, found.first, peak)]
         if last == found.last:
             return None
         length = max(length + 1, int(1.4 * length))
 
 
+def _height(smooth: Sequence[float], found: Excursion) -> float:
+    return max(smooth[found.first : found.last + 1]) - min(smooth[: found.first + 1])
+
+
 def _onset(excess: Sequence[float], first: int, peak: int) -> int:
     below = [i for i in range(first, peak + 1) if excess[i] <= ONSET_SHARE * excess[peak]]
     return below[-1] if below else first
+
+
+def spike_in(losses: Sequence[float], onset: int, end: int, gate: float) -> bool:
+    """Tell whether four consecutive losses of an excursion exceed all of the 50 before it by more than 3 gates."""
+    before = losses[max(0, onset - 50) : onset + 1]
+    top = max(before) + CLEAR_GATES * gate
+    return any(min(losses[i : i + 4]) > top for i in range(onset, min(end + 1, len(losses) - 3)))
 
 
 def training_burst(losses: Sequence[float], gate: float) -> bool:
@@ -282,26 +302,23 @@ def label_window(run: Recorded, window: int) -> Label:
         per_pass = [statistics.fmean(v for s, v in pairs if steps[i] - run.pass_steps < s <= steps[i]) for i in ends]
         if per_pass and max(excess_in_gates([smooth[0], *per_pass])) <= 1:
             return Label(label="shift", why="forgetting")
-    bump = False
     if clear:
         if why == "rise":
             why = "diverged" if smooth[-1] > smooth[0] + 0.3 * abs(smooth[0]) else why
             why = "spike" if why == "rise" and excess[-1] <= CLEAR_GATES else why
-        for excursion in clear:
+        least = WOBBLES * wobble(smooth)
+        tall = [e for e in clear if e.height > HUGE_GATES or _height(smooth, e) > least]
+        for excursion in tall:
             onset = seen_from(losses, steps, smooth, excess, excursion)
             if onset is not None:
                 return Label(label="unstable-visible", why=why, onset=onset)
-        least = WOBBLES * wobble(smooth)
-        for excursion in clear:
-            inside = range(excursion.first, excursion.last + 1)
-            trough_level = min(smooth[: excursion.first + 1])
-            if max(smooth[i] for i in inside) - trough_level > least:
+        for excursion in tall:
+            if lasts(excursion) > HIDDEN_SHARE * window:
                 return Label(label="unstable-hidden", why=why, onset=steps[excursion.first])
-        bump = True
 
     if open_end is not None and open_end.height > CLEAR_GATES:
         return Label(label="grey", why="late")
-    if bump:
+    if clear:
         return Label(label="grey", why="bump")
     raw = excess_in_gates(scores)
     if bursts or max(raw) > CLEAR_GATES:
