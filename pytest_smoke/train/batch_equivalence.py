@@ -20,6 +20,7 @@ from pytest_smoke.task import Task
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.data import next_micro_batches
 from pytest_smoke.train.device import isolated_eval, seed_all
+from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.step import Stepper
 
@@ -70,7 +71,7 @@ def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Stepper, stage: Stag
         full_batch_size=full,
         batch_norm_layers=_batch_norm_layers(model),
         halves=halves,
-        has_counts=getattr(task, "counts", None) is not None,
+        has_counts=hook_of(task, "counts") is not None,
         half_precision=any(p.is_floating_point() and p.dtype.itemsize < 4 for p in model.parameters()),
     )
     try:

@@ -14,6 +14,7 @@ from pytest_smoke.events import SourceCounts
 from pytest_smoke.mix.samples import SampleCounter, resolution
 from pytest_smoke.task import Task
 from pytest_smoke.train.device import seed_all
+from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.task import load_task, sources_of
 
@@ -80,7 +81,7 @@ class BatchStream:
 
 
 def _is_stateful(loader: Any) -> bool:
-    return callable(getattr(loader, "state_dict", None)) and callable(getattr(loader, "load_state_dict", None))
+    return callable(hook_of(loader, "state_dict")) and callable(hook_of(loader, "load_state_dict"))
 
 
 class SourceCounter:
@@ -96,7 +97,7 @@ class SourceCounter:
         self._samples = SampleCounter()
         self._next_report = 0
         """Number of samples that the next report needs."""
-        self._active = getattr(task, "sources", None) is not None
+        self._active = hook_of(task, "sources") is not None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts as builtins."""
@@ -135,7 +136,7 @@ def count_sources(plan: RunPlan, micro_batches: int) -> SampleCounter:
     """
     torch.set_num_threads(plan.cpu_threads)
     task = seeded_task(plan)
-    if getattr(task, "sources", None) is None:
+    if hook_of(task, "sources") is None:
         raise TaskError(f"{plan.task} has no sources(batch), so the source of a sample is not known")
     ranks = [iter(loader) for loader in rank_loaders(task, plan, plan.seed)]
     samples = SampleCounter()

@@ -13,6 +13,7 @@ from torch import nn
 
 from pytest_smoke.errors import DeviceError
 from pytest_smoke.text import count
+from pytest_smoke.train.hooks import has_hook
 
 
 def resolve_device(name: str) -> torch.device:
@@ -47,8 +48,10 @@ def accelerators() -> list[dict[str, Any]]:
 
 def to_device(batch: Any, device: torch.device) -> Any:
     """Move every tensor in nested mappings, lists, tuples and named tuples to `device`; keep everything else."""
-    if hasattr(batch, "to"):
-        return batch.to(device, non_blocking=True) if isinstance(batch, torch.Tensor) else batch.to(device)
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if has_hook(batch, "to"):
+        return batch.to(device)
     if isinstance(batch, Mapping):
         return {key: to_device(value, device) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):

@@ -16,6 +16,7 @@ from torch import Tensor
 from pytest_smoke.events import DrawnSamples, Event, SupervisedItems
 from pytest_smoke.task import Task
 from pytest_smoke.train.digest import digest
+from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.task import counts_of
 
@@ -91,7 +92,7 @@ class FirstBatches:
         if not samples:
             return []
         counts: dict[str, float] = {}
-        for batch in batches if getattr(self._task, "counts", None) is not None else ():
+        for batch in batches if hook_of(self._task, "counts") is not None else ():
             for term, counted in zip(terms, counts_of(self._task, batch, terms), strict=True):
                 counts[term] = counts.get(term, 0.0) + counted
         by_source = {"samples": samples, "empty": empty, "items": items, "labelled": labelled}
@@ -100,7 +101,7 @@ class FirstBatches:
 
     def _sources(self, batch: Any, samples: int) -> dict[str, list[int]]:
         """Return the rows of each source; all rows under an empty name if the task does not tell them apart."""
-        name_of = getattr(self._task, "sources", None)
+        name_of = hook_of(self._task, "sources")
         given = name_of(batch) if name_of is not None else None
         if isinstance(given, Mapping) and len(given) == 1:
             return {str(next(iter(given))): list(range(samples))}

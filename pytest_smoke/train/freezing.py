@@ -10,6 +10,7 @@ from torch import nn
 from pytest_smoke.errors import TaskError
 from pytest_smoke.task import Task
 from pytest_smoke.text import closest, listed
+from pytest_smoke.train.hooks import hook_of
 
 NAMES_SHOWN = 8
 """Parameters that a message lists before it counts the rest."""
@@ -54,7 +55,7 @@ def call_on_stage_start(task: Task, model: nn.Module, stage: str, phase: str, *,
     `new_stage`: the stage starts, not a later phase of it, so that an optimizer is made afterwards. Raises TaskError if
     a later phase adds parameters, because no optimizer would hold them.
     """
-    hook = getattr(task, "on_stage_start", None)
+    hook = hook_of(task, "on_stage_start")
     if hook is None:
         return
     before = set(dict(model.named_parameters()))

@@ -21,6 +21,7 @@ from pytest_smoke.train.data import BatchStream
 from pytest_smoke.train.deferred_metrics import DeferredMetrics
 from pytest_smoke.train.device import isolated_eval, seed_all, to_device
 from pytest_smoke.train.gradients import gradients_event
+from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.machine import PeakMemory
 from pytest_smoke.train.plan import RunPlan, probe_every_steps
 from pytest_smoke.train.predictions import write_predictions
@@ -100,7 +101,7 @@ class Instrumentation:
         return values
 
     def _metrics(self) -> dict[str, float] | None:
-        evaluate = getattr(self._task, "evaluate", None)
+        evaluate = hook_of(self._task, "evaluate")
         if evaluate is None:
             return None
         with isolated_eval(self._stepper.model, self._device):

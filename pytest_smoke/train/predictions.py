@@ -10,6 +10,7 @@ from torch import nn
 
 from pytest_smoke.errors import TaskError
 from pytest_smoke.task import Task
+from pytest_smoke.train.hooks import hook_of
 
 
 def write_predictions(task: Task, model: nn.Module, path: Path) -> int | None:
@@ -17,7 +18,7 @@ def write_predictions(task: Task, model: nn.Module, path: Path) -> int | None:
 
     The file is written under another name and renamed. Raises TaskError for a row that JSON cannot hold.
     """
-    predictions = getattr(task, "predictions", None)
+    predictions = hook_of(task, "predictions")
     if predictions is None:
         return None
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from pytest_smoke.text import listed
 from pytest_smoke.train.device import isolated_eval, to_device
 from pytest_smoke.train.freezing import ParameterFreezer, call_on_stage_start
 from pytest_smoke.train.gradients import TermGradients
+from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.learning_rates import LearningRates
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.task import counts_of, optimizer_of
@@ -85,7 +86,7 @@ class Stepper:
         if not isinstance(losses, Mapping) or not losses:
             returned = "no term" if isinstance(losses, Mapping) else type(losses).__name__
             raise TaskError(f"losses(model, batch) returned {returned}: it must map at least one name to a scalar")
-        weights = {**(getattr(self.task, "loss_weights", None) or {}), **self.stage.loss_weights}
+        weights = {**(hook_of(self.task, "loss_weights") or {}), **self.stage.loss_weights}
         self._seen += [(self.stage, name) for name in losses]
         unknown = self._unknown(weights)
         if unknown:

@@ -16,6 +16,7 @@ from torch import nn
 from pytest_smoke.errors import TaskError
 from pytest_smoke.task import Task
 from pytest_smoke.text import closest, listed
+from pytest_smoke.train.hooks import has_hook, hook_of
 from pytest_smoke.train.learning_rates import same_rate
 
 PROBE_SAMPLES = 64
@@ -53,10 +54,10 @@ def load_task(reference: str, args: Mapping[str, Any]) -> Task:
         text = f"{reference} does not take the recipe's args {dict(args)}: {error}"
         raise TaskError(text, key="args") from None
     task = factory(**args)
-    missing = [f"{method}()" for method in REQUIRED if not callable(getattr(task, method, None))]
+    missing = [f"{method}()" for method in REQUIRED if not callable(hook_of(task, method))]
     if missing:
         raise TaskError(f"{reference} is not a task: it lacks {listed(missing)}")
-    absent = [hook for hook in OPTIONAL if not hasattr(task, hook)]
+    absent = [hook for hook in OPTIONAL if not has_hook(task, hook)]
     for attribute in dir(task):
         if attribute.startswith("_") or attribute in (*REQUIRED, *OPTIONAL):
             continue
@@ -69,7 +70,7 @@ def load_task(reference: str, args: Mapping[str, Any]) -> Task:
 
 def optimizer_of(task: Task, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
     """Return the task's optimizer, or AdamW. Raises TaskError if no parameter group has `learning_rate`."""
-    make = getattr(task, "optimizer", None)
+    make = hook_of(task, "optimizer")
     if make is None:
         # The fused kernel needs no host synchronization if a loss scaler decides whether to step.
         trainable = [p for p in model.parameters() if p.requires_grad]
@@ -93,7 +94,7 @@ def counts_of(task: Task, batch: Any, terms: tuple[str, ...]) -> list[float]:
 
     Raises TaskError for a count that is missing, negative or not finite.
     """
-    count = getattr(task, "counts", None)
+    count = hook_of(task, "counts")
     if count is None:
         return [1.0] * len(terms)
     given = count(batch)
@@ -130,7 +131,7 @@ def sources_of(task: Task, batch: Any) -> dict[str, int]:
 
 def probe_batches_of(task: Task, batch_size: int, *, seed: int) -> list[Any]:
     """Return the task's probe batch, or micro-batches of at least `PROBE_SAMPLES` samples, from another seed."""
-    own = getattr(task, "probe_batch", None)
+    own = hook_of(task, "probe_batch")
     if own is not None:
         return [own()]
     count = -(-PROBE_SAMPLES // batch_size)

@@ -14,6 +14,7 @@ from torch.export import Dim
 from pytest_smoke.errors import ExportError, TaskError
 from pytest_smoke.task import Task
 from pytest_smoke.text import listed
+from pytest_smoke.train.hooks import hook_of
 
 Shape = Sequence[int | str | None]
 """Sizes of an ONNX input; the name of a dynamic dimension is a text."""
@@ -41,7 +42,7 @@ def dynamic_shapes_of(task: Task, inputs: Sequence[Tensor]) -> Any:
 
     `Dim.DYNAMIC` makes `torch.export` raise if the model fixes the batch size; `Dim.AUTO` lets it fix a length.
     """
-    own = getattr(task, "dynamic_shapes", None)
+    own = hook_of(task, "dynamic_shapes")
     if own is not None:
         return own()
     batch = _batch_size(inputs)

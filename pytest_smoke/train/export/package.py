@@ -15,6 +15,7 @@ from pytest_smoke.environment import DISTRIBUTION, version_of
 from pytest_smoke.errors import TaskError
 from pytest_smoke.files import file_sha256
 from pytest_smoke.task import Task
+from pytest_smoke.train.hooks import hook_of
 
 SCHEMA = 1
 """Version of the package's layout; raised when a file or key changes its meaning or is removed."""
@@ -38,7 +39,7 @@ def write_examples(folder: Path, **groups: Sequence[Tensor]) -> None:
 
 def labels_of(task: Task) -> list[str] | None:
     """Return the names of the classes; None if the task has none. Raises TaskError if they are not a list of texts."""
-    labels: Any = getattr(task, "labels", None)
+    labels: Any = hook_of(task, "labels")
     labels = labels() if callable(labels) else labels
     if labels is None:
         return None

@@ -33,6 +33,7 @@ from pytest_smoke.train.export.model_io import (
 )
 from pytest_smoke.train.export.onnx_model import Session, export, onnx_forward, size_of, write_int8, write_onnx
 from pytest_smoke.train.export.verify import check_in_fresh_process
+from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.task import metrics_of
 
@@ -59,9 +60,7 @@ def check_needs(task: Task, model: nn.Module, device: torch.device) -> None:
     """Check before training what the pipeline needs. Raises TaskError that names everything that is missing."""
     libraries = missing_libraries()
     missing = [f"the library {name}" for name in libraries]
-    missing += [
-        f"the task's {name}()" for name in ("evaluate", "example_inputs") if not callable(getattr(task, name, None))
-    ]
+    missing += [f"the task's {name}()" for name in ("evaluate", "example_inputs") if not callable(hook_of(task, name))]
     if missing:
         command = '; run pip install "pytest-verdict-smoke[export]"' if libraries else ""
         raise TaskError(f"smoke.pipeline needs {listed(missing)}{command}", key="smoke.pipeline")

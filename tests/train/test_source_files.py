@@ -1,0 +1,32 @@
+"""Which files are compared at the end of a run."""
+
+from __future__ import annotations
+
+import sys
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pytest_smoke.train.source_files import source_files
+
+ROOT = str(Path(__file__).parents[2])
+
+
+def test_the_user_s_modules_below_the_root_are_named_with_their_checksums() -> None:
+    found = source_files(ROOT).checksums
+    assert found[__file__] == sha256(Path(__file__).read_bytes()).hexdigest()
+    assert not [path for path in found if "site-packages" in path or "/pytest_smoke/" in path]
+    assert not [path for path in found if not path.startswith(ROOT)]
+
+
+def test_a_module_whose_file_is_gone_has_no_checksum_and_odd_modules_are_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, odd = ModuleType("gone"), ModuleType("odd")
+    gone.__file__, odd.__file__ = str(tmp_path / "gone.py"), None
+    monkeypatch.setitem(sys.modules, "gone", gone)
+    monkeypatch.setitem(sys.modules, "odd", odd)
+    monkeypatch.setitem(sys.modules, "none", None)  # type: ignore[arg-type]  # as the import system allows
+    assert source_files(str(tmp_path)).checksums == {gone.__file__: ""}
