@@ -36,7 +36,9 @@ glued to its word, as in `[rank0]`.
 """
 
 _BLANK = {"", "none", "null", "n/a", "na", "-", "--", "no log"}
-_WRAPPED = re.compile(r"""(?:[A-Za-z_][\w.]{0,30}\(|[\[('"]){1,3}\s*([^,()\[\]'"\s]{1,40})\s*[,)\]'"]""")
+_WRAPPED = re.compile(
+    r"""(?:[A-Za-z_][\w.]{0,30}\(|[\[('"]){1,3}\s*([^,()\[\]'"\s]{1,40})\s*(?:,[^()]*+\)|[)\]'"]){1,3}"""
+)
 """`tensor(2.5, device='cuda:0')`, `np.float64(2.5)`, `[0.001]`."""
 _COUNT = re.compile(r"\s*(\d{1,18})\s*/\s*\d{1,18}\s*")
 _GROUPS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?")
@@ -75,7 +77,7 @@ def number(cell: Cell, *, decimal_comma: bool = False) -> float | None:
     if found := _NON_FINITE.fullmatch(text):
         size = math.inf if found.group(2).upper().startswith("INF") else math.nan
         return -size if found.group(1) == "-" else size
-    if (found := _WRAPPED.match(text)) and found.group(1) != text:
+    if (found := _WRAPPED.fullmatch(text)) and found.group(1) != text:
         return number(found.group(1), decimal_comma=decimal_comma)
     return float(text)
 

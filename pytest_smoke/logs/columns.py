@@ -36,7 +36,7 @@ _HELD_OUT = {
     *("val", "valid", "validation", "validate", "validating", "eval", "evaluation", "evaluate", "evaluating"),
     *("test", "testing", "dev", "holdout", "heldout", "best", "lowest"),
 }
-_TRAIN = {"train", "training", "trainer", "inner", "metrics", "loss", "value"}
+_TRAIN = {"train", "training", "trainer", "inner", "metrics", "loss"}
 _LOSS_RANKS = (
     _TRAIN,
     _TRAIN
@@ -60,6 +60,8 @@ _NOT_A_LOSS = {
 }
 """Words that make something else of a name with `loss`: `loss scale`, `loss weight`, `min loss`."""
 _TOTAL = {"total", "overall", "sum", "all", "combined", "full", "final", "reduced"}
+_ONLY_TOTAL = {"total", "overall", "sum", "train", "training"}
+"""Words of a total that needs no word for the loss beside the terms of one."""
 _OPPONENTS = {
     *("d", "g", "disc", "discriminator", "gen", "generator", "adv", "adversarial", "gan", "real", "fake", "critic"),
     *("actor", "policy", "pi", "v", "q", "vf", "pg", "entropy", "surrogate", "kl", "teacher"),
@@ -104,6 +106,11 @@ _STEP_NEUTRAL = {
 }
 _TAIL = re.compile(
     r"(?:.*[\s\W])?((?:global[ _]step|step|iteration|iter|itr|epoch|batch|update|ep)s?)\W{0,2}", re.IGNORECASE
+)
+_SENTENCE = re.compile(
+    r"(.{2,60}?)\W+(?:after|at|for|in|on|of|by)\W+(?:the )?"
+    r"((?:global[ _])?(?:step|iteration|iter|epoch|batch|update)s?)\W{0,2}",
+    re.IGNORECASE,
 )
 _NOT_A_COUNTER = re.compile(
     r"(?<![a-z])(?:per|number|of|num|max|maximum|total|every|last|best|warm-?up|skipped|nan|remaining|until|after|for|sec|time)"
@@ -162,6 +169,11 @@ def is_held_out(name: str) -> bool:
     return bool(words(name) & _HELD_OUT)
 
 
+def is_held_out_loss(name: str) -> bool:
+    """Whether a column is a loss on data that the model is not trained on."""
+    return is_held_out(name) and bool(words(name) & _TERM)
+
+
 def is_component(name: str) -> bool:
     """Whether a column looks like a training loss or one of its terms: a word in its name is `loss`, `nll`, `kl`..."""
     found = words(name)
@@ -193,6 +205,11 @@ def _counter_tail(name: str) -> str | None:
     return found.group(1) if found else None
 
 
+def is_micro(name: str) -> bool:
+    """Whether a column counts the micro-batches of a step."""
+    return bool(words(name) & {"micro", "microbatch", "microstep", "accum", "accumulation", "substep"})
+
+
 def tells_role(label: str) -> bool:
     """Whether a label before a colon says what the number after it is, as `Valid` in `Valid: loss 2.3`."""
     return _ROLE_LABEL.search(label) is not None
@@ -202,9 +219,21 @@ def run_label_rank(name: str) -> int | None:
     """Return 0 for a column that names the rank of a line, 1 for one that names its run, None for any other."""
     found = words(name)
     for rank, known in enumerate((_RANKS, _RUNS)):
-        if found & known and found <= known | {"local", "global", "id", "idx", "train", "training", "no", "num"}:
+        if found & known and found <= known | {"local", "global", "id", "idx", "train", "training", "no", "num", "ray"}:
             return rank
     return None
+
+
+def ends_in_role(name: str) -> bool:
+    """Whether the last word of a name says what the number after it is, so that `nan` is a number there."""
+    last = name.split()[-1] if name.split() else ""
+    return bool(words(last) & (_TERM | _WEAK_TERM)) or _is_lr(last) or _norm_rank(name) is not None
+
+
+def split_sentence(name: str) -> tuple[str, str] | None:
+    """Split `Cost after iteration` (100: 2.3) into the name of the loss and that of the step; None for other names."""
+    found = _SENTENCE.fullmatch(name) if len(name) <= 80 else None
+    return (found.group(1).strip(), found.group(2)) if found and is_component(found.group(1)) else None
 
 
 def held_out_label(text: object) -> str:
@@ -247,6 +276,10 @@ def loss_column(counts: Mapping[str, int]) -> tuple[str, list[str]]:
             notes.append(f"the loss is column {order[0]!r}; --loss NAME selects another: {_quoted(order[1:])}")
         return order[0], notes
     terms = losses(counts)
+    if terms and (
+        totals := [name for name in counts if words(name) & {"total", "overall"} and words(name) <= _ONLY_TOTAL]
+    ):
+        return totals[0], [f"the loss is column {totals[0]!r}; --loss NAME selects another: {_quoted(terms)}"]
     if len(terms) == 1:
         return terms[0], [f"the loss is column {terms[0]!r}, the only column that looks like one"]
     if terms:
@@ -361,7 +394,7 @@ def _step_rank(name: str) -> int | None:
     for rank, wanted in enumerate(_STEPS):
         if found - _STEP_NEUTRAL == wanted - _STEP_NEUTRAL and wanted <= found:
             return rank
-    return len(_STEPS) + 1 if name == "count" else None
+    return len(_STEPS) + 1 if name in ("count", "leading number") else None
 
 
 def step_columns(names: Collection[str]) -> list[str]:

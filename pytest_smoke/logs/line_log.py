@@ -171,8 +171,11 @@ class _LineReader:
         """Read one line."""
         if "\x1b" in text:
             text = _ANSI.sub("", text)
-        if "\b" in text:
-            text = text.replace("\b", "")
+        if "\b" in text:  # Keras goes back over its bar
+            for state in text.split("\b"):
+                if state:
+                    self.add(line, state)
+            return
         if not text.isascii():
             text = text.translate(_TYPOGRAPHIC)
         text = text.rstrip("\r\n")
@@ -230,10 +233,16 @@ class _LineReader:
         if around.strip(" \u2026"):
             parts = NUMBER.split(around)
             reading = self._reading(tuple(parts[::2]))
-            if reading is not None:
+            if reading is None:
+                _add_statement(self._table, line, text)
+            else:
                 if reading.shape.label:
                     cells = labelled(cells, reading.shape.label)
-                outer = {name: parts[2 * at + 1] for at, name, is_weak in reading.shape.cells if not is_weak}
+                outer = {
+                    name: parts[2 * at + 1]
+                    for at, name, is_weak in reading.shape.cells
+                    if columns.is_counter(name) or not is_weak
+                }
                 cells = {**outer, **cells}
         _add_cells(self._table, line, cells)
         return True

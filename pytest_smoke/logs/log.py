@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import NamedTuple, overload
 
 from pytest_smoke.logs.table import Table
@@ -67,7 +68,10 @@ class Points(Sequence[Point]):
         )
 
     def __iter__(self) -> Iterator[Point]:
-        return (self[at] for at in range(len(self)))
+        if self.terms:
+            return (self[at] for at in range(len(self)))
+        series = (repeat(None) if one is None else one for one in (self.lr, self.grad_norm, self.probe_loss))
+        return map(Point, self.steps, self.losses, *series)
 
     def __eq__(self, other: object) -> bool:
         return tuple(self) == tuple(other) if isinstance(other, Points | tuple) else NotImplemented

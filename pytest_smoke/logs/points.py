@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -14,8 +14,8 @@ from typing import cast
 from pytest_smoke.errors import LogError
 from pytest_smoke.logs import columns
 from pytest_smoke.logs.log import ColumnNames, Log, Points, Series
-from pytest_smoke.logs.roles import Roles, check_texts, known_names, step_candidates
-from pytest_smoke.logs.shapes import COUNT
+from pytest_smoke.logs.roles import MAX_STEP, Roles, check_texts, known_names, step_candidates
+from pytest_smoke.logs.shapes import COUNT, LEADING
 from pytest_smoke.logs.table import BAR, Column, Table
 from pytest_smoke.text import count
 
@@ -71,29 +71,54 @@ class _Steps:
             self._by_column(self.column)
         elif candidates := step_candidates(table, self._loss.rows):
             self.column = self._best(candidates)
-            if self.column == COUNT:
+            if self.column in (COUNT, LEADING):
                 notes.append("the steps are the numbers without a name in each line; --step NAME selects a column")
-            self._by_column(self.column)
+            if self.column is not None:
+                self._by_column(self.column)
+            else:
+                self._number()
         elif (header := self._header_column()) is not None:
             self.column = header
             notes.append(f"the steps are those of column {header!r} in the lines before each loss")
             self._by_column(header, carry=True)
         elif not self._by_epochs():
+            self._note_unusable()
             notes.append("there is no step column: points are numbered from 0 in file order; --step NAME selects one")
-            for at, row in enumerate(self._loss.rows):
-                self.of_rows[row] = at
+            self._number()
 
-    def _best(self, candidates: list[str]) -> str:
-        """Return the first candidate, or one that rises at every loss where the first repeats itself or is missing."""
+    def _number(self) -> None:
+        for at, row in enumerate(self._loss.rows):
+            self.of_rows[row] = at
+
+    def _note_unusable(self) -> None:
+        """Say why a column that is called a step is not used as one."""
+        for name in columns.step_columns([name for name, column in self._table.columns.items() if column.rows]):
+            values = [value for value in self._table.columns[name].at(self._loss.rows) if value is not None]
+            bad = next((value for value in values if not value.is_integer() or not 0 <= value < MAX_STEP), None)
+            if bad is not None:
+                self._notes.append(f"column {name!r} is not used as the step, because it holds {bad:g}")
+
+    def _best(self, candidates: list[str]) -> str | None:
+        """Return the first candidate, or one that rises at every loss where the first repeats itself or is missing.
+
+        None if the points are to be numbered.
+        """
         first, rows = candidates[0], self._loss.rows
         values = self._table.columns[first].at(rows)
         missing = values.count(None)
-        repeats = sum(a is not None and a == b for a, b in pairwise(values))
+        losses = self._loss.values
+        repeats = sum(
+            a is not None and a == b and not _same(*pair)
+            for (a, b), pair in zip(pairwise(values), pairwise(losses), strict=True)
+        )
         if not missing and not repeats:
             return first
         for name in candidates[1:]:
             others = self._table.columns[name].at(rows)
-            if None not in others and _rises(others):
+            if None in others:
+                continue
+            backward = sum(a >= b for a, b in pairwise(cast(list[float], others)))
+            if not backward or (missing and not repeats and backward <= max(_MANY, _MIXED * len(rows))):
                 why = (
                     f"several losses have the same {first!r}, as micro-batches of one step have"
                     if repeats
@@ -101,7 +126,24 @@ class _Steps:
                 )
                 self._notes.append(f"the step is column {name!r}: {why}")
                 return name
-        return first
+        micro = self._micro_column(values, candidates) if repeats and not missing else None
+        if micro is None:
+            return first
+        self._notes.append(
+            f"several losses have the same {first!r} and count {micro!r}, as micro-batches of one step do: points are "
+            "numbered in file order"
+        )
+        return None
+
+    def _micro_column(self, steps: Sequence[float | None], candidates: Sequence[str]) -> str | None:
+        """Return a column that counts within each step."""
+        rows = self._loss.rows
+        for name, column in self._table.columns.items():
+            if name != candidates[0] and (name in candidates or columns.is_micro(name)):
+                counts = column.at(rows)
+                if None not in counts and _rises_within(cast(list[float], steps), cast(list[float], counts)):
+                    return name
+        return None
 
     def _header_column(self) -> str | None:
         """Return the step column of the lines before each loss, as in blocks that begin with `[step=1/739328]`."""
@@ -130,7 +172,8 @@ class _Steps:
         epochs = [value for value in values if value is not None]
         if len(epochs) != len(rows):
             return False
-        if all(value.is_integer() and value >= 0 for value in epochs) and _rises(epochs):
+        is_bar = all(self._table.flags[row] & BAR for row in rows)
+        if all(value.is_integer() and value >= 0 for value in epochs) and _rises(epochs, strictly=not is_bar):
             self._notes.append(f"there is no step column: the steps are the epochs in column {name!r}")
             for row, value in zip(rows, epochs, strict=True):
                 self.of_rows[row] = int(value)
@@ -197,6 +240,10 @@ def _rises(values: Sequence[float | None], *, strictly: bool = True) -> bool:
     return all(a < b if strictly else a <= b for a, b in pairwise(present))
 
 
+def _rises_within(steps: Sequence[float], counts: Sequence[float]) -> bool:
+    return all(a < b for a, b in pairwise(zip(steps, counts, strict=True)))
+
+
 def _membership(rows: Sequence[int], length: int) -> bytearray:
     found = bytearray(length)
     for row in rows:
@@ -215,8 +262,8 @@ class _Repeats:
     first_duplicate: int = 0
     conflicts: int = 0
     """Duplicates with another loss that no progress bar explains."""
-    restarts: list[tuple[int, int, int]] = field(default_factory=list)
-    """Step before, step after, number of dropped points."""
+    restarts: list[tuple[str, str, int]] = field(default_factory=list)
+    """Step or epoch before and after, and the number of dropped points."""
     runs: int = 1
     """Runs one after another in the log."""
     first_line: int = 0
@@ -241,9 +288,10 @@ class _Repeats:
                 skipped = count(self.duplicates, self.noun)
                 yield f"skipped {skipped}: newer {self.noun}s have the same steps (first: step {self.first_duplicate})"
         for before, back, dropped in self.restarts[:_RESTARTS_SHOWN]:
+            place = back if " " in back else f"step {back}"
             yield (
                 f"steps go back from {before} to {back}, as in a resumed run: "
-                f"skipped {count(dropped, f'older {self.noun}')} from step {back} on"
+                f"skipped {count(dropped, f'older {self.noun}')} from {place} on"
             )
         if len(self.restarts) > _RESTARTS_SHOWN:
             yield f"steps go back {len(self.restarts)} times in total; newer {self.noun}s replaced older ones each time"
@@ -297,7 +345,7 @@ class _Sequence:
             self._repeats.first_line = self._table.lines[row]
             self._repeats.restarts.clear()
         else:
-            self._repeats.restarts.append((before, step, points - kept))
+            self._repeats.restarts.append((str(before), str(step), points - kept))
 
     def _counted_on(self, rows: Sequence[int], values: Sequence[float], numbers: array[int]) -> Sequence[int]:
         """Count steps on that restart in each epoch of a log without epochs: the loss goes on where it was."""
@@ -344,11 +392,11 @@ class _Sequence:
             if is_start:
                 next_start = min((start for start in starts if start > row), default=len(self._table))
             if keys and (key < keys[-1] or (is_start and key <= keys[0])):
-                kept = bisect_right(keys, key) if key > keys[0] else 0
+                kept = bisect_left(keys, key)
                 dropped, before = len(keys) - kept, keys[-1]
                 del self.rows[kept:], self._losses[kept:], keys[kept:]
                 if kept:
-                    self._repeats.restarts.append((int(before), int(key), dropped))
+                    self._repeats.restarts.append((f"epoch {before:g}", f"epoch {key:g}", dropped))
                 else:
                     self._repeats.runs += 1
                     self._repeats.first_line = self._table.lines[row]

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from pytest_smoke.errors import LogError
 from pytest_smoke.logs import columns
@@ -19,7 +19,11 @@ from pytest_smoke.text import count
 _RARE = 0.1
 """Nulls are NaN up to this share of the losses; with more of them, the loss is logged only now and then."""
 _MOST = 0.5
-"""A column belongs to the rows with a loss if more than this share of them have it."""
+"""A column belongs to the rows with a loss if at least this share of them have it."""
+_CARRIED = 0.2
+"""Share of repeated losses from which a table is one of evaluations, more frequent than its training losses ..."""
+_MIN_LEVELS = 3
+"""... if it has this many different losses: a run that is stuck repeats its loss as well."""
 _TOGETHER = 0.9
 """Terms are summed if at least this share of the rows with one of them have all."""
 MAX_STEP = 2**53
@@ -142,6 +146,25 @@ def drop_summaries(table: Table, roles: Roles, notes: list[str]) -> None:
     notes.append(f"skipped {count(len(summaries), table.noun)} with the mean of several steps ({first})")
 
 
+def drop_carried(table: Table, roles: Roles, notes: list[str]) -> None:
+    """Remove losses that a table of evaluations repeats until the next one is logged, as in model cards.
+
+    Only where a loss on held-out data is in the same rows and moves on meanwhile.
+    """
+    column = table.columns[roles.loss]
+    repeats = [b == a for a, b in pairwise(column.values)]
+    if sum(repeats) < _CARRIED * len(column.values) or len(set(column.values)) < _MIN_LEVELS:
+        return
+    held_out = [one for name, one in table.columns.items() if columns.is_held_out_loss(name) and one.rows]
+    for other in held_out:
+        values = other.at(column.rows)
+        moved = [a is not None and b is not None and a != b for a, b in pairwise(values)]
+        if sum(moves for moves, repeated in zip(moved, repeats, strict=True) if repeated) * 2 > sum(repeats):
+            _keep(column, [True, *(not repeated for repeated in repeats)])
+            notes.append(f"skipped {count(sum(repeats), table.noun)} that only repeat the loss of the one before")
+            return
+
+
 def _keep(column: Column, keep: Sequence[bool]) -> None:
     column.values = array("d", (value for value, kept in zip(column.values, keep, strict=True) if kept))
     column.rows = array("L", (row for row, kept in zip(column.rows, keep, strict=True) if kept))
@@ -205,7 +228,7 @@ def step_candidates(table: Table, loss_rows: Sequence[int]) -> list[str]:
     found = []
     for name in columns.step_columns([name for name, column in table.columns.items() if column.rows]):
         values = [value for value in table.columns[name].at(loss_rows) if value is not None]
-        if len(values) > _MOST * len(loss_rows) and _are_steps(values):
+        if values and len(values) >= _MOST * len(loss_rows) and _are_steps(values):
             found.append(name)
     return found
 

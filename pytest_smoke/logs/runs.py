@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -11,7 +12,8 @@ from pytest_smoke.errors import LogError
 from pytest_smoke.logs import columns
 from pytest_smoke.logs.log import ColumnNames, Log, NonFinite, Points
 from pytest_smoke.logs.points import log_of
-from pytest_smoke.logs.roles import Roles, choose_roles, drop_summaries, mark_nan_blanks, step_candidates
+from pytest_smoke.logs.roles import Roles, choose_roles, drop_carried, drop_summaries, mark_nan_blanks, step_candidates
+from pytest_smoke.logs.shapes import LEADING
 from pytest_smoke.logs.table import Table
 from pytest_smoke.text import count
 
@@ -23,21 +25,8 @@ _ECHOES = 0.9
 """Share of the rows with a loss that must be pairs of the same loss for one of each pair to be an echo."""
 _UNIQUE = 0.9
 _RUN_WORDS = {
-    *(
-        "state",
-        "status",
-        "sweep",
-        "created",
-        "runtime",
-        "user",
-        "tags",
-        "hostname",
-        "name",
-        "notes",
-        "duration",
-        "run",
-        "trial",
-    ),
+    *("state", "status", "sweep", "created", "runtime", "user", "tags", "hostname", "name", "notes", "duration"),
+    *("run", "trial", "datetime", "params"),
 }
 """Words of the columns of a table with one row per run."""
 _SKIPPABLE = 16
@@ -63,9 +52,14 @@ def logs_of(path: str, table: Table, names: ColumnNames) -> list[Log]:
 
 
 def _logs(path: str, table: Table, names: ColumnNames, notes: list[str]) -> list[Log]:
+    if (start := _other_run(table)) is not None:
+        line = table.lines[start]
+        notes.append(f"the log holds 2 runs of different form: the last one is judged, from {table.unit} {line} on")
+        return _logs(path, table.select(range(start, len(table))), names, notes)
     roles = choose_roles(table, names, notes)
     _merge_echoes(table, roles, notes)
     drop_summaries(table, roles, notes)
+    drop_carried(table, roles, notes)
     parts = _parts(table, roles, names, notes)
     logs = []
     for part in parts:
@@ -109,7 +103,7 @@ def _present(table: Table, roles: Roles) -> Roles:
 
 def _refuse_table_of_runs(table: Table) -> None:
     """Refuse a table with one row per run: a text differs in every row, and the steps do not rise."""
-    if table.noun != "row" or len(table) < 2:
+    if len(table) < 2:
         return
     unique = [
         name
@@ -130,6 +124,25 @@ def _refuse_table_of_runs(table: Table) -> None:
         "the history of one run"
     )
     raise LogError("table-of-runs", text)
+
+
+def _other_run(table: Table) -> int | None:
+    """Return the row at which a step starts again from its beginning, in records that all have another form."""
+    loss_rows = sorted({row for name in columns.losses(table.columns) for row in table.columns[name].rows})
+    if not loss_rows or len({table.shapes[row] for row in loss_rows}) < 2:
+        return None
+    for name in columns.step_columns([name for name, column in table.columns.items() if column.rows]):
+        column = table.columns[name]
+        lowest = column.values[0]
+        for at in range(1, len(column.rows)):
+            if not column.values[at] <= lowest < column.values[at - 1]:
+                continue
+            row = column.rows[at]
+            split = bisect_left(loss_rows, row)
+            before, after = ({table.shapes[one] for one in part} for part in (loss_rows[:split], loss_rows[split:]))
+            if before and after and not before & after:
+                return row
+    return None
 
 
 def _merge_echoes(table: Table, roles: Roles, notes: list[str]) -> None:
@@ -185,7 +198,7 @@ def _parts(table: Table, roles: Roles, names: ColumnNames, notes: list[str]) -> 
         if table.run_column != name and not _tells_apart(labels, keys, loss.values):
             continue
         rows_by_label = _rows_by_label(table, name)
-        if table.run_column != name and columns.run_label_rank(name) == 0:
+        if table.run_column != name and (name == LEADING or columns.run_label_rank(name) == 0):
             first = min(groups, key=_label_order)
             notes.append(
                 f"the log has lines of {len(groups)} ranks (column {name!r}): {name} {first} is judged, and NaN in any"
@@ -201,7 +214,7 @@ def _label_columns(table: Table, rows: Sequence[int]) -> Iterator[tuple[str, lis
     """Return the columns that could name the run or rank of each row with a loss, and their labels."""
     ranked = []
     for name, column in table.columns.items():
-        rank = -1 if name == table.run_column else columns.run_label_rank(name)
+        rank = -1 if name == table.run_column else 0 if name == LEADING else columns.run_label_rank(name)
         if rank is None:
             continue
         labels = _labels(table, name)
@@ -271,9 +284,17 @@ def non_finite(table: Table, roles: Roles | None, row_steps: Sequence[int]) -> N
     """
     found: list[tuple[int, NonFinite]] = []
     for name, column in table.columns.items():
-        if not columns.is_component(name) or (roles is not None and name == roles.loss):
+        if not columns.is_component(name):
             continue
-        row = next((row for row, value in zip(column.rows, column.values, strict=True) if value - value != 0.0), None)
+        is_loss = roles is not None and name == roles.loss
+        row = next(
+            (
+                row
+                for row, value in zip(column.rows, column.values, strict=True)
+                if value - value != 0.0 and not (is_loss and row_steps[row] >= 0)
+            ),
+            None,
+        )
         if row is not None:
             found.append((row, _of_cell(table, name, row, row_steps)))
     norm = columns.grad_norm_column({name: len(column.rows) for name, column in table.columns.items() if column.rows})

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pytest_smoke.logs import columns
 
 COUNT = "count"
-"""Column of the innermost count without a name, as 300 in `[1/25][300/3183] Loss: 2.3` or in `300 | loss 2.3`."""
+"""Column of the innermost count without a name, as 300 in `[1/25][300/3183] Loss: 2.3`."""
+LEADING = "leading number"
+"""Column of a number without a name that begins the line, as 300 in `300 | loss 2.3`."""
 OUTER_COUNT = "outer count"
 """Column of the count before it: 1 in `[1/25][300/3183] Loss: 2.3`."""
-MAX_NUMBERS = 300
+MAX_NUMBERS = 2000
 """Numbers of a line that can have a name; the rest of a longer line is not read."""
 MAX_NAME_CHARS = 80
-_MAX_TEMPLATE_CHARS = 20_000
+_MAX_TEMPLATE_CHARS = 100_000
 _MAX_WEAK_WORDS = 3
 """Words of a name that no colon or equals sign follows and that has no known word; a longer one is a sentence."""
 
@@ -28,7 +30,8 @@ _N, _IGNORED = "\0", "\1"
 _TIME = f"{_N}:{_N}(?::{_N})?(?:[.,]{_N})?"
 _NOISE = re.compile(
     rf"""
-    (?<![\w.]){_N}[-/.]{_N}(?:[-/.]{_N})?[T_ ,]{{1,2}}(?:-\s)?{_TIME}(?:\s?[AP]M\b|Z|[-+]{_N}(?::{_N})?)?  # date, time
+    ^\W{{0,3}}{_N}/{_N}[ ]{_TIME}(?!\s*<)
+  | (?<![\w.]){_N}[-/.]{_N}[-/.]{_N}[T_ ,]{{1,2}}(?:-\s)?{_TIME}(?:\s?[AP]M\b|Z|[-+]{_N}(?::{_N})?)?  # date, time
   | (?<![\w.]){_N}-{_N}-{_N}(?![\w-])
   | (?:{_N}\sdays?,\s)?{_TIME}(?:<(?:{_N}\sdays?,\s)?{_TIME}|<\?)?  # durations
   | \b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{{0,6}}\.?\s+{_N}
@@ -37,7 +40,6 @@ _NOISE = re.compile(
   | (?:^|(?<=[\s(\[|]))[\w./<>-]{{1,200}}\.(?:py|cpp|cc|cu|c|h|hpp|java|scala|jl|rs|go)\b
     [\s:]{{0,3}}(?:line[\s:]{{1,3}})?{_N}(?:\s+{_N}\])?(?::\w{{1,80}})?
   | \((?:trainer|launch|abs_task|train|main):{_N}\)
-  | \bpid[\s=:]{{0,2}}{_N}
   | {_N}%\|[^|]*\|  # tqdm
   | {_N}%\s?[^\w\s\[\](){_N}{_IGNORED}]{{2,}}  # rich
   | \[[\s=>.\#-]{{5,}}\]  # Keras
@@ -51,6 +53,7 @@ _DARKNET_LAYER = re.compile(r"\s*(?:v3|v4|Region|\(next mAP)\b")
 _DELIMITERS = re.compile(r"[|,;\t)\]}>]|\s[-\u2013\u2014\u00b7\u2022]\s|\s{2,}")
 _UNIT = re.compile(r"(?:[A-Za-z\u00b5\u00b0]+|%)(?:/[A-Za-z]+)?")
 _WORD_NAME = re.compile(r"[A-Za-z_#][\w./#-]*")
+_WRAPPER = re.compile(r"\b(?:tensor|array|Array|DeviceArray|(?:np\.|numpy\.)?float\d*)\($")
 _SEPARATORS = " \t:=[({<\"'`*~>\u2192\u2248-"
 _LABEL = re.compile(
     r"(?<![\w./-])(?:(valid|validation|validate|validating|val|eval|evaluation|evaluate|evaluating|test|testing|dev|holdout)"
@@ -91,12 +94,15 @@ class _ShapeReader:
     """Walks once over a template."""
 
     def __init__(self, gaps: Sequence[str]) -> None:
-        self.template = _N.join(gaps)[:_MAX_TEMPLATE_CHARS]
+        clean = (gap.replace(_N, " ").replace(_IGNORED, " ") for gap in gaps)
+        self.template = _N.join(clean)[:_MAX_TEMPLATE_CHARS]
         self.cells: list[tuple[int, str, bool]] = []
         self.label = ""
         self.is_summary = False
         self._counts: list[int] = []
         """Positions of the counts without a name, before the first number with one."""
+        self._leading = -1
+        """Position of the first number if it begins the line."""
         self._read()
 
     def _read(self) -> None:
@@ -114,7 +120,8 @@ class _ShapeReader:
         cleaned = _NOISE.sub(lambda found: " " + _IGNORED * found.group().count(_N) + " ", self.template)
         pieces = re.split(f"([{_N}{_IGNORED}])", cleaned)
         gaps, kinds = pieces[::2], pieces[1::2]
-        skip_next, named, carried = False, False, ""
+        skip_next, named, carried, pending = False, False, "", ""
+        is_first = True
         for at, kind in enumerate(kinds):
             before, after = carried + gaps[at], gaps[at + 1]
             carried = before if kind == _IGNORED else ""
@@ -123,21 +130,29 @@ class _ShapeReader:
                 skip_next = True
             if kind == _IGNORED:
                 continue
+            is_first, was_first = False, is_first
             if is_total or self._is_denominator(before, at):
                 self._note_text(before)
                 continue
             name, is_strong, text = self._name(before, first=at == 0)
             self._note_text(text)
             is_percent = after.startswith("%")
+            if not name and pending and not before.strip(_SEPARATORS):
+                name, is_strong = pending, True
+            pending = ""
+            if (sentence := columns.split_sentence(name)) is not None and not is_strong:
+                pending, name = sentence
             if not name:
                 if (own := self._name_after(before, after)) is not None:
                     self._add(at, own, is_strong=False)
-                elif not named and not is_percent and self._is_count(before, counted=skip_next):
+                elif not named and not is_percent and self._is_count(before, counted=skip_next, first=was_first):
                     self._counts.append(at)
+                    if was_first and not skip_next and "[" not in before:
+                        self._leading = at
                 continue
             if is_percent and columns.is_counter(name):
                 continue
-            if skip_next and not columns.is_counter(name) and not columns.is_component(name):
+            if skip_next and not (columns.is_counter(name) or columns.is_micro(name) or columns.is_component(name)):
                 self._note_text(name)
                 self._counts.append(at)
                 continue
@@ -150,7 +165,7 @@ class _ShapeReader:
                     self._note_text(name)
             self._add(at, name, is_strong=is_strong)
         for name, at in zip((COUNT, OUTER_COUNT), reversed(self._counts), strict=False):
-            self.cells.append((at, name, False))
+            self.cells.append((at, LEADING if at == self._leading and len(self._counts) == 1 else name, False))
         self._note_text(carried + gaps[-1] if not self.cells else "")
 
     def _note_text(self, text: str) -> None:
@@ -161,9 +176,9 @@ class _ShapeReader:
             self.is_summary = True
 
     def _add(self, at: int, name: str, *, is_strong: bool) -> None:
-        is_weak = not is_strong and not columns.is_known(name)
-        if is_weak and len(name.split()) > _MAX_WEAK_WORDS:
+        if not is_strong and not columns.is_known(name) and len(name.split()) > _MAX_WEAK_WORDS:
             return
+        is_weak = not is_strong and not columns.ends_in_role(name)
         if self.label and not columns.is_counter(name) and not columns.is_held_out(name):
             name = f"{self.label} {name}"
         self.cells.append((at, name, is_weak))
@@ -173,12 +188,12 @@ class _ShapeReader:
         """Whether the number is the second part of a quotient, as 390 in `62.4s/390 iters`."""
         return bool(at) and re.fullmatch(r"\w{0,10}\s*/\s*", before) is not None
 
-    def _is_count(self, before: str, *, counted: bool) -> bool:
+    def _is_count(self, before: str, *, counted: bool, first: bool) -> bool:
         """Whether a number without a name may count: in square brackets, at the start of the line, or `12/1500`."""
         return (
             counted
             or before.rstrip(" ").endswith("[")
-            or (not before.strip(" #\t-=>*[]()|") and not self.cells)
+            or (first and not before.strip(" #\t-=>*[]()|"))
             or (bool(self._counts) and before.strip() == ",")
         )
 
@@ -196,7 +211,7 @@ class _ShapeReader:
         start = 0
         if not first and (unit := _UNIT.match(gap)):
             start = unit.end()
-        gap = gap[start:]
+        gap = _WRAPPER.sub("", gap[start:])
         text = gap.rstrip(_SEPARATORS)
         tail = gap[len(text) :]
         is_strong = ":" in tail or "=" in tail or ">" in tail
@@ -243,7 +258,7 @@ def _after_label(text: str, is_strong: bool) -> tuple[str, bool]:
     """Drop a label before a colon, as `root: step`, unless it tells what the number is about, as `Valid: loss`."""
     text = text.strip().strip("\"'`*").lstrip("[({<>-=* ").strip()
     label, colon, name = text.rpartition(":")
-    if colon and name.strip() and not columns.tells_role(label):
+    if colon and name.strip() and (columns.is_counter(name.strip()) or not columns.tells_role(label)):
         text = name.strip()
     if len(text) > MAX_NAME_CHARS:
         text = text[-MAX_NAME_CHARS:].partition(" ")[2]

@@ -24,7 +24,8 @@ _STATEMENTS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         rf"\b{_LOSS}\b[^.:;|]{{0,40}}? {_IS} (?:\w+ ){{0,2}}?(?:an? )?[\"'`]?{_BAD}",  # loss became infinite
-        rf"\b{_BAD}[\"'`]?(?: or [\w-]+)?(?: values?)?(?: in| of| for| at)?(?: {_OF_LOSS}){{0,3}} {_LOSS}\b",
+        rf"\b{_BAD}[\"'`]?(?: or [\w-]+)?(?: values?)?(?: found| detected| encountered)?(?: in| of| for| at)?"
+        rf"(?: {_OF_LOSS}){{0,3}} {_LOSS}\b",
         rf"\b{_LOSS} {_BAD}(?:[ /,]+(?:or |and )?{_BAD})? ?(?:detected|found|encountered|occurred|error|!)",
         r"\b(?:model|training|run|loss|optimi[sz]ation|network) (?:has |have |is |likely )?"
         r"(?:diverged|diverging|exploded)\b",
@@ -36,6 +37,7 @@ _STATEMENTS = tuple(
 )
 _NOT = re.compile(
     r"\b(?:if|when|whenever|unless|check(?:s|ing)? (?:for|if)|in case|should|would|might|could|may|no|without|never|"
+    r"best|lowest|initial|improved|"
     r"not (?:diverge|nan|inf)|avoid|prevent|patience|param(?:eter)?s?|args?|config|option|flag|terminate_?on_?nan)\b"
     r"|\bnumber of nan\b|\w+_nan\b|\bnan_\w+|is not nan",
     re.IGNORECASE,

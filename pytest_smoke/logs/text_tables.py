@@ -155,6 +155,8 @@ class _ColumnTable:
         if not set(text.strip()) - set("-= \t"):
             return iter(())
         cells = _cells(text, self._delimiter, width=len(self._names))
+        if self._delimiter is None and "[" in text:  # DeepXDE: a list per cell
+            cells = [_summed(cell) for cell in re.split(r"\s{2,}", text.strip())]
         if len(cells) < len(self._names):
             return None
         is_longer = len(cells) > len(self._names)
@@ -176,6 +178,17 @@ def _is_cell(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _summed(cell: str) -> str:
+    """Return the sum of a list of terms, as `[2.53e+00, 1.23e-01]`; other cells as they are."""
+    if not (cell.startswith("[") and cell.endswith("]")) or len(cell) > MAX_CELL_CHARS:
+        return cell
+    parts = [part for part in re.split(r"[,\s]+", cell[1:-1]) if part]
+    try:
+        return repr(sum(float(part) for part in parts)) if parts else ""
+    except ValueError:
+        return cell
 
 
 def _is_boxed(text: str) -> bool:
