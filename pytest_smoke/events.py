@@ -151,6 +151,32 @@ class SourceCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMode:
+    """In which mode the modules trained that compute something else in evaluation mode, such as dropout."""
+
+    step: int
+    """Optimizer step in which it was seen."""
+    stage: str
+    """Empty if the recipe declares no stages."""
+    watched: int
+    """Modules that depend on the mode and were in training mode when the stage or phase started."""
+    eval_count: int
+    """Those of them that trained in evaluation mode, apart from modules that are frozen on purpose."""
+    in_eval: tuple[str, ...]
+    """Names of the first of these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedStorage:
+    """Different parameters of the model that overlap in memory, as it is returned by `model`."""
+
+    pairs: tuple[str, ...]
+    """The first of them, as `name and name`."""
+    count: int
+    """Number of pairs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrawnSamples:
     """The samples of one of the first steps, to tell which of them are the same."""
 
@@ -375,6 +401,8 @@ Event = (
     | Metrics
     | InitialMetrics
     | SourceCounts
+    | ModelMode
+    | SharedStorage
     | DrawnSamples
     | SupervisedItems
     | BatchEquivalence

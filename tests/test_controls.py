@@ -83,6 +83,8 @@ EXPECTED = {
         ["the 2 micro-batches of a step are all the same samples, in each of steps 0-3"],
     ),
     "truncated": ("promote", "", []),
+    "eval_mode": ("invalid", "eval-mode", ["the model trains in evaluation mode at step 0"]),
+    "frozen_norm": ("promote", "", []),
     "contrasts": (
         "invalid",
         "gradient-depends-on-split",
@@ -179,6 +181,7 @@ CONTROLS_OF = {
     "mix-drawn": ("unweighted_sampler", "sampled_mix"),
     "ranks": ("same_ranks", "ranks"),
     "data-repeats": ("one_batch", "base"),
+    "model-mode": ("eval_mode", "frozen_norm"),
     "accumulation": ("uncounted", "counted"),
     "lr-applied": ("own_scheduler", "base"),
     "finite": ("overflows_fp16", "base"),
@@ -223,6 +226,7 @@ ADVISORIES = {
         "uneven-micro-batches",
         ["ce is a mean over items whose number varies", "The full run has the same fault"],
     ),
+    ("frozen_norm", "shared-storage"): ("warn", "shared-storage", ["share memory, but are different parameters"]),
     ("truncated", "supervised-tokens"): (
         "warn",
         "samples-without-label",

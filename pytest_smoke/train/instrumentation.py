@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from pytest_smoke.errors import TaskError
 from pytest_smoke.events import Abort, InitialMetrics, Metrics, PredictionsFailed, ProbeLoss
@@ -23,6 +27,7 @@ from pytest_smoke.train.device import isolated_eval, seed_all, to_device
 from pytest_smoke.train.gradients import gradients_event
 from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.machine import PeakMemory
+from pytest_smoke.train.model_mode import ModeWatch
 from pytest_smoke.train.plan import RunPlan, probe_every_steps
 from pytest_smoke.train.predictions import write_predictions
 from pytest_smoke.train.step import Stepper
@@ -42,6 +47,8 @@ class Phase:
     """The probe batch, on the device."""
     weights: WeightHistory
     """Recent weights, all of the same structure."""
+    modes: ModeWatch
+    """Watches in which mode the model trains."""
 
 
 class Instrumentation:
@@ -56,7 +63,9 @@ class Instrumentation:
     def on_phase_start(self) -> Phase:
         """Make the probe batch and the history of weights of a stage or phase that starts."""
         batches = probe_batches_of(self._task, self._plan.batch_size, seed=self._plan.seed)
-        return Phase(to_device(batches, self._device), WeightHistory(self._stepper.model))
+        return Phase(
+            to_device(batches, self._device), WeightHistory(self._stepper.model), ModeWatch(self._stepper.model)
+        )
 
     def before_step(self, stage: Stage, phase: Phase, step: int) -> None:
         """Keep the weights, score the probe batch and evaluate metrics before `step`, each at its own interval.
@@ -79,6 +88,19 @@ class Instrumentation:
         every = self._plan.evaluate_every_steps
         if every and offset and offset % every == 0:
             self.evaluate(step)
+
+    @contextlib.contextmanager
+    def during_step(self, stage: Stage, phase: Phase, step: int) -> Iterator[None]:
+        """Watch in which mode the model trains in the first two steps of a phase and when the probe batch is scored."""
+        starts, offset = stage.starts_at(step), step - stage.first_step
+        if not starts and offset != 1 and offset % probe_every_steps(stage):
+            yield
+            return
+        with phase.modes.over(hooks=not starts):
+            yield
+        event = phase.modes.event(step, stage.name)
+        if event is not None:
+            self._deferred.put(lambda _: event, torch.empty(0, device=self._device))
 
     def _score_probe_batch(self, phase: Phase, step: int) -> None:
         with isolated_eval(self._stepper.model, self._device):

@@ -113,6 +113,8 @@ class Loop:
     def _run(self) -> None:
         start = self._start_stage(self._plan.stages[0])
         self._send([started(self._stepper.model, self._device)])
+        if self._stepper.shared_storage is not None:
+            self._send([self._stepper.shared_storage])
         state = self._checkpoints.latest()
         position = Position(step=0, start=start, phase=None) if state is None else self._resume(state, start)
         if position is None:
@@ -235,7 +237,7 @@ class Loop:
             assert phase is not None, "a stage starts with a phase, and a resumed run has started its own"
             self._instrumentation.before_step(stage, phase, step)
             step_started = time.perf_counter()
-            self._step(start, step, batches or self._batches.draw())
+            self._step(start, phase, step, batches or self._batches.draw())
             now = time.perf_counter()
             self._train_seconds += now - step_started
             if step == 0 or now - flushed_at >= CHUNK_SECONDS or (step + 1) % CHUNK_STEPS == 0:
@@ -254,14 +256,15 @@ class Loop:
         self._stepper.learn_terms(batches[0])
         return phase, batches
 
-    def _step(self, start: StageStart, step: int, batches: list[Any]) -> None:
+    def _step(self, start: StageStart, phase: Phase, step: int, batches: list[Any]) -> None:
         stepper, stage, terms = self._stepper, start.stage, self._stepper.terms
         offset = step - stage.first_step
         if digests := self._checkpoints.digests(step, batches):
             self._send(digests)
         multiplier = start.schedule(offset)
         probe = len(terms) > 1 and offset % gradient_probe_every_steps(stage, len(terms)) == 0
-        row, gram = stepper.update(batches, multiplier, probe=probe)
+        with self._instrumentation.during_step(stage, phase, step):
+            row, gram = stepper.update(batches, multiplier, probe=probe)
         rates = stepper.rates.used()
         on_device = rates.on_device
         if on_device:

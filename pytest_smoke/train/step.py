@@ -18,6 +18,7 @@ from pytest_smoke.train.freezing import ParameterFreezer, call_on_stage_start
 from pytest_smoke.train.gradients import TermGradients
 from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.learning_rates import LearningRates
+from pytest_smoke.train.model_mode import shared_storage
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.task import counts_of, optimizer_of
 
@@ -34,6 +35,7 @@ class Stepper:
         model = task.model()
         if not isinstance(model, nn.Module):
             raise TaskError(f"model() returned {type(model).__name__}, not a torch.nn.Module")
+        self.shared_storage = shared_storage(model)  # a move to another device separates what `.data` has joined
         self.model = model.to(device)
         self.model.train()
         self._freezer = ParameterFreezer(self.model)

@@ -18,6 +18,8 @@ from pytest_smoke.events import (
     Gradients,
     InitialMetrics,
     LearningRateDiffers,
+    ModelMode,
+    SharedStorage,
     Step,
     SupervisedItems,
     Updates,
@@ -31,6 +33,7 @@ from pytest_smoke.judge.checks.grad_ratio import grad_ratio
 from pytest_smoke.judge.checks.loss import loss_findings, preflight_only
 from pytest_smoke.judge.checks.lr_applied import applied, differs
 from pytest_smoke.judge.checks.mix import audit_mix, mix_drawn
+from pytest_smoke.judge.checks.model_mode import model_mode, shared_storage
 from pytest_smoke.judge.checks.pipeline import pipeline
 from pytest_smoke.judge.checks.prediction_errors import prediction_errors, unreadable_predictions
 from pytest_smoke.judge.checks.resume import (
@@ -272,6 +275,16 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
         yield from data_repeats(FakeRun(case(), []), drawn)
     everything = [DrawnSamples(step=step, micro_batches=(every[0],)) for step in range(8)]
     yield from data_repeats(FakeRun(case(steps_per_epoch=1), []), everything)
+
+    whole = ModelMode(step=1, stage="", watched=3, eval_count=0, in_eval=())
+    names = ("encoder.drop", "encoder.norm", "head.drop")
+    for mode in (
+        whole,
+        replace(whole, eval_count=3, in_eval=names),
+        replace(whole, stage="B", eval_count=2, in_eval=names[:2]),
+    ):
+        yield from model_mode(FakeRun(case(), []), [mode])
+    yield from shared_storage(FakeRun(case(), []), [SharedStorage(pairs=("emb.weight and head.weight",), count=1)])
 
     for labelled, empty in ((300, 0), (9, 60), (300, 60)):
         yield from supervised_tokens(FakeRun(case(), []), [labels(100, empty, 2000, labelled)])

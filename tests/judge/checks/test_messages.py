@@ -147,6 +147,17 @@ warn  data-repeats (repeated-batches)
     hint: look for a generator that is seeded anew for each batch, and for data loader workers that share a seed or that each read the whole data set
 pass  data-repeats
     every step of steps 0-7 has the same samples, as smoke.steps_per_epoch: 1 says
+pass  model-mode
+    3 modules with dropout, batch norm or code of their own for training were in training mode
+FAIL  model-mode (eval-mode)
+    the model trains in evaluation mode at step 1: dropout and batch norm do not train
+    hint: call model.train() after model.eval() in losses(); a part that must not train needs frozen parameters
+warn  model-mode (partly-eval)
+    stage B: 2 of 3 modules with dropout or batch norm train in evaluation mode at step 1: encoder.drop and encoder.norm
+    hint: call model.train() after model.eval() in losses(); a part that must not train needs frozen parameters
+warn  shared-storage (shared-storage)
+    emb.weight and head.weight share memory, but are different parameters: every step updates it twice, and on another device or in a checkpoint they are separate
+    hint: tie the parameters instead of their `.data`: `head.weight = embedding.weight`
 pass  supervised-tokens
     15 % of the items in the first step have a label
 warn  supervised-tokens (few-labels)
