@@ -10,7 +10,8 @@ from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
 from pytest_smoke.events import Command, Crashed, Ended, Event, Saved
 from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.outcome import Finding
-from pytest_smoke.text import count, seconds
+from pytest_smoke.plain import plain_fields
+from pytest_smoke.text import count, listed, seconds
 from pytest_smoke.train.checkpoints.layout import LAST_GOOD, TRAINED
 from pytest_smoke.train.launch import GRACE_SECONDS, Child, child_of
 from pytest_smoke.train.plan import RunPlan
@@ -107,16 +108,26 @@ def run_in_child(
 
 
 def run_here(plan: RunPlan, monitor: RunMonitor, watch: Watch | None) -> ProcessResult:
-    """Run `plan` in this process, so that a debugger can follow it."""
+    """Run `plan` in this process, so that a debugger can follow it; what the task changes in it is restored."""
     from pytest_smoke.train.crash import crash_of  # imports torch into the pytest process: --smoke-isolation none
+    from pytest_smoke.train.global_state import restored_globals
     from pytest_smoke.train.worker import train
 
-    try:
-        train(plan, _InProcessChannel(monitor, watch))
-    except (Exception, SystemExit) as error:
-        monitor.on_events([crash_of(error, plan.root)])
-        return replace(_result(monitor), error=error if isinstance(error, Exception) else None)
-    return _result(monitor)
+    with restored_globals(plan.root) as changed:
+        try:
+            train(plan, _InProcessChannel(monitor, watch))
+        except (Exception, SystemExit) as error:
+            monitor.on_events([plain_fields(crash_of(error, plan.root))])
+            return replace(_result(monitor), error=error if isinstance(error, Exception) else None)
+    result = _result(monitor)
+    if not changed or result.finding.status != "pass":
+        return result
+    text = (
+        f"{result.finding.text}; the task changed {listed(dict.fromkeys(changed))} of the process and left it changed"
+    )
+    hint = "restore it in the task: in a process of its own, as without --smoke-isolation none, nobody else sees it"
+    finding = replace(result.finding, status="warn", reason="global-state-changed", text=text, hint=hint)
+    return replace(result, finding=finding)
 
 
 class _InProcessChannel:

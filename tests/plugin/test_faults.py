@@ -328,3 +328,33 @@ def test_ctrl_c_leaves_the_outcome_and_the_trace_of_the_run_in_progress(project:
     assert len(rows) - 1 == outcome["facts"]["steps"] > 20
     assert outcome["text"] == f"interrupted after step {outcome['facts']['steps'] - 1}"
     assert "ended without an outcome: b.smoke.yaml::constant" in printed
+
+
+def test_a_task_without_a_process_of_its_own_does_not_change_the_next_one(project: Project) -> None:
+    (project.path / "leaky.py").write_text(
+        "import os, torch\n"
+        "import tasks\n"
+        "class Leaky(tasks.Teacher):\n"
+        "    calls = 0\n"
+        "    def evaluate(self, model):\n"
+        "        self.calls += 1\n"
+        "        if self.calls == 2:  # after the last step\n"
+        "            torch.set_default_dtype(torch.float64)\n"
+        "            os.chdir('/')\n"
+        "        return {}\n"
+        "class Looks(tasks.Teacher):\n"
+        "    def evaluate(self, model):\n"
+        "        bits = next(model.parameters()).element_size() * 8\n"
+        "        return {'bits': bits}\n"
+    )
+    base = RECIPE.replace("max_steps: 400", "max_steps: 60")
+    project.recipe("a", base=base.replace("tasks:Teacher", "leaky:Leaky"))
+    project.recipe("b", base=base.replace("tasks:Teacher", "leaky:Looks"))
+    project.run("--smoke", "--smoke-mode", "wiring", "--smoke-isolation", "none", "--smoke-report", "out")
+    outcomes = by_name(project)
+    (run,) = [finding for finding in outcomes["a"]["findings"] if finding["id"] == "run"]
+    assert (run["status"], run["reason"]) == ("warn", "global-state-changed")
+    assert "torch's default dtype" in run["text"]
+    assert "the current folder" in run["text"]
+    assert outcomes["b"]["metrics"]["bits"][-1][1] == 32
+    assert [finding["status"] for finding in outcomes["b"]["findings"] if finding["id"] == "run"] == ["pass"]

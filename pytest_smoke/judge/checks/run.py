@@ -31,6 +31,11 @@ CHECK = Check(
         Reason(id="setup-failed", status="fail", when="a fixture or hook of pytest failed before it"),
         Reason(id="skipped", status="not-checked", when="a marker or a hook of pytest skipped it"),
         Reason(id="no-outcome", status="fail", when="it was collected, and pytest ended without a result of it"),
+        Reason(
+            id="global-state-changed",
+            status="warn",
+            when="under `--smoke-isolation none`, the task changed global state, which was restored",
+        ),
         Reason(id="trace-not-written", status="warn", when="the file with its steps could not be written"),
         Reason(id="worker-crash", status="fail", when="the pytest-xdist worker died"),
         Reason(id="unmet-requirements", status="not-checked", when="this machine lacks what `requires` names"),
