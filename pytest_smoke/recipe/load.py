@@ -23,6 +23,7 @@ from pytest_smoke.recipe.model import Mode, Recipe, Smoke
 from pytest_smoke.recipe.modes import modes_of
 from pytest_smoke.recipe.resume import resume_fault
 from pytest_smoke.recipe.stage_faults import stage_problems
+from pytest_smoke.recipe.task_args import argument_problems
 from pytest_smoke.recipe.task_ref import task_fault
 from pytest_smoke.recipe.yaml_document import REFUSED, Document, parse_document
 
@@ -91,6 +92,8 @@ def _validated(files: RecipeFiles, root: Path) -> Recipe:
         fault = task_fault(task, root)
         if fault:
             found.append(Problem(keys=("task",), at_key=False, text=fault))
+        else:
+            found += argument_problems(files.data, root)
     found += criterion_problems(files.data)
     faults: list[Fault] = [*files.faults, *map(files.fault, found)]
     if faults:

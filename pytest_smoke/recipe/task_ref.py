@@ -112,18 +112,29 @@ def _relative(file: str, folder: str) -> str:
     return Path(file[len(base) :] if file.startswith(base) else file).as_posix()
 
 
-@lru_cache(maxsize=1024)
-def _names(file: str, mtime_ns: int, size: int) -> frozenset[str] | str | None:
-    """Return the names bound at top level, None if they cannot be known, or `line:col: message` for a syntax error."""
+@lru_cache(maxsize=16)
+def parsed(file: str, mtime_ns: int, size: int) -> ast.Module | str | None:
+    """Return the syntax tree of a source file, None if it cannot be read, or `line:col: message` for a syntax error.
+
+    Cached as long as the file does not change, for the recipes of one session that name the same module.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an invalid escape in the user's file is not a fault of the recipe
-            tree = ast.parse(Path(file).read_bytes(), file)
-        found = frozenset(_bound(tree.body))
+            return ast.parse(Path(file).read_bytes(), file)
     except SyntaxError as error:
         return f"{error.lineno or 1}:{error.offset or 1}: {error.msg}"
     except (OSError, ValueError, RecursionError, MemoryError):
         return None
+
+
+@lru_cache(maxsize=1024)
+def _names(file: str, mtime_ns: int, size: int) -> frozenset[str] | str | None:
+    """Return the names bound at top level, None if they cannot be known, or `line:col: message` for a syntax error."""
+    tree = parsed(file, mtime_ns, size)
+    if not isinstance(tree, ast.Module):
+        return tree
+    found = frozenset(bound_names(tree.body))
     return None if _UNKNOWABLE in found or "__getattr__" in found else found
 
 
@@ -131,7 +142,7 @@ _UNKNOWABLE = "*"
 _DYNAMIC = frozenset({"globals", "exec", "eval", "setattr", "vars"})
 
 
-def _bound(body: Sequence[ast.AST]) -> Iterator[str]:
+def bound_names(body: Sequence[ast.AST]) -> Iterator[str]:
     """Yield the names that statements bind in their own scope; `*` if an import or a call may bind any name."""
     pending = list(body)
     while pending:

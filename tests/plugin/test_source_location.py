@@ -40,7 +40,6 @@ VALID = {"task": "Teacher", "args": "", "weights": "", "batch_size": "64", "late
         ({"train": "3.*"}, "train: '3.[*]' matches no parameter", 23),
         ({"late": "cee: 2"}, "loss_weights names cee, but the loss terms are ce", 22),
         ({"weights": "cee: 2"}, "loss_weights names cee, but the loss terms are ce", 6),
-        ({"args": "momentun: 0.9"}, "does not take the recipe's args {'momentun': 0.9}", 2),
         ({"task": "Contrasts", "batch_size": "32"}, "effective batch 32", 10),
     ],
 )

@@ -13,8 +13,8 @@ from pytest_smoke.recipe.load import load_cases
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A root folder whose module `a_task` has a `Task`."""
-    (tmp_path / "a_task.py").write_text("class Task: ...\n")
+    """A root folder whose module `a_task` has a `Task`, which takes any arguments."""
+    (tmp_path / "a_task.py").write_text("class Task:\n    def __init__(self, **args): ...\n")
     return tmp_path
 
 

@@ -85,7 +85,7 @@ def test_loading_imports_neither_torch_nor_the_task(root: Path, monkeypatch: pyt
     import subprocess
     import sys
 
-    (root / "a_task.py").write_text("raise RuntimeError('imported')\nclass Task: ...\n")
+    (root / "a_task.py").write_text("raise RuntimeError('imported')\ndef Task(**args): ...\n")
     (root / "r.smoke.yaml").write_text(GOOD)
     script = (
         "import sys; from pathlib import Path; from pytest_smoke.recipe.load import load_cases;"
