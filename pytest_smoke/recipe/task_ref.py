@@ -19,6 +19,11 @@ def task_fault(task: str, root: Path) -> str | None:
     """Return what is wrong with `package.module:Name`; None if nothing is, or if only an import could tell."""
     module, name = task.split(":")
     folder = os.path.abspath(root)
+    if _is_standard_library(module, folder):
+        return (
+            f"task {task} is part of Python's standard library; a task is a class or function of your own, or of an "
+            "installed package"
+        )
     try:
         source = _source(module, folder, tuple(sys.path))
         if source is not None and not os.path.exists(source):
@@ -47,6 +52,14 @@ def task_source(task: str, root: Path) -> Path | None:
     except _NotFoundError:
         return None
     return Path(source) if source else None
+
+
+def _is_standard_library(module: str, folder: str) -> bool:
+    """Tell whether an import gives a module of Python itself, not one in `folder` that has its name."""
+    top = module.partition(".")[0]
+    if top not in sys.stdlib_module_names:
+        return False
+    return top in sys.builtin_module_names or PathFinder.find_spec(top, [folder]) is None
 
 
 class _NotFoundError(Exception):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
+import sys
+import sysconfig
 from collections import Counter
 from collections.abc import Mapping
 from itertools import islice
 from operator import index
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,11 +40,14 @@ MISSPELT_SIMILARITY = 0.8
 """Similarity (`difflib`) to an optional hook from which a name is taken for a misspelt one."""
 
 
-def load_task(reference: str, args: Mapping[str, Any]) -> Task:
+def load_task(reference: str, args: Mapping[str, Any], *, own_code: Path | None = None) -> Task:
     """Import `package.module:Name` and call it with `args`.
 
-    Raises TaskError if the name does not exist, does not accept the arguments, lacks a required method or misspells an
-    optional one, and whatever the module or the call raises.
+    Raises TaskError if the name does not exist, is not a class or function that a task can be, does not accept the
+    arguments, lacks a required method or misspells an optional one, and whatever the module or the call raises.
+
+    `own_code`: the reference is from a file that someone else may have written. Only a function below this folder, or a
+    class with the methods of a task, is then called.
     """
     module_name, _, name = reference.partition(":")
     module = importlib.import_module(module_name)
@@ -48,6 +55,9 @@ def load_task(reference: str, args: Mapping[str, Any]) -> Task:
         factory = getattr(module, name)
     except AttributeError:
         raise TaskError(f"{module.__file__} has no {name!r}") from None
+    fault = _factory_fault(factory, own_code)
+    if fault:
+        raise TaskError(f"task {reference} {fault}", key="task")
     try:
         inspect.signature(factory).bind(**args)
     except TypeError as error:
@@ -66,6 +76,32 @@ def load_task(reference: str, args: Mapping[str, Any]) -> Task:
         if near is not None and callable(getattr(task, attribute)) == (near not in NOT_CALLABLE):
             raise TaskError(f"{reference} has {attribute!r}, which is never called; did you mean {near!r}?")
     return task  # type: ignore[no-any-return]  # checked above as far as a protocol can be at run time
+
+
+def _factory_fault(factory: Any, own_code: Path | None) -> str:
+    """Say why calling `factory` must not be tried; empty if it may."""
+    if not callable(factory):
+        return f"is a {type(factory).__name__}; a task is a class, or a function that returns an object"
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    definition = factory if inspect.isclass(factory) or inspect.isroutine(factory) else type(factory)
+    module = sys.modules.get(getattr(definition, "__module__", None) or "")
+    file = getattr(module, "__file__", None)
+    if file is None or _is_in_standard_library(Path(file)):
+        return f"is {definition.__qualname__} of Python's standard library; a task is your own class or function"
+    if own_code is None or Path(file).resolve().is_relative_to(own_code.resolve()):
+        return ""
+    if inspect.isclass(definition) and all(callable(getattr(definition, method, None)) for method in REQUIRED):
+        return ""
+    return f"is not below {own_code}, and is not a class with the methods {listed(REQUIRED)}: it is not called"
+
+
+def _is_in_standard_library(file: Path) -> bool:
+    folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    installed = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    return any(map(file.is_relative_to, folders)) and not (
+        any(map(file.is_relative_to, installed)) or {"site-packages", "dist-packages"} & set(file.parts)
+    )
 
 
 def optimizer_of(task: Task, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:

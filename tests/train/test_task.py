@@ -34,6 +34,13 @@ class Both(Misspelt):
 
 class Half:
     def model(self): ...
+
+from os import system
+from functools import partial
+shell = partial(system)
+number = 3
+made = partial(Good, width=3)
+def make(): return made()
 """
 
 
@@ -42,6 +49,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the name of a module with tasks."""
     (tmp_path / "some_tasks.py").write_text(TASKS)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "some_tasks", raising=False)  # of another test, in another folder
     return "some_tasks"
 
 
@@ -67,6 +75,10 @@ def test_an_attribute_that_is_no_method_is_not_taken_for_a_misspelt_hook(tasks: 
         ("Half", {"width": 3}, ["{'width': 3}"]),
         ("Unsure", {"width": 3}, ["'source'", "did you mean 'sources'"]),
         ("Misspelt", {"width": 3}, ["'optimiser'", "did you mean 'optimizer'"]),
+        ("system", {"command": "touch called"}, ["some_tasks:system is system of Python's standard library"]),
+        ("shell", {"command": "touch called"}, ["some_tasks:shell is system of Python's standard library"]),
+        ("partial", {}, ["is partial of Python's standard library"]),
+        ("number", {}, ["some_tasks:number is a int; a task is a class"]),
     ],
 )
 def test_an_invalid_task_raises_a_task_error_that_says_why(
@@ -74,7 +86,31 @@ def test_an_invalid_task_raises_a_task_error_that_says_why(
 ) -> None:
     with pytest.raises(TaskError) as caught:
         load_task(f"{tasks}:{name}", args)
+    assert not Path("called").exists()
     assert all(fragment in str(caught.value) for fragment in fragments), str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["made", "make"])
+def test_a_function_and_a_partial_class_make_a_task(tasks: str, name: str) -> None:
+    task: Any = load_task(f"{tasks}:{name}", {})
+    assert task.width == 3
+
+
+def test_of_a_foreign_recipe_only_own_functions_and_classes_with_a_task_s_methods_are_called(
+    tasks: str, tmp_path: Path
+) -> None:
+    """A package's `recipe.json` may come from anywhere: `torch.load` runs code that a file contains."""
+    task: Any = load_task(f"{tasks}:make", {}, own_code=tmp_path)
+    assert task.width == 3
+    task = load_task(f"{tasks}:Good", {"width": 4}, own_code=tmp_path / "elsewhere")
+    assert task.width == 4
+    for reference, args in (
+        (f"{tasks}:make", {}),
+        ("torch:load", {"f": "model.pt"}),
+        ("torch.hub:load", {"repo": "x"}),
+    ):
+        with pytest.raises(TaskError, match="is not a class with the methods model, batches and losses"):
+            load_task(reference, args, own_code=tmp_path / "elsewhere")
 
 
 def test_the_protocol_describes_every_hook_and_no_other() -> None:

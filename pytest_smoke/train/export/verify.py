@@ -17,6 +17,7 @@ from safetensors.torch import load_file, load_model
 from torch import Tensor
 
 from pytest_smoke.errors import ExportError, PackageError
+from pytest_smoke.plain import safe_repr
 from pytest_smoke.text import count, listed, number
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.export import package
@@ -64,7 +65,7 @@ def check_package(folder: Path, *, root: Path) -> Iterator[Part]:
     def weights() -> list[Tensor]:
         sys.path.insert(0, str(root))
         args = {**recipe["args"], **recipe["smoke"]["args"]}
-        model = unwrapped(load_task(recipe["task"], args).model())
+        model = unwrapped(load_task(recipe["task"], args, own_code=root).model())
         load_model(model, str(folder / package.WEIGHTS))
         return tensors(flat_outputs(model.eval(), inputs)[0])
 
@@ -126,7 +127,7 @@ def _check_part(
 ) -> Part:
     try:
         worst = difference(expected, run())
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a task that exits must not end the command as if all were well
         crash = crash_of(error, str(root))
         at = f" at {crash.place}" if crash.place else ""
         return Part(part=name, ok=False, text=f"cannot be loaded and run: {crash.text.partition(chr(10))[0]}{at}")
@@ -151,8 +152,11 @@ def _manifest(folder: Path) -> dict[str, Any]:
         isinstance(entry, dict) and isinstance(entry.get("bytes"), int) and isinstance(entry.get("sha256"), str)
         for entry in files.values()
     )
-    if not complete:
+    if not complete or not isinstance(files, dict):
         raise PackageError(f"{path}: 'files' must give 'bytes' and 'sha256' of each file")
+    outside = [name for name in files if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name]
+    if outside:
+        raise PackageError(f"{path}: 'files' has {safe_repr(outside[0])}, which is not the name of a file beside it")
     if not isinstance(tolerance, int | float) or isinstance(tolerance, bool) or not 0 <= tolerance <= 1:
         raise PackageError(f"{path}: 'tolerance' is {tolerance!r}; it must be a number from 0 to 1")
     return manifest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,38 @@ def test_weights_that_no_longer_fit_the_tasks_model_are_an_error(folder: Path, r
     parts = checked(folder, root)
     assert parts["model.safetensors"].text.startswith("cannot be loaded and run: RuntimeError: ")
     assert parts["model.onnx"].ok
+
+
+@pytest.mark.parametrize(
+    ("task", "text"),
+    [
+        ("os:system", "task os:system is system of Python's standard library"),
+        ("torch:load", "task torch:load is not below"),
+        ("packaged_task:leave", "SystemExit: 0"),
+    ],
+)
+def test_a_recipe_in_a_package_runs_nothing_but_a_task(folder: Path, root: Path, task: str, text: str) -> None:
+    """And if it exits, the package has not passed."""
+    with (root / "packaged_task.py").open("a") as file:
+        file.write("\nimport sys\ndef leave(**args): sys.exit(0)\n")
+    sys.modules.pop("packaged_task", None)
+    recipe = json.loads((folder / package.RECIPE).read_text())
+    recipe["recipe"] |= {"task": task, "args": {"command": "touch called"} if task == "os:system" else {"f": "x"}}
+    package.write_json(folder / package.RECIPE, recipe)
+    package.write_manifest(folder, tolerance=1e-4)
+    part = checked(folder, root)["model.safetensors"]
+    assert not part.ok
+    assert text in part.text
+    assert not Path("called").exists()
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "..", "sub/file", "a\\b", ""])
+def test_a_manifest_names_files_beside_it_only(folder: Path, root: Path, name: str) -> None:
+    manifest = json.loads((folder / package.MANIFEST).read_text())
+    manifest["files"][name] = {"bytes": 1, "sha256": "0"}
+    (folder / package.MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(PackageError, match="is not the name of a file beside it"):
+        checked(folder, root)
 
 
 @pytest.mark.parametrize("text", [None, "no json", "[]", '{"schema": 99}'])
