@@ -93,6 +93,28 @@ class ParameterNorm:
     """2-norm over all parameters."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What happened to the parameters from step `first_step` to before step `end_step`, about 40 times per stage."""
+
+    first_step: int
+    """First optimizer step."""
+    end_step: int
+    """Step after the last one."""
+    moved: int
+    """Trainable parameters that changed, in any bit."""
+    trainable: int
+    """Parameters that require a gradient and were compared."""
+    held: int
+    """Parameters that require a gradient and are held by the optimizer."""
+    stepped: int
+    """Steps in which `optimizer.step` ran. A loss scaler skips it on an overflow."""
+    without_grad: int = 0
+    """Steps after whose losses gradients were disabled: `torch.is_grad_enabled()` was False."""
+    replaced: tuple[str, ...] = ()
+    """Trainable parameters that the optimizer held at the start or that are new, and that it does not hold now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gradients:
     """A gradient probe: the gradient of each loss term over one effective batch, before the update of step `step`."""
@@ -269,6 +291,12 @@ class Updates:
     """Number of trainable parameters."""
     changed_frozen: tuple[str, ...] = ()
     """Parameters that the stage freezes and that changed nevertheless."""
+    rounded: tuple[str, ...] = ()
+    """Those of the unchanged ones with a gradient so small that the update is lost in rounding."""
+    zero_rate: tuple[str, ...] = ()
+    """Those of the unchanged ones in a parameter group whose learning rate is 0."""
+    stopped: dict[str, int] = field(default_factory=dict)
+    """Trainable parameters that changed, but not in the second half of the stage, and since which step they do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,6 +425,7 @@ Event = (
     | LearningRateDiffers
     | ProbeLoss
     | ParameterNorm
+    | Window
     | Gradients
     | Metrics
     | InitialMetrics

@@ -111,6 +111,11 @@ EXPECTED = {
         "different-data",
         ["resumed at step 301 in a fresh process", "from step 301 on: loss is ", " instead of "],
     ),
+    "stops_training": (
+        "hold",
+        "zero-gradient",
+        ["the gradient is exactly 0 from step 400 to the end (step 799)", "the task disabled gradients"],
+    ),
     "not_in_optimizer": (
         "hold",
         "parameters-not-updated",
@@ -186,6 +191,7 @@ CONTROLS_OF = {
     "lr-applied": ("own_scheduler", "base"),
     "finite": ("overflows_fp16", "base"),
     "loss-trend": ("diverges", "base"),
+    "learning": ("stops_training", "base"),
     "updates": ("not_in_optimizer", "base"),
     "grad-ratio": ("dominates", "balanced"),
     "stage": ("stage_fails", "stages"),

@@ -8,7 +8,9 @@ from pytest_smoke.judge.checks.registry import DEFAULT, Registry
 from pytest_smoke.outcome import Finding, Verdict, VerdictWord
 
 PRECEDENCE: tuple[VerdictWord, ...] = ("invalid", "unstable", "error", "inconclusive", "hold")
-"""Which verdict wins where findings lead to several, the strongest first; without any the verdict is `promote`."""
+"""Which verdict wins where findings lead to several, the strongest first; without any the verdict is `promote`.
+
+A `hold` for a certain reason is an exception: it wins over `inconclusive`."""
 
 
 def decide(findings: Sequence[Finding], registry: Registry = DEFAULT) -> Verdict:
@@ -17,26 +19,24 @@ def decide(findings: Sequence[Finding], registry: Registry = DEFAULT) -> Verdict
     1. `invalid`: the smoke run does not represent the full run, so its loss says nothing about it.
     2. `unstable`: the loss became unstable. What happened afterwards, even a crash, does not change that.
     3. `error`: the run failed.
-    4. `inconclusive`: something was not checked, or a rise of the loss could not have been detected.
-    5. `hold`: the loss is stable, but another check failed.
+    4. `hold` for a certain reason: one that holds whatever the loss shows, such as parameters that do not train.
+    5. `inconclusive`: something was not checked, or a rise of the loss could not have been detected.
+    6. `hold`: the loss is stable, but another check failed.
 
     If a check did not run because another one failed, that other one decides.
     """
-    by_verdict: dict[VerdictWord, list[Finding]] = {word: [] for word in PRECEDENCE}
-    for finding in _ranked(findings, registry):
-        word = verdict_of(finding, findings, registry)
-        if word is not None:
-            by_verdict[word].append(finding)
-    for word in PRECEDENCE:
-        if by_verdict[word]:
-            finding = by_verdict[word][0]
-            return Verdict(
-                word=word,
-                reason=finding.reason or finding.id,
-                step=finding.step,
-                text=finding.text,
-                decided_by=finding.id,
-            )
+    words = [
+        (word, finding) for finding in _ranked(findings, registry) if (word := verdict_of(finding, findings, registry))
+    ]
+    if words:
+        word, finding = min(words, key=lambda pair: _rank(pair[0], pair[1], registry))
+        return Verdict(
+            word=word,
+            reason=finding.reason or finding.id,
+            step=finding.step,
+            text=finding.text,
+            decided_by=finding.id,
+        )
     trends = [finding for finding in findings if finding.check == "loss-trend"]
     if not trends:
         text = "the loss was not judged"
@@ -61,6 +61,15 @@ def verdict_of(finding: Finding, findings: Sequence[Finding], registry: Registry
     if finding.status == "not-checked":
         return "inconclusive"
     return row.verdict if row else "hold"
+
+
+def _rank(word: VerdictWord, finding: Finding, registry: Registry) -> float:
+    """Return the place of a finding's verdict in `PRECEDENCE`; a certain `hold` is right before `inconclusive`."""
+    row = registry.row(finding)
+    reason = row.reason(finding.reason, finding.status) if row else None
+    if word == "hold" and reason is not None and reason.certain:
+        return PRECEDENCE.index("inconclusive") - 0.5
+    return PRECEDENCE.index(word)
 
 
 def _ranked(findings: Sequence[Finding], registry: Registry) -> Iterator[Finding]:

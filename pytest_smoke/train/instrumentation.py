@@ -28,6 +28,7 @@ from pytest_smoke.train.gradients import gradients_event
 from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.machine import PeakMemory
 from pytest_smoke.train.model_mode import ModeWatch
+from pytest_smoke.train.movement import Movement
 from pytest_smoke.train.plan import RunPlan, probe_every_steps
 from pytest_smoke.train.predictions import write_predictions
 from pytest_smoke.train.step import Stepper
@@ -49,6 +50,8 @@ class Phase:
     """Recent weights, all of the same structure."""
     modes: ModeWatch
     """Watches in which mode the model trains."""
+    movement: Movement
+    """Which parameters moved between two of these copies."""
 
 
 class Instrumentation:
@@ -63,12 +66,28 @@ class Instrumentation:
     def on_phase_start(self) -> Phase:
         """Make the probe batch and the history of weights of a stage or phase that starts."""
         batches = probe_batches_of(self._task, self._plan.batch_size, seed=self._plan.seed)
+        weights = WeightHistory(self._stepper.model)
         return Phase(
-            to_device(batches, self._device), WeightHistory(self._stepper.model), ModeWatch(self._stepper.model)
+            to_device(batches, self._device),
+            weights,
+            ModeWatch(self._stepper.model),
+            Movement(self._stepper, weights),
         )
 
+    def keep_weights(self, stage: Stage, phase: Phase, step: int) -> None:
+        """Keep the weights before `step` if it is time, and report whether they changed since the copy before.
+
+        Not at the start of a stage or phase, whose copies are of a new history.
+        """
+        if (step - stage.first_step) % probe_every_steps(stage) or stage.starts_at(step):
+            return
+        phase.weights.save(step)
+        if window := phase.movement.at_copy():
+            # After the steps before it, and in a resumed run as in an uninterrupted one.
+            self._deferred.put(lambda _: window, torch.empty(0, device=self._device))
+
     def before_step(self, stage: Stage, phase: Phase, step: int) -> None:
-        """Keep the weights, score the probe batch and evaluate metrics before `step`, each at its own interval.
+        """Score the probe batch and evaluate metrics before `step`, each at its own interval.
 
         Metrics are also evaluated once before the first step. At the start of a stage or phase also compare the smoke
         run's micro-batches with the full run's, or with their halves.
@@ -78,10 +97,9 @@ class Instrumentation:
             with self._memory.excluded():
                 event = compare_batch_sizes(self._plan, self._task, self._stepper, stage, step)
             self._send([event])
-        probe = offset % probe_every_steps(stage) == 0
-        if probe or starts:
+        if starts:
             phase.weights.save(step)
-        if probe or step == stage.end - 1:
+        if offset % probe_every_steps(stage) == 0 or step == stage.end - 1:
             self._score_probe_batch(phase, step)
         if step == 0:
             self.evaluate_initially()

@@ -155,6 +155,8 @@ class Loop:
         self._source_counter.load_state_dict(training["source_counter"])
         self._first_batches.load_state_dict(training["first_batches"])
         set_generator_states(training["generators"], self._device)
+        if phase is not None and training["movement"] is not None:
+            phase.movement.load_state_dict(training["movement"])
         before = Snapshot(**training["before"])
         start = replace(start, before=before, seconds_before=training["seconds_before"])
         return Position(step=state.step, start=start, phase=phase)
@@ -203,7 +205,7 @@ class Loop:
             self._batches.restart(self._plan.seed, states=loader_states)
         return start, phase
 
-    def _progress(self, start: StageStart) -> dict[str, Any]:
+    def _progress(self, start: StageStart, phase: Phase | None) -> dict[str, Any]:
         """Return the loop's own state for a checkpoint."""
         return {
             "train_seconds": self._train_seconds,
@@ -212,6 +214,7 @@ class Loop:
             "before": {"trainable": start.before.trainable, "frozen": start.before.frozen},
             "source_counter": self._source_counter.state_dict(),
             "first_batches": self._first_batches.state_dict(),
+            "movement": phase.movement.state_dict() if phase is not None else None,
         }
 
     def _start_stage(self, stage: Stage) -> StageStart:
@@ -228,9 +231,11 @@ class Loop:
         """Make the steps of a stage from `first_step` on; return its last phase, or None if the run was aborted."""
         stage, flushed_at = start.stage, time.perf_counter()
         for step in range(first_step, min(stage.end, self._checkpoints.end_step)):
+            if phase is not None:
+                self._instrumentation.keep_weights(stage, phase, step)
             if self._checkpoints.should_save(step):
                 self._send(self._deferred.flush(wait=True))
-                self._checkpoints.save(step, self._batches, self._progress(start))
+                self._checkpoints.save(step, self._batches, self._progress(start, phase))
             batches: list[Any] = []
             if stage.starts_at(step):
                 phase, batches = self._start_phase(stage, step)
@@ -301,7 +306,7 @@ class Loop:
     def _should_continue(self, start: StageStart, phase: Phase) -> bool:
         """Report the end of a stage that is not the last, and wait for a command; end the run if it says so."""
         last = start.stage.end - 1
-        self._end_stage(start, last)
+        self._end_stage(start, phase, last)
         command = self._channel.wait()
         if isinstance(command, Continue):
             return True
@@ -312,11 +317,17 @@ class Loop:
         self._send([self._ended(last + 1)])
         return False
 
-    def _end_stage(self, start: StageStart, step: int, *, evaluate: bool = True) -> dict[str, float] | None:
+    def _end_stage(
+        self, start: StageStart, phase: Phase, step: int, *, evaluate: bool = True
+    ) -> dict[str, float] | None:
         """Report what follows the last step of a stage or run; return its metrics, labelled with `step`."""
         self._send(self._deferred.flush(wait=True))
         metrics = self._instrumentation.evaluate(step) if evaluate else None
-        self._send([compare(start.before, self._stepper.model, self._stepper.optimizer)])
+        movement = phase.movement
+        window = movement.at_end(start.stage.end)
+        stopped = movement.stopped(start.stage)
+        changes = compare(start.before, self._stepper.model, self._stepper.optimizer, stopped=stopped)
+        self._send([*([window] if window else []), changes])
         if start.stage.name:
             self._send([StageEnded(start.stage.name, self._train_seconds - start.seconds_before)])
         return metrics
@@ -327,7 +338,7 @@ class Loop:
         steps, has_stages = plan.run_steps, plan.has_named_stages
         # A stage's criteria are judged before the pipeline, so its metrics cannot wait for it.
         pipeline_evaluates = plan.pipeline is not None and not has_stages
-        metrics = self._end_stage(start, steps - 1 if has_stages else steps, evaluate=not pipeline_evaluates)
+        metrics = self._end_stage(start, phase, steps - 1 if has_stages else steps, evaluate=not pipeline_evaluates)
         command: Command | None = None
         if plan.pipeline is not None and (command := self._channel.poll()) is None:
             evaluate = partial(self._instrumentation.evaluate, steps) if pipeline_evaluates else lambda: metrics

@@ -43,6 +43,10 @@ class Stepper:
         """Names of the loss terms, in the order of every tensor with one value per term; set by `learn_terms`."""
         self.weights: tuple[float, ...] = ()
         """Weights of the loss terms, in the same order."""
+        self.steps_called = 0
+        """Updates in which the `step` of the optimizer ran."""
+        self.steps_without_grad = 0
+        """Updates after whose losses gradients were disabled."""
         self._seen: list[tuple[Stage, str]] = []
         """Every loss term so far, with its stage."""
         self.start_stage(plan.stages[0])
@@ -132,10 +136,12 @@ class Stepper:
             gram = self.gram(gradients)
         else:
             values = self._backward(batches)
+        self.steps_without_grad += not torch.is_grad_enabled()
         self.scaler.unscale_(self.optimizer)
         norm = self._clip()
         with self.rates.watched():
             self.scaler.step(self.optimizer)
+        self.steps_called += self.rates.stepped
         self.scaler.update()
         return _row([*values, norm]), gram
 

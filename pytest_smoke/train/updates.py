@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -33,19 +34,50 @@ def snapshot(model: nn.Module, *, frozen: bool = False) -> Snapshot:
     )
 
 
-def compare(before: Snapshot, model: nn.Module, optimizer: torch.optim.Optimizer) -> Updates:
-    """Compare the parameters with `before`, bit for bit."""
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+def compare(
+    before: Snapshot,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    stopped: Mapping[str, int] | None = None,
+) -> Updates:
+    """Compare the parameters with `before`, bit for bit. A parameter that the model no longer has is left out.
+
+    `stopped`: parameters that changed at first, and the step since which they do not.
+    """
+    groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     now = dict(model.named_parameters())
 
     def is_unchanged(name: str, old: Tensor) -> bool:
-        return torch.equal(old, now[name].detach().cpu())
+        return name in now and torch.equal(old, now[name].detach().cpu())
+
+    def rate(name: str) -> float:
+        return float(groups[id(now[name])]["lr"]) if id(now[name]) in groups else 0.0
 
     unchanged = [name for name, old in before.trainable.items() if is_unchanged(name, old)]
     return Updates(
         unchanged=tuple(unchanged),
         without_gradient=tuple(name for name in unchanged if now[name].grad is None),
-        outside_optimizer=tuple(name for name in unchanged if id(now[name]) not in held),
+        outside_optimizer=tuple(name for name in unchanged if id(now[name]) not in groups),
         checked=len(before.trainable),
         changed_frozen=tuple(name for name, old in before.frozen.items() if not is_unchanged(name, old)),
+        rounded=tuple(name for name in unchanged if is_rounded_away(now[name], rate(name))),
+        zero_rate=tuple(name for name in unchanged if id(now[name]) in groups and rate(name) == 0.0),
+        stopped={name: step for name, step in (stopped or {}).items() if not is_rounded_away(now[name], rate(name))},
     )
+
+
+def is_rounded_away(parameter: Tensor, learning_rate: float) -> bool:
+    """Tell whether updates of a parameter are smaller than the spacing of its values, in every element with a gradient.
+
+    The size of an update is taken as the learning rate, times the largest gradient if that is above 1: Adam's is the
+    learning rate or less, that of SGD is the learning rate times the gradient.
+    """
+    gradient = parameter.grad
+    if gradient is None or learning_rate <= 0.0:
+        return False
+    sizes = parameter.detach().abs()[gradient != 0]
+    if not sizes.numel():
+        return False
+    update = learning_rate * max(1.0, float(gradient.abs().max()))
+    return update < torch.finfo(parameter.dtype).eps * float(sizes.min())

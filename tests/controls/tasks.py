@@ -126,6 +126,20 @@ class OwnScheduler(Teacher):
         return super().losses(model, batch)
 
 
+class StopsTraining(Teacher):
+    """Leaves gradients disabled from a chosen step on, without an error."""
+
+    def __init__(self, *, at_step: int) -> None:
+        super().__init__()
+        self.at_step, self.step = at_step, 0
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        self.step += model.training
+        if self.step > self.at_step:
+            torch.set_grad_enabled(False)
+        return super().losses(model, batch)
+
+
 class Shifts(Teacher):
     """Harder data from a chosen batch on: points near the origin, whose labels are less clear."""
 

@@ -37,6 +37,8 @@ class Reason:
     """When it is given, as a clause for the reference page."""
     verdict: VerdictWord | None = None
     """Verdict it leads to; None: that of the check if the status is `fail`, `inconclusive` if it is `not-checked`."""
+    certain: bool = False
+    """Whether a failure holds whatever the loss shows, so that it decides before `inconclusive`."""
     yields_to: tuple[str, ...] = ()
     """Checks whose failure explains why this one did not run, and so decides instead; `*` stands for every check."""
 

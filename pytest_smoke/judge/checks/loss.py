@@ -148,6 +148,7 @@ LOSS_TREND = Check(
             id="no-progress",
             status="not-checked",
             when="the loss of a run that is trained from scratch did not improve on its initial level",
+            yields_to=("learning", "updates"),
         ),
         Reason(id="wiring", status="not-checked", when="a wiring run is too short", yields_to=("pipeline",)),
         Reason(id="preflight", status="not-checked", when="`--smoke-preflight` does not train"),

@@ -13,6 +13,10 @@ SLOTS = LEVELS + 2
 """Copies that are kept, at most."""
 
 
+Copy = tuple[int, dict[str, Tensor]]
+"""A step, and parameters and buffers on the host as they were before it, by name."""
+
+
 def kept_numbers(newest: int) -> set[int]:
     """Return which of the copies 0 to `newest` are kept: for any delay up to 8 copies, one at most four times as old.
 
@@ -30,8 +34,10 @@ class WeightHistory:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._copies: dict[int, tuple[int, dict[str, Tensor]]] = {}
+        self._copies: dict[int, Copy] = {}
         self._saved = 0
+        self._copied: torch.cuda.Event | None = None
+        """On CUDA the end of the newest copy."""
 
     @property
     def steps(self) -> list[int]:
@@ -44,11 +50,27 @@ class WeightHistory:
         kept = kept_numbers(number)
         free = [self._copies.pop(old)[1] for old in list(self._copies) if old not in kept]
         slot = free[0] if free else {}
+        on_cuda = False
         for name, live in self._live():
             if name not in slot or slot[name].shape != live.shape:
                 slot[name] = torch.empty(live.shape, dtype=live.dtype, pin_memory=live.is_cuda)
             slot[name].copy_(live, non_blocking=True)
+            on_cuda |= live.is_cuda
         self._copies[number] = (step, slot)
+        if on_cuda:
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch types it so
+            self._copied.record()
+
+    def newest(self) -> Copy | None:
+        """Return the newest copy, once it is on the host; None if there is none."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._copies.get(self._saved - 1)
+
+    def newest_two(self) -> tuple[Copy, Copy] | None:
+        """Return the newest two copies, older first, once they are on the host; None if there are fewer."""
+        newest, older = self.newest(), self._copies.get(self._saved - 2)
+        return None if newest is None or older is None else (older, newest)
 
     def restore(self, step: int) -> int:
         """Load the newest copy at or before `step`, or the oldest if all are newer; return its step."""

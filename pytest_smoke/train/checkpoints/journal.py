@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pytest_smoke.events import Event, Gradients, Resumed, Saved, StageEnded, Step, Updates
+from pytest_smoke.events import Event, Gradients, Resumed, Saved, StageEnded, Step, Updates, Window
 from pytest_smoke.train.channel import Send
 from pytest_smoke.train.checkpoints.layout import CHECKED
 from pytest_smoke.train.frames import EVENTS, HINTS, conforms
@@ -108,6 +108,8 @@ def _is_before(event: Event, step: int, newest: int) -> bool:
             return event.step <= step
         case StageEnded() | Updates():
             return newest < step
+        case Window():
+            return event.end_step <= step
         case Gradients() if event.postmortem:
             return False
         case Saved() if event.kind != CHECKED:

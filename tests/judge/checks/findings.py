@@ -19,10 +19,12 @@ from pytest_smoke.events import (
     InitialMetrics,
     LearningRateDiffers,
     ModelMode,
+    ProbeLoss,
     SharedStorage,
     Step,
     SupervisedItems,
     Updates,
+    Window,
 )
 from pytest_smoke.judge.checks.accept import accept, metric_names
 from pytest_smoke.judge.checks.accumulation import accumulation
@@ -30,6 +32,7 @@ from pytest_smoke.judge.checks.baseline import baseline, unreadable_baseline
 from pytest_smoke.judge.checks.batch_geometry import batch_geometry
 from pytest_smoke.judge.checks.drawn_samples import data_repeats, ranks
 from pytest_smoke.judge.checks.grad_ratio import grad_ratio
+from pytest_smoke.judge.checks.learning import learning, stage_learning
 from pytest_smoke.judge.checks.loss import loss_findings, preflight_only
 from pytest_smoke.judge.checks.lr_applied import applied, differs
 from pytest_smoke.judge.checks.mix import audit_mix, mix_drawn
@@ -179,6 +182,35 @@ def loss(judged: CurveVerdict, *, stage: Stage | None = None, which: str = "loss
 
 def rows(losses: list[float], at: int = 301) -> list[Step]:
     return [Step(at + n, value, {"ce": value}, 1.0, 0.1) for n, value in enumerate(losses)]
+
+
+def learnings() -> Iterator[Finding]:
+    window = Window(first_step=0, end_step=20, moved=4, trainable=4, held=4, stepped=20)
+    noisy = [1.0 + n % 7 / 100 for n in range(40)]
+
+    def made(window: Window = window, *, probes: Sequence[float] = (), **columns: list[float]) -> Finding:
+        values = {"loss": noisy, "grad_norm": [0.5] * 40, **columns}
+        steps = [
+            Step(n, loss, {"ce": loss}, norm, 0.1)
+            for n, (loss, norm) in enumerate(zip(values["loss"], values["grad_norm"], strict=True))
+        ]
+        windows = [window, replace(window, first_step=20, end_step=40)]
+        scores = [ProbeLoss(n, loss) for n, loss in enumerate(probes)]
+        return stage_learning(FakeStage(case().stages[0], steps=steps), windows, scores)
+
+    yield made()
+    yield made(replace(window, moved=0, held=0))
+    yield made(replace(window, replaced=("head.weight", "head.bias")))
+    yield made(grad_norm=[0.5] * 20 + [0.0] * 20)
+    yield made(replace(window, without_grad=3), grad_norm=[0.0] * 40)
+    yield made(loss=[0.0] * 40, grad_norm=[0.0] * 40)
+    yield made(loss=[1.0] * 20 + [0.0] * 20)
+    yield made(replace(window, moved=0))
+    yield made(replace(window, moved=0, stepped=0))
+    yield made(loss=[1.2345] * 40)
+    yield made(probes=[1.2345] * 40)
+    yield made(loss=noisy[:20] + [1.2345] * 20)
+    yield from learning(FakeRun(case(), [FakeStage(case().stages[0], finished=False)]))
 
 
 def exported(name: str, *, ok: bool = True, figures: Any = None, failure: tuple[str, ...] = ()) -> Finding:
@@ -355,6 +387,8 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
         )
     )
 
+    yield from learnings()
+
     yield updates(Updates(unchanged=(), without_gradient=(), outside_optimizer=(), checked=4))
     unchanged = tuple(f"layer{number}.weight" for number in range(7))
     yield updates(
@@ -362,6 +396,11 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     )
     frozen = ("head.bias",)
     yield updates(Updates(unchanged=(), without_gradient=(), outside_optimizer=(), checked=2, changed_frozen=frozen))
+    half = {"0.weight": 40, "0.bias": 42}
+    yield updates(Updates(unchanged=(), without_gradient=(), outside_optimizer=(), checked=4, stopped=half))
+    yield updates(Updates(unchanged=(), without_gradient=(), outside_optimizer=(), checked=9, stopped=half))
+    norm = ("norm.weight",)
+    yield updates(Updates(unchanged=norm, without_gradient=(), outside_optimizer=(), checked=9, rounded=norm))
     yield from parameter_updates(FakeRun(case(), [FakeStage(case().stages[0])]))
 
     yield ratio([probe(40, 1.0, 4.0), probe(80, 1.0, 5.0)])

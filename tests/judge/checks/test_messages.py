@@ -248,6 +248,43 @@ not checked  loss-trend (preflight)
     all preflight checks passed; --smoke-preflight does not train
 not checked  loss-trend (ended-early)
     ended at step 419, after 420 of 800 planned points: an incomplete run cannot be promoted
+pass  learning
+    there were gradients and parameters changed in every part of the 40 steps
+FAIL  learning (not-in-optimizer)
+    the optimizer holds none of the model's 4 trainable parameters: it was made for another model, or for a copy of this one
+    hint: make the optimizer from the parameters of the model that optimizer(model, learning_rate) is given
+FAIL  learning (parameter-replaced)
+    2 parameters were replaced or added in steps 0-19, and the optimizer does not hold the new ones: head.weight and head.bias
+    hint: change the values of a parameter in place (`copy_`), or replace it before the optimizer is made
+FAIL  learning (zero-gradient)
+    the gradient is exactly 0 from step 20 to the end (step 39): no parameter trains on the loss
+    hint: look for `detach()` and `torch.no_grad()` in the loss or in the model, and for a loss times 0
+FAIL  learning (zero-gradient)
+    the gradient is exactly 0 in all 40 steps: the task disabled gradients and did not enable them again
+    hint: undo `torch.set_grad_enabled(False)` in the task, or use `with torch.no_grad()`
+FAIL  learning (zero-loss)
+    the loss and its gradient are exactly 0 in all 40 steps: nothing trains
+    hint: check labels and masks: a mean over no item, or labels that are all ignored, give a loss of 0
+FAIL  learning (zero-loss)
+    the loss is exactly 0 from step 20 to the end (step 39), so it shows nothing about training
+    hint: check labels and masks, and return a loss whose value is not 0 by construction
+FAIL  learning (parameters-still)
+    no parameter changed in all 40 steps, although there was a gradient: optimizer.step ran 40 times and changed nothing
+    hint: look for code that replaces or skips optimizer.step, or restores earlier weights
+FAIL  learning (parameters-still)
+    no parameter changed in all 40 steps, although there was a gradient: optimizer.step did not run
+    hint: look for code that replaces or skips optimizer.step, or restores earlier weights
+FAIL  learning (constant-loss)
+    the loss is exactly 1.234 in all 40 steps: it shows nothing about training
+    hint: check that each batch has other samples, and that the loss is not clamped
+FAIL  learning (constant-probe-loss)
+    the loss on the probe batch is exactly 1.234 at all 40 scores, although the parameters changed: in evaluation mode it does not depend on them
+    hint: check that adapters and heads are used in evaluation mode, too, and the labels of the probe batch
+warn  learning (constant-loss)
+    the loss is exactly 1.234 from step 20 to the end (step 39): it shows nothing about training
+    hint: check that each batch has other samples, and that the loss is not clamped
+not checked  learning (ended-early)
+    not checked: the run did not reach its end
 pass  updates
     all 4 trainable parameters changed
 FAIL  updates (parameters-not-updated)
@@ -256,6 +293,15 @@ FAIL  updates (parameters-not-updated)
 FAIL  updates (frozen-parameter-changed)
     1 frozen parameter changed: head.bias
     hint: the stage's `train` globs freeze these parameters; look for code that writes to them directly
+FAIL  updates (parameters-stopped)
+    2 of 4 trainable parameters stopped changing by step 42: 0.weight and 0.bias
+    hint: look for code that detaches a part of the model; set requires_grad=False where it is frozen on purpose
+warn  updates (parameters-stopped)
+    2 of 9 trainable parameters stopped changing by step 42: 0.weight and 0.bias
+    hint: look for code that detaches a part of the model; set requires_grad=False where it is frozen on purpose
+warn  updates (lost-in-rounding)
+    1 of 9 trainable parameters did not change, because their updates are smaller than the spacing of their values: norm.weight
+    hint: keep the weights in fp32 (`full.precision` sets autocast), or use a higher learning rate
 not checked  updates (ended-early)
     not checked: the run did not reach its end
 pass  grad-ratio
