@@ -173,6 +173,38 @@ class SourceCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LargestBatch:
+    """A forward and a backward pass on the task's `largest_batch`, before the first step."""
+
+    step: int = 0
+    """The first step."""
+    peak_memory_gib: float | None = None
+    """Peak memory on the accelerator, in GiB; None on a CPU."""
+    reason: str = ""
+    """Why it failed, as in `Crashed`; empty if it did not."""
+    text: str = ""
+    """Type and message of the exception."""
+    place: str = ""
+    """`file:line` of the innermost frame outside the libraries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overfit:
+    """Some updates on one repeated micro-batch, at the end of a wiring run."""
+
+    step: int
+    """Optimizer steps made before."""
+    updates: int
+    """Updates on the batch."""
+    before: float = nan
+    """Loss of the batch before them, in evaluation mode."""
+    after: float = nan
+    """Loss of the batch after them, in evaluation mode and with the same random numbers."""
+    problem: str = ""
+    """Why there are no losses; empty if there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelMode:
     """In which mode the modules trained that compute something else in evaluation mode, such as dropout."""
 
@@ -430,6 +462,8 @@ Event = (
     | Metrics
     | InitialMetrics
     | SourceCounts
+    | LargestBatch
+    | Overfit
     | ModelMode
     | SharedStorage
     | DrawnSamples

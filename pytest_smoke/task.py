@@ -43,6 +43,10 @@ class Task(Protocol):
         Called at the start of every stage, and of every phase in it, if the recipe declares stages; `phase` is None in
         a stage without phases. It may change the model in place, and what `batches` and `losses` do from then on.
         Parameters can be added at the start of a stage only, because the optimizer is made there.
+    `largest_batch() -> batch`
+        The micro-batch that takes the most memory, as `batches` may yield it: the longest sequences, the largest
+        images. A forward and a backward pass are made on it before the first step, so that running out of memory is
+        found there. Default: none is tried.
     `sources(batch) -> Mapping[str, int] | Sequence[str]`
         Number of samples by source in a micro-batch, or the source of each sample. The sampled mix is compared with the
         recipe's `mix`. Called with the batch on the host, only until enough samples are counted. Default: the sampled

@@ -85,6 +85,8 @@ EXPECTED = {
     "truncated": ("promote", "", []),
     "eval_mode": ("invalid", "eval-mode", ["the model trains in evaluation mode at step 0"]),
     "frozen_norm": ("promote", "", []),
+    "too_large": ("error", "out-of-memory", ["the largest batch does not fit into memory", "tests/controls/tasks.py:"]),
+    "ascends": ("hold", "loss-does-not-fall", ["the loss of one repeated batch did not fall in 40 updates"]),
     "contrasts": (
         "invalid",
         "gradient-depends-on-split",
@@ -183,6 +185,7 @@ CONTROLS_OF = {
     "sources": ("edited", "base"),
     "run": ("raises", "base"),
     "metric-names": ("missing_metric", "promotes"),
+    "memory": ("too_large", "counted"),
     "mix-drawn": ("unweighted_sampler", "sampled_mix"),
     "ranks": ("same_ranks", "ranks"),
     "data-repeats": ("one_batch", "base"),
@@ -198,9 +201,13 @@ CONTROLS_OF = {
     "accept": ("falls_short", "promotes"),
     "pipeline": ("pipeline_branches", "pipeline_passes"),
     "resume": ("unseeded", "resumes"),
+    "overfit": ("ascends", ""),
 }
 """Check: a control that fails it and decides on it, and one that passes it."""
-NO_PASSING_CONTROL = {"baseline": "needs the outcomes of an earlier session: tests/plugin/test_metrics.py"}
+NO_PASSING_CONTROL = {
+    "overfit": "a wiring run is never promoted: tests/train/test_rehearsal.py",
+    "baseline": "needs the outcomes of an earlier session: tests/plugin/test_metrics.py",
+}
 """Check without a control that passes, and why."""
 
 ADVISORIES = {

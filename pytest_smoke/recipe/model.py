@@ -221,6 +221,8 @@ class Checks(Frozen):
     metrics as `baseline.NAME`."""
     baseline_id: Text | None = None
     """Id of the outcome in `baseline` to compare with. Default: the outcome with this item's id, or the only one."""
+    overfit: bool = False
+    """Whether a wiring run fails if the loss of one repeated batch does not fall. Default: it only warns."""
     resume: Resume = False
     """Whether to check that a run resumed from a checkpoint in a new process makes the same steps. Write a mapping
     instead of `true` to choose the step."""

@@ -31,6 +31,7 @@ from pytest_smoke.train.model_mode import ModeWatch
 from pytest_smoke.train.movement import Movement
 from pytest_smoke.train.plan import RunPlan, probe_every_steps
 from pytest_smoke.train.predictions import write_predictions
+from pytest_smoke.train.rehearsal import overfit_one_batch, try_largest_batch
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.task import metrics_of, probe_batches_of
 
@@ -89,10 +90,14 @@ class Instrumentation:
     def before_step(self, stage: Stage, phase: Phase, step: int) -> None:
         """Score the probe batch and evaluate metrics before `step`, each at its own interval.
 
-        Metrics are also evaluated once before the first step. At the start of a stage or phase also compare the smoke
-        run's micro-batches with the full run's, or with their halves.
+        Before the first step, the largest batch is tried and the metrics are evaluated. At the start of a stage or
+        phase the smoke run's micro-batches are compared with the full run's, or with their halves.
         """
         starts, offset = stage.starts_at(step), step - stage.first_step
+        if step == 0:
+            with self._memory.excluded():
+                largest = try_largest_batch(self._plan, self._task, self._stepper)
+            self._send([] if largest is None else [largest])
         if starts and (self._plan.has_other_batch_size or self._plan.accumulates):
             with self._memory.excluded():
                 event = compare_batch_sizes(self._plan, self._task, self._stepper, stage, step)
@@ -153,6 +158,12 @@ class Instrumentation:
                 "rename the metrics"
             )
         return values
+
+    def overfit(self, step: int) -> None:
+        """Report how the loss of one repeated batch falls, after `step` steps."""
+        with self._memory.excluded():
+            event = overfit_one_batch(self._plan, self._task, self._stepper, step)
+        self._send([event])
 
     def predict(self, path: Path) -> None:
         """Write the task's predictions, if it makes any. They decide nothing, so an exception is only reported."""

@@ -345,6 +345,8 @@ class Loop:
             run_pipeline(plan, self._task, self._stepper.model, self._send, evaluate)
         if plan.predictions is not None and command is None:
             self._instrumentation.predict(Path(plan.predictions))
+        if plan.overfit and command is None:
+            self._instrumentation.overfit(steps)
         self._send([self._ended(steps)])
         command = command or self._channel.wait()
         if isinstance(command, Abort) and command.last_good_step is not None:

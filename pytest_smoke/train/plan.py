@@ -101,6 +101,8 @@ class RunPlan:
     """Samples in a micro-batch of the full run; None: the same number."""
     mix_tolerance: float = MIX_TOLERANCE
     """Largest difference of a source's sampled share from the expected one; it decides how many samples are counted."""
+    overfit: bool = False
+    """Whether one batch is trained on over and over again at the end."""
     predictions: str | None = None
     """File for the task's predictions after the last step; None: they are not asked for."""
     pipeline: PipelinePlan | None = None
@@ -129,6 +131,7 @@ class RunPlan:
             evaluate_every_steps=smoke.evaluate_every_steps,
             full_batch_size=case.full.batch_size,
             mix_tolerance=case.recipe.mix.tolerance if case.recipe.mix else MIX_TOLERANCE,
+            overfit=case.mode == "wiring",
             checkpoints=checkpoints,
         )
 

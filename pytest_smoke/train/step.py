@@ -173,6 +173,11 @@ class Stepper:
         values = self._backward(batches, full_precision=True)
         return [parameter.grad for parameter in self._parameters], [value.float() for value in values]
 
+    def backward(self, batches: Sequence[Any]) -> None:
+        """Make the forward and backward passes of a step as in training, but not the step."""
+        self.clear_gradients()
+        self._backward(batches)
+
     def score(self, batches: Sequence[Any]) -> Tensor:
         """Return the terms' means over micro-batches, float32 [terms]; the caller disables gradients."""
         values: list[Tensor] = []

@@ -31,7 +31,7 @@ REQUIRED = ("model", "batches", "losses")
 """Methods that every task has."""
 OPTIONAL = (
     *("loss_weights", "optimizer", "counts", "evaluate", "probe_batch", "sources", "on_stage_start", "predictions"),
-    *("example_inputs", "dynamic_shapes", "labels"),
+    *("example_inputs", "dynamic_shapes", "labels", "largest_batch"),
 )
 """Hooks that a task may have."""
 NOT_CALLABLE = ("loss_weights",)

@@ -365,6 +365,9 @@ class Padded(Teacher):
             real = torch.rand(batch_size, generator=generator) < torch.linspace(0.1, 1, batch_size) * density
             yield {**batch, "real": real | (torch.arange(batch_size) % 16 == 0)}
 
+    def largest_batch(self) -> Any:
+        return next(self.batches(64, seed=8))
+
     def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
         each = F.cross_entropy(model(batch["points"]), batch["labels"], reduction="none")
         return {"ce": (each * batch["real"]).sum() / batch["real"].sum()}
@@ -469,3 +472,22 @@ class Moded(Teacher):
     def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
         (model if self.evaluates == "model" else model[1]).eval()
         return super().losses(model, batch)
+
+
+class TooLarge(Teacher):
+    """Its largest batch needs more memory than any machine has."""
+
+    def largest_batch(self) -> Any:
+        return {**next(self.batches(8, seed=0)), "padding": 2**50}
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        torch.empty(batch.get("padding", 1))
+        return super().losses(model, batch)
+
+
+class Ascends(Teacher):
+    """Follows the gradient upwards: a sign is wrong."""
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        ce = super().losses(model, batch)["ce"]
+        return {"ce": 2 * ce.detach() - ce}

@@ -150,7 +150,7 @@ LOSS_TREND = Check(
             when="the loss of a run that is trained from scratch did not improve on its initial level",
             yields_to=("learning", "updates"),
         ),
-        Reason(id="wiring", status="not-checked", when="a wiring run is too short", yields_to=("pipeline",)),
+        Reason(id="wiring", status="not-checked", when="a wiring run is too short", yields_to=("pipeline", "overfit")),
         Reason(id="preflight", status="not-checked", when="`--smoke-preflight` does not train"),
         *NOT_MADE,
     ),

@@ -17,8 +17,10 @@ from pytest_smoke.events import (
     ExportStage,
     Gradients,
     InitialMetrics,
+    LargestBatch,
     LearningRateDiffers,
     ModelMode,
+    Overfit,
     ProbeLoss,
     SharedStorage,
     Step,
@@ -39,6 +41,7 @@ from pytest_smoke.judge.checks.mix import audit_mix, mix_drawn
 from pytest_smoke.judge.checks.model_mode import model_mode, shared_storage
 from pytest_smoke.judge.checks.pipeline import pipeline
 from pytest_smoke.judge.checks.prediction_errors import prediction_errors, unreadable_predictions
+from pytest_smoke.judge.checks.rehearsal import memory, overfit
 from pytest_smoke.judge.checks.resume import (
     checkpoint_not_saved,
     resume,
@@ -307,6 +310,20 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
         yield from data_repeats(FakeRun(case(), []), drawn)
     everything = [DrawnSamples(step=step, micro_batches=(every[0],)) for step in range(8)]
     yield from data_repeats(FakeRun(case(steps_per_epoch=1), []), everything)
+
+    for largest in (
+        LargestBatch(peak_memory_gib=3.2),
+        LargestBatch(reason="out-of-memory", text="OutOfMemoryError: CUDA out of memory\nTried to", place="lm.py:31"),
+        LargestBatch(reason="exception", text="IndexError: index 512 is out of range", place="lm.py:31"),
+    ):
+        yield from memory(FakeRun(case(), []), [largest])
+    for wiring in (case(mode="wiring"), replace(with_checks(overfit=True), mode="wiring")):
+        for fitted in (
+            Overfit(step=10, updates=40, before=2.303, after=0.41),
+            Overfit(step=10, updates=40, before=2.303, after=2.304),
+            Overfit(step=10, updates=40, problem="RuntimeError: no second pass at lm.py:31"),
+        ):
+            yield from overfit(FakeRun(wiring, []), [fitted])
 
     whole = ModelMode(step=1, stage="", watched=3, eval_count=0, in_eval=())
     names = ("encoder.drop", "encoder.norm", "head.drop")

@@ -147,6 +147,28 @@ warn  data-repeats (repeated-batches)
     hint: look for a generator that is seeded anew for each batch, and for data loader workers that share a seed or that each read the whole data set
 pass  data-repeats
     every step of steps 0-7 has the same samples, as smoke.steps_per_epoch: 1 says
+pass  memory
+    the largest batch fits into memory: forward and backward pass ran within 3.2 GiB
+FAIL  memory (out-of-memory)
+    the largest batch does not fit into memory: OutOfMemoryError: CUDA out of memory at lm.py:31
+    hint: halve batch_size and double grad_accum_steps in `full`, limit the length of a sample, or recompute activations in the backward pass
+FAIL  memory (exception)
+    the largest batch cannot be trained on: IndexError: index 512 is out of range at lm.py:31
+    hint: the run would have met such a batch later; limit the size of samples, or fix what the exception names
+pass  overfit
+    the loss of one repeated batch fell from 2.303 to 0.41 in 40 updates
+warn  overfit (loss-does-not-fall)
+    the loss of one repeated batch did not fall in 40 updates: 2.303 before, 2.304 after
+    hint: look for a detached loss, parameters that the optimizer does not hold, labels that do not belong to their inputs, and a learning_rate (0.0005) that is too high or too low
+warn  overfit (not-overfitted)
+    one batch could not be trained on repeatedly: RuntimeError: no second pass at lm.py:31
+pass  overfit
+    the loss of one repeated batch fell from 2.303 to 0.41 in 40 updates
+FAIL  overfit (loss-does-not-fall)
+    the loss of one repeated batch did not fall in 40 updates: 2.303 before, 2.304 after
+    hint: look for a detached loss, parameters that the optimizer does not hold, labels that do not belong to their inputs, and a learning_rate (0.0005) that is too high or too low
+FAIL  overfit (not-overfitted)
+    one batch could not be trained on repeatedly: RuntimeError: no second pass at lm.py:31
 pass  model-mode
     3 modules with dropout, batch norm or code of their own for training were in training mode
 FAIL  model-mode (eval-mode)
