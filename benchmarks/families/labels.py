@@ -21,12 +21,13 @@ unstable-visible
     consecutive losses above all of those before (`spike_in`). An excursion is clear if it exceeds 3 gates, exceeds 30
     gates or the slice's own wobble 5 times, and lasts more than 2 % of the window or recurs (`swings`).
 unstable-hidden
-    A clear excursion that the training losses do not show and that lasts more than 7.5 % of the window: three scores of
-    a probe batch.
+    An excursion that the training losses do not show, and whose scores exceed 3 gates and 3 times the slice's own wobble
+    for more than 7.5 % of the window: three scores of a probe batch.
 dead
     Trained from scratch, and the slice never left its first level.
 shift
-    The data is ordered: the slice rises and falls within each pass, and its mean over a pass does not rise.
+    The data is ordered: the slice rises and falls within each pass, and its mean over a pass does not rise
+    (`forgetting`); or a hidden rise ends as the content changes (`content`).
 
 A run on ordered data whose training losses rise while the slice does not is healthy, `why` = `content`.
 """
@@ -49,7 +50,9 @@ VISIBLE_Z = 4.0
 HIDDEN_SHARE = 0.075
 """A hidden rise lasts longer than this share of the window: three of the 40 scores of a probe batch."""
 WOBBLES = 5.0
-"""A clear rise is this many times the standard deviation with which the slice wobbles around its trend."""
+"""The peak of a visible rise is this many times the standard deviation with which the slice wobbles."""
+HELD_WOBBLES = 3.0
+"""The same for the level that a hidden rise holds for `HIDDEN_SHARE` of the window."""
 HUGE_GATES = 30.0
 """Above this the wobble is part of the instability."""
 ONSET_SHARE = 0.2
@@ -312,9 +315,15 @@ def label_window(run: Recorded, window: int) -> Label:
             onset = seen_from(losses, steps, smooth, excess, excursion)
             if onset is not None:
                 return Label(label="unstable-visible", why=why, onset=onset)
-        for excursion in tall:
-            if lasts(excursion) > HIDDEN_SHARE * window:
-                return Label(label="unstable-hidden", why=why, onset=steps[excursion.first])
+        held = sum(s < HIDDEN_SHARE * window for s in steps)
+        for excursion in clear:
+            inside = slice(excursion.first, excursion.last + 1)
+            if excursion.last - excursion.first >= held and sorted(excess[inside])[-held] > CLEAR_GATES:
+                trough_level = min(smooth[: excursion.first + 1])
+                if sorted(smooth[inside])[-held] - trough_level > HELD_WOBBLES * wobble(smooth):
+                    if run.ordered and why == "spike":
+                        return Label(label="shift", why="content")
+                    return Label(label="unstable-hidden", why=why, onset=steps[excursion.first])
 
     if open_end is not None and open_end.height > CLEAR_GATES:
         return Label(label="grey", why="late")
