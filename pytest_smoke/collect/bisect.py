@@ -18,6 +18,7 @@ from pytest_smoke.collect.summary import from_start
 from pytest_smoke.errors import BisectStateError, SmokeError
 from pytest_smoke.keys import BISECT_RESULT
 from pytest_smoke.outcome import Outcome
+from pytest_smoke.plain import plain_text
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.report.bisect import bisect_summary, trial_line
@@ -40,7 +41,7 @@ class BisectFile(pytest.File):
         try:
             good, bad = (_case(named, self.config) for named in self.config.option.smoke_bisect)
         except SmokeError as error:
-            raise self.CollectError(str(error)) from None
+            raise self.CollectError(plain_text(str(error))) from None
         yield BisectItem.from_parent(self, name="bisect", good=good, bad=bad)
 
 

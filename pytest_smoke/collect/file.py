@@ -11,7 +11,7 @@ import pytest
 from pytest_smoke.collect.item import SmokeItem
 from pytest_smoke.errors import RecipeError
 from pytest_smoke.options import RECIPE_GLOB
-from pytest_smoke.plain import plain_name
+from pytest_smoke.plain import plain_name, plain_text
 from pytest_smoke.recipe.load import load_cases, path_from
 
 
@@ -42,6 +42,6 @@ class RecipeFile(pytest.File):
         try:
             cases = load_cases(self.path, root=self.config.rootpath, mode=self.config.getoption("smoke_mode"))
         except RecipeError as error:
-            raise self.CollectError(str(error)) from None
+            raise self.CollectError(plain_text(str(error))) from None
         for case in cases:
             yield SmokeItem.from_parent(self, name=plain_name(case.name), case=case)

@@ -15,6 +15,7 @@ from pytest_smoke.collect.source_location import source_location
 from pytest_smoke.keys import OUTCOMES, REGISTRY, REPORTED, SUMMARY
 from pytest_smoke.monitor.smoke import RunOptions, SmokeResult, run_smoke, skipped_outcome
 from pytest_smoke.outcome import Outcome
+from pytest_smoke.plain import plain_name
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.report.terminal import failure, headline, properties
 
@@ -58,7 +59,7 @@ class SmokeItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Return where the item comes from."""
-        return self.path, None, f"{self.case.path}: {self.name}"
+        return self.path, None, plain_name(f"{self.case.path}: {self.name}")
 
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
@@ -72,7 +73,7 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         report.smoke_outcomes = [outcome.to_dict() for outcome in outcomes]  # type: ignore[attr-defined]  # our own
         if report.skipped and isinstance(item, SmokeItem):
             path, _, line = source_location(outcomes[-1], item.case).rpartition(":")
-            report.longrepr = (path, int(line), outcomes[-1].text)
+            report.longrepr = (plain_name(path), int(line), outcomes[-1].text)
 
 
 def device_for(item: pytest.Item, case: Case, *, item_id: str) -> str:
@@ -132,8 +133,8 @@ def failure_text(outcome: Outcome, case: Case, item: pytest.Item) -> str:
     words.append(shlex.quote(f"{path}::{item.nodeid.partition('::')[2]}"))
     return failure(
         outcome,
-        place=source_location(outcome, case),
-        rerun=" ".join(words),
+        place=plain_name(source_location(outcome, case)),
+        rerun=plain_name(" ".join(words)),
         width=terminal_width(),
         verbose=item.config.option.verbose > 0,
     )

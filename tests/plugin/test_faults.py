@@ -134,6 +134,29 @@ def test_a_report_that_a_worker_cannot_send_fails_the_session(project: Project) 
     assert "strange.smoke.yaml::constant" in result.stdout.str()
 
 
+def test_names_with_escape_sequences_reach_neither_the_terminal_nor_junit(project: Project) -> None:
+    """Of a recipe's file, a criterion and a metric, in a verdict, a failure and a fault of the recipe."""
+    (project.path / "named.py").write_text(
+        "import tasks\n"
+        "class Named(tasks.Teacher):\n"
+        "    def evaluate(self, model):\n"
+        "        return {'val\\x1b[31m': 0.5}\n"
+    )
+    base = RECIPE.replace("tasks:Teacher", "named:Named").replace("max_steps: 400", "max_steps: 60")
+    project.recipe("na\x1b[31mme", base=base)
+    project.recipe("unfair\x1b[31m", "  batch_size: 8\n", base=base)
+    project.recipe("faulty\x1b[31m", '"k\\e[31mey": 3\n', base=base)
+    options = ["--smoke-mode", "wiring", "--smoke-report", "out", "--continue-on-collection-errors"]
+    for verbose in ([], ["-v"]):
+        result = project.run("--smoke", *verbose, *options, "--junitxml=junit.xml")
+        assert "\x1b" not in result.stdout.str()
+        assert len(list(ElementTree.parse(project.path / "junit.xml").getroot().iter("testcase"))) == 3
+    assert {outcome["id"] for outcome in project.verdicts()} == {
+        "na\\x1b[31mme.smoke.yaml::wiring",
+        "unfair\\x1b[31m.smoke.yaml::wiring",
+    }
+
+
 def test_the_sentence_alone_fails_a_session_that_pytest_calls_passed(project: Project) -> None:
     project.pytester.makeconftest(LOSES)
     project.recipe("never")
@@ -231,6 +254,19 @@ def test_files_in_the_way_of_the_report_fail_with_a_sentence_and_no_internal_err
     assert (outcome["reason"], run["status"], run["reason"]) == ("wiring", "warn", "trace-not-written")
     assert run["text"].startswith("10 steps ran; traces/good.smoke.yaml__wiring-")
     assert "trace" not in outcome["facts"]
+
+
+def test_verdicts_that_can_no_longer_be_written_fail_the_session(project: Project) -> None:
+    project.recipe()
+    project.pytester.makeconftest(
+        "def pytest_collection_finish(session):\n"
+        "    path = session.config.option.smoke_report / 'verdicts.json'\n"
+        "    path.unlink()\n"
+        "    path.mkdir()\n"
+    )
+    result = project.run("--smoke-preflight", "--smoke-report", "out", "--smoke-timeout", "1e9")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["ERROR: *verdicts.json could not be written: Is a directory", "*1 preflight ok*"])
 
 
 def test_an_error_around_a_run_is_an_outcome_and_the_session_continues(project: Project) -> None:

@@ -1,0 +1,62 @@
+"""The lock of a report folder, and its `verdicts.json` while outcomes arrive."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_smoke.collect.report_folder import VerdictsFile, lock
+from pytest_smoke.errors import SmokeError
+from pytest_smoke.report.verdicts_json import verdicts_json
+from tests.report.test_terminal import outcome
+
+
+def ids(folder: Path) -> list[str]:
+    return [one["id"] for one in json.loads((folder / "verdicts.json").read_text())["outcomes"]]
+
+
+def test_a_folder_is_locked_until_it_is_unlocked(tmp_path: Path) -> None:
+    unlock = lock(tmp_path / "out")
+    with pytest.raises(SmokeError, match=rf"another pytest session \(process {os.getpid()}\) is writing to "):
+        lock(tmp_path / "out")
+    unlock()
+    lock(tmp_path / "out")()
+
+
+def test_all_outcomes_are_in_the_file_soon_also_if_thousands_arrive_at_once(tmp_path: Path) -> None:
+    file = VerdictsFile(tmp_path)
+    file.create()
+    assert ids(tmp_path) == []
+    outcomes = [outcome(id=f"{number:04}.smoke.yaml::constant") for number in range(2000)]
+    for one in outcomes:
+        file.add(one)
+    deadline = time.monotonic() + 60
+    while len(ids(tmp_path)) < 2000:  # nobody calls `flush`
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert (tmp_path / "verdicts.json").read_text() == verdicts_json(outcomes)
+
+
+def test_the_first_outcome_is_written_at_once_and_flush_writes_the_rest(tmp_path: Path) -> None:
+    file = VerdictsFile(tmp_path)
+    file.add(outcome(id="b"))
+    assert ids(tmp_path) == ["b"]
+    for name in ("a", "c", "d"):
+        file.add(outcome(id=name))
+    file.flush()
+    assert ids(tmp_path) == ["a", "b", "c", "d"]
+
+
+def test_a_file_that_cannot_be_written_is_a_problem_until_it_can_be(tmp_path: Path) -> None:
+    file = VerdictsFile(tmp_path)
+    (tmp_path / "verdicts.json").mkdir()
+    file.add(outcome(id="a"))
+    assert file.problem == f"{tmp_path / 'verdicts.json'} could not be written: Is a directory"
+    (tmp_path / "verdicts.json").rmdir()
+    file.flush()
+    assert file.problem == ""
+    assert ids(tmp_path) == ["a"]
