@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,12 @@ class SmokeItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Return where the item comes from."""
         return self.path, None, plain_name(f"{self.case.path}: {self.name}")
+
+    @cached_property
+    def location(self) -> tuple[str, int | None, str]:
+        """Where the item comes from, as reports say it. pytest-xdist cannot send a file name that is not Unicode."""
+        path, line, name = super().location
+        return plain_name(path), line, name
 
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:

@@ -60,10 +60,12 @@ def test_outcomes_of_tasks_that_report_odd_values_arrive_from_workers_and_can_be
     project.recipe("enums", base=base.replace("tasks:Teacher", "odd:Enums"))
     for how in ODD_WAYS:
         project.recipe(how, f"args: {{how: {how}}}\n", base=base.replace("tasks:Teacher", "odd:Raises"))
+    named = project.path / os.fsdecode(b"caf\xe9.smoke.yaml")
+    named.write_text(RECIPE + "  batch_size: 8\n")
     result = project.run("--smoke", "-n", "2", "--smoke-report", "out", "--junitxml=junit.xml")
-    result.assert_outcomes(passed=1, failed=4)
+    result.assert_outcomes(passed=1, failed=5)
     outcomes = by_name(project)
-    assert outcomes.keys() == {"enums", *ODD_WAYS}
+    assert outcomes.keys() == {"enums", "caf\\udce9", *ODD_WAYS}
     assert outcomes["enums"]["facts"]["steps"] == 40
     assert outcomes["enums"]["metrics"].keys() == {"ce_2", "tab\\t\\x1b[31m", "None"}
     texts = {how: outcomes[how]["text"].partition(" at odd.py")[0] for how in ODD_WAYS}
@@ -73,7 +75,7 @@ def test_outcomes_of_tasks_that_report_odd_values_arrive_from_workers_and_can_be
     assert len(texts["long"]) < 3000
     assert (project.path / "out" / "verdicts.json").stat().st_size < 500_000
     assert not {"\x1b", "\x00", "\x07"} & set(result.stdout.str())
-    assert len(list(ElementTree.parse(project.path / "junit.xml").getroot().iter("testcase"))) == 5
+    assert len(list(ElementTree.parse(project.path / "junit.xml").getroot().iter("testcase"))) == 6
 
 
 LOSES = """
