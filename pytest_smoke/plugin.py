@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_smoke import options
-from pytest_smoke.keys import BISECT_RESULT, OUTCOMES
+from pytest_smoke.keys import BISECT_RESULT
 
 if TYPE_CHECKING:
     from pytest_smoke.collect.fixture import Smokes
@@ -57,7 +57,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if OUTCOMES in item.stash:
+    if item.config.option.smoke:
         from pytest_smoke.collect.item import attach
 
         attach(item, report)

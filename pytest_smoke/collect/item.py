@@ -72,8 +72,11 @@ class SmokeItem(pytest.Item):
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     """Put the item's outcomes on its report as builtins, which pytest-xdist sends to its controller.
 
-    A recipe's item that was skipped is reported at its place in the recipe, not at the call of `pytest.skip`.
+    A recipe's item that was skipped is reported at its place in the recipe, not at the call of `pytest.skip`. Keywords
+    are the names of its files and folders, which need not be Unicode.
     """
+    if isinstance(item, SmokeItem):
+        report.keywords = {plain_name(name): value for name, value in report.keywords.items()}
     outcomes = item.stash.get(OUTCOMES, [])[item.stash.get(REPORTED, 0) :]
     if outcomes and (report.when == "call" or (report.when == "setup" and report.failed)):
         item.stash[REPORTED] = len(item.stash[OUTCOMES])
