@@ -21,8 +21,8 @@ unstable-visible
     consecutive losses above all of those before (`spike_in`). An excursion is clear if it exceeds 3 gates, exceeds 30
     gates or the slice's own wobble 5 times, and lasts more than 2 % of the window or recurs (`swings`).
 unstable-hidden
-    An excursion that the training losses do not show, and whose scores exceed 3 gates and 3 times the slice's own wobble
-    for more than 7.5 % of the window: three scores of a probe batch.
+    An excursion that the training losses do not show, and whose scores exceed 3 gates and the slice's own wobble
+    3 times for 7.5 % of the window: three scores of a probe batch.
 dead
     Trained from scratch, and the slice never left its first level.
 shift
