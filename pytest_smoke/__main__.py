@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,8 +11,8 @@ from importlib import import_module
 
 COMMANDS = ("judge", "audit", "compare", "diagnose", "probe", "package", "schema", "init")
 PROGRAM = "python -m pytest_smoke"
-EXIT_BROKEN_PIPE = 2
-"""The output pipe was closed early, as by `head`."""
+EXIT_FAILED = 2
+"""The command could not do its work or print it. Status 1, with which Python ends a crash, means a verdict here."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,13 +30,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     for module in modules.values():
         module.add_parser(subparsers)
     args = parser.parse_args(given)
+    if sys.stdout is None:
+        return _fail(args.command, "the standard output is closed: nothing can be printed")
     try:
         code = int(modules[args.command].run(args))
         sys.stdout.flush()
-    except BrokenPipeError:  # as in `judge ... | head`: the interpreter's own flush at exit would fail once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
+    except BrokenPipeError:  # as in `judge ... | head`
+        _drop_output()
+        return EXIT_FAILED
+    except OSError as error:
+        _drop_output()
+        return _fail(args.command, f"stopped: {error.strerror or error}")
+    except MemoryError:
+        return _fail(args.command, "stopped: not enough memory")
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        return _fail(args.command, "stopped by an error of its own: please report it with the lines above")
     return code
+
+
+def _drop_output() -> None:
+    """Send what is still buffered to nowhere: the interpreter's own flush at exit would fail once more."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(command: str, text: str) -> int:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(f"{command}: {text}", file=sys.stderr)
+    return EXIT_FAILED
 
 
 if __name__ == "__main__":

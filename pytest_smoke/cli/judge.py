@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from pytest_smoke.cli.arguments import (
     seconds,
 )
 from pytest_smoke.errors import LogError
+from pytest_smoke.files import read_failure
 from pytest_smoke.judge.curve.curve_judge import CurveVerdict
 from pytest_smoke.logs import find
 from pytest_smoke.logs import read as logs
@@ -27,7 +29,7 @@ from pytest_smoke.logs.judging import GrowingLogJudge, RunDescription, judge_log
 from pytest_smoke.logs.log import ColumnNames, Log
 from pytest_smoke.logs.source import STDIN, is_regular, open_source
 from pytest_smoke.logs.tensorboard import EVENT_FILE_MARK
-from pytest_smoke.text import verdict_label
+from pytest_smoke.text import count, verdict_label
 
 EXIT_PROMOTE, EXIT_NOT_PROMOTE = 0, 1
 
@@ -101,11 +103,15 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "judge",
         help="judge training logs",
-        description="Judge training logs of any trainer: CSV, JSON Lines, trainer_state.json (Hugging Face), printed "
-        "lines, TensorBoard event files.",
-        epilog="Exit status: 0 if every log is promoted, 1 if one is not, 2 if one could not be judged.",
+        description="Judge training logs of any trainer: printed lines, tables inside text, CSV, JSON, exports of "
+        "Weights & Biases and TensorBoard, event files. Which columns and rows are judged is printed as notes.",
+        epilog=f"In a folder, at any depth, these files are logs: {find.searched()}. Of the checkpoints of a run, only "
+        "the newest trainer_state.json is judged. Exit status: 0 if every log is promoted, 1 if one is not, 2 if one "
+        "could not be judged.",
     )
-    parser.add_argument("logs", nargs="+", metavar="LOG", help="log file, folder with logs, or - for standard input")
+    parser.add_argument(
+        "logs", nargs="+", metavar="LOG", help="log file, folder (all logs in it are judged), or - for standard input"
+    )
     add_format(parser, json_help="one object per log, each on its own line")
     parser.add_argument("--loss", metavar="NAME", help="column with the training loss (default: found by its name)")
     parser.add_argument("--lr", metavar="NAME", help="column with the learning rate (default: found by its name)")
@@ -158,26 +164,42 @@ def run(args: argparse.Namespace) -> int:
     if args.follow:
         return _run_follow(args, names, description)
     worst = EXIT_PROMOTE
-    for result in _judge_all(args.logs, names, description):
-        _show(result, args.format)
-        worst = max(worst, result.exit_code)
+    for path in args.logs:
+        verdicts: Counter[str] = Counter()
+        for result in _judge_all(path, names, description):
+            _show(result, args.format)
+            verdicts[result.verdict] += 1
+            worst = max(worst, result.exit_code)
+        if args.format == "text" and verdicts.total() > 1:
+            counted = ", ".join(f"{often:,} {verdict}" for verdict, often in verdicts.most_common())
+            print_text(f"{path}: {count(verdicts.total(), 'log')}: {counted}")
     return worst
 
 
-def _judge_all(paths: list[str], names: ColumnNames, description: RunDescription) -> Iterator[LogVerdict]:
-    for path in paths:
-        try:
-            found = find.find(path)
-        except LogError as error:
-            yield LogVerdict.of_error(path, error)
-            continue
-        for log_path in found:
-            try:
-                read = logs.read_all(log_path, names)
-            except LogError as error:
-                yield LogVerdict.of_error(log_path, error)
-            else:
-                yield LogVerdict.of(*judge_logs(read, description))
+def _judge_all(path: str, names: ColumnNames, description: RunDescription) -> Iterator[LogVerdict]:
+    """Judge a log, or every log in a folder."""
+    try:
+        found = find.find(path)
+    except LogError as error:
+        yield LogVerdict.of_error(path, error)
+        return
+    for log_path in found:
+        yield _judge_one(log_path, names, description)
+
+
+def _judge_one(path: str, names: ColumnNames, description: RunDescription) -> LogVerdict:
+    """Judge one log; whatever goes wrong with it leaves the others to be judged."""
+    try:
+        return LogVerdict.of(*judge_logs(logs.read_all(path, names), description))
+    except LogError as error:
+        return LogVerdict.of_error(path, error)
+    except OSError as error:
+        return LogVerdict.of_error(path, LogError("unreadable", read_failure(error)))
+    except MemoryError:
+        return LogVerdict.of_error(path, LogError("unreadable", "not enough memory to read the log"))
+    except Exception as error:
+        text = f"the reader failed with {type(error).__name__}: {error}; please report it"
+        return LogVerdict.of_error(path, LogError("internal-error", text))
 
 
 def _show(result: LogVerdict, form: str) -> None:

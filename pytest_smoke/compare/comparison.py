@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from statistics import median
 from typing import Any
 
 from pytest_smoke.judge.metrics.main_metric import lower_is_better
 from pytest_smoke.text import count, listed, signed_percent
 
+NORM_PEAK = "gradient norm, peak"
+"""Name of a row."""
 Series = Sequence[tuple[int, float]]
 """Step and value, by rising step."""
 
 FLOAT32_TOLERANCE = 1e-6
 """Relative difference that float32 rounding explains."""
+MIN_SCALE_POINTS = 4
+"""Common steps from which two curves can be the same one on another scale."""
+SCALE_TOLERANCE = 0.005
+"""Relative distance of such curves from a common factor at most, beside the rounding of what is printed ..."""
+SCALE_SHARE = 0.1
+"""... and it must be at most this share of the spread of the curve: two flat losses have a constant ratio, too."""
+MIN_SCALE = 0.02
+"""Relative distance of a scale from 1 at least."""
 MAX_PERCENT_CHANGE = 10
 """Relative change from which it is printed as a factor."""
 SETTING_FACTS = frozenset(
@@ -68,6 +79,8 @@ class ComparisonRow:
     new_step: int | None = None
     better: str = ""
     """`higher`, `lower`, or empty if neither direction is better."""
+    is_scaled: bool = False
+    """Whether both runs have the same curve on another scale, so that neither value is better."""
 
     @property
     def change(self) -> str:
@@ -79,13 +92,17 @@ class ComparisonRow:
         if not (math.isfinite(self.old) and math.isfinite(self.new)):
             return "not finite"
         size = f"from 0, {self.new - self.old:+.3g}" if not self.old else _relative_change(self.old, self.new)
+        if self.is_scaled:
+            return f"{size}, another scale"
         if not self.better:
             return size
         return f"{size}, {'better' if (self.new > self.old) == (self.better == 'higher') else 'worse'}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return a tree of builtins; NaN and infinities stay floats."""
-        return {**asdict(self), "change": self.change}
+        tree = {**asdict(self), "change": self.change}
+        del tree["is_scaled"]  # part of `change`
+        return tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +156,7 @@ def compare(old: Run, new: Run) -> RunComparison:
     ends_comparable = not same_stages or old.finished_stages == new.finished_stages
     unchanged = _unchanged_metrics(old, new)
     names = [name for name in dict.fromkeys([*old.metrics, *new.metrics]) if name not in unchanged]
+    loss_scale, norm_scale = scale_of(old.loss, new.loss), scale_of(old.grad_norm, new.grad_norm)
     rows = [
         ComparisonRow(name="verdict", old=old.verdict, new=new.verdict),
         ComparisonRow(name="steps", old=old.steps, new=new.steps),
@@ -147,18 +165,66 @@ def compare(old: Run, new: Run) -> RunComparison:
         *(row for name in names for row in _metric_rows(name, old, new, points, with_ends=ends_comparable)),
     ]
     if ends_comparable:
-        rows.append(_best("gradient norm, peak", old.grad_norm, new.grad_norm, better="lower", highest=True))
+        rows.append(_best(NORM_PEAK, old.grad_norm, new.grad_norm, better="lower", highest=True))
     rows.append(ComparisonRow(name="seconds", old=old.seconds, new=new.seconds, better="lower"))
     return RunComparison(
         old=old.name,
         new=new.name,
         old_text=old.text,
         new_text=new.text,
-        rows=tuple(row for row in rows if row.old is not None or row.new is not None),
+        rows=tuple(_scaled(row, loss_scale, norm_scale) for row in rows if row.old is not None or row.new is not None),
         alignment=alignment if same_stages else alignment + _stages_differ(old, new),
         unchanged=unchanged,
         settings=tuple(_settings(old, new)),
-        notes=tuple(f"{run.name}: {note}" for run in (old, new) for note in run.notes),
+        notes=(
+            *_scale_notes(loss_scale, norm_scale),
+            *(f"{run.name}: {note}" for run in (old, new) for note in run.notes),
+        ),
+    )
+
+
+def scale_of(old: Series, new: Series) -> float | None:
+    """Return the constant factor between two curves at their common steps; None if there is none."""
+    new_by_step = dict(new)
+    pairs = [(value, new_by_step[step]) for step, value in old if step in new_by_step]
+    if len(pairs) < MIN_SCALE_POINTS or any(not (math.isfinite(a) and math.isfinite(b) and a and b) for a, b in pairs):
+        return None
+    factor = median(b / a for a, b in pairs)
+    if factor <= 0 or abs(factor - 1) < MIN_SCALE:
+        return None
+    values = [a for a, _ in pairs]
+    curve_spread = (max(values) - min(values)) / max(map(abs, values))
+    tolerance = min(SCALE_TOLERANCE, SCALE_SHARE * curve_spread)
+    rounding = (factor * _rounding(values) + _rounding([b for _, b in pairs])) if curve_spread > SCALE_SHARE else 0.0
+    is_constant = all(abs(b - factor * a) <= tolerance * abs(b) + rounding for a, b in pairs)
+    return factor if is_constant else None
+
+
+def _rounding(values: Iterable[float]) -> float:
+    """Return half a unit of the last printed digit of numbers with a fixed number of decimals."""
+    decimals = max(len(repr(value).partition(".")[2]) if "e" not in repr(value) else 17 for value in values)
+    return 0.5 * 10.0**-decimals
+
+
+def _scaled(row: ComparisonRow, loss_scale: float | None, norm_scale: float | None) -> ComparisonRow:
+    is_loss = row.name.startswith("loss")
+    if (is_loss and loss_scale is not None) or (row.name == NORM_PEAK and norm_scale is not None):
+        return replace(row, is_scaled=True)
+    return row
+
+
+def _scale_notes(loss_scale: float | None, norm_scale: float | None) -> Iterator[str]:
+    """Say that a curve has only another scale, and what that comes from."""
+    if loss_scale is None and norm_scale is None:
+        return
+    parts = [
+        f"the {name} of NEW is {factor:.4g}x that of OLD"
+        for name, factor in (("loss", loss_scale), ("gradient norm", norm_scale))
+        if factor is not None
+    ]
+    yield (
+        f"{' and '.join(parts)} at every common step: the same curve on another scale, not a regression; gradient "
+        "accumulation that sums the loss over micro-batches instead of averaging it does this"
     )
 
 

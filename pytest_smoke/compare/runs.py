@@ -13,6 +13,8 @@ from pytest_smoke.files import VERDICTS, VERDICTS_SCHEMA, file_name, file_sha256
 from pytest_smoke.logs import find
 from pytest_smoke.logs import read as logs
 from pytest_smoke.logs.judging import RunDescription, judge_log
+from pytest_smoke.logs.roles import MAX_STEP
+from pytest_smoke.logs.source import check_regular, is_regular
 from pytest_smoke.text import count, listed, verdict_label
 
 SEPARATOR = "::"
@@ -33,7 +35,9 @@ def read_runs(argument: str) -> dict[str, Run] | Run:
             runs = {tree["id"]: _run_of_outcome(tree, report.parent) for tree in _outcomes(report)}
         except ReportError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except RecursionError:
+            raise ReportError(f"{report} is not a report of smoke runs: it is nested too deeply") from None
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             problem = (
                 f"the key {error} is missing" if isinstance(error, KeyError) else f"wrong type of a value ({error})"
             )
@@ -56,7 +60,10 @@ def _split(argument: str) -> tuple[Path, str]:
 
 def _outcomes(report: Path) -> list[Mapping[str, Any]]:
     try:
+        check_regular(str(report))
         tree = json.loads(report.read_text(encoding="utf-8"))
+    except LogError as error:
+        raise ReportError(f"{report}: {error}") from None
     except OSError as error:
         raise ReportError(f"{report}: {read_failure(error)}") from None
     except (ValueError, RecursionError) as error:
@@ -73,6 +80,10 @@ def _outcomes(report: Path) -> list[Mapping[str, Any]]:
 
 def _run_of_outcome(tree: Mapping[str, Any], folder: Path) -> Run:
     facts, curve = tree["facts"], tree["curve"]
+    _check_facts(facts)
+    for step in curve.get("step", []):
+        _whole("a step", step)
+    seconds = facts.get("train_seconds", facts.get("seconds"))
     trace, notes = folder / str(facts.get("trace") or f"traces/{file_name(tree['id'])}.csv"), []
     if _is_trace_of(facts, trace):
         try:
@@ -93,23 +104,50 @@ def _run_of_outcome(tree: Mapping[str, Any], folder: Path) -> Run:
             )
     return Run(
         name=f"{folder}{SEPARATOR}{tree['id']}",
-        verdict=verdict_label(tree["verdict"], tree["reason"]),
-        text=tree["text"],
+        verdict=verdict_label(str(tree["verdict"]), str(tree["reason"])),
+        text=str(tree["text"]),
         steps=facts.get("steps", 0),
         loss=loss,
         grad_norm=grad_norm,
-        metrics={name: [(step, float(value)) for step, value in points] for name, points in tree["metrics"].items()},
+        metrics={
+            name: [(_whole("a step", step), float(value)) for step, value in points]
+            for name, points in tree["metrics"].items()
+        },
         batch=facts.get("effective_batch_samples"),
-        seconds=facts.get("train_seconds", facts.get("seconds")),
+        seconds=None if seconds is None else float(seconds),
         facts={**facts, "recipe": tree["recipe"], "mode": tree["mode"], "cell": tree["cell"]},
         notes=tuple(notes),
     )
 
 
+def _check_facts(facts: Mapping[str, Any]) -> None:
+    """Raise ValueError or KeyError if a fact that a comparison needs has another type."""
+    _whole("steps", facts.get("steps", 0))
+    if (batch := facts.get("effective_batch_samples")) is not None and _whole("the effective batch", batch) < 1:
+        raise ValueError("the effective batch is 0")
+    for key in ("settings", "args", "better"):
+        if not isinstance(facts.get(key, {}), Mapping):
+            raise ValueError(f"facts.{key} is not an object")
+    if not all(isinstance(direction, str) for direction in facts.get("better", {}).values()):
+        raise ValueError("facts.better does not name directions")
+    for stage in facts.get("stages", []):
+        if not isinstance(stage["name"], str) or not isinstance(stage.get("settings", {}), Mapping):
+            raise ValueError("a stage has no name or no settings")
+        for key in ("first_step", "steps", "planned_steps"):
+            _whole(f"{key} of a stage", stage[key])
+
+
+def _whole(what: str, value: object) -> int:
+    """Return a number that must be whole and not negative. Raises ValueError."""
+    if not isinstance(value, int) or not 0 <= value < MAX_STEP:
+        raise ValueError(f"{what} is {str(value)[:40]}, not a whole number of 0 or more")
+    return value
+
+
 def _is_trace_of(facts: Mapping[str, Any], trace: Path) -> bool:
     """Tell whether a file is the trace that the smoke run wrote, not that of an earlier or later run of the recipe."""
     try:
-        return "trace_sha256" in facts and file_sha256(trace) == facts["trace_sha256"]
+        return "trace_sha256" in facts and is_regular(str(trace)) and file_sha256(trace) == facts["trace_sha256"]
     except OSError:
         return False
 
@@ -124,6 +162,10 @@ def _run_of_log(path: str) -> Run:
         log = logs.read(found[0])
     except LogError as error:
         raise ReportError(f"{path}: {error}") from None
+    except OSError as error:
+        raise ReportError(f"{path}: {read_failure(error)}") from None
+    if not log.points:
+        raise ReportError(f"{path}: {'; '.join(log.notes)}")
     verdict = judge_log(log, RunDescription())
     columns = log.other_columns()
     clock = next((name for name in SECONDS_COLUMNS if name in columns), None)

@@ -104,6 +104,9 @@ _STEP_NEUTRAL = {
         "idx",
     ),
 }
+_STEPS_BY_CORE: dict[frozenset[str], list[tuple[int, frozenset[str]]]] = {}
+for _rank, _wanted in enumerate(_STEPS):
+    _STEPS_BY_CORE.setdefault(_wanted - _STEP_NEUTRAL, []).append((_rank, _wanted))
 _TAIL = re.compile(
     r"(?:.*[\s\W])?((?:global[ _]step|step|iteration|iter|itr|epoch|batch|update|ep)s?)\W{0,2}", re.IGNORECASE
 )
@@ -391,8 +394,8 @@ def _step_rank(name: str) -> int | None:
     if name in _STEP_SYMBOLS:
         return len(_STEPS)
     found = words(name.removeprefix("time/"))  # Stable-Baselines3
-    for rank, wanted in enumerate(_STEPS):
-        if found - _STEP_NEUTRAL == wanted - _STEP_NEUTRAL and wanted <= found:
+    for rank, wanted in _STEPS_BY_CORE.get(found - _STEP_NEUTRAL, ()):
+        if wanted <= found:
             return rank
     return len(_STEPS) + 1 if name in ("count", "leading number") else None
 

@@ -170,6 +170,8 @@ class _Rows:
                     return
             row = table.start_row(line, shape)
             for column, cell in zip(by_name, cells, strict=True):
+                if column is None:
+                    continue
                 try:
                     value = float(cell)
                 except ValueError:
@@ -251,8 +253,6 @@ def _commented_header(comment: str, text: str) -> list[str] | None:
         return names
     if names[:3] == ["step", "loss_train", "loss_test"]:
         terms, metrics = divmod(len(cells) - 1, 2)
-        if len(names) > 3 and not metrics and terms > 1:
-            terms, metrics = terms - 1, 2
         return ["step", *["loss_train"] * terms, *["loss_test"] * terms, *(f"metric {at + 1}" for at in range(metrics))]
     return None
 

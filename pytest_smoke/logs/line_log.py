@@ -288,9 +288,9 @@ class _LineReader:
             seen: set[str] = set()
             cells = []
             for at, name, is_weak in shape.cells:
-                if name not in seen:
+                if name not in seen and (column := self._table.column(name)) is not None:
                     seen.add(name)
-                    cells.append((2 * at + 1, self._table.column(name), is_weak))
+                    cells.append((2 * at + 1, column, is_weak))
             reading = _Reading(shape, tuple(cells), self._table.shape_of(names))
         if len(self._shapes) >= _MAX_SHAPES:
             self._shapes.clear()

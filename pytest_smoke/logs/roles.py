@@ -110,7 +110,7 @@ def _sum_of(table: Table, terms: list[str]) -> str | None:
     if sum(None not in cells for cells in values) < _TOGETHER * len(rows):
         return None
     name = " + ".join(terms)
-    total = table.column(name)
+    total = table.columns[name] = Column(name)
     for row, cells in zip(rows, values, strict=True):
         if None not in cells:
             total.rows.append(row)

@@ -23,6 +23,8 @@ _ORDERED = 0.5
 """Runs are apart if at most this share of the steps that go back or stand still does so within one run."""
 _ECHOES = 0.9
 """Share of the rows with a loss that must be pairs of the same loss for one of each pair to be an echo."""
+_FORMS = 20
+"""Forms of records with a loss up to which a change of form means another run; in prose, every line has its own."""
 _UNIQUE = 0.9
 _RUN_WORDS = {
     *("state", "status", "sweep", "created", "runtime", "user", "tags", "hostname", "name", "notes", "duration"),
@@ -54,7 +56,7 @@ def logs_of(path: str, table: Table, names: ColumnNames) -> list[Log]:
 def _logs(path: str, table: Table, names: ColumnNames, notes: list[str]) -> list[Log]:
     if (start := _other_run(table)) is not None:
         line = table.lines[start]
-        notes.append(f"the log holds 2 runs of different form: the last one is judged, from {table.unit} {line} on")
+        notes.append(f"the log holds runs of different form: the last one is judged, from {table.unit} {line} on")
         return _logs(path, table.select(range(start, len(table))), names, notes)
     roles = choose_roles(table, names, notes)
     _merge_echoes(table, roles, notes)
@@ -129,7 +131,7 @@ def _refuse_table_of_runs(table: Table) -> None:
 def _other_run(table: Table) -> int | None:
     """Return the row at which a step starts again from its beginning, in records that all have another form."""
     loss_rows = sorted({row for name in columns.losses(table.columns) for row in table.columns[name].rows})
-    if not loss_rows or len({table.shapes[row] for row in loss_rows}) < 2:
+    if not 2 <= len({table.shapes[row] for row in loss_rows}) <= _FORMS:
         return None
     for name in columns.step_columns([name for name, column in table.columns.items() if column.rows]):
         column = table.columns[name]

@@ -51,6 +51,8 @@ _DARKNET = re.compile(rf"\s*{_N}(?:, {_N})?: {_N}, {_N} avg(?: loss)?, {_N} rate
 """`9798: 0.370096, 0.451929 avg, 0.001000 rate, 3.3 seconds, 627072 images`; classifiers print `12, 0.4: 2.3, ...`."""
 _DARKNET_LAYER = re.compile(r"\s*(?:v3|v4|Region|\(next mAP)\b")
 _DELIMITERS = re.compile(r"[|,;\t)\]}>]|\s[-\u2013\u2014\u00b7\u2022]\s|\s{2,}")
+_ASIDE = re.compile(r"\s?\([A-Za-z ]{1,30}\)")
+"""`(for one batch)` in `Training loss (for one batch) at step 0: 2.3`."""
 _UNIT = re.compile(r"(?:[A-Za-z\u00b5\u00b0]+|%)(?:/[A-Za-z]+)?")
 _WORD_NAME = re.compile(r"[A-Za-z_#][\w./#-]*")
 _WRAPPER = re.compile(r"\b(?:tensor|array|Array|DeviceArray|(?:np\.|numpy\.)?float\d*)\($")
@@ -221,8 +223,8 @@ class _ShapeReader:
             return _listed_name(text[:-1], gap)
         if text[-1] in ")]}":
             return _bracketed_name(text, is_strong, gap)
-        pieces = _DELIMITERS.split(text)
-        last = pieces[-1]
+        text = _ASIDE.sub("", text)
+        last = _DELIMITERS.split(text)[-1]
         name, is_strong = _after_label(last, is_strong)
         return name, is_strong, text[: len(text) - len(name)]
 

@@ -11,6 +11,8 @@ from pytest_smoke.logs.statements import Statement
 
 MAX_LABELS = 1000
 """Different texts of a column that are remembered; a column with more of them does not tell runs apart."""
+MAX_COLUMNS = 5000
+MAX_SHAPES = 5000
 SUMMARY = 1
 """Flag of a row: its line calls it a mean or a summary."""
 BAR = 2
@@ -124,27 +126,36 @@ class Table:
         """Rows at which the file says that a run begins: a repeated header, the row after a final summary."""
         self.run_column: str | None = None
         """The column that names the run of each row, if the format has one."""
+        self._is_full = False
         self._shape_ids: dict[tuple[str, ...], int] = {}
 
     def __len__(self) -> int:
         return len(self.lines)
 
-    def column(self, name: str) -> Column:
-        """Return a column, created if need be."""
+    def column(self, name: str) -> Column | None:
+        """Return a column, created if need be; None if the log has too many, as prose with a number here and there."""
         found = self.columns.get(name)
         if found is None:
+            if len(self.columns) >= MAX_COLUMNS:
+                if not self._is_full:
+                    self.notes.append(f"the log has more than {MAX_COLUMNS:,} columns: the later ones are not read")
+                    self._is_full = True
+                return None
             found = self.columns[name] = Column(name)
         return found
 
     def shape_of(self, names: tuple[str, ...]) -> int:
-        """Return the number of the form with these columns."""
-        return self._shape_ids.setdefault(names, len(self._shape_ids))
+        """Return the number of the form with these columns; many rare forms share the last number."""
+        return (
+            self._shape_ids.setdefault(names, len(self._shape_ids)) if len(self._shape_ids) < MAX_SHAPES else MAX_SHAPES
+        )
 
     def add(self, line: int, cells: Mapping[str, Cell], flags: int = 0, *, decimal_comma: bool = False) -> None:
         """Append a row."""
         row = self.start_row(line, self.shape_of(tuple(cells)), flags)
         for name, cell in cells.items():
-            self.column(name).add(row, cell, decimal_comma=decimal_comma)
+            if (column := self.column(name)) is not None:
+                column.add(row, cell, decimal_comma=decimal_comma)
 
     def start_row(self, line: int, shape: int, flags: int = 0) -> int:
         """Append a row without cells and return its number."""
