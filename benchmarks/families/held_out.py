@@ -217,11 +217,11 @@ def graph_convolution() -> Problem:
     def sample(count: int, draw: Generator) -> Batch:
         graphs = -(-count // nodes)
         noise = torch.randn(graphs, nodes, 12, generator=draw)
-        return 0.6 * centres[community] + 2 * noise, community.expand(graphs, -1)
+        return (0.6 * centres[community] + 2 * noise).flatten(0, 1), community.repeat(graphs)
 
     def loss(batch: Batch) -> Tensor:
-        hidden = F.relu(adjacency @ low(batch[0]))
-        return F.cross_entropy((adjacency @ high(hidden)).flatten(0, 1), batch[1].flatten())
+        hidden = F.relu(adjacency @ low(batch[0].unflatten(0, (-1, nodes))))
+        return F.cross_entropy((adjacency @ high(hidden)).flatten(0, 1), batch[1])
 
     return Problem(model=nn.ModuleList([low, high]), sample=sample, loss=loss)
 
