@@ -24,6 +24,8 @@ _MIXED = 0.05
 """Share of backward steps from which a log is a mixture of runs or ranks, and not one resumed run."""
 _FRESH = 0.5
 """A column of the lines between the losses belongs to them if it is new before more than this share of them."""
+_GOES_ON = 0.5
+"""Steps that restart belong to one run if its loss is this much closer to where it was than to where it began."""
 _MANY = 3
 """Restarts and repeated steps up to this number are repaired however short the log is."""
 
@@ -368,7 +370,7 @@ class _Sequence:
         begin = level(parts[0], end=False)
         for a, b in pairwise(parts):
             start, end = level(b, end=False), level(a, end=True)
-            if not abs(start - end) < abs(start - begin):
+            if not abs(start - end) < _GOES_ON * abs(start - begin):
                 return numbers
         self._repeats.passes = len(parts)
         counted, top = array("q", numbers), max(numbers[parts[0]])

@@ -93,20 +93,21 @@ def test_the_verdict_on_several_runs_is_the_worst_and_names_all() -> None:
 
 
 def twice(run: str) -> str:
-    return run.replace("A", "9") + run.replace("A", "")
+    """Return the log of a run after that of another one, whose losses are higher by 0.001."""
+    return run.replace("Z", "01") + run.replace("Z", "")
 
 
 APPENDED = {
-    "steps": twice("".join(f"step {s}: loss A{3 - s / 10}\n" for s in STEPS)),
-    "csv": twice("step,loss\n" + "".join(f"{s},A{3 - s / 10}\n" for s in STEPS)),
+    "steps": twice("".join(f"step {s}: loss {3 - s / 10:.1f}Z\n" for s in STEPS)),
+    "csv": twice("step,loss\n" + "".join(f"{s},{3 - s / 10:.1f}Z\n" for s in STEPS)),
     "epochs of a trainer": twice(
-        "".join(f"{{'loss': A{3 - s / 10}, 'epoch': {s / 10:.2f}}}\n" for s in STEPS)
+        "".join(f"{{'loss': {3 - s / 10:.1f}Z, 'epoch': {s / 10:.2f}}}\n" for s in STEPS)
         + "{'train_runtime': 10.2, 'train_samples_per_second': 3.2, 'train_loss': 1.3, 'epoch': 0.6}\n"
     ),
     "epochs and steps": twice(
-        "".join(f"Epoch [{s // 3}/2], Step [{s % 3 + 1}/3], Loss: A{3 - s / 10}\n" for s in STEPS)
+        "".join(f"Epoch [{s // 3}/2], Step [{s % 3 + 1}/3], Loss: {3 - s / 10:.1f}Z\n" for s in STEPS)
     ),
-    "epochs under a header": twice("New run\n" + "".join(f"Epoch {s}\ntrain_loss A{3 - s / 10}\n" for s in STEPS)),
+    "epochs under a header": twice("New run\n" + "".join(f"Epoch {s}\ntrain_loss {3 - s / 10:.1f}Z\n" for s in STEPS)),
 }
 
 
