@@ -20,6 +20,7 @@ from pytest_smoke.files import (
     invalid_json,
     json_value,
     read_failure,
+    read_json,
     strict_json,
     sync_to_disk,
     write_atomic,
@@ -145,3 +146,32 @@ def test_invalid_json_is_located(text: str, message: str) -> None:
     with pytest.raises((ValueError, RecursionError)) as caught:
         json.loads(text)
     assert invalid_json("x.json", caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"{", ValueError),
+        (b"\xff", ValueError),
+        (b"[" * 200_000, ValueError),
+        (b"1" * 100_000, ValueError),
+        (None, OSError),
+    ],
+)
+def test_json_that_cannot_be_read_is_an_os_error_or_a_value_error(
+    tmp_path: Path, content: bytes | None, error: type[Exception]
+) -> None:
+    if content is not None:
+        (tmp_path / "file.json").write_bytes(content)
+    with pytest.raises(error):
+        read_json(tmp_path / "file.json")
+
+
+def test_a_named_pipe_and_a_folder_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        read_json(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"directory|not a regular file"):
+        read_json(tmp_path)
+    with pytest.raises(OSError, match="File name too long"):
+        read_json(tmp_path / ("x" * 5000))

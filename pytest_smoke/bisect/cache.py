@@ -11,7 +11,7 @@ from typing import Any
 from pytest_smoke.bisect.result import BisectResult
 from pytest_smoke.environment import DISTRIBUTION, version_of
 from pytest_smoke.errors import BisectStateError
-from pytest_smoke.files import strict_json, write_atomic
+from pytest_smoke.files import read_json, strict_json, write_atomic
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.diff import UNSEEN
@@ -19,8 +19,11 @@ from pytest_smoke.recipe.task_ref import task_source
 
 SCHEMA = 1
 """Version of `bisect.json`; raised when a key changes its meaning or goes away."""
-OF_THE_MACHINE = ("crash", "hang", "out-of-memory", "missing-device")
-"""Reasons of an `error` that may not occur again: such a smoke run is repeated in the next session."""
+OF_THE_MOMENT = (
+    *("crash", "hang", "out-of-memory", "missing-device", "steps-out-of-order", "internal-error"),
+    *("interrupted", "edited-during-run"),
+)
+"""Reasons that may not occur again: such a smoke run is repeated in the next session."""
 KEPT = ("verdict", "reason", "step", "text")
 DECIDING = (DISTRIBUTION, "torch")
 """Packages whose next version may judge differently."""
@@ -75,16 +78,12 @@ class VerdictCache:
             write_atomic(self.path, strict_json(tree, indent=1) + "\n")
 
     def _lasting(self) -> dict[str, dict[str, Any]]:
-        return {
-            smoke: found
-            for smoke, found in self._verdicts.items()
-            if not (found["verdict"] == "error" and found["reason"] in OF_THE_MACHINE)
-        }
+        return {smoke: found for smoke, found in self._verdicts.items() if found["reason"] not in OF_THE_MOMENT}
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = read_json(path)
         if tree["schema"] != SCHEMA:
             raise BisectStateError(f"{path} has schema {tree['schema']!r}; this version reads {SCHEMA}; move it away")
         return {str(smoke): {key: found[key] for key in KEPT} for smoke, found in tree["decided"].items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,12 @@ from pytest_smoke.report.verdicts_json import join_outcomes, outcome_json
 
 LOCK = ".lock"
 """File in a report folder that its session has locked."""
+HALF_WRITTEN = (
+    f".{VERDICTS}.*",
+    *("traces/.*", "predictions/.*.partial", "packages/.*.partial"),
+    *(f"checkpoints/*/.{name}.*" for name in ("trained", "last-good", "checked", "step-*")),
+)
+"""Names under which files are written before they are renamed."""
 WRITE_SHARE = 0.05
 """Share of the time in which outcomes arrive that may go into writing them, so that thousands of them stay cheap."""
 
@@ -43,6 +50,13 @@ def lock(folder: Path) -> Callable[[], None]:
         os.ftruncate(handle, 0)
         os.write(handle, str(os.getpid()).encode())
     return lambda: os.close(handle)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed session left half-written in a report folder that this session has locked."""
+    for pattern in HALF_WRITTEN:
+        for path in folder.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 class VerdictsFile:

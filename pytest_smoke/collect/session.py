@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoke.collect.report_folder import VerdictsFile, lock
+from pytest_smoke.collect.report_folder import VerdictsFile, lock, sweep
 from pytest_smoke.errors import SmokeError
 from pytest_smoke.judge.checks.check import Check
 from pytest_smoke.judge.checks.registry import Registry
@@ -46,6 +46,7 @@ def _open_report(config: pytest.Config, folder: Path) -> VerdictsFile | None:
     """
     try:
         config.add_cleanup(lock(folder))
+        sweep(folder)
         if config.option.smoke_bisect:
             return None
         file = VerdictsFile(folder)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pytest_smoke.errors import BaselineError
-from pytest_smoke.files import VERDICTS
+from pytest_smoke.files import VERDICTS, read_json
 from pytest_smoke.recipe.case import Case
 
 
@@ -20,10 +20,10 @@ def read_baseline(case: Case, *, root: Path, item_id: str) -> dict[str, float]:
     checks = case.recipe.checks
     assert checks.baseline is not None
     path = root / checks.baseline
-    path = path / VERDICTS if path.is_dir() else path
+    path = path / VERDICTS if os.path.isdir(path) else path
     source = f"checks.baseline {checks.baseline!r}"
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = read_json(path)
         outcomes = {str(outcome["id"]): outcome for outcome in tree["outcomes"]}
     except OSError as error:
         raise BaselineError(f"{source} cannot be read: {error.strerror or error}") from None
@@ -34,7 +34,7 @@ def read_baseline(case: Case, *, root: Path, item_id: str) -> dict[str, float]:
         raise BaselineError(f"{source} has no outcome {wanted}; it has: {', '.join(outcomes) or 'none'}")
     try:
         return _last_values(outcomes[wanted])
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise BaselineError(f"{source} is not a {VERDICTS}: facts.last_values of {wanted} are not numbers") from None
 
 

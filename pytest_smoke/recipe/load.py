@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pytest_smoke.errors import Fault, RecipeError
-from pytest_smoke.files import read_failure
+from pytest_smoke.files import open_without_waiting, read_failure
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.cells import cell_problems, with_cell
 from pytest_smoke.recipe.criteria_faults import criterion_problems, reach_problems
@@ -186,7 +186,7 @@ def read_files(file: Path, root: Path) -> RecipeFiles:
             text = f"extends is {described(base)}; it must be the path of another recipe"
             raise _extends_error(faults, document, text)
         file = Path(os.path.normpath(file.parent / base))
-        if not file.is_file():
+        if not os.path.isfile(file):  # also for a name that is too long, for which `Path.is_file` raises
             text = (
                 f"extends {base}: there is no file {path_from(file, root)}; the path is relative to this file's folder"
             )
@@ -251,7 +251,7 @@ def _read(file: Path, path: str) -> tuple[Document | None, list[Fault], str]:
         return None, [Fault(path, line, column, text)], ""
 
     try:
-        with open(file, "rb", opener=_open_without_waiting) as stream:
+        with open(file, "rb", opener=open_without_waiting) as stream:
             state = os.fstat(stream.fileno())
             if not stat.S_ISREG(state.st_mode):
                 return fault("this is not a regular file")
@@ -267,8 +267,3 @@ def _read(file: Path, path: str) -> tuple[Document | None, list[Fault], str]:
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         return fault(f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8", line, column)
     return (*parse_document(text, path), sha256(raw).hexdigest())
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Open without waiting for a writer, so that a named pipe cannot block the session."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
 from pytest_smoke.events import Command, Event
 from pytest_smoke.plain import plain_text
+from pytest_smoke.train.descendants import end_descendants
 from pytest_smoke.train.frames import FrameError, Frames, events_of, value_of
 from pytest_smoke.train.plan import RunPlan
 
@@ -82,8 +83,10 @@ class Child:
             self._wait_for_exit(STACK_SECONDS)
 
     def kill(self) -> None:
-        """Kill the process and those that it started (data loader workers)."""
+        """Kill the process and those that it started (data loader workers, and helpers in sessions of their own)."""
         if self._process.pid is not None:
+            if self._process.exitcode is None:
+                end_descendants(self._process.pid)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()  # the process group exists only after setsid()

@@ -20,6 +20,7 @@ from pytest_smoke.plain import plain_fields
 from pytest_smoke.train.channel import Channel, PlainChannel
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.data import seeded_task
+from pytest_smoke.train.descendants import adopt_orphans, end_descendants
 from pytest_smoke.train.device import accelerators, resolve_device
 from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan
@@ -58,8 +59,13 @@ class PipeChannel:
             raise ParentDiedError from None
         return command
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether this process is a copy of the one that the channel was made in."""
+        return os.getpid() != self._pid
+
     def _exit_in_copy(self) -> None:
-        if os.getpid() != self._pid:
+        if self.is_copy:
             os._exit(0)
 
 
@@ -99,6 +105,9 @@ def train_main(plan: RunPlan, connection: Connection, output: Connection, enviro
         print(crash.traceback, file=sys.stderr)
         with contextlib.suppress(ParentDiedError):
             channel.send([plain_fields(crash)])
+    finally:
+        if not channel.is_copy:
+            end_descendants(os.getpid())  # a daemon of the task would keep the fork server alive
 
 
 def accelerators_main(connection: Connection, output: Connection, environment: dict[str, str]) -> None:
@@ -110,6 +119,7 @@ def accelerators_main(connection: Connection, output: Connection, environment: d
 def _detach(output: Connection, environment: dict[str, str]) -> None:
     """Get a process group and standard streams of its own, the given environment, and end with the parent."""
     os.setsid()
+    adopt_orphans()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     for stream in (1, 2):
         os.dup2(output.fileno(), stream)

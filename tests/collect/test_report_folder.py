@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoke.collect.report_folder import VerdictsFile, lock
+from pytest_smoke.collect.report_folder import VerdictsFile, lock, sweep
 from pytest_smoke.errors import SmokeError
 from pytest_smoke.report.verdicts_json import verdicts_json
 from tests.report.test_terminal import outcome
@@ -25,6 +25,19 @@ def test_a_folder_is_locked_until_it_is_unlocked(tmp_path: Path) -> None:
         lock(tmp_path / "out")
     unlock()
     lock(tmp_path / "out")()
+
+
+def test_only_what_a_killed_session_left_half_written_is_removed(tmp_path: Path) -> None:
+    kept = ["verdicts.json", "traces/a.csv", "predictions/a.jsonl", "checkpoints/a/events.jsonl", ".hidden"]
+    half = [
+        *(".verdicts.json.x1", "traces/.a.csv.x1", "predictions/.a.jsonl.partial"),
+        *("packages/.a.partial/model.onnx", "checkpoints/a/.trained.x1/model.safetensors", "checkpoints/a/.step-7.x/m"),
+    ]
+    for name in (*kept, *half):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    sweep(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
 
 
 def test_all_outcomes_are_in_the_file_soon_also_if_thousands_arrive_at_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
-from pytest_smoke.events import Crashed, Ended, Event, Finish, Started, Step
+from pytest_smoke.events import Crashed, Ended, Event, Finish, SourceFiles, Started, Step
 from pytest_smoke.train.launch import OUTPUT_BYTES, OUTPUT_LINES, Child, accelerators, child_of
 from pytest_smoke.train.plan import RunPlan
 
@@ -49,8 +50,9 @@ def receive_all(child: Child, timeout: float) -> None:
 
 def test_every_step_is_reported_once_and_in_order_between_started_and_ended(teacher: Planner) -> None:
     events = events_of(teacher(run_steps=150, max_steps=150))
-    assert isinstance(events[0], Started)
-    assert isinstance(events[-1], Ended)
+    kinds = [type(event) for event in events]
+    assert kinds[:2] == [SourceFiles, Started]
+    assert kinds[-2:] == [Ended, SourceFiles]
     assert [event.step for event in events if isinstance(event, Step)] == list(range(150))
 
 
@@ -120,7 +122,7 @@ def test_a_task_may_start_data_loader_workers(teacher: Planner, tmp_path: Path) 
         "                yield {'points': x, 'labels': y}\n"
     )
     events = events_of(_at(teacher(run_steps=5, max_steps=5), tmp_path, task="loads:Task"))
-    assert isinstance(events[-1], Ended), events[-1]
+    assert any(isinstance(event, Ended) for event in events), events[-1]
 
 
 def test_an_eof_error_of_the_task_is_reported_like_any_exception(teacher: Planner, tmp_path: Path) -> None:
@@ -225,8 +227,42 @@ def test_the_end_of_a_process_is_noticed_although_its_helper_keeps_the_pipe_open
         with pytest.raises(ChildDiedError, match="SIGKILL"):
             receive_all(child, 60)
         assert "about to die" in child.last_lines()
-    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no list of descendants")
+@pytest.mark.parametrize("hangs", [False, True])
+def test_helpers_and_daemons_in_sessions_of_their_own_end_with_the_process(
+    teacher: Planner, tmp_path: Path, hangs: bool
+) -> None:
+    (tmp_path / "daemons.py").write_text(
+        "import os, pathlib, subprocess, sys, time\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        "def Task(**args):\n"
+        "    sleeps = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        "    helper = subprocess.Popen(sleeps, start_new_session=True)\n"
+        "    if not os.fork():\n"
+        "        os.setsid()\n"
+        "        if not os.fork():\n"
+        "            (folder / 'daemon').write_text(str(os.getpid()))\n"
+        "            time.sleep(600)\n"
+        "        os._exit(0)\n"
+        "    while not (folder / 'daemon').exists():\n"
+        "        time.sleep(0.01)\n"
+        "    (folder / 'helper').write_text(str(helper.pid))\n"
+        f"    time.sleep({600 if hangs else 0})\n"
+    )
+    with child_of(_at(teacher(), tmp_path, task="daemons:Task")) as child:
+        if hangs:
+            with pytest.raises(ChildTimeoutError):
+                receive_all(child, 3)
+        else:
+            receive_all(child, 60)
+    for name in ("helper", "daemon"):
+        pid = int((tmp_path / name).read_text())
+        assert not psutil.pid_exists(pid) or _ends(psutil.Process(pid))
 
 
 def test_a_copy_of_the_process_that_trains_on_reports_nothing(teacher: Planner, tmp_path: Path) -> None:
@@ -267,7 +303,11 @@ def test_names_of_enums_and_texts_that_are_not_unicode_arrive_as_plain_text(teac
         "class Task(Teacher):\n"
         "    def losses(self, model, batch):\n"
         "        return {Term.CE: super().losses(model, batch)['ce']}\n"
+        "    evaluations = 0\n"
         "    def evaluate(self, model):\n"
+        "        self.evaluations += 1\n"
+        "        if self.evaluations == 1:\n"
+        "            return {}\n"
         "        raise OSError(2, 'no file', 'caf\\udce9\\x1b[31m.txt' + 'x' * 10**7)\n"
     )
     events = events_of(_at(teacher(run_steps=5, max_steps=5), tmp_path, task="enums:Task"))

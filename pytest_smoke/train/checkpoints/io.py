@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
 
 from pytest_smoke.errors import CheckpointError
-from pytest_smoke.files import current_umask, file_sha256, sync_to_disk
+from pytest_smoke.files import current_umask, file_sha256, read_json, sync_to_disk
 from pytest_smoke.text import count, listed
 from pytest_smoke.train.checkpoints.layout import ABOUT, TRAINING, WEIGHTS
 from pytest_smoke.train.digest import digest, leaves
@@ -90,7 +90,7 @@ def write_state(
 def read_state(folder: Path) -> StateFile:
     """Return the checkpoint in `folder` after comparing all of its checksums. Raises CheckpointError."""
     try:
-        about = json.loads((folder / ABOUT).read_text("utf-8"))
+        about = read_json(folder / ABOUT)
         damaged = [name for name, known in about["sha256"].items() if file_sha256(folder / name) != known]
     except OSError as error:
         raise CheckpointError(
@@ -98,8 +98,9 @@ def read_state(folder: Path) -> StateFile:
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / ABOUT} is not the description of a checkpoint: {error!r:.200}") from None
-    if not isinstance(about.get("step"), int):
-        raise CheckpointError(f"{folder / ABOUT}: 'step' is {about.get('step')!r}; it must be an integer")
+    step = about.get("step")
+    if type(step) is not int or step < 0:
+        raise CheckpointError(f"{folder / ABOUT}: 'step' is {step!r}; it must be an integer, 0 or more")
     if damaged:
         raise CheckpointError(f"{folder} is damaged: {listed(damaged)} changed since it was written (SHA-256)")
     return StateFile(folder=folder, about=about)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, load_model
 from torch import Tensor
 
 from pytest_smoke.errors import ExportError, PackageError
+from pytest_smoke.files import read_json
 from pytest_smoke.plain import safe_repr
 from pytest_smoke.text import count, listed, number
 from pytest_smoke.train.crash import crash_of
@@ -140,7 +141,7 @@ def _check_part(
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / package.MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
     except OSError as error:
         raise PackageError(f"{path}: {error.strerror}; a package is a folder with a {package.MANIFEST}") from None
     except ValueError as error:
@@ -165,7 +166,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 def _contents(folder: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor], float]:
     """Return recipe, examples and tolerance."""
     try:
-        recipe = json.loads((folder / package.RECIPE).read_text(encoding="utf-8"))["recipe"]
+        recipe = read_json(folder / package.RECIPE)["recipe"]
         needed = {"task": recipe["task"], "args": {**recipe["args"]}, "smoke": {**recipe["smoke"]}}
         return needed, load_file(str(folder / package.EXAMPLES)), float(manifest["tolerance"])
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
