@@ -231,6 +231,30 @@ class SharedStorage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSizes:
+    """How many samples a stage drew per step: reported early if the number differs, and else at its end."""
+
+    step: int
+    """Last optimizer step that is counted."""
+    stage: str = ""
+    """Empty if the recipe declares no stages."""
+    first_step: int
+    """First of the steps in a row with another number than the declared one; the stage's first if there are none."""
+    declared: int
+    """Samples per step that the recipe declares."""
+    samples: int
+    """Samples in the last step that is counted."""
+    micro_batch: int
+    """Samples in a micro-batch, where that is not the batch size; the most frequent number."""
+    steps: int
+    """Steps counted."""
+    steps_off: int
+    """Those of them with another number of samples."""
+    problem: str = ""
+    """Why the samples of a batch cannot be counted, as a clause; empty if they can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrawnSamples:
     """The samples of one of the first steps, to tell which of them are the same."""
 
@@ -466,6 +490,7 @@ Event = (
     | Overfit
     | ModelMode
     | SharedStorage
+    | BatchSizes
     | DrawnSamples
     | SupervisedItems
     | BatchEquivalence

@@ -87,6 +87,11 @@ EXPECTED = {
     "frozen_norm": ("promote", "", []),
     "too_large": ("error", "out-of-memory", ["the largest batch does not fit into memory", "tests/controls/tasks.py:"]),
     "ascends": ("hold", "loss-does-not-fall", ["the loss of one repeated batch did not fall in 40 updates"]),
+    "half_batch": (
+        "invalid",
+        "fewer-samples",
+        ["a step draws 64 samples instead of 128 (64 x 2 x 1): batches(64) yields 32"],
+    ),
     "contrasts": (
         "invalid",
         "gradient-depends-on-split",
@@ -191,6 +196,7 @@ CONTROLS_OF = {
     "data-repeats": ("one_batch", "base"),
     "model-mode": ("eval_mode", "frozen_norm"),
     "accumulation": ("uncounted", "counted"),
+    "batch-drawn": ("half_batch", "base"),
     "lr-applied": ("own_scheduler", "base"),
     "finite": ("overflows_fp16", "base"),
     "loss-trend": ("diverges", "base"),

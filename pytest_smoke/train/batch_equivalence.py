@@ -80,7 +80,7 @@ def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Stepper, stage: Stag
             torch.enable_grad(),
             torch.compiler.set_stance("force_eager"),  # else the model would be compiled for these sizes, too
             _without_cudnn(),
-            _restored(model, task),
+            restored(model, task),
         ):
             return _compared_halves(event, plan, task, stepper) if halves else _compared(event, plan, task, stepper)
     except UnsplittableBatchError as error:
@@ -226,7 +226,7 @@ def _without_cudnn() -> Iterator[None]:
 
 
 @contextmanager
-def _restored(model: nn.Module, task: Task) -> Iterator[None]:
+def restored(model: nn.Module, task: Task) -> Iterator[None]:
     """Restore the buffers and attributes of the model and the task's attributes on exit.
 
     Examples are a cache filled with another batch size, a hidden state, a running mean. What is changed in place inside

@@ -26,6 +26,7 @@ from pytest_smoke.events import (
 )
 from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.task import Task
+from pytest_smoke.train.batch_sizes import BatchSizeCounter
 from pytest_smoke.train.channel import Channel
 from pytest_smoke.train.checkpoints.io import StateFile
 from pytest_smoke.train.checkpoints.manager import CheckpointManager
@@ -86,6 +87,7 @@ class Loop:
         self._batches = BatchStream(task, plan, seed=plan.seed)
         self._source_counter = SourceCounter(task, plan)
         self._first_batches = FirstBatches(task, plan)
+        self._batch_sizes = BatchSizeCounter(task, plan, self._stepper)
         self._deferred = DeferredMetrics(device)
         self._memory = PeakMemory(device)
         self._instrumentation = Instrumentation(plan, task, self._stepper, self._memory, self._send, self._deferred)
@@ -154,6 +156,7 @@ class Loop:
         self._started_at -= training["wall_seconds"]
         self._source_counter.load_state_dict(training["source_counter"])
         self._first_batches.load_state_dict(training["first_batches"])
+        self._batch_sizes.load_state_dict(training["batch_sizes"])
         set_generator_states(training["generators"], self._device)
         if phase is not None and training["movement"] is not None:
             phase.movement.load_state_dict(training["movement"])
@@ -214,12 +217,14 @@ class Loop:
             "before": {"trainable": start.before.trainable, "frozen": start.before.frozen},
             "source_counter": self._source_counter.state_dict(),
             "first_batches": self._first_batches.state_dict(),
+            "batch_sizes": self._batch_sizes.state_dict(),
             "movement": phase.movement.state_dict() if phase is not None else None,
         }
 
     def _start_stage(self, stage: Stage) -> StageStart:
         if stage.first_step:  # the stepper starts the first stage when it makes the model
             self._stepper.start_stage(stage)
+            self._batch_sizes.start_stage(stage)
         return StageStart(
             stage=stage,
             schedule=schedules.named(stage.lr_schedule, stage.warmup_steps, stage.max_steps),
@@ -256,6 +261,7 @@ class Loop:
         if step > stage.first_step:
             self._send(self._deferred.flush(wait=True))  # the figures still pending are of the terms so far
             self._stepper.start_phase(step)
+            self._batch_sizes.start_phase()
         phase = self._instrumentation.on_phase_start()
         batches = self._batches.draw()
         self._stepper.learn_terms(batches[0])
@@ -284,9 +290,10 @@ class Loop:
             self._deferred.put(lambda values: ParameterNorm(step, values[0]), norm)
         if gram is not None:
             self._deferred.put(partial(gradients_event, step, terms, stepper.weights), gram)
-        counts = self._source_counter.add(step, batches)
-        for event in [*self._first_batches.add(step, batches, terms), *([] if counts is None else [counts])]:
-            self._put(event)
+        counted = (self._source_counter.add(step, batches), self._batch_sizes.add(step, batches))
+        for event in [*self._first_batches.add(step, batches, terms), *counted]:
+            if event is not None:
+                self._put(event)
 
     def _put(self, event: Event) -> None:
         """Report an event that needs no copy from the device, but has to follow the steps before it."""

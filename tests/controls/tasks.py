@@ -382,6 +382,13 @@ class Contrasts(Teacher):
         return {**super().losses(model, batch), "contrast": F.cross_entropy(alike, torch.arange(len(logits)))}
 
 
+class HalfBatch(Teacher):
+    """Yields half as many points as it is asked for."""
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        return super().batches(batch_size // 2, seed=seed, rank=rank, world_size=world_size)
+
+
 class FixedSize(Teacher):
     """Yields 64 points, whatever batch size it is asked for."""
 

@@ -9,7 +9,17 @@ from pytest_smoke.judge.checks.check import EARLIER_STAGE_FAILED
 from pytest_smoke.judge.verdict import decide
 from pytest_smoke.outcome import Finding, Status
 
-INVALID = ("batch-geometry", "schedule", "settings", "mix", "mix-drawn", "accumulation", "lr-applied", "baseline")
+INVALID = (
+    "batch-geometry",
+    "schedule",
+    "settings",
+    "mix",
+    "mix-drawn",
+    "accumulation",
+    "batch-drawn",
+    "lr-applied",
+    "baseline",
+)
 """Checks whose failure means that the smoke run was no fair copy of the full run."""
 UNSTABLE = ("finite", "loss-trend")
 HOLD = ("updates", "grad-ratio", "accept[a < 1]")

@@ -172,12 +172,16 @@ def test_levels_are_not_compared_across_stages() -> None:
     assert [finding.id for finding in loss] == ["finite[A]", "loss-trend[A]", "finite[B]", "loss-trend[B]"]
     assert {finding.status for finding in loss} <= {"pass", "warn"}, [finding.text for finding in loss]
     assert [(finding.id, finding.status) for finding in monitor.registry.completed(all_findings(monitor))] == [
+        ("lr-applied[A]", "pass"),
         ("finite[A]", "pass"),
         ("loss-trend[A]", "pass"),
+        ("lr-applied[B]", "pass"),
         ("finite[B]", "pass"),
         ("loss-trend[B]", "warn"),  # a fall from 10 to 9.8 is within its noise
+        ("learning[A]", "pass"),
         ("updates[A]", "pass"),
         ("stage[A]", "pass"),
+        ("learning[B]", "pass"),
         ("updates[B]", "pass"),
     ]
 

@@ -12,6 +12,7 @@ from pytest_smoke.diagnose import diagnose
 from pytest_smoke.errors import BaselineError
 from pytest_smoke.events import (
     BatchEquivalence,
+    BatchSizes,
     DrawnSamples,
     Event,
     ExportStage,
@@ -31,6 +32,7 @@ from pytest_smoke.events import (
 from pytest_smoke.judge.checks.accept import accept, metric_names
 from pytest_smoke.judge.checks.accumulation import accumulation
 from pytest_smoke.judge.checks.baseline import baseline, unreadable_baseline
+from pytest_smoke.judge.checks.batch_drawn import batch_drawn
 from pytest_smoke.judge.checks.batch_geometry import batch_geometry
 from pytest_smoke.judge.checks.drawn_samples import data_repeats, ranks
 from pytest_smoke.judge.checks.grad_ratio import grad_ratio
@@ -351,6 +353,18 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     yield from accumulation(batches(**halves, difference=0.2, uneven={"ce": 0.58, "kl": 0.1}, has_counts=True))
     yield from accumulation(batches(**halves, difference=0.5))
     yield from accumulation(batches(**halves, problem="batch is of type int, which cannot be split"))
+
+    sizes = BatchSizes(step=7, first_step=0, declared=64, samples=16, micro_batch=4, steps=8, steps_off=8)
+    fair = replace(sizes, samples=64, micro_batch=16, steps=800, steps_off=0)
+    for seen in (
+        sizes,
+        replace(sizes, first_step=50, steps=58),
+        replace(sizes, samples=128, micro_batch=32),
+        fair,
+        replace(fair, micro_batch=9, steps_off=12),
+        replace(fair, problem="it is flat, as packed samples are"),
+    ):
+        yield batch_drawn(seen, (16, 4, 1))
 
     yield from applied(FakeRun(case(), [FakeStage(case().stages[0], steps=rows([1.0] * 800))]))
     other_rate = LearningRateDiffers(step=50, group=0, scheduled=0.003, used=0.0, groups=1, planned_groups=1)

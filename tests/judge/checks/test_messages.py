@@ -219,6 +219,22 @@ pass  accumulation
     a loss term sums over a micro-batch or compares its samples, and both runs have the same micro-batches: split into 4 and 4, the gradient of 8 samples differs by 50 %
 pass  accumulation (not-split)
     both runs have the same micro-batches, which were not split: batch is of type int, which cannot be split
+FAIL  batch-drawn (fewer-samples)
+    a step draws 16 samples instead of 64 (16 x 4 x 1): batches(16) yields 4
+    hint: let batches() yield as many samples as it is asked for, on each rank and at each accumulation step
+FAIL  batch-drawn (fewer-samples)
+    from step 50 on a step draws 16 samples instead of 64 (16 x 4 x 1): batches(16) yields 4
+    hint: let batches() yield as many samples as it is asked for, on each rank and at each accumulation step
+FAIL  batch-drawn (more-samples)
+    a step draws 128 samples instead of 64 (16 x 4 x 1): batches(16) yields 32
+    hint: let batches() yield as many samples as it is asked for; if a sample has several rows, return the number of samples from sources(batch)
+pass  batch-drawn
+    each of 800 steps drew 64 samples
+warn  batch-drawn (uneven-batches)
+    12 of 800 steps did not have 64 samples: batches(16) yields 9 now and then
+    hint: drop the last batch of an epoch if it is short (`drop_last=True` of a DataLoader)
+pass  batch-drawn
+    the samples in a batch cannot be counted: it is flat, as packed samples are
 pass  lr-applied
     the optimizer used the scheduled learning rate in all 800 steps
 FAIL  lr-applied (other-learning-rate)
