@@ -15,6 +15,8 @@ from typing import Any
 
 VERDICTS = "verdicts.json"
 """The file of a report folder that holds the outcomes."""
+STALE = "stale"
+"""Folder of a report for what earlier sessions left and the newest one did not make again."""
 VERDICTS_SCHEMA = 1
 """Version of that file; raised when a key changes its meaning or goes away."""
 
@@ -55,7 +57,7 @@ def sync_to_disk(path: Path) -> None:
 def file_name(node_id: str) -> str:
     """Return the base name for an item's files: readable, at most 129 characters, and different for every id."""
     readable = "".join(char if char.isascii() and (char.isalnum() or char in "-._") else "_" for char in node_id)
-    return f"{readable[-120:]}-{sha256(node_id.encode()).hexdigest()[:8]}"
+    return f"{readable[-120:]}-{sha256(node_id.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def file_sha256(path: Path) -> str:

@@ -78,7 +78,7 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     if isinstance(item, SmokeItem):
         report.keywords = {plain_name(name): value for name, value in report.keywords.items()}
     outcomes = item.stash.get(OUTCOMES, [])[item.stash.get(REPORTED, 0) :]
-    if outcomes and (report.when == "call" or (report.when == "setup" and report.failed)):
+    if outcomes and (report.when != "setup" or report.failed):  # a fixture may execute smoke runs until the teardown
         item.stash[REPORTED] = len(item.stash[OUTCOMES])
         report.smoke_outcomes = [outcome.to_dict() for outcome in outcomes]  # type: ignore[attr-defined]  # our own
         if report.skipped and isinstance(item, SmokeItem):

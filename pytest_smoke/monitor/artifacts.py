@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_smoke.errors import ExamplesError
-from pytest_smoke.files import file_name
+from pytest_smoke.files import STALE, file_name
 from pytest_smoke.judge.checks.prediction_errors import prediction_errors, unreadable_predictions
 from pytest_smoke.ner.examples import read_lines
 from pytest_smoke.ner.tally import report_of
@@ -25,9 +25,6 @@ from pytest_smoke.train.checkpoints.layout import (
     clear,
 )
 from pytest_smoke.train.plan import PipelinePlan
-
-STALE = "stale"
-"""Folder of a report for what earlier sessions left and today's session did not make again."""
 
 
 def checkpoints_of(item_id: str) -> str:

@@ -318,6 +318,8 @@ def test_nothing_of_an_earlier_promotion_stays_beside_another_verdict(project: P
     project.run("--smoke", "--smoke-report", "out").assert_outcomes(failed=1)
     assert [name for name in files if (project.path / "out" / name).exists()] == []
     assert [name for name in files if not (project.path / "out" / "stale" / name).exists()] == []
+    judged = project.pytester.run(sys.executable, "-m", "pytest_smoke", "judge", "out")
+    assert "no log in this folder" in judged.stdout.str()
 
 
 def test_compare_reads_no_trace_of_another_run(project: Project) -> None:
@@ -396,3 +398,35 @@ def test_a_task_without_a_process_of_its_own_does_not_change_the_next_one(projec
     assert "the current folder" in run["text"]
     assert outcomes["b"]["metrics"]["bits"][-1][1] == 32
     assert [finding["status"] for finding in outcomes["b"]["findings"] if finding["id"] == "run"] == ["pass"]
+
+
+def test_smoke_runs_of_fixtures_keep_their_outcomes_until_the_teardown(project: Project) -> None:
+    project.recipe()
+    project.pytester.makepyfile(
+        test_fixtures="""
+        import pytest
+
+        @pytest.fixture
+        def around(smoke):
+            smoke("good.smoke.yaml")
+            yield
+            smoke("good.smoke.yaml")
+
+        def test_pair(around):
+            pass
+
+        @pytest.fixture
+        def broken(smoke):
+            smoke("good.smoke.yaml")
+            raise OSError
+
+        def test_broken(broken):
+            pass
+        """
+    )
+    project.run("--smoke-preflight", "test_fixtures.py", "--smoke-report", "out")
+    assert [outcome["id"] for outcome in project.verdicts()] == [
+        "test_fixtures.py::test_broken#0",
+        "test_fixtures.py::test_pair#0",
+        "test_fixtures.py::test_pair#1",
+    ]
