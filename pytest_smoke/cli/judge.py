@@ -104,10 +104,10 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "judge",
         help="judge training logs",
         description="Judge training logs of any trainer: printed lines, tables inside text, CSV, JSON, exports of "
-        "Weights & Biases and TensorBoard, event files. Which columns and rows are judged is printed as notes.",
-        epilog=f"In a folder, at any depth, these files are logs: {find.searched()}. Of the checkpoints of a run, only "
-        "the newest trainer_state.json is judged. Exit status: 0 if every log is promoted, 1 if one is not, 2 if one "
-        "could not be judged.",
+        "Weights & Biases and TensorBoard, event files. Which columns and rows are judged is printed as notes. In a "
+        f"folder, at any depth, these files are logs: {find.searched()}. Of the checkpoints of a run, only the newest "
+        "trainer_state.json is judged.",
+        epilog="Exit status: 0 if every log is promoted, 1 if one is not, 2 if one could not be judged.",
     )
     parser.add_argument(
         "logs", nargs="+", metavar="LOG", help="log file, folder (all logs in it are judged), or - for standard input"

@@ -194,6 +194,8 @@ def scale_of(old: Series, new: Series) -> float | None:
         return None
     values = [a for a, _ in pairs]
     curve_spread = (max(values) - min(values)) / max(map(abs, values))
+    if not curve_spread:
+        return None
     tolerance = min(SCALE_TOLERANCE, SCALE_SHARE * curve_spread)
     rounding = (factor * _rounding(values) + _rounding([b for _, b in pairs])) if curve_spread > SCALE_SHARE else 0.0
     is_constant = all(abs(b - factor * a) <= tolerance * abs(b) + rounding for a, b in pairs)

@@ -365,7 +365,8 @@ class _Sequence:
             return numbers
 
         def level(part: slice, *, end: bool) -> float:
-            return median(values[part][-3:] if end else values[part][:3])
+            size = min(3, max(1, (part.stop - part.start) // 4))
+            return median(values[part][-size:] if end else values[part][:size])
 
         begin = level(parts[0], end=False)
         for a, b in pairwise(parts):

@@ -59,6 +59,27 @@ def test_given_effective_batches_align_two_logs_by_samples(
     assert "val_f1 at 10,240 samples" in out
 
 
+def test_the_same_curve_on_another_scale_is_no_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = write_log(tmp_path / "old.csv", steps=60, seed=1, level=1.0)
+    rows = [line.split(",") for line in old.read_text().splitlines()]
+    scaled = [[step, f"{4 * float(loss):.4f}", f"{4 * float(norm):.3g}", *more] for step, loss, norm, *more in rows[1:]]
+    (tmp_path / "new.csv").write_text("\n".join(map(",".join, [rows[0], *scaled])) + "\n")
+    assert main(["compare", str(old), str(tmp_path / "new.csv"), "--format", "json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["comparisons"]
+    changes = {row["name"]: row["change"] for row in found["rows"] if row["name"].startswith(("loss", "gradient norm"))}
+    assert len(changes) >= 4
+    assert all(change.endswith("another scale") for change in changes.values()), changes
+    assert "the loss of NEW is 4x that of OLD and the gradient norm of NEW is 4x that of OLD" in found["notes"][0]
+    assert "not a regression" in found["notes"][0]
+
+
+def test_a_log_of_several_runs_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "seeds.csv"
+    path.write_text("seed,step,loss\n" + "".join(f"{seed},{step},{seed}\n" for seed in (1, 2) for step in range(9)))
+    assert main(["compare", str(path), str(path)]) == 2
+    assert "the log holds 2 runs (seed 1 and seed 2): split it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("write", "argument", "fragments"),
     [

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -141,6 +143,100 @@ def test_a_closed_pipe_ends_quietly_with_exit_code_2(logs: dict[str, str]) -> No
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("redirect", "says"),
+    [("> /dev/full", "judge: stopped: No space left on device\n"), (">&-", "judge: the standard output is closed")],
+)
+def test_an_output_that_cannot_be_written_is_no_verdict(logs: dict[str, str], redirect: str, says: str) -> None:
+    """Status 1 means "not promoted", and Python ends a crash with it."""
+    command = f'"$0" -m pytest_smoke judge "$1" {redirect}'
+    done = subprocess.run(["sh", "-c", command, sys.executable, logs["good"]], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(says)
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "error (unreadable): not enough memory to read the log"),
+        (OSError(5, "Input/output error"), "error (unreadable): cannot be read: Input/output error"),
+        (TypeError("x"), "error (internal-error): the reader failed with TypeError: x; please report it"),
+    ],
+)
+def test_whatever_happens_to_one_log_the_others_are_judged(
+    logs: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    says: str,
+) -> None:
+    read_all = judge_command.logs.read_all
+
+    def failing(path: str, names: ColumnNames) -> Any:
+        if path == logs["nan"]:
+            raise error
+        return read_all(path, names)
+
+    monkeypatch.setattr(judge_command.logs, "read_all", failing)
+    assert main(["judge", logs["nan"], logs["good"]]) == 2
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"{logs['nan']}: {says}"
+    assert second.startswith(f"{logs['good']}: promote")
+
+
+def test_a_crash_of_a_command_has_the_status_of_an_error(
+    logs: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def crash(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(judge_command, "_show", crash)
+    assert main(["judge", logs["good"]]) == 2
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError" in err
+    assert err.endswith("judge: stopped by an error of its own: please report it with the lines above\n")
+
+
+def test_a_pipe_or_a_device_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe.log")
+    assert main(["judge", str(tmp_path / "pipe.log"), "/dev/zero"]) == 2
+    pipe, device = capsys.readouterr().out.splitlines()
+    assert (
+        "error (unreadable): this is a pipe, not a file: to judge what it yields, read it from standard input" in pipe
+    )
+    assert "error (unreadable): this is a device, not a file" in device
+    assert main(["judge", "--follow", "--planned", "9", str(tmp_path / "pipe.log")]) == 2
+    assert main(["judge", str(tmp_path)]) == 2  # a folder with nothing else
+    assert "no log in this folder" in capsys.readouterr().out
+
+
+def test_a_folder_of_many_runs_ends_with_a_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for run in range(60):
+        (tmp_path / f"{run:03d}").mkdir()
+        (tmp_path / f"{run:03d}" / "slurm.out").write_text(csv([*curve(60), math.nan] if run % 6 == 0 else curve(60)))
+    (tmp_path / "notes.txt").write_text("step 1: buy milk\n")
+    (tmp_path / "data.jsonl").write_text('{"text": "abc", "label": 1}\n')
+    assert main(["judge", str(tmp_path)]) == 1
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last == f"{tmp_path}: 60 logs: 50 promote, 10 unstable"
+
+
+def test_a_long_log_takes_a_few_bytes_per_number(tmp_path: Path) -> None:
+    """A record per line as Python objects would take some 1,000 bytes."""
+    steps = 30_000
+    text = "".join(f"iter {n}: loss {loss:.4f}, lr 0.1, norm 1.5, time 1ms\n" for n, loss in enumerate(curve(steps)))
+    (tmp_path / "long.log").write_text(text)
+    tracemalloc.start()
+    try:
+        log = judge_command.logs.read(str(tmp_path / "long.log"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(log.points) == steps
+    assert peak < 250 * steps
 
 
 def test_an_interrupt_while_following_has_no_traceback(

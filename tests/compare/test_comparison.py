@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.compare.comparison import ComparisonRow, Run, RunComparison, compare
+from pytest_smoke.compare.comparison import ComparisonRow, Run, RunComparison, compare, scale_of
 from pytest_smoke.report.comparison import comparison_markdown, comparison_text
 
 LOSSES = st.lists(st.floats(0.01, 100), min_size=1, max_size=40)
@@ -77,6 +77,28 @@ def test_peaks_and_ends_equal_those_of_the_series(one: list[float], other: list[
     assert row(found, "f1, final").new == other[-1]
     assert row(found, "loss, lowest").new == min(other)
     assert found.rows[0].name == "verdict"
+
+
+@given(st.lists(st.integers(1, 400), min_size=8, max_size=40, unique=True), st.sampled_from([0.125, 0.5, 2, 3, 8]))
+def test_a_constant_ratio_of_two_curves_is_their_scale(levels: list[int], factor: float) -> None:
+    old = [(step, level / 10) for step, level in enumerate(levels)]
+    found = scale_of(old, [(step, factor * value) for step, value in old])
+    assert found == pytest.approx(factor)
+    assert scale_of(old, old) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ([2.0] * 20, [1.0] * 20),  # two flat losses
+        ([4.0, 3.0, 2.0, 1.0], [4.4, 3.2, 2.3, 1.2]),
+        ([4.0, 3.0, 2.0], [8.0, 6.0, 4.0]),  # too few
+        ([4.0, 3.0, math.nan, 1.0], [8.0, 6.0, 4.0, 2.0]),
+        ([4.0, 3.0, 2.0, 1.0], [-8.0, -6.0, -4.0, -2.0]),
+    ],
+)
+def test_other_pairs_of_curves_have_no_scale(old: list[float], new: list[float]) -> None:
+    assert scale_of(list(enumerate(old)), list(enumerate(new))) is None
 
 
 def staged(ends: dict[str, tuple[int, int]], f1: float) -> Run:

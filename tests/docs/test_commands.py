@@ -53,6 +53,7 @@ EXIT_STATUS = {
     "* judge docs/examples/*.csv": 1,
     "* judge docs/examples --format json": 1,
     "* judge docs/examples/cosine.csv": 1,
+    "printf * judge -": 1,
     "* diagnose *broken.jsonl": 2,
 }
 """Commands that do not succeed by design, and their exit status."""
