@@ -30,7 +30,9 @@ _ALIASES = {
     "cost": ("loss",),
     "\u635f\u5931": ("loss",),
 }
-"""Words that mean others; `cost` is Marian's word for the loss."""
+"""Words that mean others; `cost` is Marian's word for the loss, unless ..."""
+_COST_OF_TIME = {"batch", "reader", "time", "data", "read", "step", "forward", "backward", "comm", "io", "seconds"}
+"""... one of these is in the same name: `batch_cost` is a duration."""
 
 _HELD_OUT = {
     *("val", "valid", "validation", "validate", "validating", "eval", "evaluation", "evaluate", "evaluating"),
@@ -77,12 +79,12 @@ _STEPS: tuple[frozenset[str], ...] = tuple(
             *(
                 ("minibatch",),
                 ("batch", "idx"),
-                ("s",),
-                ("i",),
+                ("nupdates",),
                 ("n", "updates"),
                 ("total", "timesteps"),
                 ("timesteps",),
             ),
+            *(("count",), ("leading", "number"), ("s",), ("i",)),
         ),
     )
 )
@@ -154,8 +156,10 @@ _SUMMARY_SHARE = 0.1
 def words(name: str) -> frozenset[str]:
     """Split a column name into words in lower case; `train/lossTotal` and `Train loss (total)` have the same words."""
     found: list[str] = []
-    for word in (word.lower() for word in _WORD.findall(name)):
-        if word in _ALIASES:
+    lower = [word.lower() for word in _WORD.findall(name)]
+    is_duration = "cost" in lower and not _COST_OF_TIME.isdisjoint(lower)
+    for word in lower:
+        if word in _ALIASES and not (word == "cost" and is_duration):
             found += _ALIASES[word]
             continue
         glued = _GLUED.fullmatch(word)
@@ -257,6 +261,10 @@ def _loss_rank(name: str) -> int | None:
     return next((rank for rank, allowed in enumerate(_LOSS_RANKS) if found <= allowed), None)
 
 
+def _is_cost(name: str) -> bool:
+    return "loss" not in name.lower()
+
+
 def losses(counts: Collection[str]) -> list[str]:
     """Return every column that could be the training loss or a term of it."""
     return [name for name in counts if is_component(name)]
@@ -273,7 +281,10 @@ def loss_column(counts: Mapping[str, int]) -> tuple[str, list[str]]:
     ranked = {name: rank for name in counts if (rank := _loss_rank(name)) is not None}
     if ranked:
         most = max(counts[name] for name in ranked)
-        order = sorted(ranked, key=lambda name: (counts[name] <= most * _SUMMARY_SHARE, ranked[name], -counts[name]))
+        order = sorted(
+            ranked,
+            key=lambda name: (counts[name] <= most * _SUMMARY_SHARE, ranked[name], _is_cost(name), -counts[name]),
+        )
         notes = []
         if len(order) > 1:
             notes.append(f"the loss is column {order[0]!r}; --loss NAME selects another: {_quoted(order[1:])}")
@@ -397,7 +408,7 @@ def _step_rank(name: str) -> int | None:
     for rank, wanted in _STEPS_BY_CORE.get(found - _STEP_NEUTRAL, ()):
         if wanted <= found:
             return rank
-    return len(_STEPS) + 1 if name in ("count", "leading number") else None
+    return None
 
 
 def step_columns(names: Collection[str]) -> list[str]:

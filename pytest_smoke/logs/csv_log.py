@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 
 from pytest_smoke.errors import LogError
 from pytest_smoke.logs import columns
@@ -25,6 +25,8 @@ _RUN_METRIC = re.compile(r"(.+) - ([^-]*\S)")
 _NAME_COLUMNS = ({"tag"}, {"metric"}, {"key"}, {"variable"}, {"series"}, {"scalar"}, {"metric", "name"}, {"name"})
 _MILLISECONDS = 1e11
 """A larger first number of a line is a time in milliseconds (MLflow: `1600000000000 0.5 1`)."""
+_STEP_AND_VALUE = re.compile(r"(\d{1,15})(?::\s|:?\t|\s{1,20}\|?\s{0,20})([-+]?(?:\d+\.\d*(?:[eE][-+]?\d+)?|nan|inf))")
+"""`200:	2.345`, as WaveGlow prints its losses."""
 VALUE = "value"
 """Column of numbers without a name."""
 RUN = "run"
@@ -258,7 +260,7 @@ def _commented_header(comment: str, text: str) -> list[str] | None:
 
 
 def _numbers_in(text: str) -> list[str]:
-    return [cell for cell in re.split(r"[,;\s]+", text.strip()) if cell]
+    return [cell for cell in re.split(r"[,;|\s]+|:\s", text.strip()) if cell]
 
 
 def numbers_only(head: Sequence[str]) -> list[str] | None:
@@ -268,6 +270,10 @@ def numbers_only(head: Sequence[str]) -> list[str] | None:
         return None
     if all(map(is_number, lines)):
         return [VALUE]
+    if (pairs := [_STEP_AND_VALUE.fullmatch(text) for text in lines]) and all(pairs):
+        steps = [int(pair.group(1)) for pair in pairs if pair]
+        if all(a < b for a, b in pairwise(steps)):
+            return ["step", VALUE]
     rows = [text.split() for text in islice(lines, 50)]
     if all(len(row) == 3 and all(map(is_number, row)) for row in rows):
         times = [number(row[0]) for row in rows]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
 from pytest_smoke.errors import LogError
 from pytest_smoke.logs import columns
+from pytest_smoke.logs.cells import is_number
 from pytest_smoke.logs.csv_log import VALUE
 from pytest_smoke.logs.line_log import MAX_DEPTH, flatten, is_summary_record, parse_json, phase_cells
 from pytest_smoke.logs.table import Table
 from pytest_smoke.text import count, listed
 
+_LIST = re.compile(r"""\s*["']?([A-Za-z][\w ./-]{0,60})["']?\s{0,4}[:=]\s{0,4}\[([^\[\]]*+)\],?\s*""")
 _SHAPES = "an object with log_history (Hugging Face's trainer_state.json), a list of records, or equally long columns"
 _EVENT_FIELDS = 3
 """TensorBoard exports `[wall time, step, value]`."""
@@ -25,8 +28,11 @@ def read_json(text: str) -> Table | None:
     """
     try:
         document = parse_json(text)
-    except ValueError:
-        return None
+    except ValueError as error:
+        documents = _stream(text) if getattr(error, "msg", "") == "Extra data" else None
+        if documents is None:
+            return None
+        document = documents
     except RecursionError:
         raise LogError("unreadable", "the JSON document is nested too deeply") from None
     if isinstance(document, dict) and "\n" not in text.strip():
@@ -46,6 +52,19 @@ def read_json(text: str) -> Table | None:
         if lists:
             return _add_columns(table, lists)
     raise LogError("unreadable", f"the JSON document is not a log; allowed: {_SHAPES}")
+
+
+def _stream(text: str) -> list[Any] | None:
+    """Return the objects of a text with one after another, each over several lines; None if it holds anything else."""
+    decoder, found, at = json.JSONDecoder(), list[Any](), 0
+    try:
+        while at < len(text):
+            document, at = decoder.raw_decode(text, at)
+            found.append(document)
+            at += len(text[at:]) - len(text[at:].lstrip()) if at < len(text) and text[at].isspace() else 0
+    except (ValueError, RecursionError):
+        return None
+    return found if all(isinstance(document, dict) for document in found) else None
 
 
 def _add_records(table: Table, entries: list[Any]) -> Table:
@@ -95,6 +114,20 @@ def _lists(document: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[s
             elif depth < MAX_DEPTH:
                 found.update(_lists(value, f"{path}/", depth + 1))
     return found
+
+
+def read_lists(text: str) -> Table | None:
+    """Read lines such as `train_losses = [2.5, 2.4, 2.3]`; None if most lines are something else."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    found = [match for line in lines if (match := _LIST.fullmatch(line))]
+    lists: dict[str, list[Any]] = {}
+    for match in found:
+        cells = [cell for cell in re.split(r"[,\s]+", match.group(2).strip()) if cell]
+        if all(map(is_number, cells)):
+            lists[match.group(1).strip()] = list(cells)
+    if not any(columns.mentions_loss(name) and len(cells) > 1 for name, cells in lists.items()):
+        return None
+    return _add_columns(Table(unit="record", noun="record"), lists) if 2 * len(found) > len(lines) else None
 
 
 def _as_number(key: str) -> tuple[int, str]:
@@ -155,4 +188,4 @@ def is_document(head: str, *, is_whole: bool) -> bool:
         return not is_whole and at_end
     except (ValueError, RecursionError):
         return True
-    return is_whole
+    return is_whole or head.lstrip().startswith("{\n")

@@ -232,7 +232,7 @@ class _LineReader:
         around = f"{text[:start]} \u2026 {text[end:]}"
         if around.strip(" \u2026"):
             parts = NUMBER.split(around)
-            reading = self._reading(tuple(parts[::2]))
+            reading = self._reading(parts)
             if reading is None:
                 _add_statement(self._table, line, text)
             else:
@@ -253,7 +253,7 @@ class _LineReader:
             if not _add_statement(self._table, line, text):
                 self._block = text_tables.header_of(text)
             return
-        reading = self._reading(tuple(parts[::2]))
+        reading = self._reading(parts)
         if reading is None:
             _add_statement(self._table, line, text)
             return
@@ -275,13 +275,14 @@ class _LineReader:
             column.rows.append(row)
             column.values.append(value)
 
-    def _reading(self, gaps: tuple[str, ...]) -> _Reading | None:
-        """Return how to read the lines of a form; None if they hold no record, or may be a statement."""
+    def _reading(self, parts: list[str]) -> _Reading | None:
+        """Return how to read a line, split at its numbers; None if it holds no record, or may be a statement."""
+        gaps = tuple(parts[::2])
         try:
             return self._shapes[gaps]
         except KeyError:
             pass
-        shape = shape_of(gaps, summary_flag=SUMMARY, bar_flag=BAR)
+        shape = shape_of(gaps, parts[1::2], summary_flag=SUMMARY, bar_flag=BAR)
         reading = None
         if shape.cells and not is_statement("1".join(gaps)):
             names = tuple(name for _, name, _ in shape.cells)

@@ -141,7 +141,7 @@ class _Steps:
         """Return a column that counts within each step."""
         rows = self._loss.rows
         for name, column in self._table.columns.items():
-            if name != candidates[0] and (name in candidates or columns.is_micro(name)):
+            if name not in (candidates[0], LEADING) and (name in candidates or columns.is_micro(name)):
                 counts = column.at(rows)
                 if None not in counts and _rises_within(cast(list[float], steps), cast(list[float], counts)):
                     return name
@@ -156,6 +156,7 @@ class _Steps:
             fresh = len({row for row, _ in found})
             if (
                 fresh > _FRESH * len(rows)
+                and (len(rows) < _MANY or len({value for _, value in found}) > 1)
                 and all(value.is_integer() and value >= 0 for _, value in found)
                 and _rises([value for _, value in found], strictly=False)
             ):
@@ -201,7 +202,7 @@ class _Steps:
                 if last is not None and epoch != last[1]:
                     if epoch in offsets:
                         offset = offsets[epoch]
-                    elif at < last[0] and epoch > last[1]:
+                    elif epoch > last[1] and (at < last[0] or (at == last[0] and epoch.is_integer())):
                         offset, counted = top + 1 - int(at), counted + 1
                 offsets.setdefault(epoch, offset)
                 last = (at, epoch)

@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_smoke.errors import LogError
 from pytest_smoke.logs import columns, tensorboard
 from pytest_smoke.logs.csv_log import delimiter_of, numbers_only, read_csv, read_numbers
-from pytest_smoke.logs.json_log import is_document, read_json
+from pytest_smoke.logs.json_log import is_document, read_json, read_lists
 from pytest_smoke.logs.line_log import json_object, read_json_lines, read_lines
 from pytest_smoke.logs.log import ColumnNames, Log
 from pytest_smoke.logs.runs import logs_of
@@ -21,6 +21,7 @@ _NUMBER_IN_HEADER = re.compile(r"(?:^|[\s:=])[-+]?\.?\d")
 """Tells printed lines from CSV headers: `iter 0: loss 4.1, time 12ms` has a comma, too."""
 _PRINTED_DICT = re.compile(r"\s*\{'")
 _BROKEN_DOCUMENT = re.compile(r"""\s*(?:\{\s*(?:"|$)|\[\s*(?:[\[{]\s*["\[{]|[\[{]?\s*$))""")
+_LIST_BEGIN = re.compile(r"""\s*["']?[A-Za-z][\w ./-]{0,60}["']?\s{0,4}[:=]\s{0,4}\[[-\d.]""")
 _EXPORT = re.compile(r"(?:run-)?.*tag-([\w.-]+)", re.IGNORECASE)
 """TensorBoard calls an exported series `run-NAME-tag-Loss_train.csv`."""
 
@@ -83,6 +84,8 @@ def _table(path: str, source: Source) -> Table:
             return read_lines(source.lines(), head)
         if _BROKEN_DOCUMENT.match(head):
             raise LogError("unreadable", "the JSON document is broken or incomplete")
+    if _LIST_BEGIN.match(first) and (table := read_lists(source.text())) is not None:
+        return table
     complete = head.split("\n") if source.is_whole else head.split("\n")[:-1]
     if (names := numbers_only(complete)) is not None:
         return read_numbers(source.lines(), names)

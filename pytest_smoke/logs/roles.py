@@ -20,12 +20,18 @@ _RARE = 0.1
 """Nulls are NaN up to this share of the losses; with more of them, the loss is logged only now and then."""
 _MOST = 0.5
 """A column belongs to the rows with a loss if at least this share of them have it."""
+_FORMS = 20
+"""Forms of records up to which one of them is the usual one; in prose, every line has its own."""
+_RARE_FORM = 0.25
+"""A form of record is rare if it has at most this share of the losses of the usual one."""
 _CARRIED = 0.2
 """Share of repeated losses from which a table is one of evaluations, more frequent than its training losses ..."""
 _MIN_LEVELS = 3
 """... if it has this many different losses: a run that is stuck repeats its loss as well."""
 _TOGETHER = 0.9
 """Terms are summed if at least this share of the rows with one of them have all."""
+_MANY_LOSSES = 2
+"""With more losses than this, a column with the same number for all of them does not count steps."""
 MAX_STEP = 2**53
 """Larger numbers in a column of steps have no exact float."""
 
@@ -135,15 +141,36 @@ def check_texts(table: Table, roles: Roles, step: str | None, notes: list[str]) 
 
 
 def drop_summaries(table: Table, roles: Roles, notes: list[str]) -> None:
-    """Remove the losses of lines that call themselves a mean or a summary, if the log has losses of other lines."""
+    """Remove the losses of lines that are a mean or a summary, if the log has losses of other lines.
+
+    These call themselves so, or are rare lines in between that lack a step or a count which the others have.
+    """
     column = table.columns[roles.loss]
-    summaries = [row for row in column.rows if table.flags[row] & SUMMARY]
+    dropped = {row for row in column.rows if table.flags[row] & SUMMARY} | _rare_rows(table, column)
+    summaries = sorted(dropped)
     if not summaries or len(summaries) * 2 > len(column.rows):
         return
-    dropped = set(summaries)
     _keep(column, [row not in dropped for row in column.rows])
     first = f"first: {table.unit} {table.lines[summaries[0]]}"
     notes.append(f"skipped {count(len(summaries), table.noun)} with the mean of several steps ({first})")
+
+
+def _rare_rows(table: Table, column: Column) -> set[int]:
+    """Return single rows of a rare form between those of the usual one, without a counter that it has."""
+    counts = Counter(table.shapes[row] for row in column.rows)
+    if not 1 < len(counts) <= _FORMS:
+        return set()
+    usual, often = counts.most_common(1)[0]
+    counters = {shape: set(columns.step_columns(table.names_of(shape))) for shape in counts}
+    rare = {
+        shape for shape, amount in counts.items() if amount <= _RARE_FORM * often and counters[usual] - counters[shape]
+    }
+    shapes = [usual, *(table.shapes[row] for row in column.rows), usual]
+    return {
+        row
+        for row, before, own, after in zip(column.rows, shapes, shapes[1:], shapes[2:], strict=False)
+        if own in rare and before == usual == after
+    }
 
 
 def drop_carried(table: Table, roles: Roles, notes: list[str]) -> None:
@@ -228,6 +255,8 @@ def step_candidates(table: Table, loss_rows: Sequence[int]) -> list[str]:
     found = []
     for name in columns.step_columns([name for name, column in table.columns.items() if column.rows]):
         values = [value for value in table.columns[name].at(loss_rows) if value is not None]
+        if len(values) > _MANY_LOSSES and min(values) == max(values):
+            continue
         if values and len(values) >= _MOST * len(loss_rows) and _are_steps(values):
             found.append(name)
     return found

@@ -49,12 +49,15 @@ _NOISE = re.compile(
 )
 _DARKNET = re.compile(rf"\s*{_N}(?:, {_N})?: {_N}, {_N} avg(?: loss)?, {_N} rate")
 """`9798: 0.370096, 0.451929 avg, 0.001000 rate, 3.3 seconds, 627072 images`; classifiers print `12, 0.4: 2.3, ...`."""
+_MPI = re.compile(rf"\s*\[{_N},{_N}\]<std(?:out|err)>:")
+"""What `mpirun --tag-output` writes before a line."""
 _DARKNET_LAYER = re.compile(r"\s*(?:v3|v4|Region|\(next mAP)\b")
-_DELIMITERS = re.compile(r"[|,;\t)\]}>]|\s[-\u2013\u2014\u00b7\u2022]\s|\s{2,}")
+_DELIMITERS = re.compile(r"[|,;\t)\]}>]|(?<=[a-z]{5})\.\s|\s[-\u2013\u2014\u00b7\u2022]\s|\s{2,}")
 _ASIDE = re.compile(r"\s?\([A-Za-z ]{1,30}\)")
 """`(for one batch)` in `Training loss (for one batch) at step 0: 2.3`."""
-_UNIT = re.compile(r"(?:[A-Za-z\u00b5\u00b0]+|%)(?:/[A-Za-z]+)?")
+_UNIT = re.compile(r"/?(?:[A-Za-z\u00b5\u00b0]+|%)(?:/[A-Za-z]+)?")
 _WORD_NAME = re.compile(r"[A-Za-z_#][\w./#-]*")
+_SYMBOLS = re.compile(r"^[^\w#]+")
 _WRAPPER = re.compile(r"\b(?:tensor|array|Array|DeviceArray|(?:np\.|numpy\.)?float\d*)\($")
 _SEPARATORS = " \t:=[({<\"'`*~>\u2192\u2248-"
 _LABEL = re.compile(
@@ -67,7 +70,7 @@ _SUMMARY_WORDS = re.compile(
     re.IGNORECASE,
 )
 _ATTACHED = {"epoch": "epoch", "batch": "batch", "step": "step", "steps": "step", "iter": "iter", "it": "iter"}
-_RATES = re.compile(r"(?:it|s)/(?:s|it)\b|%\|")
+_RATES = re.compile(r"(?<![A-Za-z])(?:it|s)/(?:s|it)\b|%\|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +85,9 @@ class Shape:
     """Word of held-out data that the line is about, as `valid`; empty for training."""
 
 
-def shape_of(gaps: Sequence[str], *, summary_flag: int, bar_flag: int) -> Shape:
-    """Interpret what lies before, between and after the numbers of a line."""
-    reader = _ShapeReader(gaps[: MAX_NUMBERS + 1])
+def shape_of(gaps: Sequence[str], numbers: Sequence[str], *, summary_flag: int, bar_flag: int) -> Shape:
+    """Interpret what lies before, between and after the numbers of a line; `numbers` are those of its first line."""
+    reader = _ShapeReader(gaps[: MAX_NUMBERS + 1], numbers)
     template = reader.template
     flags = summary_flag if reader.is_summary else 0
     if _RATES.search(template):
@@ -95,7 +98,8 @@ def shape_of(gaps: Sequence[str], *, summary_flag: int, bar_flag: int) -> Shape:
 class _ShapeReader:
     """Walks once over a template."""
 
-    def __init__(self, gaps: Sequence[str]) -> None:
+    def __init__(self, gaps: Sequence[str], numbers: Sequence[str]) -> None:
+        self._numbers = numbers
         clean = (gap.replace(_N, " ").replace(_IGNORED, " ") for gap in gaps)
         self.template = _N.join(clean)[:_MAX_TEMPLATE_CHARS]
         self.cells: list[tuple[int, str, bool]] = []
@@ -119,6 +123,10 @@ class _ShapeReader:
                 (at + 3, "rate", False),
             ]
             return
+        if _MPI.match(self.template):
+            self.cells.append((1, "rank", False))
+            self.template = self.template.replace(_N, _IGNORED, 2)
+        self._is_bar = _RATES.search(self.template) is not None
         cleaned = _NOISE.sub(lambda found: " " + _IGNORED * found.group().count(_N) + " ", self.template)
         pieces = re.split(f"([{_N}{_IGNORED}])", cleaned)
         gaps, kinds = pieces[::2], pieces[1::2]
@@ -144,17 +152,21 @@ class _ShapeReader:
             pending = ""
             if (sentence := columns.split_sentence(name)) is not None and not is_strong:
                 pending, name = sentence
+            elif name and not is_strong and columns.is_component(name) and self._is_step_before_loss(at, after):
+                pending, name = name, COUNT
             if not name:
                 if (own := self._name_after(before, after)) is not None:
                     self._add(at, own, is_strong=False)
-                elif not named and not is_percent and self._is_count(before, counted=skip_next, first=was_first):
+                elif not is_percent and self._is_count(before, named=named, counted=skip_next, first=was_first):
                     self._counts.append(at)
-                    if was_first and not skip_next and "[" not in before:
+                    if was_first and not skip_next:
                         self._leading = at
                 continue
             if is_percent and columns.is_counter(name):
                 continue
-            if skip_next and not (columns.is_counter(name) or columns.is_micro(name) or columns.is_component(name)):
+            is_epoch = not skip_next and after.strip() == "[" and columns.words(name) <= {"train", "training"}
+            is_unknown = not (columns.is_counter(name) or columns.is_micro(name) or columns.is_component(name))
+            if is_epoch or (skip_next and is_unknown):
                 self._note_text(name)
                 self._counts.append(at)
                 continue
@@ -190,14 +202,25 @@ class _ShapeReader:
         """Whether the number is the second part of a quotient, as 390 in `62.4s/390 iters`."""
         return bool(at) and re.fullmatch(r"\w{0,10}\s*/\s*", before) is not None
 
-    def _is_count(self, before: str, *, counted: bool, first: bool) -> bool:
-        """Whether a number without a name may count: in square brackets, at the start of the line, or `12/1500`."""
+    def _is_count(self, before: str, *, named: bool, counted: bool, first: bool) -> bool:
+        """Whether a number without a name may count: in square brackets, at the start of the line, or `12/1500`.
+
+        After the first name only a count of a bar or in brackets, as in `loss: 2.3  [   64/60000]`.
+        """
+        is_bracketed = before.rstrip(" ").endswith("[")
+        if named:
+            return counted and not self._counts and (is_bracketed or self._is_bar)
         return (
             counted
-            or before.rstrip(" ").endswith("[")
+            or is_bracketed
             or (first and not before.strip(" #\t-=>*[]()|"))
-            or (bool(self._counts) and before.strip() == ",")
+            or (bool(self._counts) and before.strip() in (",", "|"))
         )
+
+    def _is_step_before_loss(self, at: int, after: str) -> bool:
+        """Whether a whole number after the name of a loss is its step, as in `Train loss 5 2.345` (Tacotron)."""
+        pair = self._numbers[at : at + 2]
+        return not after.strip() and len(pair) == 2 and pair[0].isdigit() and not pair[1].isdigit()
 
     @staticmethod
     def _name_after(before: str, after: str) -> str | None:
@@ -258,7 +281,7 @@ def _bracketed_name(text: str, is_strong: bool, gap: str) -> tuple[str, bool, st
 
 def _after_label(text: str, is_strong: bool) -> tuple[str, bool]:
     """Drop a label before a colon, as `root: step`, unless it tells what the number is about, as `Valid: loss`."""
-    text = text.strip().strip("\"'`*").lstrip("[({<>-=* ").strip()
+    text = _SYMBOLS.sub("", text).strip().strip("\"'`*").strip()
     label, colon, name = text.rpartition(":")
     if colon and name.strip() and (columns.is_counter(name.strip()) or not columns.tells_role(label)):
         text = name.strip()

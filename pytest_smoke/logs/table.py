@@ -150,6 +150,10 @@ class Table:
             self._shape_ids.setdefault(names, len(self._shape_ids)) if len(self._shape_ids) < MAX_SHAPES else MAX_SHAPES
         )
 
+    def names_of(self, shape: int) -> tuple[str, ...]:
+        """Return the columns of a form, none for a rare one."""
+        return next((names for names, number in self._shape_ids.items() if number == shape), ())
+
     def add(self, line: int, cells: Mapping[str, Cell], flags: int = 0, *, decimal_comma: bool = False) -> None:
         """Append a row."""
         row = self.start_row(line, self.shape_of(tuple(cells)), flags)

@@ -291,6 +291,61 @@ FOUR_STEPS: dict[str, tuple[str, str]] = {
         ),
         "x.log",
     ),
+    "steps before the loss": (
+        lines(lambda s, x: f"Train loss {s} {x:.6f} Grad Norm 1.234567 0.45s/it\n") + "Validation loss 3:  9.000000\n",
+        "x.log",
+    ),
+    "steps and losses without names": (lines(lambda s, x: f"{s}:\t{x:.9f}\n"), "x.log"),
+    "count after the loss": (lines(lambda s, x: f"loss: {x:>7f}  [{s:>5d}/60000]\n"), "x.log"),
+    "count of a bar after the loss": (
+        "\r".join(f"acc: 0.5, loss: {x} ||:  1%|# | {s}/9 [00:01<00:10, 9.0it/s]" for s, x in enumerate(LOSSES)),
+        "x.log",
+    ),
+    "count of torchtune": (
+        "\r".join(f"1|{s}|Loss: {x}:   5%|▌  | {s}/9 [00:10<01:00, 1.1it/s]" for s, x in enumerate(LOSSES)),
+        "x.log",
+    ),
+    "bar glued to a dict": (
+        "".join(
+            f"  1%|▏  | {s}/9 [00:10<15:00, 1.1it/s]{{'loss': {x}, 'epoch': 0.0{s}}}\n\r" for s, x in enumerate(LOSSES)
+        ),
+        "x.log",
+    ),
+    "means of epochs with a step": (
+        lines(
+            lambda s, x: (
+                f"| INFO | train_inner | epoch 001:  {s} / 1374 loss={x}, num_updates={s}, lr=4.8e-06, gnorm=3\n"
+            )
+        )
+        + "| INFO | valid | epoch 001 | valid on 'valid' subset | loss 9.5 | num_updates 3 | best_loss 9.5\n"
+        + "| INFO | train | epoch 001 | loss 2.7 | num_updates 3 | lr 1e-5 | gnorm 3 | wall 9\n",
+        "x.log",
+    ),
+    "epochs of keras without bars": (
+        lines(
+            lambda s, x: (
+                f"Epoch {s}/4\n1875/1875 - 3s - 2ms/step - acc: 0.91 - loss: {x} - val_acc: 0.9 - val_loss: 9\n"
+            )
+        ),
+        "x.log",
+    ),
+    "blocks of coqui": (
+        lines(
+            lambda s, x: (
+                f"\x1b[1m   --> STEP: 0/406 -- GLOBAL_STEP: {s}\x1b[0m\n"
+                f"     | > loss: {x}  (1.3)\n     | > grad_norm: 1 (2)\n"
+            )
+        ),
+        "x.log",
+    ),
+    "durations called cost": (
+        lines(lambda s, x: f"global step {s}, loss: {x}, batch_cost: 0.5, reader_cost: 0.1, ips: 20.0 images/s\n"),
+        "x.log",
+    ),
+    "signs before names": (lines(lambda s, x: f"\U0001f680 Epoch {s} | \U0001f4c9 Loss: {x} | Acc: 0.5\n"), "x.log"),
+    "sentences": (lines(lambda s, x: f"Epoch {s} completed. Average training loss: {x}\n"), "x.log"),
+    "json objects in a row": (lines(lambda s, x: f'{{\n  "step": {s},\n  "loss": {x}\n}}\n'), "x.log"),
+    "lists of python": ("train_losses = [3.0, 2.5, 2.25, 2.125]\nval_losses = [3.0, 2.5]\n", "x.log"),
     "total without the word loss": (lines(lambda s, x: f"step {s} cls_loss 0.5 box_loss 0.3 total {x}\n"), "x.log"),
     "total beside its terms": (
         lines(lambda s, x: f"step {s} main/loss_ctc=9 main/loss_att=9 main/loss={x}\n"),
@@ -391,6 +446,24 @@ IN_EPOCHS = {
         lambda e, s, x: f"{s + 1}/4 [==>.......] - ETA: {9 - s}s - loss: {x:.4f}" + "\b" * 60, head="\nEpoch {}/2\n"
     ),
     "tqdm": epochs(lambda e, s, x: f"Epoch {e}/2:  5%|#  | {s + 1}/9 [00:10<01:30, 10.0it/s, loss={x:.3f}]\r"),
+    "timm": epochs(
+        lambda e, s, x: (
+            f"Train: {e} [{s + 1:4d}/5004 (  0%)]  Loss: {x:.3f} (6.94)  Time: 5.000s,  100.00/s  (5.000s)  LR: 1e-06\n"
+        )
+    )
+    + "Test: [   0/195]  Time: 5.0 (5.0)  Loss:  6.9 (6.9)\n",
+    "swin": epochs(
+        lambda e, s, x: (
+            f"[2021-04-10 10:00:00 swin] (main.py 200): INFO Train: [{e}/300][{s + 1}/1251]\teta 0:10:00 lr 0.1"
+            f"\tloss {x:.4f} (6.9)\tgrad_norm 1.2 (1.3)\tloss_scale 65536.0 (65536.0)\tmem 5000MB\n"
+        )
+    ),
+    "language model": epochs(
+        lambda e, s, x: (
+            f"| epoch {e:3d} | {s + 1:5d}/ 2983 batches | lr 20.00 | ms/batch 12.3 | loss {x:6.3f} | ppl  2059\n"
+        )
+    )
+    + "-----\n| end of epoch   1 | time:  5.00s | valid loss  5.70 | valid ppl   300.00\n-----\n",
     "metric logger": epochs(
         lambda e, s, x: f"Train: data epoch: [{e}]  [  {s + 1}/500]  eta: 0:35:50  lr: 0.1  loss: {x:.4f}  data: 0.0\n"
     )

@@ -40,6 +40,10 @@ RANKS = {
     "deepspeed": interleaved(lambda rank, step, loss: f"[INFO] [Rank {rank}] step={step}, loss={loss}\n"),
     "gpu": interleaved(lambda rank, step, loss: f"GPU {rank} | step {step} | loss {loss}\n"),
     "ray": interleaved(lambda rank, step, loss: f"(RayTrainWorker pid=12{rank}) step {step} loss {loss}\n"),
+    "mpi": interleaved(lambda rank, step, loss: f"[1,{rank}]<stdout>: step {step} loss {loss}\n"),
+    "glued": interleaved(lambda rank, step, loss: f"[GPU{rank}] Epoch 1 | Step {step} | Loss {loss}\n"),
+    "node": interleaved(lambda rank, step, loss: f"node{rank}: step {step} loss {loss}\n"),
+    "brackets": interleaved(lambda rank, step, loss: f"[{rank}] step {step} loss {loss}\n"),
     "json": interleaved(lambda rank, step, loss: f'{{"rank": {rank}, "step": {step}, "loss": {loss}}}\n'),
 }
 
