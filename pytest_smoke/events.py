@@ -115,6 +115,38 @@ class Window:
     """Trainable parameters that the optimizer held at the start or that are new, and that it does not hold now."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossDiagnosis:
+    """Where the first loss that is not finite comes from, or a loss of exactly 0: found by rerunning its batch."""
+
+    step: int
+    """Optimizer step of the loss."""
+    stage: str = ""
+    """Empty if the recipe declares no stages."""
+    weights_step: int
+    """The weights of the rerun are those before this step."""
+    micro_batch: int = 0
+    """Index of the first micro-batch in the step that shows it."""
+    micro_batches: int
+    """Micro-batches in the step, or in the probe batch."""
+    is_probe: bool = False
+    """Whether it is the loss on the probe batch."""
+    kind: str
+    """`parameter`, `input`, `labels`, `module`, `operation` (outside modules), `gradient` or `not-reproduced`."""
+    term: str = ""
+    """Loss term that is not finite."""
+    name: str = ""
+    """Name of the parameter, of the part of the batch, or name and type of the module."""
+    operation: str = ""
+    """Function of torch that made the first value that is not finite; empty if it is not known."""
+    place: str = ""
+    """`file:line` of that call in the user's code."""
+    detail: str = ""
+    """What is wrong with labels or inputs, as a clause."""
+    finite_in_fp32: bool | None = None
+    """Whether the loss is finite in fp32; None if it was computed in fp32, or it could not be told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gradients:
     """A gradient probe: the gradient of each loss term over one effective batch, before the update of step `step`."""
@@ -482,6 +514,7 @@ Event = (
     | ProbeLoss
     | ParameterNorm
     | Window
+    | LossDiagnosis
     | Gradients
     | Metrics
     | InitialMetrics

@@ -43,6 +43,7 @@ EXPECTED = {
     "diverges": ("unstable", None, ["loss"]),
     "blows_up": ("unstable", "divergence", ["loss diverged from 1.3", "in each of the "]),
     "overflows_fp16": ("unstable", "non-finite", ["inf"]),
+    "ignored_labels": ("unstable", "non-finite", ["ce is NaN at step 0"]),
     "rounds_bf16": ("unstable", "non-finite", ["nll"]),
     "small_batch": (
         "invalid",
@@ -384,10 +385,23 @@ def test_a_sampler_that_ignores_the_weights_stops_the_run(outcomes: dict[str, An
 
 
 def test_the_gradients_of_an_unstable_run_are_probed_on_the_last_good_checkpoint(outcomes: dict[str, Any]) -> None:
-    finite = finding_of(outcomes["overflows_fp16"], "finite")
-    assert finite["hint"].startswith("on the last good checkpoint (step ")
-    assert "the weighted gradient norms are ce " in finite["hint"]
-    assert "size " in finite["hint"]
+    trend = finding_of(outcomes["stage_rises"], "loss-trend[B]")
+    assert trend["hint"].startswith("on the last good checkpoint (step ")
+    assert "the weighted gradient norms are " in trend["hint"]
+
+
+def test_the_hint_of_an_overflow_names_the_operation_and_that_it_is_finite_in_fp32(outcomes: dict[str, Any]) -> None:
+    hint = finding_of(outcomes["overflows_fp16"], "finite")["hint"]
+    assert "the first value that is not finite is that of pow (tests/controls/tasks.py:" in hint
+    assert "finite in fp32: it overflows in 16 bits" in hint
+
+
+def test_the_hint_of_a_loss_that_was_never_finite_names_its_source_and_not_the_learning_rate(
+    outcomes: dict[str, Any],
+) -> None:
+    hint = finding_of(outcomes["ignored_labels"], "finite")["hint"]
+    assert hint.startswith("all 64 labels are -100, which the loss ignores (tests/controls/tasks.py:")
+    assert "learning_rate" not in hint
 
 
 def test_the_hint_names_the_learning_rate_and_its_stage_also_after_a_probe(outcomes: dict[str, Any]) -> None:

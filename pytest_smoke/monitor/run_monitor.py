@@ -19,6 +19,7 @@ from pytest_smoke.events import (
     ExportProgress,
     Finish,
     Gradients,
+    LossDiagnosis,
     ParameterNorm,
     PredictionsFailed,
     Restarted,
@@ -130,6 +131,11 @@ class StageMonitor:
         ]
         self.criteria = stage_finding(stage, judged, next_name=next_name)
 
+    @property
+    def _diagnosis(self) -> LossDiagnosis | None:
+        seen = self._trace.diagnosis
+        return seen if seen is not None and seen.stage == self.stage.name else None
+
     def judge_loss(self, *, complete: bool) -> list[Finding]:
         """Return the findings `finite` and `loss-trend`, and keep the verdict on the curve."""
         self.curve = self._judge.finish(ended_early=not complete)
@@ -140,6 +146,7 @@ class StageMonitor:
                 steps=len(self.steps),
                 parameter_norm=self._parameter_norm,
                 postmortem=self._trace.postmortem,
+                diagnosis=self._diagnosis,
                 wiring=self.is_wiring,
             )
         )
@@ -253,7 +260,7 @@ class RunMonitor:
                     self.restart_reason = event.why
                 case BatchDigest():
                     self.digests[event.step] = event.digest
-                case Gradients() if event.postmortem:
+                case LossDiagnosis() | Gradients(postmortem=True):
                     self.trace.add(event)
                 case _ if stopped:
                     pass

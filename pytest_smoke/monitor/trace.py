@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from pytest_smoke.events import Event, Gradients, InitialMetrics, Metrics, ProbeLoss, Step
+from pytest_smoke.events import Event, Gradients, InitialMetrics, LossDiagnosis, Metrics, ProbeLoss, Step
 
 CURVE_POINTS = 240
 """Points of the curve in an outcome: more than a terminal or a page is wide."""
@@ -29,6 +29,8 @@ class Trace:
         self.gradients: list[Gradients] = []
         self.postmortem: Gradients | None = None
         """The gradient probe on the last good checkpoint of an unstable run."""
+        self.diagnosis: LossDiagnosis | None = None
+        """Where a loss that is not finite comes from."""
         self.resumed_at: set[int] = set()
         """Steps at which the run was resumed from a checkpoint."""
         self._events: dict[type[Any], list[Any]] = defaultdict(list)
@@ -46,6 +48,8 @@ class Trace:
             case Metrics():
                 for name, value in event.values.items():
                     self.metrics[name].append((event.step, value))
+            case LossDiagnosis():
+                self.diagnosis = event
             case Gradients() if event.postmortem:
                 self.postmortem = event
             case Gradients():

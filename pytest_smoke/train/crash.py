@@ -25,8 +25,7 @@ def crash_of(error: BaseException, root: str) -> Crashed:
     ]
     place = ""
     if user_frames:
-        path, line = Path(user_frames[-1][0]), user_frames[-1][1]
-        place = f"{path.relative_to(root) if path.is_relative_to(root) else path}:{line}"
+        place = place_of_frame(*user_frames[-1], root)
     return Crashed(
         reason=_reason(error),
         text=str(error) if isinstance(error, TaskError) else exception_text(error),
@@ -34,6 +33,14 @@ def crash_of(error: BaseException, root: str) -> Crashed:
         traceback="" if isinstance(error, TaskError) else _traceback(error),
         key=error.key if isinstance(error, TaskError) else "",
     )
+
+
+def place_of_frame(filename: str, line: int, root: str) -> str:
+    """Return `file:line` of a frame, relative to `root` if it is below; empty in a library."""
+    if _is_library(filename):
+        return ""
+    path = Path(filename)
+    return f"{path.relative_to(root) if path.is_relative_to(root) else path}:{line}"
 
 
 def _traceback(error: BaseException) -> str:

@@ -39,6 +39,7 @@ from pytest_smoke.train.gradients import gradients_event
 from pytest_smoke.train.instrumentation import Instrumentation, Phase
 from pytest_smoke.train.learning_rates import UsedRates
 from pytest_smoke.train.machine import PeakMemory, Utilization, ended, started, utilization_reader
+from pytest_smoke.train.nonfinite import LossWatch
 from pytest_smoke.train.plan import RunPlan, gradient_probe_every_steps
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.updates import Snapshot, compare, snapshot
@@ -83,7 +84,7 @@ class Loop:
         if plan.pipeline is not None:
             check_needs(task, self._stepper.model, device)
         self._checkpoints = CheckpointManager(plan, task, self._stepper, device, channel.send)
-        self._send = self._checkpoints.send
+        self._loss_watch = LossWatch(self._stepper, task, plan.root)
         self._batches = BatchStream(task, plan, seed=plan.seed)
         self._source_counter = SourceCounter(task, plan)
         self._first_batches = FirstBatches(task, plan)
@@ -98,6 +99,10 @@ class Loop:
         """Wall time of the steps so far, without probes and evaluations."""
         self._started_at = time.perf_counter()
         """Start of the run; for a resumed one, as if the earlier processes had run without a pause."""
+
+    def _send(self, events: list[Event]) -> None:
+        self._loss_watch.see(events)
+        self._checkpoints.send(events)
 
     def run(self) -> None:
         """Train and report until the last step, or until a command ends the run.
@@ -272,6 +277,7 @@ class Loop:
         offset = step - stage.first_step
         if digests := self._checkpoints.digests(step, batches):
             self._send(digests)
+        self._loss_watch.keep(step, batches)
         multiplier = start.schedule(offset)
         probe = len(terms) > 1 and offset % gradient_probe_every_steps(stage, len(terms)) == 0
         with self._instrumentation.during_step(stage, phase, step):
@@ -299,13 +305,19 @@ class Loop:
         """Report an event that needs no copy from the device, but has to follow the steps before it."""
         self._deferred.put(lambda _: event, torch.empty(0, device=self._device))
 
+    def _report(self, phase: Phase, *, wait: bool = False) -> None:
+        """Report what is on the host already, with `wait` all there is, and the cause of a loss that is not finite."""
+        self._send(self._deferred.flush(wait=wait))
+        if found := self._loss_watch.diagnose(phase.weights, phase.probe_batches):
+            self._send(found)
+
     def _is_aborted(self, phase: Phase, step: int) -> bool:
         """Report what is on the host already; if the run is aborted, probe the last good weights and end it."""
-        self._send(self._deferred.flush())
+        self._report(phase)
         command = self._channel.poll()
         if not isinstance(command, Abort):
             return False
-        self._send(self._deferred.flush(wait=True))
+        self._report(phase, wait=True)
         self._postmortem_probe(command, phase)
         self._send([self._ended(step + 1)])
         return True
@@ -328,7 +340,7 @@ class Loop:
         self, start: StageStart, phase: Phase, step: int, *, evaluate: bool = True
     ) -> dict[str, float] | None:
         """Report what follows the last step of a stage or run; return its metrics, labelled with `step`."""
-        self._send(self._deferred.flush(wait=True))
+        self._report(phase, wait=True)
         metrics = self._instrumentation.evaluate(step) if evaluate else None
         movement = phase.movement
         window = movement.at_end(start.stage.end)

@@ -87,7 +87,7 @@ class Stepper:
 
         Leaves the model and the random number generators unchanged. Raises TaskError.
         """
-        with isolated_eval(self.model, self.device), self._autocast():
+        with isolated_eval(self.model, self.device), self.autocast():
             losses = self.task.losses(self.model, to_device(batch, self.device))
         if not isinstance(losses, Mapping) or not losses:
             returned = "no term" if isinstance(losses, Mapping) else type(losses).__name__
@@ -193,13 +193,14 @@ class Stepper:
         """Return the 2-norm of all parameters in the optimizer, [1]; not finite if one of them is not."""
         return nn.utils.get_total_norm([p.detach() for p in self._parameters]).view(1)
 
-    def _autocast(self) -> AbstractContextManager[object]:
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which the plan's precision applies."""
         if self.plan.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=AUTOCAST[self.plan.precision])
 
     def _losses(self, batch: Any, *, autocast: bool) -> list[Tensor]:
-        with self._autocast() if autocast else nullcontext():
+        with self.autocast() if autocast else nullcontext():
             losses = self.task.losses(self.model, to_device(batch, self.device))
         if losses.keys() != set(self.terms):
             raise TaskError(

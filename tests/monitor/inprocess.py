@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -60,7 +61,7 @@ def judge(task: Any, *, steps: int = 120, **full: Any) -> Judged:
     torch.set_num_threads(1)
     seed_all(0)
     try:
-        Loop(RunPlan.of(case, root=".", device="cpu"), task, torch.device("cpu"), Direct(monitor)).run()
+        Loop(RunPlan.of(case, root=str(Path.cwd()), device="cpu"), task, torch.device("cpu"), Direct(monitor)).run()
     finally:
         torch.set_grad_enabled(True)  # some of the tasks leave gradients disabled
     early = list(monitor.early_findings.values())

@@ -9,8 +9,9 @@ from math import isfinite
 from typing import Any
 
 from pytest_smoke import text
-from pytest_smoke.events import ProbeLoss, Step, Window
+from pytest_smoke.events import LossDiagnosis, ProbeLoss, Step, Window
 from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason, RunView, StageView, not_made
+from pytest_smoke.judge.checks.loss_source import describe_source
 from pytest_smoke.outcome import Finding
 from pytest_smoke.text import count, listed, number
 
@@ -35,18 +36,24 @@ def learning(run: RunView) -> Iterator[Finding]:
         first, end = view.stage.first_step, view.stage.end
         windows = [window for window in run.events(Window) if first <= window.first_step < end]
         probes = [probe for probe in run.events(ProbeLoss) if first <= probe.step < end]
-        yield stage_learning(view, windows, probes, finding_id=finding_id)
+        diagnoses = [seen for seen in run.events(LossDiagnosis) if seen.stage == view.stage.name]
+        yield stage_learning(view, windows, probes, diagnoses, finding_id=finding_id)
 
 
 def stage_learning(
-    view: StageView, windows: Sequence[Window], probes: Sequence[ProbeLoss], *, finding_id: str = "learning"
+    view: StageView,
+    windows: Sequence[Window],
+    probes: Sequence[ProbeLoss],
+    diagnoses: Sequence[LossDiagnosis] = (),
+    *,
+    finding_id: str = "learning",
 ) -> Finding:
     """Fail if a stage is dead, for its first cause: the optimizer, the gradient, the parameters, the loss."""
     steps = view.steps
     cause = (
         _not_in_optimizer(windows)
         or _replaced(windows)
-        or _zero_gradient(steps, windows)
+        or _zero_gradient(steps, windows, diagnoses)
         or _zero_loss(steps, windows)
         or _still(steps, windows)
         or _constant_loss(steps, windows, whole=True)
@@ -113,7 +120,9 @@ def _replaced(windows: Sequence[Window]) -> _Cause | None:
     )
 
 
-def _zero_gradient(steps: Sequence[Step], windows: Sequence[Window]) -> _Cause | None:
+def _zero_gradient(
+    steps: Sequence[Step], windows: Sequence[Window], diagnoses: Sequence[LossDiagnosis]
+) -> _Cause | None:
     dead = _stretch(steps, lambda row: row.grad_norm == 0.0, _needed(steps, windows))
     if dead is None:
         return None
@@ -121,11 +130,14 @@ def _zero_gradient(steps: Sequence[Step], windows: Sequence[Window]) -> _Cause |
     rows = [row for row in steps if first <= row.step <= last]
     where = _where(first, last, steps)
     if all(row.loss == 0.0 for row in rows):
+        source = next((seen for seen in diagnoses if seen.kind == "labels"), None)
         return _Cause(
             reason="zero-loss",
-            text=f"the loss and its gradient are exactly 0 {where}: nothing trains",
+            text=f"the loss and its gradient are exactly 0 {where}: {source.detail if source else 'nothing trains'}",
             step=first,
-            hint="check labels and masks: a mean over no item, or labels that are all ignored, give a loss of 0",
+            hint=describe_source(source)
+            if source
+            else "check labels and masks: a mean over no item, or labels that are all ignored, give a loss of 0",
         )
     disabled = any(window.without_grad and window.end_step > first for window in windows)
     why = "the task disabled gradients and did not enable them again" if disabled else "no parameter trains on the loss"

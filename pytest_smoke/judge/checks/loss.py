@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from pytest_smoke.events import Gradients
+from pytest_smoke.events import Gradients, LossDiagnosis
 from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason
 from pytest_smoke.judge.checks.grad_ratio import describe_postmortem
+from pytest_smoke.judge.checks.loss_source import describe_source
 from pytest_smoke.judge.curve.curve_verdict import CurveVerdict
 from pytest_smoke.outcome import Finding, Status
 from pytest_smoke.recipe.stages import Stage
@@ -28,18 +29,22 @@ def loss_findings(
     steps: int,
     parameter_norm: float,
     postmortem: Gradients | None = None,
+    diagnosis: LossDiagnosis | None = None,
     wiring: bool = False,
 ) -> Iterator[Finding]:
     """Yield the findings of both checks for one stage of `steps` steps.
 
     `parameter_norm`: 2-norm of all parameters after the last step. `postmortem`: the gradient probe on the last good
-    checkpoint. `wiring`: whether this is a wiring run, which is no verdict on the loss.
+    checkpoint. `diagnosis`: where a loss that is not finite comes from. `wiring`: whether this is a wiring run, which
+    is no verdict on the loss.
     """
     finite, trend = stage.finding_id(FINITE.id), stage.finding_id(LOSS_TREND.id)
     phase = stage.phase_at(curve.step) if curve.step is not None else ""
     text = _located(stage, curve.text, phase)
-    hint = _hint(stage, curve, postmortem)
+    hint = _hint(stage, curve, postmortem, diagnosis)
     key = stage.key or "full.learning_rate"
+    if curve.reason == "non-finite" and not _is_rate_to_blame(curve, diagnosis):
+        key = "task"
     if curve.reason == "non-finite":
         yield Finding(
             id=finite,
@@ -88,9 +93,25 @@ def _located(stage: Stage, text: str, phase: str = "") -> str:
     return f"{where}: {text}" if stage.name else text
 
 
-def _hint(stage: Stage, curve: CurveVerdict, postmortem: Gradients | None) -> str:
+def _is_rate_to_blame(curve: CurveVerdict, diagnosis: LossDiagnosis | None) -> bool:
+    """Tell whether a value that is not finite may be due to the learning rate: not before any update."""
+    if diagnosis is None:
+        return curve.step != 0
+    return diagnosis.kind not in ("input", "labels") and 0 not in (curve.step, diagnosis.step)
+
+
+def _hint(
+    stage: Stage, curve: CurveVerdict, postmortem: Gradients | None, diagnosis: LossDiagnosis | None = None
+) -> str:
     rate = f"learning_rate ({stage.full_learning_rate:g})"
     rate = f"the {rate} of stage {stage.name}" if stage.name else rate
+    if curve.reason == "non-finite":
+        source = describe_source(diagnosis) if diagnosis is not None else ""
+        probe = describe_postmortem(postmortem) if postmortem else ""
+        if not _is_rate_to_blame(curve, diagnosis):
+            return source or probe or "no update was made yet: look at the loss terms, the labels and the inputs"
+        known = source or probe
+        return f"{known}. Otherwise reduce {rate}" if known else f"reduce {rate}, or undo the last change to the recipe"
     if curve.verdict == "unstable":
         if postmortem and (probe := describe_postmortem(postmortem)):
             return f"{probe}. Otherwise reduce {rate}"
@@ -143,7 +164,12 @@ LOSS_TREND = Check(
         ),
         Reason(id="too-short", status="not-checked", when="there are too few points to tell a rise from noise"),
         Reason(id="too-noisy", status="not-checked", when="a lasting rise of 10 % could hide in the noise"),
-        Reason(id="no-progress", status="warn", when="the loss did not improve on its initial level"),
+        Reason(
+            id="no-progress",
+            status="warn",
+            when="the loss did not improve on its initial level",
+            yields_to=("learning", "updates"),
+        ),
         Reason(
             id="no-progress",
             status="not-checked",

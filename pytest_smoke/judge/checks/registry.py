@@ -6,6 +6,7 @@ A new check is a module with a `Check`, and one entry in `CHECKS`. Plugins add t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
@@ -129,15 +130,15 @@ class Registry:
             for finding in self._made(check, check.at_end, run)
         ]
 
-    def completed(self, findings: Iterable[Finding]) -> list[Finding]:
+    def completed(self, findings: Sequence[Finding]) -> list[Finding]:
         """Give every finding without a recipe key of its own that of its check, and sort in the order of the checks.
+
+        A finding that another failure explains loses its hint: what it suggests would not help.
 
         Checks that are made once per stage stay together, stage by stage.
         """
-        with_keys = [
-            replace(finding, key=row.key) if not finding.key and (row := self.row(finding)) else finding
-            for finding in findings
-        ]
+        failed = {finding.check for finding in findings if finding.status == "fail"}
+        with_keys = [self._completed(finding, failed) for finding in findings]
         order = {check.id: at for at, check in enumerate(self.checks)}
         stages = list(dict.fromkeys(finding.subject for finding in with_keys if finding.check in ("finite", "updates")))
 
@@ -151,6 +152,12 @@ class Registry:
             return first, stages.index(finding.subject) if finding.subject in stages else 0, order[row.id]
 
         return sorted(with_keys, key=position)
+
+    def _completed(self, finding: Finding, failed: AbstractSet[str]) -> Finding:
+        row = self.row(finding)
+        reason = row.reason(finding.reason, finding.status) if row else None
+        hint = "" if reason is not None and not failed.isdisjoint(reason.yields_to) else finding.hint
+        return replace(finding, key=finding.key or (row.key if row else ""), hint=hint)
 
     def _made(self, check: Check, make: Callable[..., Iterable[Finding]], *args: Any) -> Iterator[Finding]:
         """Make a check; if one of a plugin raises, that is a finding, and the session continues."""

@@ -61,6 +61,13 @@ class WeightHistory:
             self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch types it so
             self._copied.record()
 
+    def at(self, step: int) -> Copy | None:
+        """Return the newest copy at or before `step`, once it is on the host; None if there is none."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        older = [copy for copy in self._copies.values() if copy[0] <= step]
+        return older[-1] if older else None
+
     def newest(self) -> Copy | None:
         """Return the newest copy, once it is on the host; None if there is none."""
         if self._copied is not None:

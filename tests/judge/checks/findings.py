@@ -20,6 +20,7 @@ from pytest_smoke.events import (
     InitialMetrics,
     LargestBatch,
     LearningRateDiffers,
+    LossDiagnosis,
     ModelMode,
     Overfit,
     ProbeLoss,
@@ -382,6 +383,23 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     yield loss(curve("promote", "", "no rise in 800 points: loss fell from 4.17 to 1.98"), which="finite")
     yield loss(not_finite, which="finite", postmortem=probe(418, 0.5, 7.0, postmortem=True))
     yield loss(curve("promote", "", "no rise"), which="finite", parameter_norm=nan)
+    start = curve("unstable", "non-finite", "ce is NaN at step 0", 0)
+    seen = LossDiagnosis(step=0, weights_step=0, micro_batches=4, micro_batch=2, term="ce", kind="not-reproduced")
+    for diagnosis in (
+        seen,
+        replace(seen, kind="parameter", name="head.weight"),
+        replace(seen, kind="input", name="batch['x']", detail="3 values of 4,096 are NaN"),
+        replace(seen, kind="labels", detail="all 192 labels are -100, which the loss ignores", place="task.py:31"),
+        replace(seen, kind="module", name="head (Linear)", operation="linear", finite_in_fp32=True),
+        replace(seen, kind="operation", operation="log", place="task.py:31", micro_batches=1),
+        replace(seen, kind="operation", operation="softmax", detail="its inputs hold infinite values", is_probe=True),
+        replace(seen, kind="operation"),
+        replace(seen, kind="gradient", operation="sqrt"),
+        replace(seen, kind="gradient", name="head.weight"),
+    ):
+        yield loss(start, which="finite", diagnosis=diagnosis)
+    later = replace(seen, step=419, weights_step=400, kind="module", name="head (Linear)", operation="exp")
+    yield loss(not_finite, which="finite", diagnosis=later)
     yield loss(curve("promote", "", "no rise in 800 points: loss fell from 4.17 to 1.98"))
     yield loss(unstable)
     yield loss(replace(unstable, step=1150), stage=stage_b)

@@ -253,6 +253,39 @@ FAIL  finite (non-finite)
     hint: on the last good checkpoint (step 418) the weighted gradient norms are ce 0.5, crf 7; the gradient of crf is 14x that of ce: crf dominates. Reduce its weight, or drop one of the two terms. Otherwise reduce learning_rate (0.0005)
 FAIL  finite (non-finite)
     the norm of the parameters is NaN after step 799
+FAIL  finite (non-finite)
+    ce is NaN at step 0
+    hint: no update was made yet: look at the loss terms, the labels and the inputs
+FAIL  finite (non-finite)
+    ce is NaN at step 0
+    hint: head.weight is not finite before the first update: look at its initialization, or at the checkpoint it is loaded from
+FAIL  finite (non-finite)
+    ce is NaN at step 0
+    hint: batch['x'], micro-batch 3 of 4: 3 values of 4,096 are NaN; clean the data
+FAIL  finite (non-finite)
+    ce is NaN at step 0
+    hint: all 192 labels are -100, which the loss ignores (task.py:31), micro-batch 3 of 4: look at labels, masks and truncation
+FAIL  finite (non-finite)
+    ce is NaN at step 0
+    hint: the first value that is not finite is the output of linear in head (Linear), micro-batch 3 of 4; finite in fp32: it overflows in 16 bits
+FAIL  finite (non-finite)
+    ce is NaN at step 0
+    hint: the outputs of the model are finite; the first value that is not finite is that of log (task.py:31)
+FAIL  finite (non-finite)
+    ce is NaN at step 0
+    hint: the outputs of the model are finite; the first value that is not finite is that of softmax, micro-batch 3 of 4 of the probe batch: its inputs hold infinite values
+FAIL  finite (non-finite)
+    ce is NaN at step 0
+    hint: the term ce is not finite, but no function of torch shows it, micro-batch 3 of 4
+FAIL  finite (non-finite)
+    ce is NaN at step 0
+    hint: the loss is finite and the backward pass of sqrt is not, micro-batch 3 of 4: a square root or a norm has no gradient at 0
+FAIL  finite (non-finite)
+    ce is NaN at step 0
+    hint: the loss is finite and the gradient of head.weight is not, micro-batch 3 of 4: a square root or a norm has no gradient at 0
+FAIL  finite (non-finite)
+    loss is NaN at step 419
+    hint: the first value that is not finite is the output of exp in head (Linear), micro-batch 3 of 4. Otherwise reduce learning_rate (0.0005)
 pass  loss-trend
     no rise in 800 points: loss fell from 4.17 to 1.98
 FAIL  loss-trend (rise)
