@@ -76,7 +76,6 @@ EXPECTED = {
         ],
     ),
     "fixed_size": ("invalid", "batch-size-ignored", ["batches(16) yields as many samples as batches(64)"]),
-    "ranks": ("promote", "", []),
     "same_ranks": ("invalid", "same-samples", ["ranks 0 and 1 draw the same samples", "they share 64 of 64 samples"]),
     "one_batch": (
         "invalid",
@@ -193,7 +192,7 @@ CONTROLS_OF = {
     "metric-names": ("missing_metric", "promotes"),
     "memory": ("too_large", "counted"),
     "mix-drawn": ("unweighted_sampler", "sampled_mix"),
-    "ranks": ("same_ranks", "ranks"),
+    "ranks": ("same_ranks", "promotes"),
     "data-repeats": ("one_batch", "base"),
     "model-mode": ("eval_mode", "frozen_norm"),
     "accumulation": ("uncounted", "counted"),
