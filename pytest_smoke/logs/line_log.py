@@ -263,10 +263,10 @@ class _LineReader:
             try:
                 value = float(text_number)
             except ValueError:
-                found = number(text_number, decimal_comma=self._decimal_comma)
-                if found is None:
+                try:
+                    value = number(text_number, decimal_comma=self._decimal_comma) or 0.0
+                except ValueError:  # `0,001,001`
                     continue
-                value = found
             if value - value != 0.0 and (is_weak or is_statement(text)):  # NaN or infinity
                 _add_statement(table, line, text)
                 continue

@@ -117,7 +117,7 @@ class Log:
     def other_columns(self) -> dict[str, list[tuple[int, float]]]:
         """Return the columns that are not part of `points`, as `(step, value)` by rising step; newer values win."""
         found: dict[str, list[tuple[int, float]]] = {}
-        for name, column in self.table.columns.items() if self.table else ():
+        for name, column in self.table.columns.items() if self.table and self.row_steps else ():
             if name in self.known_columns:
                 continue
             steps = {

@@ -157,7 +157,7 @@ class _Steps:
             if (
                 fresh > _FRESH * len(rows)
                 and (len(rows) < _MANY or len({value for _, value in found}) > 1)
-                and all(value.is_integer() and value >= 0 for _, value in found)
+                and all(value.is_integer() and 0 <= value < MAX_STEP for _, value in found)
                 and _rises([value for _, value in found], strictly=False)
             ):
                 return name
@@ -176,7 +176,9 @@ class _Steps:
         if len(epochs) != len(rows):
             return False
         is_bar = all(self._table.flags[row] & BAR for row in rows)
-        if all(value.is_integer() and value >= 0 for value in epochs) and _rises(epochs, strictly=not is_bar):
+        if all(value.is_integer() and 0 <= value < MAX_STEP for value in epochs) and _rises(
+            epochs, strictly=not is_bar
+        ):
             self._notes.append(f"there is no step column: the steps are the epochs in column {name!r}")
             for row, value in zip(rows, epochs, strict=True):
                 self.of_rows[row] = int(value)
@@ -194,19 +196,22 @@ class _Steps:
         last: tuple[float, float] | None = None
         top = -1
         for at, row, epoch in zip(column.values, column.rows, epochs, strict=True):
-            if not at.is_integer():
-                self._refuse(row, name, f"is {at:g}, not a whole number")
-            if at < 0:
-                self._refuse(row, name, f"is {at:g}, but a step is 0 or more")
+            if not (at.is_integer() and 0 <= at < MAX_STEP):
+                if not has_loss[row]:
+                    continue
+                self._refuse(row, name, at)
             if (has_loss[row] or carry) and epoch is not None:
                 if last is not None and epoch != last[1]:
                     if epoch in offsets:
                         offset = offsets[epoch]
                     elif epoch > last[1] and (at < last[0] or (at == last[0] and epoch.is_integer())):
                         offset, counted = top + 1 - int(at), counted + 1
-                offsets.setdefault(epoch, offset)
+                if epoch.is_integer():
+                    offsets.setdefault(epoch, offset)
                 last = (at, epoch)
             step = offset + int(at)
+            if step >= MAX_STEP:
+                self._refuse(row, name, at)
             top = max(top, step) if has_loss[row] or carry else top
             of_rows[row] = step
         if counted > 1:
@@ -222,10 +227,13 @@ class _Steps:
         if missing:
             self._notes.append(f"skipped {count(missing, table.noun)} with a loss but no {name!r}")
 
-    def _refuse(self, row: int, name: str, problem: str) -> None:
-        line = self._table.lines[row]
-        text = f"{self._table.unit} {line}: {name!r} {problem}; select another column with --step NAME"
-        raise LogError("bad-step", text)
+    def _refuse(self, row: int, name: str, at: float) -> None:
+        if not at.is_integer():
+            problem = f"{at:g}, not a whole number"
+        else:
+            problem = f"{at:g}, but a step is 0 or more" if at < 0 else f"{at:g}, which is too large for a step"
+        place = f"{self._table.unit} {self._table.lines[row]}"
+        raise LogError("bad-step", f"{place}: {name!r} is {problem}; select another column with --step NAME")
 
     def _epochs(self, rows: Sequence[int]) -> Sequence[float | None]:
         """Return the epoch of each row, that of an earlier line if the row has none."""

@@ -585,6 +585,29 @@ def test_a_negative_step_that_was_asked_for_is_refused() -> None:
     assert refused.value.reason == "bad-step"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "step 1: loss 2,5, lr 0,001,001\nstep 2: loss 2,4, lr 0,001\n",
+        "step 1e300 loss 2\nstep 1e300 loss 3\n",
+        "Epoch: 1e300 loss: 2\nEpoch: 2e300 loss: 3\n",
+        "".join(f"epoch {e} step {s} loss 2\n" for e in range(3) for s in (9007199254740990, 1)),
+    ],
+)
+def test_absurd_numbers_end_in_points_or_an_error(text: str) -> None:
+    try:
+        log = read(text)
+    except LogError as refused:
+        assert refused.reason == "bad-step"
+    else:
+        assert log.points
+
+
+def test_a_log_decided_without_points_has_no_other_columns() -> None:
+    log = read("step,loss_d,loss_g,acc\n1,2,1,0\n2,nan,1,0\n", "x.csv")
+    assert (len(log.points), log.other_columns()) == (0, {})
+
+
 def test_prose_with_more_names_than_a_log_has_is_cut_with_a_note() -> None:
     text = "".join(f"step {s} loss 2.0 thing{s:05d}x = 1\n" for s in range(5100))
     log = read(text)
