@@ -122,9 +122,8 @@ def run_here(plan: RunPlan, monitor: RunMonitor, watch: Watch | None) -> Process
     result = _result(monitor)
     if not changed or result.finding.status != "pass":
         return result
-    text = (
-        f"{result.finding.text}; the task changed {listed(dict.fromkeys(changed))} of the process and left it changed"
-    )
+    names = listed(dict.fromkeys(changed))
+    text = f"{result.finding.text}; the task left changed what other smoke runs use, and it was restored: {names}"
     hint = "restore it in the task: in a process of its own, as without --smoke-isolation none, nobody else sees it"
     finding = replace(result.finding, status="warn", reason="global-state-changed", text=text, hint=hint)
     return replace(result, finding=finding)

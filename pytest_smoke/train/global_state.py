@@ -23,6 +23,8 @@ from pytest_smoke.train.device import generator_states, set_generator_states
 
 CPU = torch.device("cpu")
 AUTOCAST_DEVICES = ("cpu", "cuda")
+TORCH_VARIABLES = ("TORCHINDUCTOR_", "TRITON_")
+"""Beginnings of the environment variables that torch sets itself: the first step of an optimizer sets one."""
 UNSET = object()
 
 
@@ -48,7 +50,7 @@ def restored_globals(root: str) -> Iterator[list[str]]:
     before = [setting.read() for setting in settings]
     changed: list[str] = []
     generators = generator_states(CPU)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings():  # torch changes the filters, too, so that a change of them is not named
         for setting in settings:
             if setting.start is not UNSET:
                 setting.write(setting.start)
@@ -92,15 +94,12 @@ def _torch_settings() -> Iterator[Setting]:
 
 
 def _python_settings(root: str) -> Iterator[Setting]:
-    yield Setting("environment variables", lambda: dict(os.environ), _set_environment)
+    yield Setting("environment variables", _environment, _set_environment)
     yield Setting("the current folder", os.getcwd, os.chdir)
     yield Setting("sys.path", lambda: [path for path in sys.path if path != root], _restored_otherwise)
     yield Setting("", lambda: list(sys.path), _set_sys_path)
     if threading.current_thread() is threading.main_thread():
         yield Setting("signal handlers", _signal_handlers, _set_signal_handlers)
-    yield Setting(
-        "warnings filters", lambda: list(warnings.filters), lambda old: None
-    )  # `catch_warnings` restores them
     yield Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit)
     yield Setting("the garbage collector", gc.isenabled, lambda on: gc.enable() if on else gc.disable())
     yield Setting("sys.stdout and sys.stderr", lambda: (sys.stdout, sys.stderr), _set_streams)
@@ -141,7 +140,7 @@ def _autocast(device: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
 
 
 def _restored_otherwise(_: object) -> None:
-    """Restore nothing: `catch_warnings`, or another setting, does it."""
+    """Restore nothing: another setting does it."""
 
 
 def _enter(_: object) -> None:
@@ -168,8 +167,13 @@ def _print_options() -> Any:
     return torch._tensor_str.PRINT_OPTS  # torch has a function that sets them, and none that returns them
 
 
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(TORCH_VARIABLES)}
+
+
 def _set_environment(old: dict[str, str]) -> None:
-    os.environ.clear()
+    for name in _environment():
+        del os.environ[name]
     os.environ.update(old)
 
 

@@ -62,7 +62,6 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "the current folder": (other_folder, os.getcwd),
     "sys.path": (lambda: sys.path.append("/nowhere"), lambda: list(sys.path)),
     "signal handlers": (other_handler, lambda: signal.getsignal(signal.SIGUSR1)),
-    "warnings filters": (lambda: warnings.simplefilter("ignore"), lambda: list(warnings.filters)),
     "the recursion limit": (lambda: sys.setrecursionlimit(5000), sys.getrecursionlimit),
     "the garbage collector": (gc.disable, gc.isenabled),
     "sys.stdout and sys.stderr": (other_streams, lambda: sys.stdout),
@@ -87,7 +86,9 @@ def test_a_change_is_restored_and_named(name: str) -> None:
 
 def test_what_every_run_changes_is_restored_and_not_named() -> None:
     before = torch.get_num_threads(), list(sys.path), random.getstate(), torch.get_rng_state(), np.random.get_state()[1]
+    filters = list(warnings.filters)
     with restored_globals("/root") as changed:
+        warnings.simplefilter("ignore")
         torch.set_num_threads(before[0] + 1)
         sys.path.insert(0, "/root")
         random.seed(5)
@@ -95,6 +96,7 @@ def test_what_every_run_changes_is_restored_and_not_named() -> None:
         np.random.seed(5)
     after = torch.get_num_threads(), list(sys.path), random.getstate(), torch.get_rng_state(), np.random.get_state()[1]
     assert changed == []
+    assert warnings.filters == filters
     assert before[:3] == after[:3]
     assert torch.equal(before[3], after[3])
     assert np.array_equal(before[4], after[4])

@@ -259,6 +259,11 @@ CASES = [
         f"{MODULE}:Empty is not a task: it lacks model(), batches() and losses()",
     ),
     Case(
+        lambda *_: load_task("os:system", {"command": "true"}),
+        "task os:system is system of Python's standard library; a task is your own class or function",
+        key="task",
+    ),
+    Case(
         lambda *_: load_task(f"{MODULE}:Misspelt", {}),
         f"{MODULE}:Misspelt has 'evalute', which is never called; did you mean 'evaluate'?",
     ),
@@ -444,7 +449,7 @@ CASES = [
     ),
     Case(
         lambda folder, _: io.read_state(described(folder, '{"sha256": {}, "step": "7"}')),
-        "FOLDER/checkpoint.json: 'step' is '7'; it must be an integer",
+        "FOLDER/checkpoint.json: 'step' is '7'; it must be an integer, 0 or more",
         kind=CheckpointError,
     ),
     Case(
@@ -610,6 +615,11 @@ CASES = [
     Case(
         lambda folder, _: check(manifest(folder, files=["model.onnx"])),
         "FOLDER/manifest.json: 'files' must give 'bytes' and 'sha256' of each file",
+        kind=PackageError,
+    ),
+    Case(
+        lambda folder, _: check(manifest(folder, files={"../model.onnx": {"bytes": 1, "sha256": ""}})),
+        "FOLDER/manifest.json: 'files' has '../model.onnx', which is not the name of a file beside it",
         kind=PackageError,
     ),
     Case(

@@ -80,7 +80,7 @@ def test_a_fresh_process_that_does_not_check_every_part_fails(
     recipe: dict[str, Any], fragments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even if the parts that it did check passed. A package without a quantized model is written, too."""
-    (tmp_path / "leaves_at_once.py").write_text("print('farewell')\nraise SystemExit(1)\n")
+    (tmp_path / "leaves_at_once.py").write_text("import os\nprint('farewell', flush=True)\nos._exit(1)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     stages, _ = run(Points(mean), tmp_path, quantize=False, recipe=recipe)
     assert list(stages) == ["evaluate", "export", "package", "load"]
