@@ -44,6 +44,9 @@ from pytest_smoke.text import count
 
 E = TypeVar("E", bound=Event)
 
+CHANCE_ROUNDING = 0.01
+"""Relative error with which a recipe may write 1 / K, as in 0.33."""
+
 
 class StageMonitor:
     """Judges the steps of one stage as they arrive."""
@@ -67,6 +70,7 @@ class StageMonitor:
             expected_jumps=[*case.recipe.smoke.expected_jumps, *stage.expected_jumps],
             peak_lr=stage.full_learning_rate,
             evidence_needed=evidence_needed(case.mode, stage),
+            classes=_classes(case),
         )
 
     @property
@@ -357,3 +361,13 @@ class RunMonitor:
 
     def _not_started(self, view: StageMonitor) -> Finding:
         return not_made(self, view.stage.finding_id("loss-trend"))
+
+
+def _classes(case: Case) -> int | None:
+    """Return the number of classes that a metric's chance level tells: 10 if it is 0.1."""
+    for spec in case.recipe.metrics.values():
+        if spec.chance and 0 < spec.chance < 1:
+            classes = round(1 / spec.chance)
+            if abs(classes * spec.chance - 1) < CHANCE_ROUNDING:
+                return classes
+    return None

@@ -269,6 +269,7 @@ CHECK = Check(
     when="end of a stage",
     verdict="hold",
     key="task",
+    decides_first=True,  # it knows why the loss does not change
     reasons=(
         Reason(
             id="not-in-optimizer",

@@ -19,6 +19,7 @@ STATUS: dict[str, Status] = {
     "unstable": "fail",
     "invalid": "fail",
     "inconclusive": "not-checked",
+    "hold": "fail",
 }
 
 
@@ -116,6 +117,10 @@ def _hint(
         if postmortem and (probe := describe_postmortem(postmortem)):
             return f"{probe}. Otherwise reduce {rate}"
         return f"reduce {rate}, or undo the last change to the recipe"
+    if curve.reason == "constant":
+        return (
+            "check that labels reach the loss, that gradients are on, and that the optimizer has the model's parameters"
+        )
     if curve.reason == "no-progress" and not stage.first_step:  # a later stage starts from trained weights
         return f"try a lower {rate}, and check labels and loss: a model that learns nothing also has a stable loss"
     needed = curve.data.get("points_needed")
@@ -155,13 +160,28 @@ LOSS_TREND = Check(
     reasons=(
         Reason(id="rise", status="fail", when="a lasting rise above the lowest earlier level, beyond the noise"),
         Reason(id="spike", status="fail", when="a streak of losses above all of the 50 before them"),
-        Reason(id="divergence", status="fail", when="the level stays far above that of the first steps"),
+        Reason(id="divergence", status="fail", when="the level is far above that of the first steps, or of all before"),
+        Reason(id="swings", status="fail", when="the loss rises by decades again and again"),
+        Reason(
+            id="constant",
+            status="fail",
+            when="the loss or the gradient norm is exactly 0, or the loss stopped changing in any digit",
+            verdict="hold",
+            certain=True,
+        ),
+        Reason(
+            id="learning-rate-zero",
+            status="fail",
+            when="the learning rate is 0 at every step",
+            verdict="invalid",
+        ),
         Reason(
             id="masked",
             status="fail",
             when="the learning rate left its peak before there was enough evidence",
             verdict="invalid",
         ),
+        Reason(id="warming-up", status="not-checked", when="the learning rate was still rising at the end"),
         Reason(id="too-short", status="not-checked", when="there are too few points to tell a rise from noise"),
         Reason(id="too-noisy", status="not-checked", when="a lasting rise of 10 % could hide in the noise"),
         Reason(

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
 
 from pytest_smoke.judge.curve import messages
+from pytest_smoke.judge.curve.confirmation import MIN_SCORES, Alarm, CandidateRise, RiseConfirmation
+from pytest_smoke.judge.curve.correlation import Correlation
 from pytest_smoke.judge.curve.curve_verdict import CurveVerdict
-from pytest_smoke.judge.curve.detectors import DivergenceDetector, EarlyDivergenceDetector, SpikeDetector
+from pytest_smoke.judge.curve.detectors import (
+    EARLY_START_POINTS,
+    AboveStart,
+    AboveStartDetector,
+    DivergenceDetector,
+    EarlyDivergenceDetector,
+    SpikeDetector,
+    SwingDetector,
+)
 from pytest_smoke.judge.curve.evidence import Evidence
-from pytest_smoke.judge.curve.final_verdict import FinalVerdict, StableCurve
+from pytest_smoke.judge.curve.final_verdict import MIN_BLOCKS_JUDGED, FinalVerdict, StableCurve
 from pytest_smoke.judge.curve.finite import FiniteCheck, NonFinite
-from pytest_smoke.judge.curve.probe_batch import Alarm, CandidateRise, ProbeTrend, RiseConfirmation
+from pytest_smoke.judge.curve.probe_batch import ProbeTrend
 from pytest_smoke.judge.curve.step_spacing import StepSpacing
-from pytest_smoke.judge.curve.trend import Rise, Trend
+from pytest_smoke.judge.curve.trend import Rise, Trend, median_of_sorted
 from pytest_smoke.text import count
 
 __all__ = ["CurveJudge", "CurveVerdict"]
 
-EARLY_SHARE = 10
+FIRST_LOSSES = 3
+"""First losses whose median is the initial level, before a step of the optimizer has changed much."""
+SPIKE_REFERENCES = (50, 20, 10)
+EARLY_SHARE = 3
 """A second trend judges the first tenth as a curve of its own, in blocks a tenth as long; a third the first 1 %, ..."""
-MIN_EARLY_POINTS = 100
+MIN_EARLY_POINTS = 48
 """... as long as that part has this many points; shorter parts are left to the main trend."""
 
 
@@ -31,7 +45,8 @@ class CurveJudge:
     `planned_points` is the length of the whole run and sets the length of a block. `expected_jumps` are the steps at
     which the data or the loss change by design. `peak_lr` is the peak learning rate, by default the largest one so far.
     `evidence_needed` is the number of steps at 80 % of it or more that a promotion needs, by default half of the run
-    and at most 2,500. `from_scratch` makes a run without progress `inconclusive` instead of `promote`.
+    and at most 2,500. `from_scratch` makes a run without progress `inconclusive` instead of `promote`. `classes` is the
+    number of classes, or the size of the vocabulary: a loss of ln `classes` is chance level.
 
     Raises ValueError if `planned_points` is below 1.
     """
@@ -44,11 +59,16 @@ class CurveJudge:
         expected_jumps: Sequence[int] = (),
         peak_lr: float | None = None,
         evidence_needed: int | None = None,
+        classes: int | None = None,
     ) -> None:
         if planned_points < 1:
             raise ValueError(f"planned_points is {planned_points}, must be at least 1")
         self._planned_points = planned_points
         self._from_scratch = from_scratch
+        self._classes = classes
+        self._first_losses: list[float] = []
+        self._initial_score: float | None = None
+        self._last_scores: deque[float] = deque(maxlen=MIN_SCORES)
         self._jumps_ahead = sorted(expected_jumps, reverse=True)
         self._jumps_passed = 0
         self._unstable: CurveVerdict | None = None
@@ -57,17 +77,20 @@ class CurveJudge:
         self._finite = FiniteCheck()
         self._spacing = StepSpacing()
         self._evidence = Evidence(peak_lr, evidence_needed)
-        self._spike = SpikeDetector(planned_points)
-        self._divergence = DivergenceDetector(planned_points)
+        self._spikes = [SpikeDetector(planned_points, points) for points in SPIKE_REFERENCES]
+        self._above_start = AboveStartDetector(planned_points)
+        self._divergence = DivergenceDetector()
+        self._swings = SwingDetector()
         self._early_divergence = EarlyDivergenceDetector()
-        self._trend = Trend(planned_points)
+        self._correlation = Correlation()
+        self._trend = Trend(planned_points, correlation=self._correlation)
         self._early_trends: list[tuple[int, Trend]] = []
         points = planned_points // EARLY_SHARE
         while points >= MIN_EARLY_POINTS:
-            self._early_trends.append((points, Trend(points)))
+            self._early_trends.append((points, Trend(points, correlation=self._correlation)))
             points //= EARLY_SHARE
         self._probe = ProbeTrend(planned_points)
-        self._confirmation = RiseConfirmation()
+        self._confirmation = RiseConfirmation(planned_points)
 
     def add(
         self,
@@ -97,8 +120,14 @@ class CurveJudge:
         self._step = step
         if lr is not None or self._evidence.has_learning_rate:
             self._evidence.add(step, lr)
+        if len(self._first_losses) < FIRST_LOSSES:
+            self._first_losses.append(loss)
         if probe_loss is not None:
+            if self._initial_score is None:
+                self._initial_score = probe_loss
+            self._last_scores.append(probe_loss)
             self._confirmation.add_score(step, probe_loss)
+            self._correlation.ignore()  # correlated noise does not reach the probe batch, and so is not confirmed
         verdict = self._judge_loss(step, loss)
         return verdict if verdict or probe_loss is None else self._judge_probe(step, probe_loss)
 
@@ -109,8 +138,17 @@ class CurveJudge:
         """
         if self._unstable is not None:
             return self._unstable
-        if self._confirmation.candidate:  # no score has rejected it
+        if self._confirmation.candidate:  # it is still high, and no score has rejected it
             return self._report(self._step, self._confirmation.candidate.alarm)
+        if self._trend.block_count < MIN_BLOCKS_JUDGED:
+            if (collapse := self._finite.zeros_at_end()) is not None:
+                return self._judge_non_finite(self._step, collapse)
+            if self._divergence.ends_high():
+                return self._report(self._step, self._diverged(self._step, self._divergence).alarm)
+            if self._early_divergence.ends_high():
+                return self._report(self._step, self._diverged_early(self._step, self._early_divergence).alarm)
+        if dead := self._finite.dead():
+            return self._verdict(FinalVerdict(verdict="hold", reason="constant", text=dead))
         if ended_early:
             text = messages.ended_early(self._step, self._points, self._planned_points)
             return self._verdict(FinalVerdict(verdict="inconclusive", reason="ended-early", text=text))
@@ -123,86 +161,126 @@ class CurveJudge:
         return self._report(step, Alarm(reason="non-finite", text=non_finite.text, series=non_finite.series, data=data))
 
     def _judge_loss(self, step: int, loss: float) -> CurveVerdict | None:
-        divergence = self._divergence.add(step, loss)
-        if divergence is not None:
-            text = messages.divergence(divergence, step, loss)
-            return self._diverged(step, text, last_good_step=divergence.last_step)
-        if self._early_divergence.add(step, loss):
-            # At the start of a run the first loss is that of the initial weights: no checkpoint to return to.
-            is_trained = self._jumps_passed or self._confirmation.rejected_rises
-            text = messages.early_divergence(self._early_divergence, step)
-            first_step = self._early_divergence.first_step
-            return self._diverged(step, text, last_good_step=first_step if is_trained else None)
-        if self._confirmation.candidate:
-            self._confirmation.add_loss(loss)
-            return self._decide_on_candidate(step)
-        if self._spike.add(step, loss, self._trend.progress):
-            return self._judge_spike(step, self._spike)
+        """Feed every detector, and decide on the candidate or make the first rise one of them sees the candidate."""
+        self._confirmation.add_loss(loss)
+        above_start = self._above_start.add(step, loss, self._correlation.points_per_independent)
+        is_divergence = self._divergence.add(step, loss)
+        is_early_divergence = self._early_divergence.add(step, loss)
+        self._correlation.add(loss)
+        correlation = self._correlation.points_per_independent
+        spikes = [spike for spike in self._spikes if spike.add(step, loss, self._trend.progress, correlation)]
         rise = self._trend.add(step, loss)
         if self._early_trends:
             rise = self._add_to_early_trends(step, loss) or rise
-        return self._judge_loss_rise(step, rise) if rise else None
-
-    def _diverged(self, step: int, text: str, *, last_good_step: int | None) -> CurveVerdict:
-        data = {"last_good_step": last_good_step}
-        return self._report(step, Alarm(reason="divergence", text=text, series="loss", data=data))
-
-    def _judge_spike(self, step: int, spike: SpikeDetector) -> CurveVerdict | None:
-        lowest, level = min(spike.streak), spike.level
-        data = {"last_good_step": spike.step_before, "high_span": [spike.first_step, step, lowest]}
-        return self._check_rise(
-            CandidateRise(
-                alarm=Alarm(reason="spike", text=messages.spike(spike), series="loss", data=data),
-                step=step,
-                last_good_step=spike.step_before,
-                first_step=spike.first_step,
-                level=level,
-                rise=lowest - level,
+        if self._swings.add(step, loss):
+            data = {"last_good_step": self._swings.low_step}
+            return self._report(
+                step, Alarm(reason="swings", text=messages.swings(self._swings, step), series="loss", data=data)
             )
+        if self._confirmation.candidate:
+            return self._decide_on_candidate(step)
+        candidates = []
+        if is_divergence:
+            candidates.append(self._diverged(step, self._divergence))
+        if above_start:
+            candidates.append(self._rose_above_start(step, loss, above_start))
+        if is_early_divergence:
+            candidates.append(self._diverged_early(step, self._early_divergence))
+        candidates += [self._spiked(step, spike) for spike in spikes]
+        if rise:
+            candidates.append(self._rose(step, rise))
+        if any(self._confirmation.accepts(candidate) for candidate in candidates):
+            return self._decide_on_candidate(step)
+        return None
+
+    def _diverged(self, step: int, divergence: DivergenceDetector) -> CandidateRise:
+        # Before it is trained, a model has no checkpoint to return to.
+        is_trained = self._jumps_passed or divergence.points_before > EARLY_START_POINTS
+        last_good_step = divergence.step_before if is_trained else None
+        return CandidateRise(
+            alarm=_divergence_alarm(messages.divergence(divergence, step), last_good_step),
+            step=step,
+            last_good_step=divergence.step_before,
+            first_step=divergence.first_step,
+            points=len(divergence.streak),
+            level=divergence.highest,
+            rise=min(divergence.streak) - divergence.highest,
         )
 
-    def _judge_loss_rise(self, step: int, rise: Rise) -> CurveVerdict | None:
+    def _rose_above_start(self, step: int, loss: float, seen: AboveStart) -> CandidateRise:
+        return CandidateRise(
+            alarm=_divergence_alarm(messages.above_start(seen, step, loss), seen.last_step),
+            step=step,
+            last_good_step=seen.last_step,
+            first_step=seen.last_step + 1,
+            points=seen.exceeding,
+            level=seen.level,
+            rise=seen.threshold - seen.level,
+        )
+
+    def _diverged_early(self, step: int, early: EarlyDivergenceDetector) -> CandidateRise:
+        last_good_step = early.first_step if self._jumps_passed else None
+        return CandidateRise(
+            alarm=_divergence_alarm(messages.early_divergence(early, step), last_good_step),
+            step=step,
+            last_good_step=early.first_step,
+            first_step=early.first_step + 1,
+            points=early.streak_points,
+            level=early.level,
+            rise=early.lowest - early.level,
+        )
+
+    def _spiked(self, step: int, spike: SpikeDetector) -> CandidateRise:
+        lowest, level = min(spike.streak), spike.level
+        data = {"last_good_step": spike.step_before, "high_span": [spike.first_step, step, lowest]}
+        return CandidateRise(
+            alarm=Alarm(reason="spike", text=messages.spike(spike), series="loss", data=data),
+            step=step,
+            last_good_step=spike.step_before,
+            first_step=spike.first_step,
+            points=len(spike.streak),
+            level=level,
+            rise=lowest - level,
+        )
+
+    def _rose(self, step: int, rise: Rise) -> CandidateRise:
         low_span, high_span = rise.low_span, rise.high_span
-        return self._check_rise(
-            CandidateRise(
-                alarm=_alarm(rise, "loss"),
-                step=step,
-                last_good_step=low_span.last_step,
-                first_step=high_span.first_step,
-                level=low_span.mean,
-                rise=high_span.mean - low_span.mean,
-            )
+        return CandidateRise(
+            alarm=_alarm(rise, "loss"),
+            step=step,
+            last_good_step=low_span.last_step,
+            first_step=high_span.first_step,
+            points=rise.points,
+            level=low_span.mean,
+            rise=high_span.mean - low_span.mean,
         )
 
     def _judge_probe(self, step: int, probe_loss: float) -> CurveVerdict | None:
         rise = self._probe.add(self._points, step, probe_loss)
         return self._report(step, _alarm(rise, "probe_loss")) if rise else None
 
-    def _check_rise(self, candidate: CandidateRise) -> CurveVerdict | None:
-        """Report a rise of the training loss, unless the probe batch can confirm or reject it first."""
-        if not self._confirmation.can_check(candidate):
-            return self._report(candidate.step, candidate.alarm)
-        self._confirmation.check(candidate)
-        return self._decide_on_candidate(candidate.step)
-
     def _decide_on_candidate(self, step: int) -> CurveVerdict | None:
         candidate = self._confirmation.candidate
         assert candidate is not None
         decision = self._confirmation.decide(step)
-        if decision == "rejected":
-            self._start_segment(step)
         return self._report(step, candidate.alarm) if decision == "confirmed" else None
 
     def _add_to_early_trends(self, step: int, loss: float) -> Rise | None:
-        rises = [trend.add(step, loss) for points, trend in self._early_trends if self._points <= points]
-        if self._points >= self._early_trends[0][0]:
-            self._early_trends = []
+        """Feed the trends of the beginning. One that ends hands its lowest span on to the next longer one."""
+        rises = [trend.add(step, loss) for _, trend in self._early_trends]
+        points, ending = self._early_trends[-1]
+        if self._points >= points:
+            self._early_trends.pop()
+            longer = self._early_trends[-1][1] if self._early_trends else self._trend
+            longer.earlier_low = ending.lowest_span()
         return next((rise for rise in rises if rise), None)
 
     def _start_segment(self, last_step: int) -> list[Rise]:
         """Compare no levels across the end of `last_step`; return the rises that the ended segment still shows."""
-        self._spike = SpikeDetector(self._planned_points)
-        self._divergence = DivergenceDetector(self._planned_points)
+        self._spikes = [SpikeDetector(self._planned_points, points) for points in SPIKE_REFERENCES]
+        self._above_start = AboveStartDetector(self._planned_points)
+        self._divergence = DivergenceDetector()
+        self._swings = SwingDetector()
         self._early_divergence = EarlyDivergenceDetector()
         trends = [self._trend, *(trend for _, trend in self._early_trends)]
         return [rise for trend in trends if (rise := trend.start_segment(last_step))]
@@ -218,6 +296,7 @@ class CurveJudge:
             self._report(self._step, self._confirmation.candidate.alarm)
             return True
         alarms = [_alarm(rise, "loss") for rise in self._start_segment(self._step)]
+        self._confirmation.start_segment()
         self._confirmation.forget_scores()
         probe_rise = self._probe.start_segment(self._step)
         if probe_rise:
@@ -239,8 +318,13 @@ class CurveJudge:
             trend=self._trend,
             probe_trend=self._probe.trend,
             from_scratch=self._from_scratch,
+            initial_loss=median_of_sorted(sorted(self._first_losses)) if self._first_losses else inf,
+            initial_score=self._initial_score,
+            last_scores=self._last_scores,
+            classes=self._classes,
             jumps_passed=self._jumps_passed,
             rejected_rises=self._confirmation.rejected_rises,
+            bursts=self._confirmation.bursts,
         )
 
     def _verdict(self, final: FinalVerdict, *, step: int | None = None, series: str = "loss") -> CurveVerdict:
@@ -271,6 +355,10 @@ class CurveJudge:
             jumps = count(self._jumps_passed, "expected jump")
             notes.append(f"{jumps}: levels are not compared across {'it' if self._jumps_passed == 1 else 'them'}")
         return notes
+
+
+def _divergence_alarm(text: str, last_good_step: int | None) -> Alarm:
+    return Alarm(reason="divergence", text=text, series="loss", data={"last_good_step": last_good_step})
 
 
 def _alarm(rise: Rise, series: str) -> Alarm:

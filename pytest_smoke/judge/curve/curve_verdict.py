@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-CurveVerdictWord = Literal["promote", "unstable", "invalid", "inconclusive"]
+CurveVerdictWord = Literal["promote", "unstable", "invalid", "inconclusive", "hold"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,8 +14,11 @@ class CurveVerdict:
 
     verdict: CurveVerdictWord
     reason: str
-    """`promote`: empty, or `no-progress`. `unstable`: `rise`, `spike`, `divergence`, `non-finite`. `invalid`: `masked`.
-    `inconclusive`: `too-short`, `too-noisy`, `ended-early`, `no-progress`."""
+    """The kind of verdict.
+
+    `promote`: empty, or `no-progress`. `unstable`: `rise`, `spike`, `divergence`, `swings`, `non-finite`. `hold`:
+    `constant`. `invalid`: `masked`, `learning-rate-zero`. `inconclusive`: `too-short`, `too-noisy`, `ended-early`,
+    `no-progress`, `warming-up`."""
     step: int | None
     """Step at which instability was detected; None for the other verdicts."""
     text: str

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from math import ceil, comb, inf
 
-from pytest_smoke.judge.curve.trend import median_of_sorted
+from pytest_smoke.judge.curve.trend import lost_progress, median_of_sorted
 
 REFERENCE_POINTS = 50
 """Number of earlier losses that a spike must exceed, every one of them."""
@@ -16,6 +16,8 @@ FALSE_SPIKE_CHANCE = 0.002
 """Bound on the chance of one false spike in a whole curve, under exchangeable noise of any distribution."""
 SPIKE_LEVEL, SPIKE_PROGRESS, SPIKE_MADS = 0.10, 0.03, 4.0
 """A spike exceeds the median of the reference by the largest of: 10 % of it, 3 % of the progress, 4 MAD."""
+CORRELATED_SPIKE_MADS = 8.0
+"""A streak with fewer points than correlated noise makes in a row must be this high: twice as much as others."""
 
 DIVERGED_SHARE = 0.30
 """Rise of the median of the newest losses over the first level: no healthy labelled run had as much."""
@@ -28,13 +30,34 @@ FALSE_DIVERGENCE_CHANCE = 0.003
 """Chance of a false divergence, for each size and share, in a curve of exchangeable noise with disjoint windows. Only a
 flat series with noise of 30 % or more reaches it; 0.01 detected 1 % more labelled instabilities, 0.05 no more yet."""
 
+DIVERGED_MULTIPLE = 3.0
+"""Losses above this multiple of everything before have diverged: no noise of a loss that is averaged over a batch
+reaches it, so few points are needed ..."""
+DIVERGED_POINTS = 4
+"""... this many in a row, ..."""
+DIVERGED_AFTER_POINTS = 2
+"""... after at least this many others."""
+
+SWING_MULTIPLE = 30.0
+"""A swing multiplies the loss by this: the median of 5 losses reaches it by chance only if their noise is larger than
+themselves."""
+SWING_POINTS = 5
+"""Number of losses whose median swings."""
+SWING_TOP_SHARE = 0.1
+"""A swing ends above this share of the first level: one that stays far below it is the noise of a converged loss."""
+SWINGS = 3
+"""Number of swings that make a curve unstable, however short each of them is."""
+
 EARLY_RULES = ((24, 3.0), (8, 10.0), (4, 30.0))
 """(losses in a row, multiple of the first loss that each exceeds): the larger the multiple, the fewer losses.
 
-No healthy labelled run has 13 of any 16 losses above 1.3 times its first. Of 10,000 simulated flat runs with noise of
-half the level, 2 (lognormal) or 13 (gamma) met a rule; with noise as large as the level, 60 or 320 (exponential)."""
+Of 10,000 simulated flat runs with noise of half the level, 2 (lognormal) or 13 (gamma) met a rule; with noise as large
+as the level, 60 or 320 (exponential)."""
+SHORT_LOG_RULES = ((1, 8, 3.0), (2, 5, 2.5))
+"""(first losses, last losses, multiple of the highest of the first that each of the last exceeds), for a curve that is
+too short for any statistics. Its points are mostly means over many steps, so their noise is far below their level."""
 EARLY_START_POINTS = 8
-"""Points after the first within which an early divergence begins; `DivergenceDetector` needs as many for a median."""
+"""Points after the first within which an early divergence begins."""
 
 
 def min_spike_points(reference_points: int, planned_points: int) -> int:
@@ -49,12 +72,12 @@ def min_spike_points(reference_points: int, planned_points: int) -> int:
 
 
 class SpikeDetector:
-    """Detect p consecutive losses, each above all of the 50 before them and above a margin.
+    """Detect p consecutive losses, each above all of the `reference_points` before them and above a margin.
 
-    p follows from `planned_points` (see `min_spike_points`): 5 for a curve of 2,500 points.
+    p follows from `planned_points` (see `min_spike_points`): 5 for a curve of 2,500 points and a reference of 50.
     """
 
-    def __init__(self, planned_points: int) -> None:
+    def __init__(self, planned_points: int, reference_points: int = REFERENCE_POINTS) -> None:
         self.streak: list[float] = []
         """The newest losses, all above the reference."""
         self.step_before = 0
@@ -63,13 +86,16 @@ class SpikeDetector:
         """First step of the streak."""
         self.last_step = 0
         """Newest step."""
-        self._reference: deque[float] = deque(maxlen=REFERENCE_POINTS)
+        self._reference: deque[float] = deque(maxlen=reference_points)
         self._highest = -inf
-        sizes = range(MIN_REFERENCE_POINTS, REFERENCE_POINTS + 1)
+        sizes = range(MIN_REFERENCE_POINTS, reference_points + 1)
         self._min_points = [min_spike_points(size, planned_points) for size in sizes]
 
-    def add(self, step: int, value: float, progress: float) -> bool:
-        """Add one loss and return whether it completes a spike. `progress` is the fall of the loss so far."""
+    def add(self, step: int, value: float, progress: float, correlation: float = 1.0) -> bool:
+        """Add one loss and return whether it completes a spike. `progress` is the fall of the loss so far.
+
+        `correlation` is the number of points that are worth one independent point, at least 1.
+        """
         reference, streak = self._reference, self.streak
         if value > self._highest and len(reference) >= MIN_REFERENCE_POINTS:
             if not streak:
@@ -77,9 +103,11 @@ class SpikeDetector:
             streak.append(value)
             self.last_step = step
             min_points = self._min_points[len(reference) - MIN_REFERENCE_POINTS]
-            if len(streak) >= min_points and min(streak) > self._threshold(progress):
+            if len(streak) >= min_points and self._is_high(
+                min(streak), progress, len(streak) < min_points * correlation
+            ):
                 return True
-            if len(streak) == REFERENCE_POINTS:
+            if len(streak) == max(REFERENCE_POINTS, reference.maxlen or 0):
                 self._absorb_streak()
             return False
         if streak:
@@ -98,10 +126,13 @@ class SpikeDetector:
         """Number of losses in the reference."""
         return len(self._reference)
 
-    def _threshold(self, progress: float) -> float:
+    def _is_high(self, value: float, progress: float, is_short: bool) -> bool:
         level = self.level
         mad = median_of_sorted(sorted([abs(value - level) for value in self._reference]))
-        return level + max(SPIKE_LEVEL * abs(level), SPIKE_PROGRESS * progress, SPIKE_MADS * mad)
+        mads = CORRELATED_SPIKE_MADS if is_short else SPIKE_MADS
+        return value > level + max(
+            SPIKE_LEVEL * abs(level), min(SPIKE_PROGRESS * progress, lost_progress(level, progress)), mads * mad
+        )
 
     def _absorb_streak(self) -> None:
         """Add a streak to the reference that has ended or has stayed below the margin for too long."""
@@ -111,7 +142,7 @@ class SpikeDetector:
 
     def _push(self, value: float) -> None:
         reference = self._reference
-        evicted = reference[0] if len(reference) == REFERENCE_POINTS else None
+        evicted = reference[0] if len(reference) == reference.maxlen else None
         reference.append(value)
         if value >= self._highest:
             self._highest = value
@@ -144,7 +175,7 @@ def _exceedance_chance(n: int, m: int, j: int) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Divergence:
+class AboveStart:
     """The newest losses are far above the first ones."""
 
     level: float
@@ -158,7 +189,7 @@ class Divergence:
     points: int
 
 
-class DivergenceDetector:
+class AboveStartDetector:
     """Compare the newest losses with the first ones: detects a run that never reached a low level."""
 
     def __init__(self, planned_points: int) -> None:
@@ -170,13 +201,16 @@ class DivergenceDetector:
         self._lowest_threshold = inf
         self._is_counting = False
 
-    def add(self, step: int, value: float) -> Divergence | None:
-        """Add one loss and return whether, and how, the run has diverged."""
+    def add(self, step: int, value: float, points_per_independent: float = 1.0) -> AboveStart | None:
+        """Add one loss and return whether, and how, the newest losses exceed the first ones.
+
+        Of correlated points, only comparisons of as many as hold `HEAD_SIZES[0]` independent ones count.
+        """
         divergence = None
         if self._is_counting or value > self._lowest_threshold:
             self._is_counting = False
             for counter in self._counters:
-                if counter.add(value) and divergence is None:
+                if counter.add(value) and counter.rule.points >= HEAD_SIZES[0] * points_per_independent:
                     divergence = counter.rule
                 self._is_counting = self._is_counting or counter.bits > 0
         if self._head is not None:
@@ -194,7 +228,7 @@ class DivergenceDetector:
             raised = level + DIVERGED_SHARE * abs(level)
             self._counters += [
                 _ExceedanceCounter(
-                    Divergence(
+                    AboveStart(
                         level=level,
                         first_step=self._first_step,
                         last_step=step,
@@ -213,7 +247,7 @@ class DivergenceDetector:
 class _ExceedanceCounter:
     """Count how many of the newest losses exceed one threshold."""
 
-    def __init__(self, rule: Divergence) -> None:
+    def __init__(self, rule: AboveStart) -> None:
         self.rule = rule
         self.bits = 0
         """One bit for each of the newest `points` losses, set if it exceeds the threshold."""
@@ -223,6 +257,81 @@ class _ExceedanceCounter:
     def add(self, value: float) -> bool:
         self.bits = (self.bits << 1 | (value > self._threshold)) & self._mask
         return self.bits.bit_count() >= self._exceeding
+
+
+class DivergenceDetector:
+    """Detect losses far above every loss before them; a level of 0 or less has no multiple."""
+
+    def __init__(self) -> None:
+        self.highest = -inf
+        """Highest loss before the streak."""
+        self.points_before = 0
+        """Number of losses before the streak."""
+        self.step_before = 0
+        """Last step before the streak."""
+        self.first_step = 0
+        """First step of the streak."""
+        self.streak: list[float] = []
+        """The newest losses, each above the multiple."""
+        self._last_step = 0
+
+    def add(self, step: int, value: float) -> bool:
+        """Add one loss and return whether the streak is long enough."""
+        if value > DIVERGED_MULTIPLE * self.highest > 0:
+            if not self.streak:
+                self.step_before, self.first_step = self._last_step, step
+            self.streak.append(value)
+        else:
+            if self.streak:
+                self.points_before += len(self.streak)
+                self.highest = max(self.streak)
+                self.streak = []
+            self.highest = max(self.highest, value)
+            self.points_before += 1
+        self._last_step = step
+        return self._is_long(DIVERGED_POINTS)
+
+    def ends_high(self) -> bool:
+        """Return whether the curve ends within a streak: what comes next cannot be known, so one point is enough."""
+        return self._is_long(1)
+
+    def _is_long(self, points: int) -> bool:
+        return len(self.streak) >= points and self.points_before >= DIVERGED_AFTER_POINTS
+
+
+class SwingDetector:
+    """Detect a loss that falls and rises by decades again and again: its noise hides every single rise."""
+
+    def __init__(self) -> None:
+        self.swings = 0
+        """Number of swings up."""
+        self.low = inf
+        """Lowest median of the newest swing, before it."""
+        self.low_step = 0
+        self.high = 0.0
+        """Median at which the newest swing was counted."""
+        self._first: float | None = None
+        self._newest: deque[float] = deque(maxlen=SWING_POINTS)
+        self._top = -inf
+        self._lowest, self._lowest_step = inf, 0
+
+    def add(self, step: int, value: float) -> bool:
+        """Add one loss and return whether it completes the last swing that is needed. Only positive losses swing."""
+        newest = self._newest
+        newest.append(value)
+        if len(newest) < SWING_POINTS:
+            return False
+        level = median_of_sorted(sorted(newest))
+        if self._first is None:
+            self._first = level
+        if level < self._lowest:
+            self._lowest, self._lowest_step = level, step
+        if level <= SWING_MULTIPLE * self._lowest or level <= SWING_TOP_SHARE * self._first or self._lowest <= 0:
+            return False
+        self.swings += 1
+        self.low, self.low_step, self.high = self._lowest, self._lowest_step, level
+        self._lowest, self._lowest_step = level, step
+        return self.swings >= SWINGS
 
 
 class EarlyDivergenceDetector:
@@ -239,10 +348,14 @@ class EarlyDivergenceDetector:
         """Number of losses in the detected streak."""
         self._points_after_first = -1
         self._newest: list[float] = []
+        self._highest = [0.0] * len(SHORT_LOG_RULES)
+        self._above = [0] * len(SHORT_LOG_RULES)
+        self._lowest_above = [inf] * len(SHORT_LOG_RULES)
 
     def add(self, step: int, value: float) -> bool:
         """Add one loss and return whether it completes a streak. A first loss of 0 or less has no multiple."""
         self._points_after_first += 1
+        self._count_above(value)
         if self._points_after_first == 0:
             self.first_step, self.level = step, value
             return False
@@ -256,3 +369,22 @@ class EarlyDivergenceDetector:
                 self.streak_points, self.lowest = points, lowest
                 return True
         return False
+
+    def ends_high(self) -> bool:
+        """Return whether a short curve ends far above its first losses."""
+        for (_, last, _), points, lowest in zip(SHORT_LOG_RULES, self._above, self._lowest_above, strict=True):
+            if points >= last and self.level > 0:
+                self.streak_points, self.lowest = points, lowest
+                return True
+        return False
+
+    def _count_above(self, value: float) -> None:
+        """Count, for each rule, the newest losses in a row that exceed the multiple of the first ones."""
+        for index, (first, _, multiple) in enumerate(SHORT_LOG_RULES):
+            if self._points_after_first < first:
+                self._highest[index] = max(self._highest[index], value)
+            elif value > multiple * self._highest[index]:
+                self._above[index] += 1
+                self._lowest_above[index] = min(self._lowest_above[index], value)
+            else:
+                self._above[index], self._lowest_above[index] = 0, inf

@@ -8,6 +8,8 @@ PEAK_SHARE = 0.80
 """A step counts as evidence if its learning rate is at least this share of the peak."""
 MAX_STEPS_NEEDED = 2500
 """Upper limit of the default evidence requirement: a cosine schedule of 10,000 steps has as many near its peak."""
+STILL_RISING_SHARE = 0.05
+"""A learning rate that has not changed for more than this share of the steps is at its peak."""
 BINS_PER_E = 10_000
 """Bins of learning rate per factor e. The peak may be known only at the end, so steps are counted in bins 0.01 % wide,
 of which at most 2,232 can still count."""
@@ -26,14 +28,22 @@ class Evidence:
         self._highest_bin: int | None = None
         self._lr = nan
         self._bin: int | None = None
+        self._has_only_risen = False
+        self._last_change = 0
+        """Step of the last change of the learning rate."""
         self._first_step: int | None = None
         self._last_step = 0
+        self._has_changed = False
 
     def add(self, step: int, lr: float | None) -> None:
         """Add one point. Without a learning rate, the previous one still holds."""
         if self._first_step is None:
             self._first_step, self._last_step = step, step - 1  # the first point counts as one step
         if lr is not None and isfinite(lr) and lr != self._lr:
+            if self.has_learning_rate:
+                self._has_only_risen = lr > self._lr and (self._has_only_risen or not self._has_changed)
+                self._last_change = step
+                self._has_changed = True
             self._lr, self.has_learning_rate = lr, True
             self._bin = self._bin_of(lr)
         if self._bin is not None:
@@ -57,6 +67,16 @@ class Evidence:
     def _lowest_bin(self) -> int:
         assert self._highest_bin is not None
         return self._highest_bin + floor(log(PEAK_SHARE) * BINS_PER_E)
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the learning rate has only risen so far, and was still rising in the last steps.
+
+        With a declared peak it is known how far it is from there.
+        """
+        steps = self._last_step - (self._first_step or 0)
+        is_rising = self._last_step - self._last_change <= STILL_RISING_SHARE * steps
+        return self._peak_lr is None and self._has_only_risen and is_rising
 
     @property
     def peak(self) -> float | None:

@@ -8,13 +8,18 @@ from math import ceil
 from typing import Any
 
 from pytest_smoke.judge.curve import messages
+from pytest_smoke.judge.curve.confirmation import MIN_SCORES, Burst, RejectedRise
 from pytest_smoke.judge.curve.curve_verdict import CurveVerdictWord
 from pytest_smoke.judge.curve.evidence import Evidence
-from pytest_smoke.judge.curve.probe_batch import RejectedRise
-from pytest_smoke.judge.curve.trend import DetectionLimit, Trend
+from pytest_smoke.judge.curve.trend import DetectionLimit, Fall, Trend, median_of_sorted
 
 MIN_BLOCKS_JUDGED = 16
 """Blocks below which a curve is too short: neither its noise nor its lowest level can be estimated."""
+SCRATCH_FALL_SHARE = 0.05
+"""Share of its initial level by which the loss of a model from random weights falls if it learns anything: the way to
+chance level, by the bias of the last layer alone, is a few per cent long."""
+SCRATCH_PROBE_SHARE = 0.005
+"""The same for the loss on the probe batch, which has no sampling noise."""
 MAX_NOISE_RATIO = 1e3
 """Noise this many times too large would need a million times the points: no useful advice."""
 
@@ -38,10 +43,20 @@ class StableCurve:
     trend: Trend
     probe_trend: Trend | None
     from_scratch: bool
+    initial_loss: float
+    """Median of the first losses."""
+    initial_score: float | None
+    """First loss on the probe batch; None without one."""
+    last_scores: Sequence[float]
+    """Newest losses on the probe batch."""
+    classes: int | None
+    """Number of classes or size of the vocabulary, where it is known."""
     jumps_passed: int
     """Expected jumps so far. No fall is compared across them, so with any the curve is not called `no-progress`."""
     rejected_rises: Sequence[RejectedRise]
-    """Rises that the probe batch did not share; no fall is compared across them either."""
+    """Rises that the probe batch did not share."""
+    bursts: Sequence[Burst]
+    """Rises that were over soon."""
 
     def verdict(self) -> FinalVerdict:
         """Return the first that applies: `masked`, `too-short`, `too-noisy`, `no-progress`; else a promotion."""
@@ -59,6 +74,11 @@ class StableCurve:
         is_enough = evidence.end is not None and evidence.steps >= evidence.needed
         if not evidence.has_learning_rate or is_enough:
             return None
+        if evidence.peak is None:
+            text = messages.learning_rate_zero(self.points)
+            return FinalVerdict(verdict="invalid", reason="learning-rate-zero", text=text)
+        if evidence.is_warming_up:
+            return FinalVerdict(verdict="inconclusive", reason="warming-up", text=messages.warming_up(evidence))
         return FinalVerdict(verdict="invalid", reason="masked", text=messages.masked(evidence))
 
     def _too_short(self) -> FinalVerdict | None:
@@ -81,20 +101,48 @@ class StableCurve:
         return FinalVerdict(verdict="inconclusive", reason="too-noisy", text=text, data={"points_needed": needed})
 
     def _no_progress(self) -> FinalVerdict | None:
-        fall, probe = self.trend.fall(), self.probe_trend
-        if fall.is_significant or self.jumps_passed or self.rejected_rises:
+        if self.jumps_passed:
             return None
-        if probe is not None and probe.fall().is_significant:
+        fall = self.trend.fall(self.initial_loss)
+        if (score := self._score_without_progress()) is not None:
+            assert self.initial_score is not None
+            text = messages.no_progress_on_probe_batch(self.initial_score, score, self.classes)
+        elif self._is_progress(fall) or self._probe_fell():
             return None
+        else:
+            text = messages.no_progress(fall.initial, fall.lowest, self.classes)
         verdict: CurveVerdictWord = "inconclusive" if self.from_scratch else "promote"
-        return FinalVerdict(verdict=verdict, reason="no-progress", text=messages.no_progress(fall.first_mean))
+        return FinalVerdict(verdict=verdict, reason="no-progress", text=text)
+
+    def _is_progress(self, fall: Fall) -> bool:
+        """Return whether a fall is more than noise and, from random weights, more than the way to chance level."""
+        if not self.from_scratch:
+            return fall.is_significant
+        at_chance = self.classes is not None and messages.is_chance_level(fall.lowest, self.classes)
+        return fall.is_significant and fall.share > SCRATCH_FALL_SHARE and not at_chance
+
+    def _probe_fell(self) -> bool:
+        return self.probe_trend is not None and self._is_progress(self.probe_trend.fall())
+
+    def _score_without_progress(self) -> float | None:
+        """Return the final loss on the probe batch if it is not below the first one.
+
+        From random weights, a fall by less than `SCRATCH_PROBE_SHARE` is none.
+        """
+        if self.initial_score is None or len(self.last_scores) < MIN_SCORES:
+            return None
+        final = median_of_sorted(sorted(self.last_scores))
+        margin = SCRATCH_PROBE_SHARE * abs(self.initial_score) if self.from_scratch else 0.0
+        return final if final >= self.initial_score - margin else None
 
     def _promoted(self) -> FinalVerdict:
         limit = self.detection_limit()
         assert limit is not None  # 16 blocks have one
         if self.rejected_rises:
             text = messages.rejected(self.rejected_rises, limit)
+        elif self.bursts:
+            text = messages.recovered(self.bursts, limit)
         else:
             fall = self.trend.fall()
-            text = messages.promoted(self.points, fall.first_mean, fall.lowest_mean, limit)
+            text = messages.promoted(self.points, fall.initial, fall.lowest, limit)
         return FinalVerdict(verdict="promote", reason="", text=text)

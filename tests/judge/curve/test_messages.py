@@ -57,8 +57,8 @@ VERDICTS = [
         "promote",
         "",
         (
-            "no rise in 1,000 points: loss fell from 4.174 to 1.976; a lasting rise of 0.04 (1.9 % of the "
-            "total fall) would have been detected"
+            "no rise in 1,000 points: loss fell from 4.174 to 1.976; a lasting rise by 2.0 % of the "
+            "loss level would have been detected"
         ),
         id="descent",
     ),
@@ -67,8 +67,8 @@ VERDICTS = [
         "promote",
         "",
         (
-            "no rise in 1,000 points: loss fell from 49.69 to 39.32; a lasting rise of 0.79 (2.0 % of the "
-            "lowest level) would have been detected"
+            "no rise in 1,000 points: loss fell from 49.69 to 39.32; a lasting rise by 2.0 % of the "
+            "loss level would have been detected"
         ),
         id="descent-of-a-large-loss",
     ),
@@ -78,8 +78,8 @@ VERDICTS = [
         "",
         (
             "training loss rose at step 614, but the fixed probe batch did not (2.098 before, 2.081 after): "
-            "the data got harder (is it shuffled?), the model did not get worse; a lasting rise of 0.06 (2.0 "
-            "% of the lowest level) would have been detected"
+            "the data got harder (is it shuffled?), the model did not get worse; a lasting rise by 2.0 "
+            "% of the loss level would have been detected"
         ),
         id="data-got-harder",
     ),
@@ -88,9 +88,9 @@ VERDICTS = [
         "promote",
         "",
         (
-            "training loss rose 2 times, first at step 623, but the fixed probe batch did not (2.1 before, "
+            "training loss rose 2 times, first at step 615, but the fixed probe batch did not (2.1 before, "
             "2.081 after): the data got harder (is it shuffled?), the model did not get worse; a lasting "
-            "rise of 0.043 (2.0 % of the total fall) would have been detected"
+            "rise by 2.0 % of the loss level would have been detected"
         ),
         id="data-got-harder-twice",
     ),
@@ -99,7 +99,7 @@ VERDICTS = [
         "unstable",
         "rise",
         (
-            "loss rose from its lowest level, 2.064 (steps 568-575), to 2.261 (steps 600-607): +0.198 (+9.6 %), 5.3 "
+            "loss rose from its lowest level, 2.065 (steps 568-575), to 2.263 (steps 600-607): +0.198 (+9.6 %), 4.9 "
             "standard deviations of the noise"
         ),
         id="rise",
@@ -125,12 +125,12 @@ VERDICTS = [
         id="rise-of-the-probe-loss",
     ),
     pytest.param(
-        lambda: judged(DESCENT[:500] + [9.0] * 6 + DESCENT[506:]),
+        lambda: judged(DESCENT[:500] + [9.0] * 16 + DESCENT[516:], planned_points=250),
         "unstable",
         "spike",
         (
-            "loss spiked from 2.143 (median of the 50 points before) to at least 9 for 5 points in a row "
-            "(steps 500-504): +6.86 (+320 %), above all 50"
+            "loss spiked from 2.143 (median of the 50 points before) to at least 9 for 4 points in a row "
+            "(steps 500-503): +6.86 (+320 %), above all 50"
         ),
         id="spike",
     ),
@@ -231,8 +231,8 @@ VERDICTS = [
         "inconclusive",
         "too-noisy",
         (
-            "the noise of 300 points could hide a lasting rise of 0.21 (24 % of the lowest level); about 1,453 "
-            "more points, or a batch 5.8 times as large, would decide"
+            "the noise of 300 points could hide a lasting rise by 26 % of the loss level; about 1,699 "
+            "more points, or a batch 6.7 times as large, would decide"
         ),
         id="too-noisy",
     ),
@@ -240,14 +240,14 @@ VERDICTS = [
         lambda: judged([1e-4 + (-1) ** step for step in range(720)]),
         "inconclusive",
         "too-noisy",
-        "the noise of 720 points could hide a lasting rise of 0.52",
+        "the noise of 720 points could hide a lasting rise by 0.67",
         id="hopelessly-noisy",
     ),
     pytest.param(
         lambda: judged(noise(2.0, 0.01, 500)),
         "promote",
         "no-progress",
-        "loss did not improve on its initial level 1.996: any decrease is within its noise",
+        "loss did not improve on its initial level 1.993: any decrease is within its noise",
         id="flat",
     ),
     pytest.param(
@@ -255,7 +255,7 @@ VERDICTS = [
         "inconclusive",
         "no-progress",
         (
-            "loss did not improve on its initial level 2.299 (ln 10 = 2.303, chance level for 10 classes): "
+            "loss did not improve on its initial level 2.296 (ln 10 = 2.303, chance level for 10 classes): "
             "any decrease is within its noise"
         ),
         id="flat-at-chance-level-from-scratch",
@@ -279,10 +279,123 @@ VERDICTS = [
     ),
     pytest.param(
         lambda: judged([0.0] * 200, expected_jumps=[100]),
+        "hold",
+        "constant",
+        "loss is exactly 0 at every one of 200 points: no label or no term reaches it",
+        id="constant-zero",
+    ),
+    pytest.param(
+        lambda: judged([*DESCENT[:700], *[1.9876543] * 300]),
+        "hold",
+        "constant",
+        "loss is exactly 1.988 at the last 300 points: nothing is trained",
+        id="constant-loss",
+    ),
+    pytest.param(
+        lambda: judged([2.3025851] * 300),
+        "hold",
+        "constant",
+        "loss is exactly 2.303 at every one of 300 points: nothing is trained",
+        id="constant-from-the-start",
+    ),
+    pytest.param(
+        lambda: judged(DESCENT, grad_norms=dict.fromkeys(range(1000), 0.0)),
+        "hold",
+        "constant",
+        "gradient norm is exactly 0 at every one of 1,000 points: nothing is trained",
+        id="zero-gradient",
+    ),
+    pytest.param(
+        lambda: judged([14.84, 0.0, 0.0]),
+        "unstable",
+        "non-finite",
+        "loss dropped from 14.84 to exactly 0 for the last 2 points (steps 1-2): some loggers write a NaN as 0",
+        id="short-log-that-ends-with-zeros",
+    ),
+    pytest.param(
+        lambda: judged([1.3] * 12 + [34_023.0]),
+        "unstable",
+        "divergence",
+        "loss diverged to 3.402e+04 at its last step 12, 2.62e+04 times the highest of the 12 points before",
+        id="last-point-of-a-short-log",
+    ),
+    pytest.param(
+        lambda: judged([1.3] * 12 + [900.0] * 4, planned_points=16),
+        "unstable",
+        "divergence",
+        (
+            "loss diverged to at least 900 in each of the 4 points up to step 15, 692 times the highest of the 12 "
+            "points before (1.3)"
+        ),
+        id="far-above-everything-before",
+    ),
+    pytest.param(
+        lambda: judged([10.0 ** (2 * math.cos(math.pi * step / 6)) for step in range(100)]),
+        "unstable",
+        "swings",
+        "loss rose more than 30-fold 3 times, the last time from 0.01853 (step 31) to 1 (step 35)",
+        id="swings",
+    ),
+    pytest.param(
+        lambda: judged(DESCENT[:500] + [9.0] * 7 + DESCENT[507:]),
         "promote",
         "",
-        "no rise in 200 points: loss stayed at 0; a lasting rise would have been detected",
-        id="constant-zero",
+        (
+            "loss rose at step 496, from 2.109 to 4.389, and recovered within 7 points: no lasting rise; a lasting "
+            "rise by 2.0 % of the loss level would have been detected"
+        ),
+        id="recovered-burst",
+    ),
+    pytest.param(
+        lambda: judged(noise(1.0, 0.12, 150) + noise(0.3, 0.12, 150)),
+        "promote",
+        "",
+        (
+            "no rise in 300 points: loss fell from 0.9573 to 0.2267; only a lasting rise by 22 % of the loss level or "
+            "more would have been detected, a smaller one could hide in the noise"
+        ),
+        id="weak-promotion",
+    ),
+    pytest.param(
+        lambda: judged(
+            [
+                7.3 if 2 < step < 6 else loss
+                for step, loss in enumerate(noise(2.36, 0.01, 40) + noise(math.log(10), 0.01, 460))
+            ],
+            from_scratch=True,
+            classes=10,
+        ),
+        "inconclusive",
+        "no-progress",
+        (
+            "loss did not improve on its initial level 2.353 by more than 2.6 %: it ends at 2.292 (ln 10 = 2.303, "
+            "chance level for 10 classes)"
+        ),
+        id="chance-level-after-an-overshoot",
+    ),
+    pytest.param(
+        lambda: judged(DESCENT, probe=probe_scores(noise(2.5, 0.002, 1000)), from_scratch=True),
+        "inconclusive",
+        "no-progress",
+        "loss on the probe batch did not improve: it began at 2.502 and ended at 2.499",
+        id="probe-batch-without-progress",
+    ),
+    pytest.param(
+        lambda: judged(DESCENT, lr=lambda step: 1e-6 * step),
+        "inconclusive",
+        "warming-up",
+        (
+            "the learning rate was still rising at the end (0.000999): the warm-up is not over, and 499 steps near the "
+            "peak are needed"
+        ),
+        id="warming-up",
+    ),
+    pytest.param(
+        lambda: judged(DESCENT, lr=lambda step: 0.0),
+        "invalid",
+        "learning-rate-zero",
+        "the learning rate is 0 at every one of 1,000 points: nothing is trained",
+        id="learning-rate-zero",
     ),
 ]
 

@@ -111,7 +111,7 @@ def test_steps_of_an_unstable_verdict_are_in_order(losses: list[float]) -> None:
     verdict = run(losses)
     if verdict.reason == "rise":
         low_span, high_span = verdict.data["low_span"], verdict.data["high_span"]
-        assert 0 <= low_span[0] <= low_span[1] < high_span[0] <= high_span[1] == verdict.step
+        assert 0 <= low_span[0] <= low_span[1] < high_span[0] <= high_span[1] <= verdict.step
         assert high_span[2] > low_span[2]
         assert verdict.data["last_good_step"] == low_span[1]
     elif verdict.verdict == "unstable":
@@ -144,3 +144,35 @@ def test_shuffled_flat_series_is_rarely_unstable(shape: str, most: int) -> None:
         draw.shuffle(values)
         unstable += run(values).verdict == "unstable"
     assert unstable <= most
+
+
+@st.composite
+def clear_curves(draw: st.DrawFn) -> tuple[list[float], str]:
+    """Draw a descent with moderate noise, and in half of the cases a lasting rise by its final level or more."""
+    rng = random.Random(draw(seeds))
+    count, sigma = draw(st.integers(300, 1200)), draw(st.floats(0.01, 0.08))
+    start, rise = draw(st.integers(count // 3, 2 * count // 3)), draw(st.sampled_from([0.0, 1.0, 3.0]))
+    losses = [
+        (1 + 3 * (1 + step / 20) ** -0.7 + rise * (step >= start)) * (1 + sigma * rng.gauss(0, 1))
+        for step in range(count)
+    ]
+    return losses, "unstable" if rise else "promote"
+
+
+@given(clear_curves())
+@ONE_RUN
+def test_logging_density_does_not_change_a_clear_verdict(curve: tuple[list[float], str]) -> None:
+    losses, expected = curve
+    opposite = {"promote": "unstable", "unstable": "promote"}[expected]
+    assert run(losses).verdict == expected
+    logged = {
+        "every second point": losses[::2],
+        "every third point": losses[1::3],
+        "means of two": [(a + b) / 2 for a, b in zip(losses[::2], losses[1::2], strict=False)],
+        "means of four": [sum(losses[at : at + 4]) / 4 for at in range(0, len(losses) - 3, 4)],
+        "every point twice": [loss for loss in losses for _ in range(2)],
+        "running means of three": [sum(losses[at : at + 3]) / 3 for at in range(len(losses) - 2)],
+        "four decimals": [round(loss, 4) for loss in losses],
+        "in other units": [loss * 1234.5 for loss in losses],
+    }
+    assert {how: run(points).verdict for how, points in logged.items() if run(points).verdict == opposite} == {}

@@ -40,9 +40,9 @@ def test_lasting_step_is_detected_within_40_points_with_its_spans() -> None:
     assert rise.sigmas > 4.5
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_flat_gaussian_noise_is_no_rise(seed: int) -> None:
-    assert first_rise(noisy(2.0, 0.3, 1000, seed)) is None
+def test_flat_gaussian_noise_is_rarely_a_rise() -> None:
+    """The chance is about 1 %; of 40 runs, two or more rise with a chance of 6 %."""
+    assert sum(first_rise(noisy(2.0, 0.3, 1000, seed)) is not None for seed in range(40)) <= 1
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -84,9 +84,9 @@ def test_negative_losses_are_judged_on_the_linear_scale() -> None:
     assert first_rise([-(1 + step / 1000) for step in range(1000)]) is None
 
 
-def test_rise_after_a_fall_by_decades_matters_from_a_thousandth_of_the_fall() -> None:
-    assert LOSS_MINIMUM_RISE.above(1e-6, 5.0) == pytest.approx(0.005)
-    assert LOSS_MINIMUM_RISE.above(0.02, 5.0) == pytest.approx(0.02)
+def test_rise_matters_from_a_hundredth_of_the_fall_or_from_three_quarters_of_its_decades() -> None:
+    assert LOSS_MINIMUM_RISE.above(1e-6, 5.0) == pytest.approx(0.05)
+    assert LOSS_MINIMUM_RISE.above(1e-8, 1e4) == pytest.approx(1e-8 * 1e12**0.75)
     assert LOSS_MINIMUM_RISE.above(1.0, 5.0) == pytest.approx(0.05)
     assert LOSS_MINIMUM_RISE.above(4.0, 1.0) == pytest.approx(0.08)
 
@@ -172,12 +172,22 @@ def test_block_of_several_chunks_has_the_mean_and_error_of_its_points() -> None:
     values = noisy(5.0, 1.0, 192)
     whole, parts = BlockMeans(SPANS), BlockMeans(SPANS)
     for at in range(0, 192, 64):
-        parts.add_chunk(sorted(values[at : at + 64]))
-    whole.add_chunk(sorted(values))
+        parts.add_chunk(values[at : at + 64])
+    whole.add_chunk(values)
     # Not equal: each chunk is clipped by its own median.
     assert parts.close_block() == pytest.approx(whole.close_block(), rel=1e-3)
     assert parts.noise() == pytest.approx(whole.noise(), rel=1e-2)
     assert whole.noise() == pytest.approx(1 / math.sqrt(192), rel=0.15)
+
+
+@pytest.mark.parametrize("start", [100, 150, 200])
+@pytest.mark.parametrize("seed", range(6))
+def test_step_after_a_steep_descent_does_not_hide_in_its_own_noise(start: int, seed: int) -> None:
+    rng = random.Random(seed)
+    losses = [
+        (1 + 3 * (1 + step / 20) ** -0.7 + 0.5 * (step >= start)) * (1 + rng.gauss(0, 0.08)) for step in range(300)
+    ]
+    assert first_rise(losses) is not None
 
 
 def test_robust_deviation_of_a_gaussian() -> None:
