@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch._dynamo  # torch.optim imports it on first use, and it sets an environment variable and a warnings filter
 import torch._functorch.config as functorch_config
 from torch.nn.modules import module as torch_modules
 

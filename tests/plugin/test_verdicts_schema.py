@@ -24,7 +24,9 @@ def test_a_report_fits_the_json_schema_and_the_reference(project: Project) -> No
     """Promoted, unstable, non-finite, stopped at a stage, crashed, and invalid."""
     project.recipe()
     project.extending("wild", "args: {momentum: 0.99}\nfull: {learning_rate: 5.0}\n")
-    project.extending("loud", "task: tasks:TwoTerms\nchecks: {grad_ratio: {size/ce: [0.01, 8]}}\n")
+    project.extending(
+        "loud", "task: tasks:TwoTerms\nargs: {scale: 100.0}\nchecks: {grad_ratio: {size/ce: [0.01, 8]}}\n"
+    )
     project.extending("crash", "task: tasks:Breaks\nargs: {at_batch: 5, how: raise}\n")
     project.extending("unfair", "smoke: {precision: bf16}\n")
     project.recipe(
