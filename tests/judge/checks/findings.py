@@ -54,6 +54,7 @@ from pytest_smoke.judge.checks.resume import (
 )
 from pytest_smoke.judge.checks.schedule import schedule
 from pytest_smoke.judge.checks.settings import settings
+from pytest_smoke.judge.checks.sources import sources
 from pytest_smoke.judge.checks.stage import stage_criteria, stage_finding
 from pytest_smoke.judge.checks.supervised_tokens import supervised_tokens
 from pytest_smoke.judge.checks.updates import parameter_updates, updates
@@ -274,6 +275,10 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     yield baseline(with_checks(baseline="old", accept=["val_f1 > baseline.val_f1"]), {"val_f1": 0.41})
     yield baseline(with_checks(baseline="old", accept=["val_f1 > baseline.val_f1"]), {"val_acc": 0.5})
     yield unreadable_baseline(BaselineError("checks.baseline 'old' cannot be read: No such file or directory"))
+
+    yield sources([])
+    yield sources(["recipes/base.smoke.yaml"], before_run=True)
+    yield sources(["tagger_task.py", "data/corpus"])
 
     yield from resumed([120, 300], "")
     yield from resumed([], "the checkpoint was saved by torch 2.9")

@@ -89,6 +89,14 @@ FAIL  baseline (missing-metric)
 FAIL  baseline (missing-baseline)
     checks.baseline 'old' cannot be read: No such file or directory
     hint: set checks.baseline to the report folder (or the verdicts.json) of an earlier smoke run, and checks.baseline_id to one of its outcomes
+pass  sources
+    recipe and code are unchanged since they were read
+FAIL  sources (edited-during-run)
+    recipes/base.smoke.yaml was edited before the smoke run started: the verdict would not be about the files as they are now
+    hint: rerun the smoke run, and edit its files only while it does not run
+FAIL  sources (edited-during-run)
+    tagger_task.py and data/corpus were edited during the smoke run: the verdict would not be about the files as they are now
+    hint: rerun the smoke run, and edit its files only while it does not run
 pass  resumed
     interrupted, and resumed at steps 120 and 300
 warn  resumed (restarted)
