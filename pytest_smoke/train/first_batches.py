@@ -194,7 +194,9 @@ def _is_column(parts: Sequence[Any], expected: int) -> bool:
 
 def _has_two_values(column: Any) -> bool:
     if isinstance(column, Tensor):
-        return bool((column != column.flatten()[0]).any()) if column.numel() else False
+        flat = column.flatten()
+        parts = (flat[:ROW_ELEMENTS], flat)  # nearly always the first part tells
+        return any(bool((part != part[0]).any()) for part in parts) if len(flat) else False
     return len({digest(entry) for entry in column}) > 1 or any(hasattr(entry, "shape") for entry in column)
 
 
