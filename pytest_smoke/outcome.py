@@ -218,6 +218,8 @@ class Facts:
     """SHA-256 of that file: with another one it is the trace of another run."""
     smallest_rise: float | None = None
     """Smallest lasting rise of the loss that would have been detected, in units of the loss."""
+    smallest_rise_share: float | None = None
+    """The same as a share of the lowest loss level; missing if that is 0."""
     seconds: float | None = None
     """Wall time of the smoke run; of a resumed one, the sum over all sessions."""
     package: str | None = None

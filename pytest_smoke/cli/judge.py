@@ -115,6 +115,11 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     add_format(parser, json_help="one object per log, each on its own line")
     parser.add_argument("--loss", metavar="NAME", help="column with the training loss (default: found by its name)")
     parser.add_argument("--lr", metavar="NAME", help="column with the learning rate (default: found by its name)")
+    parser.add_argument(
+        "--ignore-lr",
+        action="store_true",
+        help="judge the loss alone, even where the learning rate is too low to be evidence for its peak",
+    )
     parser.add_argument("--step", metavar="NAME", help="column with the step (default: found by its name)")
     parser.add_argument(
         "--planned",
@@ -159,7 +164,10 @@ def run(args: argparse.Namespace) -> int:
     """Judge, print, and return the worst exit code of all logs."""
     names = ColumnNames(loss=args.loss, lr=args.lr, step=args.step)
     description = RunDescription(
-        planned_points=args.planned, expected_jumps=tuple(args.expected_jump), from_scratch=args.from_scratch
+        planned_points=args.planned,
+        expected_jumps=tuple(args.expected_jump),
+        from_scratch=args.from_scratch,
+        ignores_learning_rate=args.ignore_lr,
     )
     if args.follow:
         return _run_follow(args, names, description)

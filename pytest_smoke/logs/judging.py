@@ -23,6 +23,8 @@ class RunDescription:
     """Steps at which the data or the loss change by design."""
     from_scratch: bool = False
     """Whether training started from random weights."""
+    ignores_learning_rate: bool = False
+    """Whether the loss alone decides, whatever the learning rate did."""
 
     def new_judge(self, points: int) -> CurveJudge:
         """Return a judge for a run of `planned_points`, or of `points` if none are planned."""
@@ -35,7 +37,9 @@ class RunDescription:
 
 NO_RATE = "no learning rate column"
 """Beginning of the note of a curve that was judged without a learning rate."""
-_WORST_FIRST = ("unstable", "invalid", "inconclusive", "promote")
+HOW_TO_IGNORE_RATE = "for a verdict on the loss alone, add --ignore-lr"
+"""Note of a log that is masked by its learning rate."""
+_WORST_FIRST = ("unstable", "invalid", "hold", "inconclusive", "promote")
 
 
 def judge_log(log: Log, run: RunDescription) -> CurveVerdict:
@@ -43,7 +47,7 @@ def judge_log(log: Log, run: RunDescription) -> CurveVerdict:
     if not log.points:
         return _judge_outside_points(log, None)
     judge = run.new_judge(len(log.points))
-    verdict = next((found for point in log.points if (found := _add(judge, point)) is not None), None)
+    verdict = next((found for point in log.points if (found := _add(judge, point, run)) is not None), None)
     if verdict is None:
         ended_early = run.planned_points is not None and len(log.points) < run.planned_points
         verdict = judge.finish(ended_early=ended_early)
@@ -67,6 +71,8 @@ def _judge_outside_points(log: Log, verdict: CurveVerdict | None) -> CurveVerdic
     found = log.non_finite
     if verdict is not None and log.lr_column is not None:
         verdict = replace(verdict, notes=tuple(note for note in verdict.notes if not note.startswith(NO_RATE)))
+        if verdict.reason == "masked":
+            verdict = replace(verdict, notes=(*verdict.notes, HOW_TO_IGNORE_RATE))
     if found is None or (
         verdict is not None and verdict.verdict == "unstable" and _is_before(verdict.step, found.step)
     ):
@@ -107,7 +113,7 @@ class GrowingLogJudge:
             self._restart()
         for point in log.points[len(self._judged) : self._planned_points]:
             self._judged.append(point)
-            if (verdict := _add(self._judge, point)) is not None:
+            if (verdict := _add(self._judge, point, self._run)) is not None:
                 return verdict
         return self._judge.finish() if len(self._judged) == self._planned_points else None
 
@@ -120,12 +126,12 @@ class GrowingLogJudge:
         return self._judge.finish(ended_early=True)
 
 
-def _add(judge: CurveJudge, point: Point) -> CurveVerdict | None:
+def _add(judge: CurveJudge, point: Point, run: RunDescription) -> CurveVerdict | None:
     return judge.add(
         point.step,
         point.loss,
         probe_loss=point.probe_loss,
-        lr=point.lr,
+        lr=None if run.ignores_learning_rate else point.lr,
         grad_norm=point.grad_norm,
         terms=point.terms or None,
     )

@@ -76,6 +76,7 @@ def run_facts(facts: Facts, monitor: RunMonitor, case: Case) -> Facts:
         resumed_at_steps=tuple(sorted(monitor.trace.resumed_at)),
         stages=tuple(_stage_facts(view, case) for view in monitor.stages if view.stage.name),
         smallest_rise=monitor.smallest_rise,
+        smallest_rise_share=monitor.smallest_rise_share,
     )
 
 

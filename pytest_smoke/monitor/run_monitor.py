@@ -311,9 +311,17 @@ class RunMonitor:
     @property
     def smallest_rise(self) -> float | None:
         """Smallest lasting rise of the loss that would have been seen in every stage, in units of the loss."""
+        return self._largest("smallest_rise_loss")
+
+    @property
+    def smallest_rise_share(self) -> float | None:
+        """The same, as a share of the lowest loss level."""
+        return self._largest("smallest_rise")
+
+    def _largest(self, key: str) -> float | None:
+        """Return the largest of a number that the verdicts on the curves of all stages have."""
         curves = [view.curve for view in self.stages if view.curve is not None]
-        rises = [curve.data.get("smallest_rise_loss") for curve in curves]
-        return max((rise for rise in rises if rise is not None), default=None)
+        return max((value for curve in curves if (value := curve.data.get(key)) is not None), default=None)
 
     @property
     def _stopping(self) -> bool:

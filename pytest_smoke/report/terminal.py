@@ -8,7 +8,7 @@ from typing import Any
 from pytest_smoke.outcome import Finding, Outcome, StageFacts
 from pytest_smoke.report.layout import MIN_CELL, WIDTH, fitted_table, short_ids, wrap
 from pytest_smoke.report.sparkline import sparkline
-from pytest_smoke.text import NOT_CHECKED, STATUS_WORDS, count, number, seconds, verdict_label
+from pytest_smoke.text import NOT_CHECKED, STATUS_WORDS, count, number, percent, seconds, verdict_label
 
 HINTS = 3
 """A failure text gives at most this many hints."""
@@ -100,6 +100,7 @@ def properties(outcome: Outcome) -> list[tuple[str, Any]]:
         "smoke_loss_first": facts.loss_first,
         "smoke_loss_last": facts.loss_last,
         "smoke_smallest_rise": facts.smallest_rise,
+        "smoke_smallest_rise_share": facts.smallest_rise_share,
         "smoke_seconds": facts.seconds,
         "smoke_device": facts.device,
     }
@@ -152,7 +153,7 @@ def _by_gravity(outcome: Outcome) -> list[Finding]:
 
 def _row(outcome: Outcome, name: str) -> tuple[str, ...]:
     facts = outcome.facts
-    rise = facts.smallest_rise if outcome.verdict in ("promote", "hold") else None
+    rise = facts.smallest_rise_share if outcome.verdict in ("promote", "hold") else None
     full = facts.estimated_full_seconds if outcome.promoted else None
     return (
         label(outcome),
@@ -160,7 +161,7 @@ def _row(outcome: Outcome, name: str) -> tuple[str, ...]:
         _steps(facts.steps or 0, facts.planned_steps or 0),
         str(facts.evidence_steps or 0) if facts.steps else "-",
         _losses(facts.loss_first, facts.loss_last),
-        "-" if rise is None else f"{rise:.2g}",
+        "-" if rise is None else percent(rise),
         "-" if facts.seconds is None else seconds(facts.seconds),
         "-" if full is None else f"about {seconds(full)}",
     )

@@ -73,6 +73,25 @@ def test_the_exit_code_is_that_of_the_worst_log(
     assert [line["log"] for line in lines] == [logs[name] for name in names]
 
 
+def test_decayed_learning_rate_can_be_ignored(tmp_path: Path) -> None:
+    decayed = tmp_path / "decayed.csv"
+    decayed.write_text(
+        "step,loss,lr\n" + "".join(f"{n},{loss},{1e-3 if n < 100 else 1e-5}\n" for n, loss in enumerate(curve()))
+    )
+    masked, out, _ = judge(str(decayed))
+    assert (masked, "invalid (masked)" in out) == (1, True)
+    assert "for a verdict on the loss alone, add --ignore-lr" in out
+    ignored, out, _ = judge("--ignore-lr", str(decayed))
+    assert (ignored, "promote" in out, "no learning rate" in out) == (0, True, False)
+
+
+def test_dead_run_in_a_file_of_several_is_the_worst(tmp_path: Path) -> None:
+    rows = [f"{n},a,{loss}" for n, loss in enumerate(curve(200))] + [f"{n},b,0.0" for n in range(200)]
+    (tmp_path / "runs.csv").write_text("step,run,loss\n" + "\n".join(rows))
+    code, out, _ = judge("--format", "json", str(tmp_path / "runs.csv"))
+    assert (code, json.loads(out)["verdict"], json.loads(out)["reason"]) == (1, "hold", "constant")
+
+
 def strict(text: str) -> Any:
     """Parse JSON, refusing the NaN that Python would accept."""
 

@@ -118,6 +118,7 @@ def test_a_wide_table_has_every_column_and_a_narrow_one_drops_the_least_importan
         loss_first=2.303,
         loss_last=0.4123,
         smallest_rise=0.031,
+        smallest_rise_share=0.021,
         seconds=12.4,
         estimated_full_seconds=312.0,
     )
@@ -125,7 +126,7 @@ def test_a_wide_table_has_every_column_and_a_narrow_one_drops_the_least_importan
     wide = [line for line, _ in verdict_table([one], width=120)]
     assert wide == [
         "verdict  smoke run         steps  evidence  loss             smallest rise  time  full run",
-        "promote  tagger::constant  800    640       2.303 -> 0.4123  0.031          12 s  about 5 min 12 s",
+        "promote  tagger::constant  800    640       2.303 -> 0.4123  2.1 %          12 s  about 5 min 12 s",
     ]
     narrow = [line for line, _ in verdict_table([one], width=60)]
     assert narrow == [

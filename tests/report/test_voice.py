@@ -54,6 +54,7 @@ FACTS = Facts(
     loss_first=2.1,
     loss_last=0.4123,
     smallest_rise=0.031,
+    smallest_rise_share=0.021,
     seconds=12.4,
     samples_per_second=4_130.0,
     estimated_full_seconds=312.0,
