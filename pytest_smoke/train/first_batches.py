@@ -25,7 +25,7 @@ STEPS = 32
 ENOUGH_STEPS = 8
 """Steps after which the run is looked at no longer if enough samples were seen."""
 ENOUGH_SAMPLES = 2048
-"""Samples that are enough: to hash them takes about 0.1 s."""
+"""Samples that are enough: to hash them takes some tenths of a second."""
 STEP_SAMPLES = 1024
 """Samples of a step that are hashed, at most; of larger steps the first samples of each micro-batch."""
 ROW_ELEMENTS = 4096
