@@ -68,6 +68,14 @@ Watch = Callable[[RunMonitor], None]
 """Called after every chunk of events."""
 
 
+OUT_OF_RANGE = ("device-side assert triggered", "out of bounds", "index out of range in self")
+"""What torch raises for a label or an index that is out of range, on CUDA and on the CPU."""
+OUT_OF_RANGE_HINT = (
+    "look for labels that are not in 0 to the number of classes - 1, and for ids beyond an embedding; "
+    "`--smoke-device cpu` names the value and its line"
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessResult:
     """How a run ended."""
@@ -183,7 +191,8 @@ def _result(monitor: Listener) -> ProcessResult:
         return ProcessResult(finding=_failed(monitor, "steps-out-of-order", monitor.steps_fault))
     if monitor.crashed is not None:
         crashed = monitor.crashed
-        finding = _failed(monitor, crashed.reason, crashed.text, place=crashed.place, key=crashed.key)
+        hint = OUT_OF_RANGE_HINT if any(text in crashed.text for text in OUT_OF_RANGE) else ""
+        finding = _failed(monitor, crashed.reason, crashed.text, place=crashed.place, key=crashed.key, hint=hint)
         return ProcessResult(finding=finding, output=crashed.traceback)
     text = f"{count(monitor.steps, 'step')} ran"
     if monitor.failed_stage is not None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -13,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from pytest_smoke.events import Event, LossDiagnosis, ProbeLoss, Step
@@ -21,16 +18,14 @@ from pytest_smoke.task import Task
 from pytest_smoke.text import count
 from pytest_smoke.train.batch_equivalence import restored
 from pytest_smoke.train.checkpoints.in_memory import WeightHistory
-from pytest_smoke.train.crash import place_of_frame
 from pytest_smoke.train.device import isolated_eval, to_device
+from pytest_smoke.train.labels import LABEL_LOSSES, labels_missing, place_of_caller
 from pytest_smoke.train.step import Stepper
 
 KEPT_STEPS = 128
 """Steps whose batches are kept until their losses have arrived on the host: two chunks of reports."""
 KEPT_BYTES = 2**28
 """Memory of these batches, at most, but for the newest one."""
-LABEL_LOSSES = (F.cross_entropy, F.nll_loss)
-"""Functions of torch whose integer targets are labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +252,7 @@ class _Made:
 
 
 class Recorder(TorchFunctionMode):
-    """Watches the functions of torch for values that are not finite, and for labels that are ignored or too large."""
+    """Watches the functions of torch for values that are not finite, and for labels that are all ignored."""
 
     def __init__(self, root: str) -> None:
         super().__init__()
@@ -308,7 +303,8 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in LABEL_LOSSES and not self.labels:
-            self._look_at_labels(func, args, kwargs)
+            self.labels = labels_missing(func, args, kwargs)
+            self.labels_place = place_of_caller(self._root) if self.labels else ""
         out = func(*args, **kwargs)
         outputs = [part for part in _tensors(out) if part.is_floating_point()]
         if outputs and not all(map(_is_finite, outputs)):
@@ -333,33 +329,7 @@ class Recorder(TorchFunctionMode):
         else:
             return
         module = self._modules[-1] if self._modules else ""
-        self._made.append(_Made(rank, module, getattr(func, "__name__", ""), self._place()))
-
-    def _look_at_labels(self, func: Any, args: Any, kwargs: Any) -> None:
-        given = inspect.signature(func).bind(*args, **kwargs)
-        given.apply_defaults()
-        scores, labels, ignored = (given.arguments[name] for name in ("input", "target", "ignore_index"))
-        if not isinstance(labels, Tensor) or labels.is_floating_point():
-            return
-        classes = scores.shape[1] if scores.ndim > 1 else scores.shape[0]
-        valid = labels[labels != ignored]
-        outside = valid[(valid < 0) | (valid >= classes)]
-        if not labels.numel():
-            self.labels = "there are no labels"
-        elif not valid.numel():
-            all_ = f"all {labels.numel():,} labels are" if labels.numel() > 1 else "the label is"
-            self.labels = f"{all_} {ignored}, which the loss ignores"
-        elif outside.numel():
-            self.labels = f"a label is {int(outside[0])}, and there are {count(classes, 'class', 'classes')}"
-        self.labels_place = self._place() if self.labels else ""
-
-    def _place(self) -> str:
-        frame = sys._getframe(1)
-        while frame is not None:
-            if place := place_of_frame(frame.f_code.co_filename, frame.f_lineno, self._root):
-                return place
-            frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
-        return ""
+        self._made.append(_Made(rank, module, getattr(func, "__name__", ""), place_of_caller(self._root)))
 
 
 @contextmanager

@@ -180,6 +180,14 @@ def test_a_fault_of_the_task_has_its_recipe_key_and_a_line_of_code_its_place(run
     assert (result.finding.key, result.finding.place) == ("", "tasks.py:31")
 
 
+@pytest.mark.parametrize(
+    "text", ["IndexError: Target 40 is out of bounds.", "AcceleratorError: CUDA error: device-side assert triggered"]
+)
+def test_an_index_out_of_range_suggests_to_look_at_labels_and_ids(run: Any, text: str) -> None:
+    result, _ = run(FakeChild([Crashed("exception", text, "tasks.py:31", "")]))
+    assert result.finding.hint.startswith("look for labels that are not in 0 to the number of classes - 1")
+
+
 def test_a_hang_suggests_a_longer_timeout(run: Any) -> None:
     result, _ = run(FakeChild(end=ChildTimeoutError()))
     assert result.finding.hint == "raise --smoke-timeout if the task needs longer between two steps"
