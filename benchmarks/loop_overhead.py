@@ -93,7 +93,7 @@ class MonitorChannel:
 
 def smoke_loop(task: Task, steps: int) -> float:
     """Train as a smoke run, with schedule, events, probe batch, checkpoints and judge; return the seconds per step."""
-    settings = {"batch_size": 1, "learning_rate": 1e-3, "max_steps": steps, "grad_clip_norm": 1.0}
+    settings = {"batch_size": len(task.batch[0]), "learning_rate": 1e-3, "max_steps": steps, "grad_clip_norm": 1.0}
     recipe = Recipe.model_validate({"task": "a:B", "full": settings, "smoke": {"max_steps": steps}})
     case = Case(path="a", recipe=recipe, mode="constant")
     plan = RunPlan.of(case, root=".", device="cpu")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isclose
 from typing import Any
@@ -75,7 +74,10 @@ class LearningRates:
         self._main = next((at for at, rate in enumerate(self._peaks) if same_rate(rate, peak)), 0)
         self._scheduled: tuple[float, ...] = ()
         self._before: tuple[Any, ...] = ()
-        """Rates when `optimizer.step` was called; once it returned, those that it worked with."""
+        """Rates when `optimizer.step` was called."""
+        self._used: tuple[Any, ...] = ()
+        """Rates that it worked with, as far as they are known."""
+        self._hook: Any = None
         self.stepped = False
         """Whether the `step` of the optimizer ran in the last update. A loss scaler skips it on an overflow."""
         self._within_step = False
@@ -89,36 +91,39 @@ class LearningRates:
             else:
                 group["lr"] = rate
 
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Read the rates while the optimizer steps, after all code of the task that runs before its update.
+    def watch(self) -> None:
+        """Start to read the rates of a step, right before `optimizer.step` is called.
 
-        The hook is registered anew for every step, so that it runs after those of the task. A rate that `step` changes
-        in its own body is read afterwards.
+        They are read again in a hook, after all code of the task that runs before its update. The hook is registered
+        anew for every step, so that it runs after those of the task.
         """
-        self.stepped = not hasattr(self._optimizer, "_optimizer_step_pre_hooks")  # of a subclass without `__init__`
-        self._before = before = self._read()
-        handle = None if self.stepped else self._optimizer.register_step_pre_hook(self._on_step)
-        try:
-            yield
-        finally:
-            if handle is not None:
-                handle.remove()
+        self._before = self._used = self._read()
+        has_hooks = hasattr(self._optimizer, "_optimizer_step_pre_hooks")  # not in a subclass without `__init__`
+        self._hook = self._optimizer.register_step_pre_hook(self._on_step) if has_hooks else None
+        self.stepped = not has_hooks
+
+    def unwatch(self) -> None:
+        """Read the rates after `optimizer.step`: its own body may have changed one before the update."""
+        if self._hook is not None:
+            self._hook.remove()
         after = self._read()
-        hooked = self._before
-        self._within_step = not _same(before, hooked) or not _same(hooked, after)
-        self._before = after if not _same(hooked, after) else hooked
+        is_changed_after = not _same(self._used, after)
+        self._within_step = is_changed_after or not _same(self._before, self._used)
+        if is_changed_after:
+            self._used = after
 
     def used(self) -> UsedRates:
         """Return the rates of the last step."""
-        return UsedRates(scheduled=self._scheduled, used=self._before, main=self._main, within_step=self._within_step)
+        return UsedRates(scheduled=self._scheduled, used=self._used, main=self._main, within_step=self._within_step)
 
     def _on_step(self, *_: Any) -> None:
         self.stepped = True
-        self._before = self._read()
+        self._used = self._read()
 
     def _read(self) -> tuple[Any, ...]:
-        rates = (group["lr"] for group in self._optimizer.param_groups)
+        rates = tuple([group["lr"] for group in self._optimizer.param_groups])
+        if Tensor not in map(type, rates):
+            return rates
         return tuple(
             rate if not isinstance(rate, Tensor) else rate.item() if rate.is_cpu else rate.detach().clone()
             for rate in rates
@@ -132,6 +137,6 @@ def same_rate(scheduled: float, used: float) -> bool:
 
 def _same(before: Sequence[Any], after: Sequence[Any]) -> bool:
     """Tell whether rates are the same, as far as the host knows."""
-    if len(before) != len(after):
-        return False
+    if before is after or len(before) != len(after):
+        return before is after
     return all(isinstance(a, Tensor) or isinstance(b, Tensor) or a == b for a, b in zip(before, after, strict=True))

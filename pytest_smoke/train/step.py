@@ -139,8 +139,9 @@ class Stepper:
         self.steps_without_grad += not torch.is_grad_enabled()
         self.scaler.unscale_(self.optimizer)
         norm = self._clip()
-        with self.rates.watched():
-            self.scaler.step(self.optimizer)
+        self.rates.watch()
+        self.scaler.step(self.optimizer)
+        self.rates.unwatch()
         self.steps_called += self.rates.stepped
         self.scaler.update()
         return _row([*values, norm]), gram
