@@ -27,7 +27,7 @@ from pytest_smoke.train.device import isolated_eval, seed_all, to_device
 from pytest_smoke.train.gradients import gradients_event
 from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.machine import PeakMemory
-from pytest_smoke.train.model_mode import ModeWatch
+from pytest_smoke.train.model_mode import ModeWatch, compiled_frames
 from pytest_smoke.train.movement import Movement
 from pytest_smoke.train.plan import RunPlan, probe_every_steps
 from pytest_smoke.train.predictions import write_predictions
@@ -63,6 +63,8 @@ class Instrumentation:
     ) -> None:
         self._plan, self._task, self._stepper, self._device = plan, task, stepper, stepper.device
         self._memory, self._send, self._deferred = memory, send, deferred
+        self._frames_before = compiled_frames()
+        """Functions that torch had compiled before this run."""
 
     def on_phase_start(self) -> Phase:
         """Make the probe batch and the history of weights of a stage or phase that starts."""
@@ -119,7 +121,8 @@ class Instrumentation:
         if not starts and offset != 1 and offset % probe_every_steps(stage):
             yield
             return
-        with phase.modes.over(hooks=not starts):
+        has_compiled = compiled_frames() != self._frames_before
+        with phase.modes.over(hooks=not starts and not has_compiled):
             yield
         event = phase.modes.event(step, stage.name)
         if event is not None:

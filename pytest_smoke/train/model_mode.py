@@ -41,12 +41,12 @@ class ModeWatch:
     def over(self, *, hooks: bool) -> Iterator[None]:
         """Watch the training that is done in this context.
 
-        With `hooks` every call of a module counts in which gradients are enabled; not if torch has compiled code, which
-        would be compiled again for them. Otherwise only the modes at the end count.
+        With `hooks` every call of a module counts in which gradients are enabled. Code that torch has compiled would be
+        compiled again for them. Without, only the modes at the end count.
         """
         self._in_training, self._in_eval = set(), set()
         handles = []
-        if hooks and not _has_compiled():
+        if hooks:
             for name, module in self._watched.items():
                 handles.append(module.register_forward_pre_hook(self._hook(name)))
         try:
@@ -128,6 +128,7 @@ def shared_storage(model: nn.Module) -> SharedStorage | None:
     return SharedStorage(pairs=pairs, count=len(overlaps))
 
 
-def _has_compiled() -> bool:
+def compiled_frames() -> int:
+    """Return how many functions torch has compiled in this process, or has tried to."""
     dynamo: Any = sys.modules.get("torch._dynamo.utils")
-    return dynamo is not None and any(dynamo.counters["frames"].values())
+    return 0 if dynamo is None else int(sum(dynamo.counters["frames"].values()))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pytest_smoke.events import ModelMode, SharedStorage, Step
-from pytest_smoke.train.model_mode import depends_on_mode, shared_storage
+from pytest_smoke.train.model_mode import compiled_frames, depends_on_mode, shared_storage
 from tests.train.conftest import Pair, make_plan
 from tests.train.test_loop import run
 
@@ -122,6 +122,21 @@ def test_a_model_that_is_left_in_evaluation_mode_later_is_seen_at_the_next_probe
     seen = modes(Moded(lambda model: model.eval() if torch.is_grad_enabled() and next(calls) > 25 else None))
     first = next(event.step for event in seen if event.eval_count)
     assert first == 26
+
+
+@pytest.mark.parametrize("evaluates", [False, True])
+def test_a_compiled_model_is_watched_without_compiling_it_again(evaluates: bool) -> None:
+    class Compiled(Moded):
+        def model(self) -> nn.Module:
+            model = super().model()
+            model["shared"] = torch.compile(model["shared"], backend="eager")
+            return model
+
+    before = compiled_frames()
+    seen = modes(Compiled(lambda model: model.eval() if evaluates else None))
+    assert {event.eval_count for event in seen} == {3 if evaluates else 0}
+    in_training_and_in_evaluation = 2  # the probe batch is scored in evaluation mode
+    assert 0 < compiled_frames() - before <= 2 * in_training_and_in_evaluation  # each frame is counted twice
 
 
 def test_an_evaluation_that_leaves_the_model_in_evaluation_mode_has_no_effect() -> None:
