@@ -131,10 +131,11 @@ def test_a_bad_batch_later_is_named_and_the_learning_rate_is_not_blamed(task: Li
 
 
 def test_a_loss_that_overflows_after_updates_names_its_source_and_the_learning_rate() -> None:
-    def grows(task: Linear, model: Any, batch: Any) -> Tensor:
-        return ce(model, batch) + (1e-3 * math.exp(min(task.step, 40)) * model(batch[0]).square()).exp().mean()
+    def overflows(task: Linear, model: Any, batch: Any) -> Tensor:
+        return ce(model, batch) + (1e4 * task.late * model(batch[0]).square()).exp().mean()
 
-    hint = hint_of(judge(Linear(grows)))
+    hint = hint_of(judge(Linear(overflows)))
+    assert f"that of exp ({HERE}" in hint
     assert hint.endswith("Otherwise reduce learning_rate (0.01)")
 
 

@@ -40,7 +40,7 @@ class Reason:
     certain: bool = False
     """Whether a failure holds whatever the loss shows, so that it decides before `inconclusive`."""
     yields_to: tuple[str, ...] = ()
-    """Checks whose failure explains why this one did not run, and so decides instead; `*` stands for every check."""
+    """Checks whose failure explains this reason, and so decides instead; `*` stands for every check."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

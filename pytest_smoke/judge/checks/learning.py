@@ -269,7 +269,6 @@ CHECK = Check(
     when="end of a stage",
     verdict="hold",
     key="task",
-    decides_first=True,  # it knows why the loss does not change
     reasons=(
         Reason(
             id="not-in-optimizer",

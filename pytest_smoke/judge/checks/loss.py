@@ -168,6 +168,7 @@ LOSS_TREND = Check(
             when="the loss or the gradient norm is exactly 0, or the loss stopped changing in any digit",
             verdict="hold",
             certain=True,
+            yields_to=("learning", "updates"),  # they know why
         ),
         Reason(
             id="learning-rate-zero",

@@ -104,7 +104,6 @@ CHECK = Check(
     when="end of a stage",
     verdict="hold",
     key="task",
-    decides_first=True,  # it knows why the loss does not change
     reasons=(
         Reason(id="parameters-not-updated", status="fail", when="a trainable parameter did not change"),
         Reason(id="frozen-parameter-changed", status="fail", when="a frozen parameter changed", certain=True),
