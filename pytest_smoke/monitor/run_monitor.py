@@ -71,6 +71,7 @@ class StageMonitor:
             peak_lr=stage.full_learning_rate,
             evidence_needed=evidence_needed(case.mode, stage),
             classes=_classes(case),
+            is_log=False,
         )
 
     @property

@@ -71,6 +71,10 @@ def zero(task: Linear, model: Any, batch: Any) -> Tensor:
     return 0 * ce(model, batch)
 
 
+def zero_late(task: Linear, model: Any, batch: Any) -> Tensor:
+    return ce(model, batch) * (not task.late)
+
+
 def all_ignored(task: Linear, model: Any, batch: Any) -> Tensor:
     labels = torch.full_like(batch[1], -100)
     return F.cross_entropy(model(batch[0]), labels, reduction="sum") / (labels >= 0).sum().clamp(min=1)
@@ -125,6 +129,7 @@ def not_in_evaluation(task: Linear, model: Any, batch: Any) -> Tensor:
         (constant, "zero-gradient", "from step 40 to the end"),
         (detached, "zero-gradient", "in all 120 steps: no parameter trains on the loss"),
         (zero, "zero-loss", "the loss and its gradient are exactly 0 in all 120 steps"),
+        (zero_late, "zero-loss", "exactly 0 from step 40 to the end"),
         (all_ignored, "zero-loss", "the loss and its gradient are exactly 0 in all 120 steps"),
         (parameter_replaced, "parameter-replaced", "does not hold the new one: 2.weight"),
         (layer_replaced, "parameter-replaced", "does not hold the new ones: 0.weight and 0.bias"),

@@ -46,7 +46,8 @@ class CurveJudge:
     which the data or the loss change by design. `peak_lr` is the peak learning rate, by default the largest one so far.
     `evidence_needed` is the number of steps at 80 % of it or more that a promotion needs, by default half of the run
     and at most 2,500. `from_scratch` makes a run without progress `inconclusive` instead of `promote`. `classes` is the
-    number of classes, or the size of the vocabulary: a loss of ln `classes` is chance level.
+    number of classes, or the size of the vocabulary: a loss of ln `classes` is chance level. `is_log`
+    tells whether a logger may have written a NaN as 0.
 
     Raises ValueError if `planned_points` is below 1.
     """
@@ -60,6 +61,7 @@ class CurveJudge:
         peak_lr: float | None = None,
         evidence_needed: int | None = None,
         classes: int | None = None,
+        is_log: bool = True,
     ) -> None:
         if planned_points < 1:
             raise ValueError(f"planned_points is {planned_points}, must be at least 1")
@@ -74,7 +76,7 @@ class CurveJudge:
         self._unstable: CurveVerdict | None = None
         self._points = 0
         self._step = 0
-        self._finite = FiniteCheck()
+        self._finite = FiniteCheck(zero_is_nan=is_log)
         self._spacing = StepSpacing()
         self._evidence = Evidence(peak_lr, evidence_needed)
         self._spikes = [SpikeDetector(planned_points, points) for points in SPIKE_REFERENCES]

@@ -42,7 +42,9 @@ class NonFinite:
 class FiniteCheck:
     """Check every value of each point for finiteness."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, zero_is_nan: bool = True) -> None:
+        """Check a log; with `zero_is_nan` off, exact zeros are losses of 0, as in a run that writes its own values."""
+        self._zero_is_nan = zero_is_nan
         self.skipped = 0
         """Number of points with a non-finite gradient norm and a finite loss."""
         self.first_skipped = 0
@@ -85,7 +87,7 @@ class FiniteCheck:
         if grad_norm is not None:
             if -MAX_MAGNITUDE < grad_norm < MAX_MAGNITUDE:
                 self._skipped_in_a_row, self.skipping_since = 0, None
-            elif loss == 0.0:
+            elif loss == 0.0 and self._zero_is_nan:
                 where = f"at step {step} while the gradient norm is {number(grad_norm)}"
                 return NonFinite(series="loss", text=f"loss is exactly 0 {where}: some loggers write a NaN as 0")
             elif failure := self._add_skipped(step):
@@ -101,7 +103,7 @@ class FiniteCheck:
 
     def zeros_at_end(self) -> NonFinite | None:
         """Return the collapse to exactly 0 with which a log ends that is too short for `ZERO_POINTS` zeros."""
-        if not self._zeros or not self._first_loss:
+        if not self._zeros or not self._first_loss or not self._zero_is_nan:
             return None
         if not any(self._is_far_from_zero(loss) for loss in self._last_losses):
             return None
@@ -172,7 +174,7 @@ class FiniteCheck:
         self._zeros += 1
         if self._zeros == 1:
             self._first_zero = step
-        if self._zeros != ZERO_POINTS or not self._first_loss:
+        if self._zeros != ZERO_POINTS or not self._first_loss or not self._zero_is_nan:
             return None
         if abs(self._last_nonzero) <= ZERO_MIN_SHARE * abs(self._first_loss):
             return None
