@@ -27,7 +27,9 @@ def hook_of(owner: Any, name: str, default: Any = None) -> Any:
 
 def has_hook(owner: Any, name: str) -> bool:
     """Tell whether a task has the attribute `name`; a property is not evaluated."""
-    if _declares(owner, name):
+    if _is_plainly_absent(owner, name):
+        return False
+    if any(name in vars(base) for base in type(owner).__mro__) or _declares(owner, name):
         return True
     return hook_of(owner, name, _ABSENT) is not _ABSENT
 
