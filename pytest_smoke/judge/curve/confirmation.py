@@ -87,7 +87,12 @@ class Burst:
     level: float
     """Level before it."""
     height: float
-    """Lowest level of its high span."""
+    """Level of its high span."""
+
+    @property
+    def rise(self) -> float:
+        """Its height above the level before it."""
+        return self.height - self.level
 
 
 class RiseConfirmation:

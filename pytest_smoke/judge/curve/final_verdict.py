@@ -20,6 +20,8 @@ SCRATCH_FALL_SHARE = 0.05
 chance level, by the bias of the last layer alone, is a few per cent long."""
 SCRATCH_PROBE_SHARE = 0.005
 """The same for the loss on the probe batch, which has no sampling noise."""
+NAMED_BURST_SHARE = 0.10
+"""A burst by less than this share of the level is not worth a word."""
 MAX_NOISE_RATIO = 1e3
 """Noise this many times too large would need a million times the points: no useful advice."""
 
@@ -140,8 +142,8 @@ class StableCurve:
         assert limit is not None  # 16 blocks have one
         if self.rejected_rises:
             text = messages.rejected(self.rejected_rises, limit)
-        elif self.bursts:
-            text = messages.recovered(self.bursts, limit)
+        elif bursts := [burst for burst in self.bursts if burst.rise > NAMED_BURST_SHARE * abs(burst.level)]:
+            text = messages.recovered(bursts, limit)
         else:
             fall = self.trend.fall()
             text = messages.promoted(self.points, fall.initial, fall.lowest, limit)

@@ -177,7 +177,7 @@ def rejected(rises: Sequence[RejectedRise], limit: DetectionLimit) -> str:
 
 def recovered(bursts: Sequence[Burst], limit: DetectionLimit) -> str:
     """Say that the loss rose for a moment and came back."""
-    worst = max(bursts, key=lambda burst: burst.height - burst.level)
+    worst = max(bursts, key=lambda burst: burst.rise)
     times = "" if len(bursts) == 1 else f" {len(bursts)} times, most"
     return (
         f"loss rose{times} at step {worst.first_step}, from {number(worst.level)} to {number(worst.height)}, and "
