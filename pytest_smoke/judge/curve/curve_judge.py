@@ -33,8 +33,10 @@ __all__ = ["CurveJudge", "CurveVerdict"]
 FIRST_LOSSES = 3
 """First losses whose median is the initial level, before a step of the optimizer has changed much."""
 SPIKE_REFERENCES = (50, 20, 10)
+"""Numbers of earlier losses that a spike must exceed: 50 losses of a steep start are higher than the damage after it."""
 EARLY_SHARE = 3
-"""A second trend judges the first tenth as a curve of its own, in blocks a tenth as long; a third the first 1 %, ..."""
+"""A second trend judges the first third as a curve of its own, in blocks a third as long; a third trend the first
+ninth, ..."""
 MIN_EARLY_POINTS = 48
 """... as long as that part has this many points; shorter parts are left to the main trend."""
 
@@ -46,8 +48,8 @@ class CurveJudge:
     which the data or the loss change by design. `peak_lr` is the peak learning rate, by default the largest one so far.
     `evidence_needed` is the number of steps at 80 % of it or more that a promotion needs, by default half of the run
     and at most 2,500. `from_scratch` makes a run without progress `inconclusive` instead of `promote`. `classes` is the
-    number of classes, or the size of the vocabulary: a loss of ln `classes` is chance level. `is_log`
-    tells whether a logger may have written a NaN as 0.
+    number of classes, or the size of the vocabulary: a loss of ln `classes` is chance level. `is_log` tells whether a
+    logger may have written a NaN as 0.
 
     Raises ValueError if `planned_points` is below 1.
     """
@@ -163,7 +165,7 @@ class CurveJudge:
         return self._report(step, Alarm(reason="non-finite", text=non_finite.text, series=non_finite.series, data=data))
 
     def _judge_loss(self, step: int, loss: float) -> CurveVerdict | None:
-        """Feed every detector, and decide on the candidate or make the first rise one of them sees the candidate."""
+        """Feed every detector. Decide on the candidate, or else make the first rise that is seen the candidate."""
         self._confirmation.add_loss(loss)
         above_start = self._above_start.add(step, loss, self._correlation.points_per_independent)
         is_divergence = self._divergence.add(step, loss)
@@ -284,6 +286,7 @@ class CurveJudge:
         self._divergence = DivergenceDetector()
         self._swings = SwingDetector()
         self._early_divergence = EarlyDivergenceDetector()
+        self._correlation.start_segment()
         trends = [self._trend, *(trend for _, trend in self._early_trends)]
         return [rise for trend in trends if (rise := trend.start_segment(last_step))]
 
