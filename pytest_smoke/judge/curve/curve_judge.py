@@ -33,7 +33,7 @@ __all__ = ["CurveJudge", "CurveVerdict"]
 FIRST_LOSSES = 3
 """First losses whose median is the initial level, before a step of the optimizer has changed much."""
 SPIKE_REFERENCES = (50, 20, 10)
-"""Numbers of earlier losses that a spike must exceed: 50 losses of a steep start are higher than the damage after it."""
+"""Numbers of earlier losses that a spike must exceed: 50 losses of a steep start are above the damage after it."""
 EARLY_SHARE = 3
 """A second trend judges the first third as a curve of its own, in blocks a third as long; a third trend the first
 ninth, ..."""
