@@ -1,14 +1,15 @@
 """Choose the judge's free constants on all groups of curves but one, score them on that one, and print both.
 
-    python benchmarks/cross_validation.py --curves FOLDER [FOLDER ...]
+    python benchmarks/cross_validation.py --curves FOLDER [FOLDER ...] [--no-probe]
 
 A FOLDER holds labelled runs (`cpu_runs.csv` and `cpu_runs/`), public logs (`logs.csv` and `logs/`) or both. A run's
 group is its family: the column `family`, or the file name up to the first `_`. A log's group is the owner of its
 repository. Runs of all folders are one collection, logs are another.
 
 Each constant is varied alone around its shipped value. Every curve is judged once per configuration, with the probe
-batch where it has one and without the learning rate, because the labels are about the loss alone. For each group, the
-configuration with the lowest cost on all other groups is chosen (the shipped one if several are lowest). A curve costs
+batch where it has one (`--no-probe`: the training loss alone) and without the learning rate, because the labels are
+about the loss alone. For each group, the configuration with the lowest cost on all other groups is chosen (the shipped
+one if several are lowest). A curve costs
 
     10  healthy, called unstable
      5  visible instability, promoted
@@ -139,7 +140,7 @@ def number(cell: str | None) -> float | None:
     return float(cell) if cell else None
 
 
-def read_points(path: Path, window: int | None) -> list[Point]:
+def read_points(path: Path, window: int | None, with_probe: bool) -> list[Point]:
     """Read the first `window` rows of a curve, without those that have no loss."""
     points: list[Point] = []
     with path.open(newline="") as lines:
@@ -148,13 +149,12 @@ def read_points(path: Path, window: int | None) -> list[Point]:
                 break
             loss = number(row["loss"])
             if loss is not None:
-                points.append(
-                    (int(float(row["step"])), loss, number(row.get("probe_loss")), number(row.get("grad_norm")))
-                )
+                probe_loss = number(row.get("probe_loss")) if with_probe else None
+                points.append((int(float(row["step"])), loss, probe_loss, number(row.get("grad_norm"))))
     return points
 
 
-def read_cases(folder: Path) -> Iterator[Case]:
+def read_cases(folder: Path, with_probe: bool) -> Iterator[Case]:
     """Iterate over the labelled runs and logs of a folder that are scored."""
     if (table := folder / "cpu_runs.csv").exists():
         with table.open(newline="") as lines:
@@ -168,13 +168,13 @@ def read_cases(folder: Path) -> Iterator[Case]:
                         label=label,
                         onset=number(row["onset_step"]),
                         span=window,
-                        points=read_points(folder / "cpu_runs" / row["file"], window),
+                        points=read_points(folder / "cpu_runs" / row["file"], window, with_probe),
                     )
     if (table := folder / "logs.csv").exists():
         with table.open(newline="") as lines:
             for row in csv.DictReader(lines):
                 if label := LOG_LABELS.get(row["verdict"]):
-                    points = read_points(folder / "logs" / row["file"], None)
+                    points = read_points(folder / "logs" / row["file"], None, with_probe)
                     yield Case(
                         collection="logs",
                         source=f"{folder.name}, logs",
@@ -289,9 +289,10 @@ def main() -> None:
     """Print the choices and scores of runs and logs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curves", type=Path, nargs="+", required=True, metavar="FOLDER", help="labelled curves")
+    parser.add_argument("--no-probe", action="store_true", help="judge the training loss alone")
     args = parser.parse_args()
     began = time.perf_counter()
-    cases = [case for folder in args.curves for case in read_cases(folder)]
+    cases = [case for folder in args.curves for case in read_cases(folder, with_probe=not args.no_probe)]
     print("# Constants chosen on all groups but one")
     for collection, title in (("runs", "Runs, by family"), ("logs", "Public logs, by owner")):
         if of_collection := [case for case in cases if case.collection == collection]:
