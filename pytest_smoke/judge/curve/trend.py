@@ -41,16 +41,16 @@ NOISE_BLOCKS = 20
 """Blocks from which noise is estimated: 8 give a noisy estimate, 32 still include an earlier, calmer phase."""
 MIN_BLOCKS_TESTED = 8
 """Blocks before which no rise is tested: the differences of fewer do not tell the noise."""
-LOSS_LAGS = (1, 2, 4)
-"""Lags of the second differences of block means that measure the noise of a training loss: a steep descent, which is
-close to a straight line over nine blocks, has none."""
+LAGS = (1, 2, 4)
+"""Lags of the differences of block means that measure noise and slow wandering. For a training loss they are second
+differences: a steep descent, which is close to a straight line over nine blocks, has none. For a probe loss, which is
+wandering only, they are first differences."""
 LONG_LAG_BLOCKS = 15
 """Blocks per lag from which second differences are taken: a step of the level is in 2 x lag of them, and must be in few
 for a median not to see it ..."""
 MIN_LAG_BLOCKS = 12
-"""... so a longer lag than 1 is left out of a curve with fewer blocks per lag."""
-PROBE_LAGS = (1, 2, 4)
-"""Lags of the first differences that measure the noise of a probe loss, which is slow wandering only."""
+"""... so in a curve with fewer blocks per lag, longer lags than 1 are those of first differences. They are left out where a
+probe batch tells wandering noise from a rise."""
 CLIP_MADS = 5.0
 """Points above local median + 5 MAD (3.4 standard deviations of a Gaussian) are clipped, so that one outlier does not
 raise the mean of its block."""
@@ -262,18 +262,18 @@ class BlockMeans:
         recent = self.means[first:]
         noise = median_of_sorted(sorted(self._errors[first:]))
         is_measured = False
-        for lag in LOSS_LAGS if self._removes_drift else PROBE_LAGS:
-            if not self._removes_drift:
+        for lag in LAGS:
+            # A step is in 2 x lag of the second differences, so they must be several times as many for a median.
+            longer = self.means[max(self.segment_start, len(self.means) - max(blocks, LONG_LAG_BLOCKS * lag)) :]
+            if self._removes_drift and (lag == 1 or len(longer) >= MIN_LAG_BLOCKS * lag):
+                earlier, middle, later = longer, longer[lag:], longer[2 * lag :]
+                differences = [new - 2 * mid + old for old, mid, new in zip(earlier, middle, later, strict=False)]
+                scale = 6
+            elif self._removes_drift and self._correlation.is_ignored:
+                break
+            else:
                 differences = [new - old for old, new in zip(recent, recent[lag:], strict=False)]
                 scale = 2
-            else:
-                # A step is in 2 x lag of these differences, so they must be several times as many for a median.
-                longer = self.means[max(self.segment_start, len(self.means) - max(blocks, LONG_LAG_BLOCKS * lag)) :]
-                if lag > 1 and len(longer) < MIN_LAG_BLOCKS * lag:
-                    break
-                zipped = zip(longer, longer[lag:], longer[2 * lag :], strict=False)
-                differences = [new - 2 * mid + old for old, mid, new in zipped]
-                scale = 6
             if len(differences) >= 2:
                 noise = max(noise, robust_deviation(differences) / sqrt(scale))
                 is_measured = True
