@@ -243,7 +243,7 @@ ADVISORIES = {
     ("uncounted_alike", "accumulation"): (
         "warn",
         "uneven-micro-batches",
-        ["ce is a mean over items whose number varies", "The full run has the same fault"],
+        ["ce is a mean over items whose number varies", "The full run has the same error"],
     ),
     ("frozen_norm", "shared-storage"): ("warn", "shared-storage", ["share memory, but are different parameters"]),
     ("truncated", "supervised-tokens"): (

@@ -37,6 +37,8 @@ class RunDescription:
 
 NO_RATE = "no learning rate column"
 """Beginning of the note of a curve that was judged without a learning rate."""
+RATE_IGNORED = "--ignore-lr: judged by the loss alone"
+"""Note of a log whose learning rate was not looked at."""
 HOW_TO_IGNORE_RATE = "for a verdict on the loss alone, add --ignore-lr"
 """Note of a log that is masked by its learning rate."""
 _WORST_FIRST = ("unstable", "invalid", "hold", "inconclusive", "promote")
@@ -51,7 +53,7 @@ def judge_log(log: Log, run: RunDescription) -> CurveVerdict:
     if verdict is None:
         ended_early = run.planned_points is not None and len(log.points) < run.planned_points
         verdict = judge.finish(ended_early=ended_early)
-    return _judge_outside_points(log, verdict)
+    return _judge_outside_points(log, verdict, ignores_rate=run.ignores_learning_rate)
 
 
 def judge_logs(logs: Sequence[Log], run: RunDescription) -> tuple[Log, CurveVerdict]:
@@ -66,13 +68,13 @@ def judge_logs(logs: Sequence[Log], run: RunDescription) -> tuple[Log, CurveVerd
     return logs[worst], replace(verdicts[worst], text=text, notes=(*verdicts[worst].notes, note))
 
 
-def _judge_outside_points(log: Log, verdict: CurveVerdict | None) -> CurveVerdict:
+def _judge_outside_points(log: Log, verdict: CurveVerdict | None, *, ignores_rate: bool = False) -> CurveVerdict:
     """Let a NaN outside the points decide, unless the curve was unstable before it; drop a false note on the rate."""
     found = log.non_finite
     if verdict is not None and log.lr_column is not None:
         verdict = replace(verdict, notes=tuple(note for note in verdict.notes if not note.startswith(NO_RATE)))
-        if verdict.reason == "masked":
-            verdict = replace(verdict, notes=(*verdict.notes, HOW_TO_IGNORE_RATE))
+        note = RATE_IGNORED if ignores_rate else HOW_TO_IGNORE_RATE if verdict.reason == "masked" else ""
+        verdict = replace(verdict, notes=(*verdict.notes, note) if note else verdict.notes)
     if found is None or (
         verdict is not None and verdict.verdict == "unstable" and _is_before(verdict.step, found.step)
     ):

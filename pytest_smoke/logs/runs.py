@@ -56,7 +56,9 @@ def logs_of(path: str, table: Table, names: ColumnNames) -> list[Log]:
 def _logs(path: str, table: Table, names: ColumnNames, notes: list[str]) -> list[Log]:
     if (start := _other_run(table)) is not None:
         line = table.lines[start]
-        notes.append(f"the log holds runs of different form: the last one is judged, from {table.unit} {line} on")
+        notes.append(
+            f"the log contains several runs with different columns: the last one is judged, from {table.unit} {line} on"
+        )
         return _logs(path, table.select(range(start, len(table))), names, notes)
     roles = choose_roles(table, names, notes)
     _merge_echoes(table, roles, notes)
@@ -187,7 +189,7 @@ def _merge_echoes(table: Table, roles: Roles, notes: list[str]) -> None:
             column.rows, column.values = column.rows[:0], column.values[:0]
             column.rows.extend(row for row, _ in merged)
             column.values.extend(value for _, value in merged)
-    notes.append(f"{count(len(pairs), table.noun)} repeat the one beside them in another form: merged")
+    notes.append(f"{count(len(pairs), table.noun)} repeat a neighbouring line in another format: merged")
 
 
 def _parts(table: Table, roles: Roles, names: ColumnNames, notes: list[str]) -> list[_Part]:

@@ -95,7 +95,7 @@ class LearningRates:
         """Start to read the rates of a step, right before `optimizer.step` is called.
 
         They are read again in a hook, after all code of the task that runs before its update. The hook is registered
-        anew for every step, so that it runs after those of the task.
+        again for every step, so that it runs after those of the task.
         """
         self._before = self._used = self._read()
         has_hooks = hasattr(self._optimizer, "_optimizer_step_pre_hooks")  # not in a subclass without `__init__`

@@ -136,7 +136,9 @@ def test_a_run_of_another_form_is_not_continued() -> None:
     text += "".join(f"step {s} updates {10 * s + 45} loss {0.3 - s / 100}\n" for s in range(6))
     (log,) = read_all(text)
     assert len(log.points) == 6
-    assert any("runs of different form: the last one is judged, from line 20 on" in note for note in log.notes)
+    assert any(
+        "several runs with different columns: the last one is judged, from line 20 on" in note for note in log.notes
+    )
 
 
 def test_a_resumed_run_without_steps_goes_on_from_its_epoch() -> None:
@@ -212,4 +214,4 @@ def test_records_printed_twice_in_two_forms_are_merged() -> None:
     (log,) = read_all(text)
     assert losses(log) == FIRST
     assert [point.grad_norm for point in log.points] == [0.5, 1.5, 2.5, 3.5, 4.5, 5.5]
-    assert any("6 lines repeat the one beside them in another form: merged" in note for note in log.notes)
+    assert any("6 lines repeat a neighbouring line in another format: merged" in note for note in log.notes)

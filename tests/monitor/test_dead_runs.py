@@ -127,7 +127,7 @@ def not_in_evaluation(task: Linear, model: Any, batch: Any) -> Tensor:
     [
         (gradients_off, "zero-gradient", "from step 41 to the end (step 119): the task disabled gradients"),
         (constant, "zero-gradient", "from step 40 to the end"),
-        (detached, "zero-gradient", "in all 120 steps: no parameter trains on the loss"),
+        (detached, "zero-gradient", "in all 120 steps: the loss has no gradient with respect to any parameter"),
         (zero, "zero-loss", "the loss and its gradient are exactly 0 in all 120 steps"),
         (zero_late, "zero-loss", "exactly 0 from step 40 to the end"),
         (all_ignored, "zero-loss", "the loss and its gradient are exactly 0 in all 120 steps"),

@@ -160,7 +160,7 @@ def test_a_short_last_batch_of_an_epoch_is_a_warning() -> None:
     finding = judged.finding("batch-drawn")
     assert judged.verdict.word == "promote"
     assert (finding.status, finding.reason) == ("warn", "uneven-batches")
-    assert finding.text == "6 of 120 steps did not have 8 samples: batches(8) yields 3 now and then"
+    assert finding.text == "6 of 120 steps did not have 8 samples: batches(8) sometimes yields 3"
 
 
 def test_sources_tell_the_samples_where_shapes_do_not() -> None:

@@ -101,8 +101,8 @@ def _message_of_halves(event: BatchEquivalence) -> tuple[str, str, str]:
         terms, are = listed(event.uneven), "is a mean" if len(event.uneven) == 1 else "are means"
         shares = listed(f"{percent(share)} of the items of {term}" for term, share in event.uneven.items())
         text = (
-            f"{terms} {are} over items whose number varies, but accumulation weighs all micro-batches the same: {half} "
-            f"of {whole} samples hold {shares}. The full run has the same fault"
+            f"{terms} {are} over items whose number varies, but accumulation gives all micro-batches the same weight: "
+            f"{half} of {whole} samples hold {shares}. The full run has the same error"
         )
         hint = "return the number of items that each term is a mean over, such as tokens without padding, from counts"
         return "uneven-micro-batches", text, f"{hint}; what it returns now differs" if event.has_counts else hint

@@ -51,7 +51,7 @@ def batch_drawn(event: BatchSizes, geometry: tuple[int, int, int], *, finding_id
             reason="uneven-batches",
             text=(
                 f"{event.steps_off:,} of {count(event.steps, 'step')} did not have {event.declared:,} samples: "
-                f"batches({size}) yields {event.micro_batch:,} now and then"
+                f"batches({size}) sometimes yields {event.micro_batch:,}"
             ),
             observed=event.steps_off,
             bound=0,

@@ -216,7 +216,7 @@ def _new_after_a_repeat(drawn: Sequence[MicroBatch]) -> bool:
 
 
 SAME_SEED = (
-    "look for a generator that is seeded anew for each batch, and for data loader workers that share a seed or that "
+    "look for a generator that is seeded again for each batch, and for data loader workers that share a seed or that "
     "each read the whole data set"
 )
 RANKS = Check(

@@ -140,7 +140,11 @@ def _zero_gradient(
             else "check labels and masks: a mean over no item, or labels that are all ignored, give a loss of 0",
         )
     disabled = any(window.without_grad and window.end_step > first for window in windows)
-    why = "the task disabled gradients and did not enable them again" if disabled else "no parameter trains on the loss"
+    why = (
+        "the task disabled gradients and did not enable them again"
+        if disabled
+        else "the loss has no gradient with respect to any parameter"
+    )
     return _Cause(
         reason="zero-gradient",
         text=f"the gradient is exactly 0 {where}: {why}",

@@ -107,9 +107,9 @@ class FiniteCheck:
             return None
         if not any(self._is_far_from_zero(loss) for loss in self._last_losses):
             return None
-        zeros = "1 point" if self._zeros == 1 else f"{self._zeros} points"
+        zeros = "at the last point" if self._zeros == 1 else f"at the last {self._zeros} points"
         text = (
-            f"loss dropped from {number(self._last_losses[0])} to exactly 0 for the last {zeros} "
+            f"loss dropped from {number(self._last_losses[0])} to exactly 0 {zeros} "
             f"({steps(self._first_zero, self._step)}): some loggers write a NaN as 0"
         )
         return NonFinite(series="loss", text=text)
@@ -124,16 +124,16 @@ class FiniteCheck:
         """Say why nothing is trained; empty if something may be."""
         points = self._points
         if points and self._first_loss is None:
-            return f"loss is exactly 0 at every one of {count(points, 'point')}: no label or no term reaches it"
+            all_points = count(points, "point")
+            return f"loss is exactly 0 at all {all_points}: all labels are ignored, or no loss term contributes"
         if self._norms >= CONSTANT_POINTS and self._zero_norms == self._norms:
-            return f"gradient norm is exactly 0 at every one of {count(self._norms, 'point')}: nothing is trained"
+            return f"gradient norm is exactly 0 at all {count(self._norms, 'point')}: nothing is trained"
         if self._loss is None or self._equal < max(CONSTANT_POINTS, CONSTANT_SHARE * points):
             return ""
         if _digits(self._loss) < CONSTANT_DIGITS or self._equal < 2 * self._longest_equal:
             return ""
-        since = "every one" if self._equal == points else "the last"
-        of = f" of {count(points, 'point')}" if self._equal == points else f" {count(self._equal, 'point')}"
-        return f"loss is exactly {number(self._loss)} at {since}{of}: nothing is trained"
+        which = "all" if self._equal == points else "the last"
+        return f"loss is exactly {number(self._loss)} at {which} {count(self._equal, 'point')}: nothing is trained"
 
     def _count_constants(self, step: int, loss: float, grad_norm: float | None) -> None:
         self._points += 1
@@ -198,5 +198,5 @@ def _nonfinite_term(step: int, terms: Mapping[str, float] | None) -> NonFinite |
 
 
 def _nonfinite(series: str, name: str, value: float, step: int) -> NonFinite:
-    why = ", which is too large to be judged" if isfinite(value) else ""
+    why = ": values of this size count as infinite" if isfinite(value) else ""
     return NonFinite(series=series, text=f"{name} is {number(value)} at step {step}{why}")

@@ -129,7 +129,7 @@ def too_noisy(points: int, points_needed: int | None, limit: DetectionLimit) -> 
 
 def learning_rate_zero(points: int) -> str:
     """Say that no step could change anything."""
-    return f"the learning rate is 0 at every one of {count(points, 'point')}: nothing is trained"
+    return f"the learning rate is 0 at all {count(points, 'point')}: nothing is trained"
 
 
 def warming_up(evidence: Evidence) -> str:

@@ -49,8 +49,8 @@ LONG_LAG_BLOCKS = 15
 """Blocks per lag from which second differences are taken: a step of the level is in 2 x lag of them, and must be in few
 for a median not to see it ..."""
 MIN_LAG_BLOCKS = 12
-"""... so in a curve with fewer blocks per lag, longer lags than 1 are those of first differences. They are left out where a
-probe batch tells wandering noise from a rise."""
+"""... so in a curve with fewer blocks per lag, longer lags than 1 are those of first differences. They are left out
+where a probe batch tells wandering noise from a rise."""
 CLIP_MADS = 5.0
 """Points above local median + 5 MAD (3.4 standard deviations of a Gaussian) are clipped, so that one outlier does not
 raise the mean of its block."""
@@ -486,6 +486,10 @@ class Trend:
         """
         means, count = self._linear.means[self._linear.segment_start :], self._linear.count
         is_significant = False
+        # The level of a few points is noisy: it counts if it is certainly below that of the first block.
+        noise_of_initial = MIN_FALL_SIGMAS * self._linear.noise() * sqrt(self.block_points)
+        if initial + noise_of_initial > self._first_mean:
+            initial = inf
         for span in self._spans:
             if 2 * span > count or is_significant:
                 break

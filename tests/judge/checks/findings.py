@@ -412,7 +412,7 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     yield loss(curve("unstable", "divergence", "loss diverged from 4.2 to 9.1", 419))
     yield loss(curve("unstable", "swings", "loss rose more than 30-fold 3 times", 419))
     yield loss(curve("hold", "constant", "loss is exactly 2.303 at the last 300 points: nothing is trained"))
-    yield loss(curve("invalid", "learning-rate-zero", "the learning rate is 0 at every one of 800 points"))
+    yield loss(curve("invalid", "learning-rate-zero", "the learning rate is 0 at all 800 points"))
     yield loss(curve("inconclusive", "warming-up", "the learning rate was still rising at the end (0.0005)"))
     yield loss(curve("invalid", "masked", "only 20 steps ran at 80 % or more of the peak learning rate"))
     yield loss(

@@ -143,16 +143,16 @@ pass  data-repeats
     the batches of steps 0-7 do not repeat
 FAIL  data-repeats (repeated-in-step)
     the 2 micro-batches of a step are all the same samples, in each of steps 0-7. The effective batch has fewer different samples than declared
-    hint: look for a generator that is seeded anew for each batch, and for data loader workers that share a seed or that each read the whole data set
+    hint: look for a generator that is seeded again for each batch, and for data loader workers that share a seed or that each read the whole data set
 FAIL  data-repeats (repeated-in-step)
     only 2 of the 6 micro-batches of a step are different, in each of steps 0-7. The effective batch has fewer different samples than declared
-    hint: look for a generator that is seeded anew for each batch, and for data loader workers that share a seed or that each read the whole data set
+    hint: look for a generator that is seeded again for each batch, and for data loader workers that share a seed or that each read the whole data set
 warn  data-repeats (same-batch)
     every step of steps 0-7 has the same 8 samples
-    hint: look for a generator that is seeded anew for each batch, and for data loader workers that share a seed or that each read the whole data set. If all data fit into one step on purpose, set smoke.steps_per_epoch: 1
+    hint: look for a generator that is seeded again for each batch, and for data loader workers that share a seed or that each read the whole data set. If all data fit into one step on purpose, set smoke.steps_per_epoch: 1
 warn  data-repeats (repeated-batches)
     4 of 8 micro-batches in steps 0-7 were drawn before, while new ones still come: 50 % of the data is repeated
-    hint: look for a generator that is seeded anew for each batch, and for data loader workers that share a seed or that each read the whole data set
+    hint: look for a generator that is seeded again for each batch, and for data loader workers that share a seed or that each read the whole data set
 pass  data-repeats
     every step of steps 0-7 has the same samples, as smoke.steps_per_epoch: 1 says
 pass  memory
@@ -218,10 +218,10 @@ warn  accumulation (batch-norm)
 pass  accumulation
     splitting the batch keeps the gradient: 8 samples whole and split into 4 and 4
 warn  accumulation (uneven-micro-batches)
-    ce is a mean over items whose number varies, but accumulation weighs all micro-batches the same: 4 of 8 samples hold 58 % of the items of ce. The full run has the same fault
+    ce is a mean over items whose number varies, but accumulation gives all micro-batches the same weight: 4 of 8 samples hold 58 % of the items of ce. The full run has the same error
     hint: return the number of items that each term is a mean over, such as tokens without padding, from counts
 warn  accumulation (uneven-micro-batches)
-    ce and kl are means over items whose number varies, but accumulation weighs all micro-batches the same: 4 of 8 samples hold 58 % of the items of ce and 10 % of the items of kl. The full run has the same fault
+    ce and kl are means over items whose number varies, but accumulation gives all micro-batches the same weight: 4 of 8 samples hold 58 % of the items of ce and 10 % of the items of kl. The full run has the same error
     hint: return the number of items that each term is a mean over, such as tokens without padding, from counts; what it returns now differs
 pass  accumulation
     a loss term sums over a micro-batch or compares its samples, and both runs have the same micro-batches: split into 4 and 4, the gradient of 8 samples differs by 50 %
@@ -239,7 +239,7 @@ FAIL  batch-drawn (more-samples)
 pass  batch-drawn
     each of 800 steps drew 64 samples
 warn  batch-drawn (uneven-batches)
-    12 of 800 steps did not have 64 samples: batches(16) yields 9 now and then
+    12 of 800 steps did not have 64 samples: batches(16) sometimes yields 9
     hint: drop the last batch of an epoch if it is short (`drop_last=True` of a DataLoader)
 pass  batch-drawn
     the samples in a batch cannot be counted: it is flat, as packed samples are
@@ -315,7 +315,7 @@ FAIL  loss-trend (constant)
     loss is exactly 2.303 at the last 300 points: nothing is trained
     hint: check that labels reach the loss, that gradients are on, and that the optimizer has the model's parameters
 FAIL  loss-trend (learning-rate-zero)
-    the learning rate is 0 at every one of 800 points
+    the learning rate is 0 at all 800 points
 not checked  loss-trend (warming-up)
     the learning rate was still rising at the end (0.0005)
 FAIL  loss-trend (masked)
@@ -346,7 +346,7 @@ FAIL  learning (parameter-replaced)
     2 parameters were replaced or added in steps 0-19, and the optimizer does not hold the new ones: head.weight and head.bias
     hint: change the values of a parameter in place (`copy_`), or replace it before the optimizer is made
 FAIL  learning (zero-gradient)
-    the gradient is exactly 0 from step 20 to the end (step 39): no parameter trains on the loss
+    the gradient is exactly 0 from step 20 to the end (step 39): the loss has no gradient with respect to any parameter
     hint: look for `detach()` and `torch.no_grad()` in the loss or in the model, and for a loss times 0
 FAIL  learning (zero-gradient)
     the gradient is exactly 0 in all 40 steps: the task disabled gradients and did not enable them again
