@@ -359,7 +359,7 @@ class _Sequence:
             self._repeats.restarts.append((str(before), str(step), points - kept))
 
     def _counted_on(self, rows: Sequence[int], values: Sequence[float], numbers: array[int]) -> Sequence[int]:
-        """Count steps on that restart in each epoch of a log without epochs: the loss goes on where it was."""
+        """Continue the step count of a log whose steps restart in each epoch, if the loss continues too."""
         present = [at for at, step in enumerate(numbers) if step >= 0]
         starts = [present[0]] if present else []
         starts += [b for a, b in pairwise(present) if numbers[b] < numbers[a]]

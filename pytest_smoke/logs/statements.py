@@ -42,7 +42,7 @@ _NOT = re.compile(
     r"|\bnumber of nan\b|\w+_nan\b|\bnan_\w+|is not nan",
     re.IGNORECASE,
 )
-"""A condition, a setting or a denial is no statement."""
+"""A condition, a setting or a negation does not state that the loss was not finite."""
 
 
 class Statement(NamedTuple):

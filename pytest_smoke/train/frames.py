@@ -86,7 +86,7 @@ def events_of(frame: bytes) -> list[Event]:
 
 
 def conforms(value: Any, hint: Any) -> bool:
-    """Tell whether a value has the type of an event's field; an int is a float, too, and a bool is no number."""
+    """Tell whether a value has the type of an event's field; an int passes as a float, a bool not as a number."""
     if hint is Any:
         return value is not ...
     if hint is float:

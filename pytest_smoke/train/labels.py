@@ -16,7 +16,7 @@ LABEL_LOSSES = (F.cross_entropy, F.nll_loss)
 
 
 def labels_missing(func: Any, args: Any, kwargs: Any) -> str:
-    """Return that there is no label, or none that is not ignored, as a clause; empty if there is one."""
+    """Return a clause that says that there are no labels, or that all are ignored; empty if some label counts."""
     given = inspect.signature(func).bind(*args, **kwargs)
     given.apply_defaults()
     labels, ignored = given.arguments["target"], given.arguments["ignore_index"]

@@ -413,7 +413,7 @@ class SameRanks(Teacher):
 
 
 class OneBatch(Teacher):
-    """Seeds its generator anew for every batch."""
+    """Seeds its generator again for every batch."""
 
     def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
         while True:
