@@ -347,7 +347,7 @@ FOUR_STEPS: dict[str, tuple[str, str]] = {
     "json objects in a row": (lines(lambda s, x: f'{{\n  "step": {s},\n  "loss": {x}\n}}\n'), "x.log"),
     "lists of python": ("train_losses = [3.0, 2.5, 2.25, 2.125]\nval_losses = [3.0, 2.5]\n", "x.log"),
     "total without the word loss": (lines(lambda s, x: f"step {s} cls_loss 0.5 box_loss 0.3 total {x}\n"), "x.log"),
-    "total beside its terms": (
+    "total and its terms": (
         lines(lambda s, x: f"step {s} main/loss_ctc=9 main/loss_att=9 main/loss={x}\n"),
         "x.log",
     ),

@@ -619,7 +619,7 @@ CASES = [
     ),
     Case(
         lambda folder, _: check(manifest(folder, files={"../model.onnx": {"bytes": 1, "sha256": ""}})),
-        "FOLDER/manifest.json: 'files' has '../model.onnx', which is not the name of a file beside it",
+        "FOLDER/manifest.json: 'files' has '../model.onnx', which does not name a file in the same folder",
         kind=PackageError,
     ),
     Case(

@@ -157,7 +157,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise PackageError(f"{path}: 'files' must give 'bytes' and 'sha256' of each file")
     outside = [name for name in files if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name]
     if outside:
-        raise PackageError(f"{path}: 'files' has {safe_repr(outside[0])}, which is not the name of a file beside it")
+        raise PackageError(
+            f"{path}: 'files' has {safe_repr(outside[0])}, which does not name a file in the same folder"
+        )
     if not isinstance(tolerance, int | float) or isinstance(tolerance, bool) or not 0 <= tolerance <= 1:
         raise PackageError(f"{path}: 'tolerance' is {tolerance!r}; it must be a number from 0 to 1")
     return manifest

@@ -154,7 +154,7 @@ def test_a_manifest_names_files_beside_it_only(folder: Path, root: Path, name: s
     manifest = json.loads((folder / package.MANIFEST).read_text())
     manifest["files"][name] = {"bytes": 1, "sha256": "0"}
     (folder / package.MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(PackageError, match="is not the name of a file beside it"):
+    with pytest.raises(PackageError, match="does not name a file in the same folder"):
         checked(folder, root)
 
 
