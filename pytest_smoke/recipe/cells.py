@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pytest_smoke.recipe.configs.names import equivalent
 from pytest_smoke.recipe.explain import Problem, described, dotted, problems
 from pytest_smoke.recipe.model import Recipe, Settings, Smoke
 from pytest_smoke.recipe.yaml_document import REFUSED
@@ -76,7 +77,8 @@ def _key_fault(data: Mapping[str, Any], key: str, section: str, keys: list[str])
         hint = f"did you mean full.{key}?" if key in Settings.model_fields else allowed
         return f"{key} is not a setting that a cell can change; {hint}"
     if section == "full" and keys[0] not in Settings.model_fields:
-        return f"unknown key {key}; {did_you_mean(keys[0], Settings.model_fields)}"
+        hint = equivalent(keys[0], "full") or did_you_mean(keys[0], Settings.model_fields)
+        return f"unknown key {key}; {hint}"
     target = data.get(section, {})
     for depth, part in enumerate(keys):
         if target is REFUSED or target is _ABSENT:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pytest_smoke.recipe.configs.names import equivalent
 from pytest_smoke.recipe.fields import Frozen
 from pytest_smoke.recipe.model import (
     Checks,
@@ -153,10 +154,17 @@ def _wrong_length(kind: str, ctx: dict[str, Any], keys: Keys) -> str:
     return f"has {count(ctx['actual_length'], 'entry', 'entries')}; it must have {limit}"
 
 
+_SETTINGS = ((), ("full",), ("smoke",), ("stages",))
+"""Sections in which users write the settings of their trainers."""
+
+
 def _unknown_key(keys: Keys) -> str:
     section, key = keys[:-1], str(keys[-1])
     model = _model(section)
     where = f" in {dotted(section)}" if section else ""
+    foreign = equivalent(key, dotted(section)) if section[:1] in _SETTINGS else None
+    if foreign is not None:
+        return f"unknown key {key}{where}; {foreign}"
     known = [*(model.model_fields if model else ()), *(() if section else ("extends",))]
     hint = did_you_mean(key, known)
     if hint.startswith("known"):

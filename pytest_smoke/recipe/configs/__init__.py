@@ -1,0 +1,1 @@
+"""Config files of other trainers: their formats, the names of their settings, and what `from` reads of them."""
