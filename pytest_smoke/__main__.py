@@ -26,7 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     # Import only the requested command; --help and a misspelt command need all of them.
     wanted = [command for command in COMMANDS if command in given[:1]] or COMMANDS
-    modules = {command: import_module(f"pytest_smoke.cli.{command}") for command in wanted}
+    try:
+        modules = {command: import_module(f"pytest_smoke.cli.{command}") for command in wanted}
+    except Exception:  # a broken installation
+        return _fail_with_traceback(wanted[0])
     for module in modules.values():
         module.add_parser(subparsers)
     args = parser.parse_args(given)
@@ -44,10 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail(args.command, "stopped: not enough memory")
     except Exception:
-        import traceback
-
-        traceback.print_exc()
-        return _fail(args.command, "stopped by an error of its own: please report it with the lines above")
+        return _fail_with_traceback(args.command)
     return code
 
 
@@ -55,6 +55,14 @@ def _drop_output() -> None:
     """Send what is still buffered to nowhere: the interpreter's own flush at exit would fail once more."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail_with_traceback(command: str) -> int:
+    import traceback
+
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
+    return _fail(command, "stopped by an error of its own: please report it with the lines above")
 
 
 def _fail(command: str, text: str) -> int:

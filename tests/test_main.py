@@ -14,3 +14,14 @@ def test_a_closed_pipe_ends_quietly_with_exit_code_2() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 2
+
+
+def test_a_command_that_cannot_be_imported_is_no_verdict() -> None:
+    """Python ends a crash with status 1, which means "not promoted"."""
+    code = (
+        "import sys; sys.modules['pytest_smoke.logs.read'] = None; "
+        "from pytest_smoke.__main__ import main; sys.exit(main(['judge', 'x']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, "ImportError" in done.stderr or "ModuleNotFoundError" in done.stderr) == (2, True)
+    assert done.stderr.endswith("judge: stopped by an error of its own: please report it with the lines above\n")

@@ -31,7 +31,7 @@ from pytest_smoke.logs.source import STDIN, is_regular, open_source
 from pytest_smoke.logs.tensorboard import EVENT_FILE_MARK
 from pytest_smoke.text import count, verdict_label
 
-EXIT_PROMOTE, EXIT_NOT_PROMOTE = 0, 1
+EXIT_PROMOTE, EXIT_NOT_PROMOTE, EXIT_UNSTABLE = 0, 1, 3
 
 SLEEP_PER_PARSE = 10
 """Sleep at least this many times as long as the last read took: each read parses the whole file."""
@@ -73,10 +73,9 @@ class LogVerdict:
 
     @property
     def exit_code(self) -> int:
-        """0 for a promotion, 1 for another verdict, 2 for an error."""
-        if self.verdict == "promote":
-            return EXIT_PROMOTE
-        return EXIT_ERROR if self.verdict == "error" else EXIT_NOT_PROMOTE
+        """0 for a promotion, 3 for `unstable`, 1 for another verdict, 2 for an error; higher is worse."""
+        codes = {"promote": EXIT_PROMOTE, "unstable": EXIT_UNSTABLE, "error": EXIT_ERROR}
+        return codes.get(self.verdict, EXIT_NOT_PROMOTE)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -107,7 +106,8 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "Weights & Biases and TensorBoard, event files. Which columns and rows are judged is printed as notes. In a "
         f"folder, at any depth, these files are logs: {find.searched()}. Of the checkpoints of a run, only the newest "
         "trainer_state.json is judged.",
-        epilog="Exit status: 0 if every log is promoted, 1 if one is not, 2 if one could not be judged.",
+        epilog="Exit status: 0 if every log is promoted, 1 if one is not, 2 if one could not be judged, 3 if one is "
+        "unstable; of several, the highest. Errors of the program itself exit with 2.",
     )
     parser.add_argument(
         "logs", nargs="+", metavar="LOG", help="log file, folder (all logs in it are judged), or - for standard input"

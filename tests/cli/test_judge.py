@@ -38,10 +38,12 @@ def csv(losses: list[float], *, head: str = "step,loss") -> str:
 
 @pytest.fixture
 def logs(tmp_path: Path) -> dict[str, str]:
-    """Return the paths of four logs by name."""
+    """Return the paths of five logs by name."""
     texts = {
         "good": csv(curve()),
         "nan": csv(curve(200) + [math.nan] * 200),
+        "cosine": "step,loss,lr\n"
+        + "".join(f"{n},{loss},{1e-3 if n < 100 else 1e-5}\n" for n, loss in enumerate(curve())),
         "held": csv(curve(), head="step,val_loss"),
         "empty": "",
     }
@@ -59,8 +61,10 @@ def judge(*args: str, stdin: str = "") -> tuple[int, str, str]:
     ("names", "code", "verdicts"),
     [
         (["good"], 0, ["promote"]),
-        (["good", "nan"], 1, ["promote", "unstable"]),
-        (["nan", "held", "good"], 2, ["unstable", "error", "promote"]),
+        (["good", "cosine"], 1, ["promote", "invalid"]),
+        (["good", "cosine", "held"], 2, ["promote", "invalid", "error"]),
+        (["nan"], 3, ["unstable"]),
+        (["nan", "held", "cosine", "good"], 3, ["unstable", "error", "invalid", "promote"]),
     ],
 )
 def test_the_exit_code_is_that_of_the_worst_log(
@@ -140,7 +144,7 @@ def test_an_expected_jump_is_not_a_rise(tmp_path: Path, capsys: pytest.CaptureFi
     path.write_text(csv([*curve(200), *(2 + loss for loss in curve(200))]))
     assert main(["judge", str(path), "--expected-jump", "200"]) == 0
     assert "1 expected jump" in capsys.readouterr().out
-    assert main(["judge", str(path)]) == 1
+    assert main(["judge", str(path)]) == 3
 
 
 def test_a_flat_log_of_training_from_scratch_is_inconclusive(
@@ -238,7 +242,7 @@ def test_a_folder_of_many_runs_ends_with_a_count(tmp_path: Path, capsys: pytest.
         (tmp_path / f"{run:03d}" / "slurm.out").write_text(csv([*curve(60), math.nan] if run % 6 == 0 else curve(60)))
     (tmp_path / "notes.txt").write_text("step 1: buy milk\n")
     (tmp_path / "data.jsonl").write_text('{"text": "abc", "label": 1}\n')
-    assert main(["judge", str(tmp_path)]) == 1
+    assert main(["judge", str(tmp_path)]) == 3
     *_, last = capsys.readouterr().out.splitlines()
     assert last == f"{tmp_path}: 60 logs: 50 promote, 10 unstable"
 
@@ -398,7 +402,7 @@ def test_following_exits_as_soon_as_the_run_is_unstable(tmp_path: Path) -> None:
     with following(tmp_path / "log.csv", "--planned", "20100") as process:
         written = write_slowly(tmp_path / "log.csv", text, lambda: process.poll() is not None)
         out, _ = process.communicate(timeout=30)
-    assert (process.returncode, strict(out)["verdict"], strict(out)["step"]) == (1, "unstable", 100)
+    assert (process.returncode, strict(out)["verdict"], strict(out)["step"]) == (3, "unstable", 100)
     assert written < len(text)
 
 
