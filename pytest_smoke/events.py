@@ -425,6 +425,10 @@ class Crashed:
     """Newest lines of the traceback; empty if the message says it all."""
     key: str = ""
     """Dotted recipe key to blame; empty if it is the task itself."""
+    cause: str = ""
+    """The value in the batch that torch could not use, and what is allowed, as a clause; empty if none was found."""
+    hint: str = ""
+    """What to do about that value."""
 
 
 @dataclass(frozen=True, slots=True)

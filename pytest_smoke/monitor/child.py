@@ -191,8 +191,10 @@ def _result(monitor: Listener) -> ProcessResult:
         return ProcessResult(finding=_failed(monitor, "steps-out-of-order", monitor.steps_fault))
     if monitor.crashed is not None:
         crashed = monitor.crashed
-        hint = OUT_OF_RANGE_HINT if any(text in crashed.text for text in OUT_OF_RANGE) else ""
-        finding = _failed(monitor, crashed.reason, crashed.text, place=crashed.place, key=crashed.key, hint=hint)
+        unknown = OUT_OF_RANGE_HINT if any(text in crashed.text for text in OUT_OF_RANGE) else ""
+        text = f"{crashed.cause}: {crashed.text.splitlines()[0]:.200}" if crashed.cause else crashed.text
+        hint = crashed.hint or unknown
+        finding = _failed(monitor, crashed.reason, text, place=crashed.place, key=crashed.key, hint=hint)
         return ProcessResult(finding=finding, output=crashed.traceback)
     text = f"{count(monitor.steps, 'step')} ran"
     if monitor.failed_stage is not None:

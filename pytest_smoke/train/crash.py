@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,6 +17,31 @@ TRACEBACK_LINES = 30
 """Newest lines of a traceback that are kept."""
 
 
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The value in a batch that torch could not use."""
+
+    text: str
+    """The value, its place in the batch, and what is allowed, as a clause."""
+    hint: str = ""
+    """What to do about it."""
+    place: str = ""
+    """`file:line` of the call in the user's code."""
+
+
+class CauseNote(str):
+    """A note on an exception that says why it was raised; `crash_of` reads it."""
+
+    cause: Cause
+
+    @classmethod
+    def of(cls, cause: Cause) -> CauseNote:
+        """Return the note of a cause."""
+        note = cls(f"{cause.text} ({cause.place})" if cause.place else cause.text)
+        note.cause = cause
+        return note
+
+
 def crash_of(error: BaseException, root: str) -> Crashed:
     """Return the event of an exception. Paths of files below `root` are relative to it."""
     user_frames = [
@@ -26,12 +52,16 @@ def crash_of(error: BaseException, root: str) -> Crashed:
     place = ""
     if user_frames:
         place = place_of_frame(*user_frames[-1], root)
+    notes = [note for note in getattr(error, "__notes__", ()) if isinstance(note, CauseNote)]
+    cause = notes[0].cause if notes else Cause("")
     return Crashed(
         reason=_reason(error),
         text=str(error) if isinstance(error, TaskError) else exception_text(error),
-        place=place,
+        place=cause.place or place,
         traceback="" if isinstance(error, TaskError) else _traceback(error),
         key=error.key if isinstance(error, TaskError) else "",
+        cause=cause.text,
+        hint=cause.hint,
     )
 
 

@@ -40,6 +40,7 @@ from pytest_smoke.train.instrumentation import Instrumentation, Phase
 from pytest_smoke.train.learning_rates import UsedRates
 from pytest_smoke.train.machine import PeakMemory, Utilization, ended, started, utilization_reader
 from pytest_smoke.train.nonfinite import LossWatch
+from pytest_smoke.train.out_of_range import explain
 from pytest_smoke.train.plan import RunPlan, gradient_probe_every_steps
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.updates import Snapshot, compare, snapshot
@@ -107,12 +108,14 @@ class Loop:
     def run(self) -> None:
         """Train and report until the last step, or until a command ends the run.
 
-        Before an exception is raised, the figures that are still on the device are reported.
+        Before an exception is raised, the figures that are still on the device are reported, and the label or id that
+        caused it is searched.
         """
         try:
             with self._utilization:
                 self._run()
-        except Exception:
+        except Exception as error:
+            explain(error, self._stepper, self._task, self._loss_watch.unreported)
             with contextlib.suppress(Exception):  # after a device error nothing can be copied
                 self._send(self._deferred.flush(wait=True))
             raise
@@ -269,6 +272,7 @@ class Loop:
             self._batch_sizes.start_phase()
         phase = self._instrumentation.on_phase_start()
         batches = self._batches.draw()
+        self._loss_watch.keep(step, batches)
         self._stepper.learn_terms(batches[0])
         return phase, batches
 

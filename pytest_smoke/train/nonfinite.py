@@ -52,9 +52,14 @@ class LossWatch:
         self._found: _Found | None = None
         self._is_done = False
 
+    @property
+    def unreported(self) -> Sequence[tuple[int, Sequence[Any]]]:
+        """Steps whose loss is not known yet, oldest first, and their micro-batches."""
+        return tuple(self._recent)
+
     def keep(self, step: int, batches: Sequence[Any]) -> None:
         """Keep a step's micro-batches until its loss is known."""
-        if self._is_done:
+        if self._is_done or (self._recent and self._recent[-1][0] == step):
             return
         if self._bytes is None:
             self._bytes = max(1, sum(part.nbytes for batch in batches for _, part in tensors_of(batch)))

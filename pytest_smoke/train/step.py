@@ -47,6 +47,8 @@ class Stepper:
         """Updates in which the `step` of the optimizer ran."""
         self.steps_without_grad = 0
         """Updates after whose losses gradients were disabled."""
+        self.last_batch: Any = None
+        """The last micro-batch that was given to the task's `losses`, as it was before it was moved."""
         self._seen: list[tuple[Stage, str]] = []
         """Every loss term so far, with its stage."""
         self.start_stage(plan.stages[0])
@@ -87,6 +89,7 @@ class Stepper:
 
         Leaves the model and the random number generators unchanged. Raises TaskError.
         """
+        self.last_batch = batch
         with isolated_eval(self.model, self.device), self.autocast():
             losses = self.task.losses(self.model, to_device(batch, self.device))
         if not isinstance(losses, Mapping) or not losses:
@@ -201,6 +204,7 @@ class Stepper:
         return torch.autocast(self.device.type, dtype=AUTOCAST[self.plan.precision])
 
     def _losses(self, batch: Any, *, autocast: bool) -> list[Tensor]:
+        self.last_batch = batch
         with self.autocast() if autocast else nullcontext():
             losses = self.task.losses(self.model, to_device(batch, self.device))
         if losses.keys() != set(self.terms):
