@@ -23,7 +23,7 @@ import pytest_smoke
 from pytest_smoke import audit, diagnose, events, hookspecs, options, schedules, spans
 from pytest_smoke.__main__ import COMMANDS, PROGRAM
 from pytest_smoke.collect.fixture import Smokes
-from pytest_smoke.judge.checks.check import Check, Reason
+from pytest_smoke.judge.checks.check import WITHOUT_DATA, Check, Reason
 from pytest_smoke.judge.checks.registry import CHECK_FAILED, CHECKS
 from pytest_smoke.judge.verdict import decide
 from pytest_smoke.recipe import schema as recipe_schema
@@ -168,6 +168,23 @@ def checks_page() -> Iterator[str]:
                 for reason in check.reasons
             ],
         )
+    yield "### Checks without data"
+    yield prose(
+        "Not everything that trains reports all that the checks ask for: the log of a command does not show the model. "
+        "Every check can give these reasons."
+    )
+    yield table(
+        ("reason", "status", "verdict", "given when"),
+        [
+            (
+                code(reason.id),
+                code(reason.status),
+                code("inconclusive" if reason.status == "not-checked" and reason.blocks else ""),
+                _when(reason),
+            )
+            for reason in WITHOUT_DATA
+        ],
+    )
     yield "### Checks of other plugins"
     yield prose("A check that a plugin adds has the reasons that it declares, and one more.")
     yield table(

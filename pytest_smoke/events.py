@@ -52,6 +52,14 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotChecked:
+    """Checks that what trains gives no data for. It can be reported at any time; reasons add up."""
+
+    reasons: dict[str, str]
+    """Why, as a clause, by id of the check."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearningRateDiffers:
     """The optimizer used another learning rate than the scheduled one; reported once per stage."""
 
@@ -514,6 +522,7 @@ Event = (
     Started
     | SourceFiles
     | Step
+    | NotChecked
     | LearningRateDiffers
     | ProbeLoss
     | ParameterNorm

@@ -18,7 +18,8 @@ class Finding:
     id: str
     """Id of the check, with what it is about in brackets: `loss-trend`, `stage[A]`, `accept[max(grad_norm) < 500]`."""
     status: Status
-    """`fail` and `not-checked` prevent a promotion; `warn` does not change the verdict."""
+    """`fail` prevents a promotion, and so does `not-checked` with a reason other than `no-data`; `warn` does not change
+    the verdict."""
     text: str
     """What happened, with the numbers that decided it."""
     reason: str = ""

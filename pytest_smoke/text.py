@@ -13,6 +13,11 @@ LISTED = 5
 """Names that a sentence lists before it counts the rest."""
 
 
+def either(names: Sequence[str]) -> str:
+    """Return `a`, `a or b`, `a, b or c`."""
+    return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
 def number(value: float, digits: int = 4) -> str:
     """Format with `digits` significant digits: `2.608`, `0.0031`, `1.2e-05`; `NaN`, `inf`, `-inf`."""
     return "NaN" if isnan(value) else f"{value:.{digits}g}"

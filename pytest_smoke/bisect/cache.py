@@ -36,7 +36,8 @@ def fingerprint(case: Case, *, root: Path, device: str) -> str:
     """
     dumped = case.recipe.model_dump()
     full = {key: value for key, value in dumped["full"].items() if key not in UNSEEN}
-    source = task_source(case.recipe.task, root)
+    path = case.recipe.import_path
+    source = task_source(path, root) if path is not None else None
     code = sha256(source.read_bytes()).hexdigest() if source else None
     versions = [version_of(name) for name in DECIDING]
     whole = [{**dumped, "full": full}, case.mode, device, versions, code]

@@ -20,7 +20,7 @@ from pytest_smoke.report.ablations import ablation_tables
 from pytest_smoke.report.acceptance import acceptance_table
 from pytest_smoke.report.full_run_estimate import full_run_lines
 from pytest_smoke.report.prediction_errors import error_lines
-from pytest_smoke.report.terminal import label, verdict_table, warnings
+from pytest_smoke.report.terminal import label, unchecked, verdict_table, warnings
 from pytest_smoke.text import count, listed
 
 COLOURS = {"promote": "green", "": "bold"}
@@ -167,6 +167,8 @@ class Summary:
             terminalreporter.write_line(line, **{COLOURS.get(verdict, "red"): True})
         for line in warnings(outcomes, width=width, verbose=verbose):
             terminalreporter.write_line(line, yellow=True)
+        for line in unchecked(outcomes, width=width, verbose=verbose):
+            terminalreporter.write_line(line)
         for line in full_run_lines(outcomes, width=width) if verbose else []:
             terminalreporter.write_line(line)
         for line in error_lines(outcomes, width=width):

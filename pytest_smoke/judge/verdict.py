@@ -56,6 +56,8 @@ def verdict_of(finding: Finding, findings: Sequence[Finding], registry: Registry
         other.status == "fail" and ("*" in reason.yields_to or other.check in reason.yields_to) for other in findings
     ):
         return None
+    if reason is not None and not reason.blocks:
+        return None
     if reason is not None and reason.verdict is not None:
         return reason.verdict
     if finding.status == "not-checked":

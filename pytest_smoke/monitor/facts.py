@@ -30,7 +30,7 @@ def planned_facts(case: Case, *, root: Path) -> Facts:
         learning_rate=settings.learning_rate,
         precision=settings.precision,
         seed=case.recipe.smoke.seed,
-        task=case.recipe.task,
+        task=case.recipe.import_path,
         settings=settings.model_dump(),
         args=dict(case.recipe.args),
         better={name: spec.better for name, spec in case.recipe.metrics.items() if spec.better},

@@ -20,6 +20,7 @@ from pytest_smoke.events import (
     Finish,
     Gradients,
     LossDiagnosis,
+    NotChecked,
     ParameterNorm,
     PredictionsFailed,
     Restarted,
@@ -265,7 +266,7 @@ class RunMonitor:
                     self.restart_reason = event.why
                 case BatchDigest():
                     self.digests[event.step] = event.digest
-                case LossDiagnosis() | Gradients(postmortem=True):
+                case LossDiagnosis() | Gradients(postmortem=True) | NotChecked():
                     self.trace.add(event)
                 case _ if stopped:
                     pass

@@ -33,7 +33,7 @@ from pytest_smoke.monitor.artifacts import (
     trace_of,
 )
 from pytest_smoke.monitor.baseline import read_baseline
-from pytest_smoke.monitor.child import Watch, run_here, run_in_child
+from pytest_smoke.monitor.child import ProcessResult, Watch, run_here, run_in_child
 from pytest_smoke.monitor.facts import checkpoint_facts, planned_facts, run_facts
 from pytest_smoke.monitor.resume import check_resume
 from pytest_smoke.monitor.run_monitor import RunMonitor
@@ -160,22 +160,24 @@ class _SmokeRun:
                 pipeline=pipeline,
                 predictions=str(predictions) if predictions else None,
             )
-            if options.isolation == "none":
-                result = run_here(plan, monitor, self._watch)
-            else:
-                result = run_in_child(plan, monitor, options.timeout_seconds, self._watch)
+            result = self._run(plan, monitor)
             resume_findings = check_resume(case, plan, monitor, options.timeout_seconds)
             prediction_findings = (
                 [unreadable_predictions(monitor.predictions_error)]
                 if monitor.predictions_error
                 else judge_predictions(predictions)
             )
+        early = monitor.early_findings.values()
+        known = {finding.check for finding in early}
+        without_data = [one for one in options.registry.without_data(monitor) if one.check not in known]
+        replaced = {finding.check for finding in without_data}
         findings = [
-            *self._findings,
+            *(finding for finding in self._findings if finding.check not in replaced),
             sources(files.edited(monitor.events(SourceFiles), baseline_values)),
             *resumed(sorted(monitor.trace.resumed_at), monitor.restart_reason),
             result.finding,
-            *monitor.early_findings.values(),
+            *early,
+            *without_data,
             *monitor.judge_loss(),
             *options.registry.at_end(monitor),
             *resume_findings,
@@ -190,6 +192,11 @@ class _SmokeRun:
         facts = self._with_trace(facts, monitor, findings)
         outcome = self._outcome(findings, facts, monitor=monitor, output=result.output)
         return SmokeResult(outcome=outcome, error=result.error)
+
+    def _run(self, plan: RunPlan, monitor: RunMonitor) -> ProcessResult:
+        if self._options.isolation == "none":
+            return run_here(plan, monitor, self._watch)
+        return run_in_child(plan, monitor, self._options.timeout_seconds, self._watch)
 
     def _with_trace(self, facts: Facts, monitor: RunMonitor, findings: list[Finding]) -> Facts:
         """Write the trace and return facts that name it; if that fails, the passed finding `run` becomes a warning."""

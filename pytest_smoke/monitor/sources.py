@@ -25,7 +25,8 @@ class Sources:
         self._case, self._root, self._item_id = case, root, item_id
         self._corpus = Path(case.recipe.mix.corpus) if case.recipe.mix and case.recipe.mix.corpus else None
         self._corpus_stamp = _stamp(self._corpus)
-        module = task_source(case.recipe.task, root)
+        path = case.recipe.import_path
+        module = task_source(path, root) if path is not None else None
         self._known = {**case.checksums, **({str(module): _checksum(str(module))} if module is not None else {})}
 
     def edited_recipe(self) -> list[str]:

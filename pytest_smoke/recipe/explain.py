@@ -22,6 +22,7 @@ from pytest_smoke.recipe.model import (
     Settings,
     Smoke,
     SourceSpec,
+    TrainerError,
 )
 from pytest_smoke.recipe.resume import ResumeSpec
 from pytest_smoke.recipe.stages import PhaseSpec, StageSpec
@@ -46,10 +47,15 @@ class Problem:
 def problems(error: ValidationError, *, within: Keys = ()) -> list[Problem]:
     """Return one problem for each of pydantic's errors, except for values that have a fault already.
 
-    `within` is the place of the validated data in the recipe.
+    `within` is the place of the validated data in the recipe. What trains is reported by `load.py`, which knows the
+    places of all keys.
     """
     errors = error.errors(include_url=False)
-    return [_problem(detail, within) for detail in errors if detail["input"] is not REFUSED]
+    return [_problem(detail, within) for detail in errors if not (detail["input"] is REFUSED or _is_of_trainer(detail))]
+
+
+def _is_of_trainer(detail: Any) -> bool:
+    return isinstance(detail.get("ctx", {}).get("error"), TrainerError)
 
 
 def dotted(keys: Keys) -> str:

@@ -19,13 +19,14 @@ from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.cells import cell_problems, with_cell
 from pytest_smoke.recipe.criteria_faults import criterion_problems, reach_problems
 from pytest_smoke.recipe.explain import Keys, Problem, described, dotted, problems
-from pytest_smoke.recipe.model import Mode, Recipe, Smoke
+from pytest_smoke.recipe.model import FACTORIES, TRAINERS, Mode, Recipe, Smoke
 from pytest_smoke.recipe.modes import modes_of
 from pytest_smoke.recipe.resume import resume_fault
 from pytest_smoke.recipe.stage_faults import stage_problems
 from pytest_smoke.recipe.task_args import argument_problems
 from pytest_smoke.recipe.task_ref import task_fault
 from pytest_smoke.recipe.yaml_document import REFUSED, Document, parse_document
+from pytest_smoke.text import either, listed
 
 MAX_BYTES = 2**20
 """Largest recipe. One has about 2 KiB; a larger file is something else under a recipe's name."""
@@ -87,13 +88,16 @@ def _validated(files: RecipeFiles, root: Path) -> Recipe:
     found += _row_problems(files.data)
     if recipe is not None:
         found += stage_problems(recipe) or [*_resume_problems(recipe), *reach_problems(recipe)]
-    task = files.data.get("task")
-    if isinstance(task, str) and not any(problem.keys == ("task",) for problem in found):
-        fault = task_fault(task, root)
+    found += _trainer_problems(files.data)
+    for key in FACTORIES:
+        path = files.data.get(key)
+        if not isinstance(path, str) or any(problem.keys == (key,) for problem in found):
+            continue
+        fault = task_fault(path, root, key=key)
         if fault:
-            found.append(Problem(keys=("task",), at_key=False, text=fault))
+            found.append(Problem(keys=(key,), at_key=False, text=fault))
         else:
-            found += argument_problems(files.data, root)
+            found += argument_problems(files.data, root, key=key)
     found += criterion_problems(files.data)
     faults: list[Fault] = [*files.faults, *map(files.fault, found)]
     if faults:
@@ -108,6 +112,18 @@ def _resume_problems(recipe: Recipe) -> list[Problem]:
     case = Case(path="", recipe=recipe, mode="constant")
     fault = resume_fault(recipe.checks.resume, case.stages)
     return [Problem(keys=("checks", "resume"), at_key=False, text=fault)] if fault else []
+
+
+def _trainer_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a problem if no key of a recipe's data says what trains, or several do."""
+    named = [key for key in TRAINERS if data.get(key) is not None]
+    if len(named) > 1:
+        text = f"{listed(named)} say what trains; keep one of these keys"
+        yield Problem(keys=(named[1],), at_key=True, text=text)
+    elif not named:
+        empty = next((key for key in TRAINERS if key in data), None)
+        text = f"no key says what trains; add {either(TRAINERS)}"
+        yield Problem(keys=(empty,) if empty else (), at_key=False, text=text)
 
 
 def _row_problems(data: Mapping[str, Any]) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ The docstring under each field is its description in the JSON Schema, which edit
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -27,6 +27,11 @@ from pytest_smoke.text import number
 
 Mode = Literal["constant", "long-tail", "wiring"]
 Precision = Literal["fp32", "bf16", "fp16"]
+Trainer = Literal["task"]
+"""What trains: the key of the recipe that names it."""
+TRAINERS: tuple[Trainer, ...] = get_args(Trainer)
+FACTORIES: tuple[Trainer, ...] = ("task",)
+"""Those of them that name a class or function to import."""
 LrSchedule = Literal["constant", "cosine", "linear", "polynomial", "inverse-sqrt", "wsd", "one-cycle", "other"]
 Change = Literal[
     "new-recipe",
@@ -40,6 +45,10 @@ Change = Literal[
     "integration",
     "reproduce-divergence",
 ]
+
+
+class TrainerError(ValueError):
+    """A recipe does not say what trains, or says it more than once. `load.py` says where."""
 
 
 def _bounds_a_ratio(bounds: list[float | None]) -> list[float | None]:
@@ -223,6 +232,9 @@ class Checks(Frozen):
     """Id of the outcome in `baseline` to compare with. Default: the outcome with this item's id, or the only one."""
     overfit: bool = False
     """Whether a wiring run fails if the loss of one repeated batch does not fall. Default: it only warns."""
+    accept_unverified: list[Literal["schedule"]] = []
+    """Checks that a promotion needs, and that may go without data. Default: none. `schedule` is such a check for a
+    trainer that does not report its learning rate."""
     resume: Resume = False
     """Whether to check that a run resumed from a checkpoint in a new process makes the same steps. Write a mapping
     instead of `true` to choose the step."""
@@ -305,10 +317,13 @@ class Requires(Frozen):
     """Memory that the accelerator needs, in GiB."""
 
 
+ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
+
+
 class Recipe(Frozen):
     """A recipe, `*.smoke.yaml`: the task, the full run, the smoke run that stands for it, and what must hold."""
 
-    task: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
+    task: ImportPath | None = None
     """Import path of the task, `package.module:Name`, relative to pytest's rootdir."""
     args: dict[str, Any] = {}
     """Keyword arguments for the task. They are settings of the full run, too."""
@@ -333,3 +348,20 @@ class Recipe(Frozen):
     @classmethod
     def _lengths(cls, data: Any) -> Any:
         return with_lengths(data)
+
+    @model_validator(mode="after")
+    def _one_trainer(self) -> Self:
+        named = [key for key in TRAINERS if getattr(self, key) is not None]
+        if len(named) != 1:
+            raise TrainerError(f"exactly one of {', '.join(TRAINERS)} must say what trains")
+        return self
+
+    @property
+    def trainer(self) -> Trainer:
+        """The key that says what trains."""
+        return next(key for key in TRAINERS if getattr(self, key) is not None)
+
+    @property
+    def import_path(self) -> str | None:
+        """Import path of the task or factory, `package.module:Name`; None if nothing is imported."""
+        return next((path for key in FACTORIES if (path := getattr(self, key)) is not None), None)

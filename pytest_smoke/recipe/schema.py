@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from pytest_smoke.recipe.model import Recipe
+from pytest_smoke.recipe.model import TRAINERS, Recipe
 
 EXTENDS = "Path of another recipe, relative to this file's folder. Its keys apply here, too; keys in this file win."
 
@@ -14,8 +14,8 @@ EXTENDS = "Path of another recipe, relative to this file's folder. Its keys appl
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a `*.smoke.yaml`.
 
-    Required keys are required only without `extends`, which may provide them. The lengths of the full run and of the
-    smoke run are required only without `stages`.
+    Required keys, and exactly one key that says what trains, are required only without `extends`, which may provide
+    them. The lengths of the full run and of the smoke run are required only without `stages`.
     """
     schema = Recipe.model_json_schema()
     defs = schema["$defs"]
@@ -32,6 +32,7 @@ def json_schema() -> dict[str, Any]:
                 value["description"] = " ".join(value["description"].split())
             if "patternProperties" in value:  # pydantic's schema allows other names, its validation does not
                 value.setdefault("additionalProperties", False)
+    then["oneOf"] = [{"required": [key]} for key in TRAINERS]
     lengths = {}
     for section in ("full", "smoke"):
         then["properties"][section]["required"].remove("max_steps")

@@ -29,13 +29,13 @@ class Signature:
     """Whether it has `**kwargs`."""
 
 
-def argument_problems(data: Mapping[str, Any], root: Path) -> Iterator[Problem]:
+def argument_problems(data: Mapping[str, Any], root: Path, *, key: str = "task") -> Iterator[Problem]:
     """Yield a problem for each argument in a recipe's data that its task does not take, and for those that are missing.
 
-    Nothing is yielded if the signature cannot be read: of what is imported, decorated, inherited from another module or
-    bound twice.
+    `key` is the recipe key that names the task. Nothing is yielded if the signature cannot be read: of what is
+    imported, decorated, inherited from another module or bound twice.
     """
-    task = data.get("task")
+    task = data.get(key)
     signature = _signature_of(task, root) if isinstance(task, str) and task.count(":") == 1 else None
     if signature is None:
         return
@@ -48,19 +48,19 @@ def argument_problems(data: Mapping[str, Any], root: Path) -> Iterator[Problem]:
         given += [((*within, name), str(name)) for name in args]
     cells = data.get("ablate")
     for cell, changes in cells.items() if isinstance(cells, Mapping) else ():
-        for key in changes if isinstance(changes, Mapping) else ():
-            section, _, name = str(key).partition(".")
+        for changed in changes if isinstance(changes, Mapping) else ():
+            section, _, name = str(changed).partition(".")
             if section == "args" and name:
-                given.append((("ablate", cell, key), name.partition(".")[0]))
+                given.append((("ablate", cell, changed), name.partition(".")[0]))
     names = [name for keys, name in given if keys[0] != "ablate"]
     for keys, name in given:
         if name not in signature.names and not signature.takes_others:
-            text = f"task {task} has no argument {name}; {_suggestion(name, signature)}"
+            text = f"{key} {task} has no argument {name}; {_suggestion(name, signature)}"
             yield Problem(keys=keys, at_key=True, text=text)
     missing = [name for name in signature.required if name not in names]
     if missing:
-        text = f"task {task} needs the {_arguments(missing)}; add {'it' if len(missing) == 1 else 'them'} to args"
-        yield Problem(keys=("args",) if "args" in data else ("task",), at_key="args" in data, text=text)
+        text = f"{key} {task} needs the {_arguments(missing)}; add {'it' if len(missing) == 1 else 'them'} to args"
+        yield Problem(keys=("args",) if "args" in data else (key,), at_key="args" in data, text=text)
 
 
 def _suggestion(name: str, signature: Signature) -> str:

@@ -15,13 +15,16 @@ from pathlib import Path
 from pytest_smoke.text import did_you_mean
 
 
-def task_fault(task: str, root: Path) -> str | None:
-    """Return what is wrong with `package.module:Name`; None if nothing is, or if only an import could tell."""
+def task_fault(task: str, root: Path, *, key: str = "task") -> str | None:
+    """Return what is wrong with `package.module:Name`; None if nothing is, or if only an import could tell.
+
+    `key` is the recipe key that names it.
+    """
     module, name = task.split(":")
     folder = os.path.abspath(root)
     if _is_standard_library(module, folder):
         return (
-            f"task {task} is part of Python's standard library; a task is a class or function of your own, or of an "
+            f"{key} {task} is part of Python's standard library; name a class or function of your own, or of an "
             "installed package"
         )
     try:
@@ -33,16 +36,16 @@ def task_fault(task: str, root: Path) -> str | None:
             return None
         state = os.stat(source)
     except _NotFoundError as error:
-        return str(error)
+        return f"{key} {error}"
     except OSError:
         return None
     names = _names(source, state.st_mtime_ns, state.st_size)
     if isinstance(names, str):
-        return f"task module {module} has a syntax error: {_relative(source, folder)}:{names}"
+        return f"{key} module {module} has a syntax error: {_relative(source, folder)}:{names}"
     if names is None or name in names:
         return None
     public = sorted(known for known in names if not known.startswith("_"))
-    return f"task {task}: {_relative(source, folder)} has no top-level name {name}; {did_you_mean(name, public)}"
+    return f"{key} {task}: {_relative(source, folder)} has no top-level name {name}; {did_you_mean(name, public)}"
 
 
 def task_source(task: str, root: Path) -> Path | None:
@@ -76,7 +79,7 @@ def _source(module: str, folder: str, _sys_path: tuple[str, ...]) -> str | None:
     if spec is None:
         raise _NotFoundError(fault)
     if spec.origin is None:
-        raise _NotFoundError(f"task module {module} is a folder without __init__.py; name a module inside it")
+        raise _NotFoundError(f"module {module} is a folder without __init__.py; name a module inside it")
     return spec.origin if isinstance(spec.loader, SourceFileLoader) else None
 
 
@@ -91,7 +94,7 @@ def _find(module: str, folder: str) -> tuple[ModuleSpec | None, str | None]:
             parent = ".".join(parts[:depth])
             return (
                 None,
-                f"task module {module} was not found: {parent} is a module, not a package with a module {part}",
+                f"module {module} was not found: {parent} is a module, not a package with a module {part}",
             )
         # Search the last part alone: for a dotted name, PathFinder looks up a namespace package in sys.modules, and
         # nothing is imported here.
@@ -100,11 +103,11 @@ def _find(module: str, folder: str) -> tuple[ModuleSpec | None, str | None]:
         if spec is None:
             parent = ".".join(parts[:depth])
             searched = ", ".join(_relative(location, folder) for location in locations)
-            return None, f"task module {module} was not found: {parent} has no module {part} in {searched}"
+            return None, f"module {module} was not found: {parent} has no module {part} in {searched}"
     if spec is None:
         return (
             None,
-            f"task module {module} was not found: no {parts[0]}.py or {parts[0]}/ in pytest's rootdir {folder} "
+            f"module {module} was not found: no {parts[0]}.py or {parts[0]}/ in pytest's rootdir {folder} "
             "(set it with --rootdir) or on sys.path",
         )
     return spec, None

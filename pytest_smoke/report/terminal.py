@@ -90,6 +90,26 @@ def warnings(outcomes: Iterable[Outcome], *, width: int = WIDTH, verbose: bool =
     return lines
 
 
+def unchecked(outcomes: Iterable[Outcome], *, width: int = WIDTH, verbose: bool = False) -> list[str]:
+    """Render which checks of the promoted smoke runs were not made: their number, and with `verbose` each with why."""
+    ordered = sorted((outcome for outcome in outcomes if outcome.promoted), key=lambda outcome: outcome.id)
+    names = short_ids([outcome.id for outcome in ordered])
+    lines: list[str] = []
+    for outcome in ordered:
+        found = [finding for finding in outcome.findings if finding.status == "not-checked"]
+        if not found:
+            continue
+        if not verbose:
+            lines += wrap(f"{names[outcome.id]}: {count(len(found), 'check')} {NOT_CHECKED}; -v lists them", width)
+            continue
+        by_reason: dict[str, list[str]] = {}
+        for finding in found:
+            by_reason.setdefault(finding.text.removeprefix(f"{NOT_CHECKED}: "), []).append(finding.id)
+        for why, ids in by_reason.items():
+            lines += wrap(f"{names[outcome.id]}: {NOT_CHECKED}: {', '.join(ids)}: {why}", width)
+    return lines
+
+
 def properties(outcome: Outcome) -> list[tuple[str, Any]]:
     """Return the properties of a JUnit `<testcase>`: verdict, figures that are known, and the status of each check."""
     facts = outcome.facts
@@ -110,6 +130,11 @@ def properties(outcome: Outcome) -> list[tuple[str, Any]]:
         ("smoke_text", outcome.text),
         *((name, value) for name, value in figures.items() if value is not None),
         *((f"smoke_check[{finding.id}]", finding.status) for finding in outcome.findings),
+        *(
+            (f"smoke_not_checked[{finding.id}]", finding.text.removeprefix(f"{NOT_CHECKED}: "))
+            for finding in outcome.findings
+            if finding.status == "not-checked"
+        ),
     ]
 
 

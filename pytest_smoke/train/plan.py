@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pytest_smoke.mix.audit import PlainMix
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.recipe.model import Precision
+from pytest_smoke.recipe.model import Precision, Trainer
 from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.train.checkpoints.layout import NO_CHECKPOINTS, CheckpointPlan
 
@@ -70,7 +70,7 @@ class RunPlan:
     """One smoke run."""
 
     task: str
-    """Import path `package.module:Name`."""
+    """Import path `package.module:Name` of the task or factory."""
     args: dict[str, Any]
     """Keyword arguments of the task."""
     root: str
@@ -97,6 +97,8 @@ class RunPlan:
     """Intra-op threads."""
     evaluate_every_steps: int | None
     """Steps between evaluations; None: only after the last step."""
+    trainer: Trainer = "task"
+    """What trains: the recipe key that names it."""
     full_batch_size: int | None = None
     """Samples in a micro-batch of the full run; None: the same number."""
     mix_tolerance: float = MIX_TOLERANCE
@@ -115,7 +117,8 @@ class RunPlan:
         """Return the plan of `case` on `device`."""
         settings, smoke = case.settings, case.recipe.smoke
         return cls(
-            task=case.recipe.task,
+            task=case.recipe.import_path or "",
+            trainer=case.recipe.trainer,
             args={**case.recipe.args, **smoke.args},
             root=root,
             batch_size=settings.batch_size,

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 
@@ -17,6 +18,7 @@ import torch._functorch.config as functorch_config
 from pytest_smoke.errors import ParentDiedError
 from pytest_smoke.events import Command, Event
 from pytest_smoke.plain import plain_fields
+from pytest_smoke.recipe.model import Trainer
 from pytest_smoke.train.channel import Channel, PlainChannel
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.data import seeded_task
@@ -81,12 +83,23 @@ def prepare_process(plan: RunPlan) -> torch.device:
 
 
 def train(plan: RunPlan, channel: Channel) -> None:
-    """Run `plan` in this process. Raises TaskError, and whatever the task raises."""
+    """Run `plan` in this process. Raises TaskError, and whatever the task or factory raises."""
     device, plain = prepare_process(plan), PlainChannel(channel)
-    task = seeded_task(plan)
-    plain.send([source_files(plan.root)])
-    Loop(plan, task, device, plain).run()
+    RUNNERS[plan.trainer](plan, device, plain)
     plain.send([source_files(plan.root)])  # with the modules that were imported during the run
+
+
+def _train_task(plan: RunPlan, device: torch.device, channel: Channel) -> None:
+    task = seeded_task(plan)
+    channel.send([source_files(plan.root)])
+    Loop(plan, task, device, channel).run()
+
+
+RUNNERS: dict[Trainer, Callable[[RunPlan, torch.device, Channel], None]] = {"task": _train_task}
+"""What trains a plan in this process, by the recipe key that names it.
+
+A runner builds what the key names, reports `source_files` once it is imported, and reports the events of the run.
+"""
 
 
 def train_main(plan: RunPlan, connection: Connection, output: Connection, environment: dict[str, str]) -> None:

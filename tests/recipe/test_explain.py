@@ -104,7 +104,7 @@ def test_a_value_that_is_not_allowed_is_named_with_what_is(
 @pytest.mark.parametrize(
     ("text", "fragments"),
     [
-        (FULL + SMOKE, ["1:1: ", "key task is missing", "import path"]),
+        (FULL + SMOKE, ["1:1: ", "no key says what trains; add task"]),
         (HEAD + SMOKE, ["1:1: ", "key full is missing"]),
         (HEAD + FULL, ["1:1: ", "key smoke is missing"]),
         (

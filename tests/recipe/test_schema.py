@@ -82,7 +82,8 @@ def test_keys_are_required_only_without_extends() -> None:
     schema = json_schema()
     assert schema["if"] == {"not": {"required": ["extends"]}}
     then = schema.pop("then")
-    assert then["required"] == ["task", "full", "smoke"]
+    assert then["required"] == ["full", "smoke"]
+    assert then.pop("oneOf") == [{"required": ["task"]}]
     assert then["properties"]["full"] == {"required": ["batch_size", "learning_rate"]}
     assert then["if"] == {"not": {"required": ["stages"]}}
     assert then["then"]["properties"] == {"full": {"required": ["max_steps"]}, "smoke": {"required": ["max_steps"]}}

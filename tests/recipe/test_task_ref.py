@@ -142,7 +142,7 @@ def test_a_module_without_source_is_accepted(root: Path) -> None:
 def test_nothing_of_the_standard_library_is_a_task(root: Path, task: str) -> None:
     fault = task_fault(task, root)
     assert fault == (
-        f"task {task} is part of Python's standard library; a task is a class or function of your own, or of an "
+        f"task {task} is part of Python's standard library; name a class or function of your own, or of an "
         "installed package"
     )
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_smoke.outcome import Facts, Finding, Outcome, StageFacts
 from pytest_smoke.report.full_run_estimate import full_run_lines
-from pytest_smoke.report.terminal import COLUMNS, failure, headline, properties, verdict_table, warnings
+from pytest_smoke.report.terminal import COLUMNS, failure, headline, properties, unchecked, verdict_table, warnings
 
 
 def outcome(**changes: Any) -> Outcome:
@@ -234,3 +234,21 @@ def test_the_verdict_table_keeps_the_end_of_a_name_that_does_not_fit(width: int)
 
 def test_column_names_are_unique() -> None:
     assert len(set(COLUMNS)) == len(COLUMNS)
+
+
+def test_a_promotion_says_how_many_checks_were_not_made_and_with_v_why() -> None:
+    findings = (
+        Finding(id="updates", status="not-checked", reason="no-data", text="not checked: the log does not show it"),
+        Finding(id="learning", status="not-checked", reason="no-data", text="not checked: the log does not show it"),
+        Finding(id="mix-drawn", status="not-checked", reason="no-data", text="not checked: no source is named"),
+        Finding(id="loss-trend", status="pass", text="no rise"),
+    )
+    promoted, held = outcome(findings=findings), outcome(verdict="hold", findings=findings)
+    assert unchecked([promoted, held]) == ["a::constant: 3 checks not checked; -v lists them"]
+    assert unchecked([promoted], verbose=True) == [
+        "a::constant: not checked: updates, learning: the log does not show it",
+        "a::constant: not checked: mix-drawn: no source is named",
+    ]
+    assert unchecked([outcome()]) == []
+    assert ("smoke_check[updates]", "not-checked") in properties(promoted)
+    assert ("smoke_not_checked[updates]", "the log does not show it") in properties(promoted)

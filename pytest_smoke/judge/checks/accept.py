@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pytest_smoke.criteria import parse
 from pytest_smoke.events import InitialMetrics
-from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason, RunView, why_not_made
+from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason, RunView, always, why_not_made
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.text import did_you_mean, listed
@@ -74,6 +74,7 @@ def _names_at_start(case: Case) -> dict[str, str]:
 
 CHECK = Check(
     id="accept",
+    needed=always,
     question="Do the recipe's own criteria (`checks.accept`) hold?",
     when="end",
     verdict="hold",

@@ -41,6 +41,33 @@ class Reason:
     """Whether a failure holds whatever the loss shows, so that it decides before `inconclusive`."""
     yields_to: tuple[str, ...] = ()
     """Checks whose failure explains this reason, and so decides instead; `*` stands for every check."""
+    blocks: bool = True
+    """Whether `not-checked` with this reason stands against a promotion."""
+
+
+NO_DATA = Reason(
+    id="no-data",
+    status="not-checked",
+    when="what trains gives the check no data; a promotion is possible",
+    blocks=False,
+)
+UNVERIFIED = Reason(
+    id="unverified",
+    status="not-checked",
+    when="the same, and a promotion needs the check, or the recipe asks for it",
+)
+ACCEPTED_UNVERIFIED = Reason(
+    id="accepted-unverified",
+    status="warn",
+    when="the same, and `checks.accept_unverified` names the check",
+)
+WITHOUT_DATA = (NO_DATA, UNVERIFIED, ACCEPTED_UNVERIFIED)
+"""Reasons that every check can give without declaring them: what trains reported `NotChecked`."""
+
+
+def always(_: Case) -> bool:
+    """Say that every promotion needs a check."""
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +90,8 @@ class Check:
     """Whether a failure stops the run."""
     decides_first: bool = False
     """Whether its findings decide before those of other checks that lead to the same verdict."""
+    needed: Callable[[Case], bool] | None = None
+    """Whether a run of a case cannot be promoted if what trains gives this check no data; None: it can."""
     before_run: Callable[[Case], Iterable[Finding]] | None = None
     """Makes the check from the recipe alone."""
     on_event: tuple[type[Any], Callable[[RunView, Sequence[Any]], Iterable[Finding]]] | None = None
@@ -74,7 +103,7 @@ class Check:
 
     def reason(self, reason_id: str, status: Status | None = None) -> Reason | None:
         """Return the row of a reason, with `status` if it is given; None if the check cannot give it."""
-        rows = (row for row in self.reasons if row.id == reason_id and status in (None, row.status))
+        rows = (row for row in (*self.reasons, *WITHOUT_DATA) if row.id == reason_id and status in (None, row.status))
         return next(rows, None)
 
 

@@ -265,6 +265,7 @@ def _pairs_of(run: RunView, view: StageView) -> dict[str, list[float | None]]:
 
 CHECK = Check(
     id="grad-ratio",
+    needed=lambda case: bool(case.recipe.checks.grad_ratio),
     question="Do the gradient norms of the loss terms stay within their bounds, so that none dominates another?",
     when="end of a stage",
     verdict="hold",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from pytest_smoke.events import Gradients, LossDiagnosis
-from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason
+from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason, always
 from pytest_smoke.judge.checks.grad_ratio import describe_postmortem
 from pytest_smoke.judge.checks.loss_source import describe_source
 from pytest_smoke.judge.curve.curve_verdict import CurveVerdict
@@ -140,6 +140,7 @@ def _lengthen(stage: Stage, steps: int) -> str:
 
 FINITE = Check(
     id="finite",
+    needed=always,
     question="Do the loss, its terms, the gradient norm and the parameters stay finite?",
     when="every step",
     verdict="unstable",
@@ -152,6 +153,7 @@ FINITE = Check(
 
 LOSS_TREND = Check(
     id="loss-trend",
+    needed=always,
     question="Does the loss trend down or sideways over the whole run, without a rise at any point?",
     when="every step",
     verdict="unstable",

@@ -155,6 +155,7 @@ def _id(stage: str) -> str:
 
 CHECK = Check(
     id="pipeline",
+    needed=lambda case: case.pipeline is not None,
     question="Can the trained model be evaluated, exported, quantized, packaged and loaded (`smoke.pipeline`)?",
     when="after training",
     verdict="hold",

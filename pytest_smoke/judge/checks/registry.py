@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_smoke.errors import SmokeError
+from pytest_smoke.events import NotChecked
 from pytest_smoke.judge.checks import (
     accept,
     accumulation,
@@ -37,9 +38,10 @@ from pytest_smoke.judge.checks import (
     supervised_tokens,
     updates,
 )
-from pytest_smoke.judge.checks.check import Check, Reason, RunView
+from pytest_smoke.judge.checks.check import ACCEPTED_UNVERIFIED, NO_DATA, UNVERIFIED, Check, Reason, RunView
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
+from pytest_smoke.text import NOT_CHECKED
 
 CHECKS: tuple[Check, ...] = (
     batch_geometry.CHECK,
@@ -122,12 +124,27 @@ class Registry:
         ]
 
     def at_end(self, run: RunView, *, when: Sequence[str] = ()) -> list[Finding]:
-        """Make every check that is made once the run is over; `when` selects some of them."""
+        """Make every check that is made once the run is over; `when` selects some of them.
+
+        Checks that what trains gives no data for are left out: see `without_data`.
+        """
+        unknown = reasons_without_data(run)
         return [
             finding
             for check in self.checks
-            if check.at_end is not None and (not when or check.when in when)
+            if check.at_end is not None and (not when or check.when in when) and check.id not in unknown
             for finding in self._made(check, check.at_end, run)
+        ]
+
+    def without_data(self, run: RunView) -> list[Finding]:
+        """Return a finding for each check that what trains gives no data for, with the reason."""
+        accepted = run.case.recipe.checks.accept_unverified
+        return [
+            _without_data(
+                check, why, needed=check.needed is not None and check.needed(run.case), accepted=check.id in accepted
+            )
+            for check in self.checks
+            if (why := reasons_without_data(run).get(check.id)) is not None
         ]
 
     def completed(self, findings: Sequence[Finding]) -> list[Finding]:
@@ -173,6 +190,23 @@ class Registry:
         except Exception as error:
             text = f"the check raised {type(error).__name__}: {error}"
             yield Finding(id=check.id, status="not-checked", reason=CHECK_FAILED.id, text=text)
+
+
+def reasons_without_data(run: RunView) -> dict[str, str]:
+    """Return why a check has no data, as a clause by id of the check."""
+    return {check_id: why for event in run.events(NotChecked) for check_id, why in event.reasons.items()}
+
+
+def _without_data(check: Check, why: str, *, needed: bool, accepted: bool) -> Finding:
+    text = f"{NOT_CHECKED}: {why}"
+    if not needed:
+        return Finding(id=check.id, status="not-checked", reason=NO_DATA.id, text=text)
+    if accepted:
+        text = f"{text}; checks.accept_unverified accepts it"
+        return Finding(
+            id=check.id, status="warn", reason=ACCEPTED_UNVERIFIED.id, text=text, key="checks.accept_unverified"
+        )
+    return Finding(id=check.id, status="not-checked", reason=UNVERIFIED.id, text=text)
 
 
 DEFAULT = Registry()

@@ -91,6 +91,7 @@ MEMORY = Check(
 )
 OVERFIT = Check(
     id="overfit",
+    needed=lambda case: case.recipe.checks.overfit and case.mode == "wiring",
     question="Does the loss of one repeated batch fall in a wiring run?",
     when="end",
     verdict="hold",

@@ -139,6 +139,7 @@ def _cause(
 
 RESUME = Check(
     id="resume",
+    needed=lambda case: bool(case.recipe.checks.resume),
     question="Does a fresh process that resumes from a checkpoint make the same steps (`checks.resume`)?",
     when="after training",
     verdict="hold",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pytest_smoke.judge.checks.check import Check, Reason
+from pytest_smoke.judge.checks.check import Check, Reason, always
 
 CHECK = Check(
     id="run",
+    needed=always,
     question="Did the training process start, train and end as planned?",
     when="end",
     verdict="error",

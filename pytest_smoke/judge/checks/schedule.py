@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from pytest_smoke import schedules
-from pytest_smoke.judge.checks.check import Check, Reason
+from pytest_smoke.judge.checks.check import Check, Reason, always
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.modes import LONG_TAIL_MIN_STEPS, SCHEDULE_OF_MODE
@@ -155,6 +155,7 @@ def _enough(case: Case, stage: Stage) -> str:
 
 CHECK = Check(
     id="schedule",
+    needed=always,
     question="Does the learning rate stay near the full run's peak for long enough to be evidence?",
     when="preflight",
     verdict="invalid",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pytest_smoke.criteria import parse
-from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason, RunView, not_made, why_not_made
+from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason, RunView, always, not_made, why_not_made
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.stages import Stage
 
@@ -55,6 +55,7 @@ def stage_finding(stage: Stage, judged: Sequence[Finding], *, next_name: str) ->
 
 CHECK = Check(
     id="stage",
+    needed=always,
     question="Does each stage meet its own criteria before the next one starts?",
     when="end of a stage",
     verdict="hold",
