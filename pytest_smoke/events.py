@@ -295,6 +295,33 @@ class BatchSizes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnItems:
+    """The items in the first steps as the task's `counts` tells them; not reported without it."""
+
+    step: int
+    """Last optimizer step that is counted."""
+    steps: int
+    """Steps counted."""
+    fewest: dict[str, float]
+    """Items of the step with the fewest, by loss term."""
+    most: dict[str, float]
+    """Items of the step with the most, by loss term."""
+    micro_batches: int
+    """Micro-batches counted."""
+    empty: int
+    """Those of them without an item of any term."""
+    changed: tuple[float, ...] = ()
+    """What `counts` returned for one micro-batch first and when it was called again; empty if it is the same."""
+    smoke_batch_size: int
+    """Samples in a micro-batch of the smoke run."""
+    full_batch_size: int
+    """Samples in a micro-batch of the full run."""
+    per_sample: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    """By term: items per sample in the smoke run's and in the full run's micro-batches, and the standard error of the
+    difference. Empty if the sizes are equal, or could not be compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrawnSamples:
     """The samples of one of the first steps, to tell which of them are the same."""
 
@@ -537,6 +564,7 @@ Event = (
     | ModelMode
     | SharedStorage
     | BatchSizes
+    | DrawnItems
     | DrawnSamples
     | SupervisedItems
     | BatchEquivalence

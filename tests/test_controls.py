@@ -92,6 +92,11 @@ EXPECTED = {
         "fewer-samples",
         ["a step draws 64 samples instead of 128 (64 x 2 x 1): batches(64) yields 32"],
     ),
+    "shortened": (
+        "invalid",
+        "other-items-per-sample",
+        ["a sample of batches(16) has 16 items of ce, one of the full run's batches(64) has 4 items of ce"],
+    ),
     "contrasts": (
         "invalid",
         "gradient-depends-on-split",
@@ -197,6 +202,7 @@ CONTROLS_OF = {
     "model-mode": ("eval_mode", "frozen_norm"),
     "accumulation": ("uncounted", "counted"),
     "batch-drawn": ("half_batch", "base"),
+    "items-drawn": ("shortened", "counted"),
     "lr-applied": ("own_scheduler", "base"),
     "finite": ("overflows_fp16", "base"),
     "loss-trend": ("diverges", "base"),

@@ -33,6 +33,7 @@ from pytest_smoke.train.checkpoints.manager import CheckpointManager
 from pytest_smoke.train.data import BatchStream, SourceCounter
 from pytest_smoke.train.deferred_metrics import DeferredMetrics
 from pytest_smoke.train.device import set_generator_states
+from pytest_smoke.train.drawn_items import ItemCounter
 from pytest_smoke.train.export.pipeline import check_needs, run_pipeline
 from pytest_smoke.train.first_batches import FirstBatches
 from pytest_smoke.train.gradients import gradients_event
@@ -90,6 +91,7 @@ class Loop:
         self._source_counter = SourceCounter(task, plan)
         self._first_batches = FirstBatches(task, plan)
         self._batch_sizes = BatchSizeCounter(task, plan, self._stepper)
+        self._items = ItemCounter(task, plan, self._stepper)
         self._deferred = DeferredMetrics(device)
         self._memory = PeakMemory(device)
         self._instrumentation = Instrumentation(plan, task, self._stepper, self._memory, self._send, self._deferred)
@@ -165,6 +167,7 @@ class Loop:
         self._source_counter.load_state_dict(training["source_counter"])
         self._first_batches.load_state_dict(training["first_batches"])
         self._batch_sizes.load_state_dict(training["batch_sizes"])
+        self._items.load_state_dict(training["items"])
         set_generator_states(training["generators"], self._device)
         if phase is not None and training["movement"] is not None:
             phase.movement.load_state_dict(training["movement"])
@@ -226,6 +229,7 @@ class Loop:
             "source_counter": self._source_counter.state_dict(),
             "first_batches": self._first_batches.state_dict(),
             "batch_sizes": self._batch_sizes.state_dict(),
+            "items": self._items.state_dict(),
             "movement": phase.movement.state_dict() if phase is not None else None,
         }
 
@@ -300,7 +304,8 @@ class Loop:
             self._deferred.put(lambda values: ParameterNorm(step, values[0]), norm)
         if gram is not None:
             self._deferred.put(partial(gradients_event, step, terms, stepper.weights), gram)
-        counted = (self._source_counter.add(step, batches), self._batch_sizes.add(step, batches))
+        counters = (self._source_counter, self._batch_sizes, self._items)
+        counted = [counter.add(step, batches) for counter in counters]
         for event in [*self._first_batches.add(step, batches, terms), *counted]:
             if event is not None:
                 self._put(event)

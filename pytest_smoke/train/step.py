@@ -49,6 +49,8 @@ class Stepper:
         """Updates after whose losses gradients were disabled."""
         self.last_batch: Any = None
         """The last micro-batch that was given to the task's `losses`, as it was before it was moved."""
+        self.counts: list[list[float]] = []
+        """Items of the last step by micro-batch and term."""
         self._seen: list[tuple[Stage, str]] = []
         """Every loss term so far, with its stage."""
         self.start_stage(plan.stages[0])
@@ -223,7 +225,7 @@ class Stepper:
 
     def _micro_losses(self, batches: Sequence[Any], *, autocast: bool = True) -> Iterator[list[Tensor]]:
         """Yield the terms of each micro-batch, times its share of the step: their sum is the loss of one big batch."""
-        counts = [counts_of(self.task, batch, self.terms) for batch in batches]
+        self.counts = counts = [counts_of(self.task, batch, self.terms) for batch in batches]
         totals = [sum(column) for column in zip(*counts, strict=True)]
         if 0.0 in totals:
             term = self.terms[totals.index(0.0)]

@@ -138,7 +138,7 @@ def counts_of(task: Task, batch: Any, terms: tuple[str, ...]) -> list[float]:
         counts = [float(given[term]) if isinstance(given, Mapping) else float(given) for term in terms]
     except KeyError as missing:
         raise TaskError(f"counts(batch) has no entry for the loss term {missing}, only for {listed(given)}") from None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # a tensor of several values raises the last one
         raise TaskError(
             f"counts(batch) returned {given!r:.200}: it must return one number, or one number per loss term"
         ) from None

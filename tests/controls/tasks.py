@@ -444,6 +444,25 @@ class Truncated(Teacher):
         return {}
 
 
+class Shortened(Teacher):
+    """Labels every point as often as 256 labels allow: with more points in a batch, each has fewer labels."""
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        for batch in super().batches(batch_size, seed=seed, rank=rank, world_size=world_size):
+            yield {**batch, "labels": batch["labels"][:, None].expand(-1, 256 // batch_size).clone()}
+
+    def counts(self, batch: Any) -> float:
+        return batch["labels"].numel()
+
+    def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        labels = batch["labels"]
+        logits = model(batch["points"])[:, None].expand(-1, labels.shape[1], -1)
+        return {"ce": F.cross_entropy(logits.flatten(0, 1), labels.flatten())}
+
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        return {}
+
+
 class Edited(Teacher):
     """Its module is edited while it trains: it imports a file that it made itself, and removes it at the end."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,10 @@ class Judged:
         return finding
 
 
-def judge(task: Any, *, steps: int = 120, **full: Any) -> Judged:
-    """Train `task` for `steps` steps on the CPU and judge it; the keywords are those of `full`."""
+def judge(task: Any, *, steps: int = 120, smoke: Mapping[str, Any] | None = None, **full: Any) -> Judged:
+    """Train `task` for `steps` steps on the CPU and judge it; further keywords are those of `full`."""
     settings = {"batch_size": 8, "learning_rate": 0.01, "max_steps": 20 * steps, **full}
-    recipe = Recipe.model_validate({"task": "a:B", "full": settings, "smoke": {"max_steps": steps}})
+    recipe = Recipe.model_validate({"task": "a:B", "full": settings, "smoke": {"max_steps": steps, **(smoke or {})}})
     case = Case(path="a.smoke.yaml", recipe=recipe, mode="constant")
     monitor = RunMonitor(case, early_stop=True)
     torch.set_num_threads(1)

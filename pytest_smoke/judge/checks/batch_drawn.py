@@ -1,13 +1,18 @@
-"""The `batch-drawn` check: a step has as many samples as the recipe declares."""
+"""The checks `batch-drawn` and `items-drawn`: steps have the declared samples, and as many items as in the full run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_smoke.events import BatchSizes
+from pytest_smoke.events import BatchSizes, DrawnItems
 from pytest_smoke.judge.checks.check import Check, Reason, RunView
 from pytest_smoke.outcome import Finding
-from pytest_smoke.text import count
+from pytest_smoke.text import count, listed, number
+
+OTHER_ITEMS = 1.25
+"""Ratio of the items per sample, smoke run to full run or reverse, from which the effective batch is another one."""
+ERRORS = 8.0
+"""Standard errors by which they then differ at least: chance does so once in 10,000 runs, in 8 pairs of means."""
 
 
 def on_sizes(run: RunView, events: Sequence[BatchSizes]) -> Iterator[Finding]:
@@ -61,6 +66,67 @@ def batch_drawn(event: BatchSizes, geometry: tuple[int, int, int], *, finding_id
     return Finding(id=finding_id, status="pass", text=text, observed=event.declared, bound=event.declared)
 
 
+def items_drawn(run: RunView, events: Sequence[DrawnItems]) -> Iterator[Finding]:
+    """Judge what `counts` returned in the first steps."""
+    event = events[-1]
+    window = f"the first {event.steps:,} steps" if event.steps > 1 else "the first step"
+    other = {
+        term: (smoke, full)
+        for term, (smoke, full, error) in event.per_sample.items()
+        if max(smoke, full) > OTHER_ITEMS * min(smoke, full) and abs(smoke - full) > ERRORS * error
+    }
+    if other:
+        in_smoke, in_full = (
+            listed(f"{number(rates[at])} items of {term}" for term, rates in other.items()) for at in range(2)
+        )
+        yield Finding(
+            id=ITEMS.id,
+            status="fail",
+            reason="other-items-per-sample",
+            text=(
+                f"a sample of batches({event.smoke_batch_size}) has {in_smoke}, one of the full run's "
+                f"batches({event.full_batch_size}) has {in_full}: their effective batches are not the same"
+            ),
+            step=0,
+            observed=next(iter(other.values()))[0],
+            bound=next(iter(other.values()))[1],
+            hint="give the smoke run the full run's batch_size, or make the length of a sample independent of it",
+        )
+    elif event.changed:
+        first, second = (number(value) for value in event.changed)
+        yield Finding(
+            id=ITEMS.id,
+            status="warn",
+            reason="counts-change",
+            text=f"counts(batch) returned {first} and then {second} for the same micro-batch",
+            observed=event.changed[1],
+            bound=event.changed[0],
+            hint="compute the number of items from the batch alone: it weights the micro-batches of a step",
+        )
+    elif event.empty:
+        yield Finding(
+            id=ITEMS.id,
+            status="warn",
+            reason="empty-micro-batches",
+            text=(
+                f"counts(batch) is 0 for {event.empty:,} of "
+                f"{count(event.micro_batches, 'micro-batch', 'micro-batches')} in {window}: they train nothing"
+            ),
+            observed=event.empty,
+            bound=0,
+            hint="look at masks and truncation; the effective batch is smaller than the recipe says",
+        )
+    else:
+        ranges = listed(_range(term, event.fewest[term], event.most[term]) for term in event.fewest)
+        text = f"{'each of ' if event.steps > 1 else ''}{window} drew {ranges}"
+        yield Finding(id=ITEMS.id, status="pass", text=text)
+
+
+def _range(term: str, fewest: float, most: float) -> str:
+    amount = f"{fewest:,.0f}" if fewest == most else f"{fewest:,.0f} to {most:,.0f}"
+    return f"{amount} items of {term}"
+
+
 CHECK = Check(
     id="batch-drawn",
     question="Does each step draw as many samples as the recipe declares?",
@@ -74,4 +140,22 @@ CHECK = Check(
         Reason(id="uneven-batches", status="warn", when="single steps draw another number of samples"),
     ),
     on_event=(BatchSizes, on_sizes),
+)
+ITEMS = Check(
+    id="items-drawn",
+    question="Does a sample have as many items, as `counts` tells them, as in the full run's micro-batches?",
+    when="first steps",
+    verdict="invalid",
+    key="smoke.batch_size",
+    stops_run=True,
+    reasons=(
+        Reason(
+            id="other-items-per-sample",
+            status="fail",
+            when="samples of the smoke run's micro-batches have fewer or more items than those of the full run's",
+        ),
+        Reason(id="counts-change", status="warn", when="`counts` returns another number for the same micro-batch"),
+        Reason(id="empty-micro-batches", status="warn", when="micro-batches have no items of any term"),
+    ),
+    on_event=(DrawnItems, items_drawn),
 )

@@ -62,6 +62,7 @@ CHECKS: tuple[Check, ...] = (
     model_mode.SHARED_STORAGE,
     accumulation.CHECK,
     batch_drawn.CHECK,
+    batch_drawn.ITEMS,
     lr_applied.CHECK,
     loss.FINITE,
     loss.LOSS_TREND,

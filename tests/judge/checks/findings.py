@@ -13,6 +13,7 @@ from pytest_smoke.errors import BaselineError
 from pytest_smoke.events import (
     BatchEquivalence,
     BatchSizes,
+    DrawnItems,
     DrawnSamples,
     Event,
     ExportStage,
@@ -33,7 +34,7 @@ from pytest_smoke.events import (
 from pytest_smoke.judge.checks.accept import accept, metric_names
 from pytest_smoke.judge.checks.accumulation import accumulation
 from pytest_smoke.judge.checks.baseline import baseline, unreadable_baseline
-from pytest_smoke.judge.checks.batch_drawn import batch_drawn
+from pytest_smoke.judge.checks.batch_drawn import batch_drawn, items_drawn
 from pytest_smoke.judge.checks.batch_geometry import batch_geometry
 from pytest_smoke.judge.checks.drawn_samples import data_repeats, ranks
 from pytest_smoke.judge.checks.grad_ratio import grad_ratio
@@ -359,6 +360,26 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     yield from accumulation(batches(**halves, difference=0.2, uneven={"ce": 0.58, "kl": 0.1}, has_counts=True))
     yield from accumulation(batches(**halves, difference=0.5))
     yield from accumulation(batches(**halves, problem="batch is of type int, which cannot be split"))
+
+    items = DrawnItems(
+        step=7,
+        steps=8,
+        fewest={"ce": 1024, "kl": 300},
+        most={"ce": 1024, "kl": 450},
+        micro_batches=32,
+        empty=0,
+        smoke_batch_size=16,
+        full_batch_size=64,
+        per_sample={"ce": (16, 16, 0.0), "kl": (8, 4, 1.0)},
+    )
+    for drawn in (
+        items,
+        replace(items, steps=1),
+        replace(items, per_sample={"ce": (16, 4, 0.0), "kl": (8, 4, 0.1)}),
+        replace(items, changed=(512.0, 1024.0)),
+        replace(items, empty=1),
+    ):
+        yield from items_drawn(FakeRun(case(), []), [drawn])
 
     sizes = BatchSizes(step=7, first_step=0, declared=64, samples=16, micro_batch=4, steps=8, steps_off=8)
     fair = replace(sizes, samples=64, micro_batch=16, steps=800, steps_off=0)

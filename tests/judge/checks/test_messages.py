@@ -227,6 +227,19 @@ pass  accumulation
     a loss term sums over a micro-batch or compares its samples, and both runs have the same micro-batches: split into 4 and 4, the gradient of 8 samples differs by 50 %
 pass  accumulation (not-split)
     both runs have the same micro-batches, which were not split: batch is of type int, which cannot be split
+pass  items-drawn
+    each of the first 8 steps drew 1,024 items of ce and 300 to 450 items of kl
+pass  items-drawn
+    the first step drew 1,024 items of ce and 300 to 450 items of kl
+FAIL  items-drawn (other-items-per-sample)
+    a sample of batches(16) has 16 items of ce and 8 items of kl, one of the full run's batches(64) has 4 items of ce and 4 items of kl: their effective batches are not the same
+    hint: give the smoke run the full run's batch_size, or make the length of a sample independent of it
+warn  items-drawn (counts-change)
+    counts(batch) returned 512 and then 1024 for the same micro-batch
+    hint: compute the number of items from the batch alone: it weights the micro-batches of a step
+warn  items-drawn (empty-micro-batches)
+    counts(batch) is 0 for 1 of 32 micro-batches in the first 8 steps: they train nothing
+    hint: look at masks and truncation; the effective batch is smaller than the recipe says
 FAIL  batch-drawn (fewer-samples)
     a step draws 16 samples instead of 64 (16 x 4 x 1): batches(16) yields 4
     hint: let batches() yield as many samples as it is asked for, on each rank and at each accumulation step
