@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_smoke.recipe.configs.settings import TrainerConfig
 from pytest_smoke.recipe.model import Mode, Pipeline, Recipe, Settings
 from pytest_smoke.recipe.modes import SCHEDULE_OF_MODE, WIRING_STEPS
 from pytest_smoke.recipe.resume import resume_window
@@ -28,6 +29,9 @@ class Case:
     """`path:line` by dotted recipe key, for messages."""
     checksums: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """SHA-256 of each file that the recipe was read from, by absolute path."""
+
+    configs: Mapping[str, TrainerConfig] = field(default_factory=dict, compare=False, repr=False)
+    """The config files that `full` and `smoke` were read from, by section."""
 
     @property
     def name(self) -> str:

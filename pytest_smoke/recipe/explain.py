@@ -171,7 +171,8 @@ def _unknown_key(keys: Keys) -> str:
     foreign = equivalent(key, dotted(section)) if section[:1] in _SETTINGS else None
     if foreign is not None:
         return f"unknown key {key}{where}; {foreign}"
-    known = [*(model.model_fields if model else ()), *(() if section else ("extends",))]
+    reads = ("from", "keys", "preset") if section in (("full",), ("smoke",)) else ()
+    known = [*(model.model_fields if model else ()), *reads, *(() if section else ("extends",))]
     hint = did_you_mean(key, known)
     if hint.startswith("known"):
         home = next((path for path, other in _MODELS.items() if key in other.model_fields), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +17,8 @@ from pytest_smoke.errors import Fault, RecipeError
 from pytest_smoke.files import open_without_waiting, read_failure
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.cells import cell_problems, with_cell
+from pytest_smoke.recipe.configs.expand import Expanded, expand, with_absolute_config
+from pytest_smoke.recipe.configs.settings import TrainerConfig
 from pytest_smoke.recipe.criteria_faults import criterion_problems, reach_problems
 from pytest_smoke.recipe.explain import Keys, Problem, described, dotted, problems
 from pytest_smoke.recipe.model import FACTORIES, TRAINERS, Mode, Recipe, Smoke
@@ -57,7 +59,15 @@ def load_cases(path: Path, *, root: Path, mode: Mode | None = None) -> list[Case
     if mode is not None:
         recipes = {cell: _without_schedule(changed) for cell, changed in recipes.items()}
     return [
-        Case(path=shown_path, recipe=changed, mode=one_mode, cell=cell, places=places, checksums=files.checksums)
+        Case(
+            path=shown_path,
+            recipe=changed,
+            mode=one_mode,
+            cell=cell,
+            places=places,
+            checksums=files.checksums,
+            configs=files.configs,
+        )
         for one_mode in modes_of(recipe.smoke, mode)
         for cell, changed in recipes.items()
     ]
@@ -78,12 +88,12 @@ def _without_schedule(recipe: Recipe) -> Recipe:
 
 
 def _validated(files: RecipeFiles, root: Path) -> Recipe:
-    found: list[Problem] = []
+    found: list[Problem] = list(files.problems)
     recipe = None
     try:
         recipe = Recipe.model_validate(files.data)
     except ValidationError as error:
-        found = problems(error)
+        found += problems(error)
     found += cell_problems(files.data)
     found += _row_problems(files.data)
     if recipe is not None:
@@ -148,6 +158,12 @@ class RecipeFiles:
     """Faults in the YAML of any of the files."""
     checksums: Mapping[str, str]
     """SHA-256 of the text that was read, by absolute path."""
+    problems: tuple[Problem, ...] = ()
+    """Faults in how the recipe reads the config files of `full` and `smoke`."""
+    configs: Mapping[str, TrainerConfig] = field(default_factory=dict)
+    """The config files, by the section that names them."""
+    read_places: Mapping[Keys, Fault] = field(default_factory=dict)
+    """Where the settings are written that were read of these, as faults without a text."""
 
     def places(self) -> dict[str, str]:
         """Return `path:line` by dotted key: of each section, stage and criterion, and of each key in a section."""
@@ -160,12 +176,18 @@ class RecipeFiles:
         return {dotted(key): f"{path}:{line}" for key in keys for path, line in [self._key_line(key)]}
 
     def _key_line(self, keys: Keys) -> tuple[str, int]:
+        read = self.read_places.get(keys)
+        if read is not None:
+            return read.path, read.line
         found = ((document.path, document.key_place(keys)) for document in self.documents)
         return next((path, place[0]) for path, place in found if place)
 
     def fault(self, problem: Problem) -> Fault:
         """Locate a problem: in the nearest file that has the offending text, otherwise at what encloses it."""
         keys = problem.keys
+        read = self.read_places.get(keys[:2])
+        if read is not None:
+            return Fault(read.path, read.line, read.column, problem.text)
         while True:
             for document in self.documents:
                 at_key = problem.at_key and keys == problem.keys
@@ -217,9 +239,19 @@ def read_files(file: Path, root: Path) -> RecipeFiles:
             raise _extends_error(faults, document, text)
     data: dict[str, Any] = {}
     for document, file in zip(reversed(documents), reversed(files), strict=True):
-        data = _merged(data, _with_absolute_corpus(document.data, file.parent))
+        own = with_absolute_config(_with_absolute_corpus(document.data, file.parent), file.parent)
+        data = _merged(data, own)
     data.pop("extends", None)
-    return RecipeFiles(documents=tuple(documents), data=data, faults=tuple(faults), checksums=checksums)
+    expanded: Expanded = expand(data, root)
+    return RecipeFiles(
+        documents=tuple(documents),
+        data=expanded.data,
+        faults=(*faults, *expanded.faults),
+        checksums={**checksums, **expanded.checksums},
+        problems=expanded.problems,
+        configs=expanded.configs,
+        read_places=expanded.places,
+    )
 
 
 def _extends_error(faults: list[Fault], document: Document, text: str) -> RecipeError:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from pytest_smoke.recipe.configs.presets import OVERRIDES, PRESET_NAMES
 from pytest_smoke.recipe.model import TRAINERS, Recipe
 
 EXTENDS = "Path of another recipe, relative to this file's folder. Its keys apply here, too; keys in this file win."
@@ -14,8 +15,9 @@ EXTENDS = "Path of another recipe, relative to this file's folder. Its keys appl
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a `*.smoke.yaml`.
 
-    Required keys, and exactly one key that says what trains, are required only without `extends`, which may provide
-    them. The lengths of the full run and of the smoke run are required only without `stages`.
+    Required keys, and exactly one key that says what trains, are required only without `extends`, those of a section
+    only without its `from`: both may provide them. The lengths of the full run and of the smoke run are required only
+    without `stages`.
     """
     schema = Recipe.model_json_schema()
     defs = schema["$defs"]
@@ -34,15 +36,51 @@ def json_schema() -> dict[str, Any]:
                 value.setdefault("additionalProperties", False)
     then["oneOf"] = [{"required": [key]} for key in TRAINERS]
     lengths = {}
-    for section in ("full", "smoke"):
+    for section, model in (("full", "Settings"), ("smoke", "Smoke")):
         then["properties"][section]["required"].remove("max_steps")
-        lengths[section] = {"required": ["max_steps"]}
+        then["properties"][section] = _without_config(then["properties"][section])
+        lengths[section] = _without_config({"required": ["max_steps"]})
+        properties = defs[model]["properties"]
+        defs[model]["properties"] = {**_config_keys(section), **properties}
     then |= {"if": {"not": {"required": ["stages"]}}, "then": {"properties": lengths}}
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
         **schema,
         "if": {"not": {"required": ["extends"]}},
         "then": then,
+    }
+
+
+def _without_config(required: dict[str, Any]) -> dict[str, Any]:
+    """Require keys only of a section without `from`, whose config may state them."""
+    return {"if": {"not": {"required": ["from"]}}, "then": required}
+
+
+def _config_keys(section: str) -> dict[str, Any]:
+    """Return the schema of the keys that say which config to read, and how."""
+    run = "full run" if section == "full" else "smoke run"
+    return {
+        "from": {
+            "type": "string",
+            "minLength": 1,
+            "title": "From",
+            "description": f"Path of the trainer's config file of the {run} (JSON, YAML, TOML, or what "
+            "`print(training_args)` prints), relative to this file's folder. Settings that it states need not be "
+            "repeated here; those that it does not state must be.",
+        },
+        "keys": {
+            "type": "object",
+            "title": "Keys",
+            "default": {},
+            "properties": {setting: {"type": "string"} for setting in OVERRIDES},
+            "additionalProperties": False,
+            "description": "Where the config has a setting, if it is not found by itself: `setting: dotted.key`.",
+        },
+        "preset": {
+            "enum": list(PRESET_NAMES),
+            "title": "Preset",
+            "description": "Trainer of the config. Default: recognised by the config's keys.",
+        },
     }
 
 

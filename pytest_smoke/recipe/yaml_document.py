@@ -38,6 +38,23 @@ class _Refused:
 REFUSED: Final = _Refused()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """Which YAML a file may have, and what messages call the file."""
+
+    noun: str
+    """`recipe` or `config`."""
+    shape: str
+    """What the file must contain, for messages."""
+    strict: bool
+    """Whether a scalar that YAML readers disagree about, a tag or a merge key is a fault. If not, they mean what they
+    mean to the trainers that read the file: `1e-4` is a number, `off` is false, `<<` merges."""
+
+
+RECIPE: Final = Dialect(noun="recipe", shape="a recipe is a mapping with the keys task, full and smoke", strict=True)
+CONFIG: Final = Dialect(noun="config", shape="a config is a mapping of settings", strict=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Document:
     """The data of one recipe file, and the place of each part of it."""
@@ -60,7 +77,7 @@ class Document:
         return found and _place(found[1])
 
 
-def parse_document(text: str, path: str) -> tuple[Document | None, list[Fault]]:
+def parse_document(text: str, path: str, dialect: Dialect = RECIPE) -> tuple[Document | None, list[Fault]]:
     """Return the document in `text` (None if it has no readable mapping) and every fault of its YAML."""
     control = _UNPRINTABLE.search(text)
     if control:
@@ -69,19 +86,19 @@ def parse_document(text: str, path: str) -> tuple[Document | None, list[Fault]]:
     try:
         root = yaml.compose(text, _Loader)
     except _TooLargeError as error:
-        return None, [Fault(path, *_place(error.node), error.text)]
+        return None, [_limit_fault(error, path, dialect)]
     except yaml.YAMLError as error:
-        return None, [_fault_before(error, text, path) or _syntax_fault(error, text, path)]
+        return None, [_fault_before(error, text, path, dialect) or _syntax_fault(error, text, path, dialect)]
     if root is None or (isinstance(root, ScalarNode) and root.tag == _PLAIN and not root.value):
-        return None, [Fault(path, 1, 1, f"the file is empty; {_SHAPE}")]
-    reader = _Reader(path)
+        return None, [Fault(path, 1, 1, f"the file is empty; {dialect.shape}")]
+    reader = _Reader(path, dialect)
     try:
         data = reader.value(root)
     except _TooLargeError as error:
-        return None, [*reader.faults, Fault(path, *_place(error.node), error.text)]
+        return None, [*reader.faults, _limit_fault(error, path, dialect)]
     if not isinstance(root, MappingNode) or not isinstance(data, dict):
         shape = "a list" if isinstance(root, SequenceNode) else f"the text {_short(root.value)}"
-        return None, reader.faults or [Fault(path, *_place(root), f"the file contains {shape}; {_SHAPE}")]
+        return None, reader.faults or [Fault(path, *_place(root), f"the file contains {shape}; {dialect.shape}")]
     return Document(path=path, root=root, data=data), reader.faults
 
 
@@ -90,7 +107,6 @@ def place_at(text: str, index: int) -> Place:
     return text.count("\n", 0, index) + 1, index - (text.rfind("\n", 0, index) + 1) + 1
 
 
-_SHAPE = "a recipe is a mapping with the keys task, full and smoke"
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _PLAIN, _TEXT = "plain", "text"
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -126,7 +142,12 @@ class _Loader(_Base):  # type: ignore[misc]  # the base class is chosen at run t
         self._depth -= 1
 
 
-def _fault_before(error: yaml.YAMLError, text: str, path: str) -> Fault | None:
+def _limit_fault(error: _TooLargeError, path: str, dialect: Dialect) -> Fault:
+    """Return the fault of too many levels or values; what a recipe needs is said about recipes only."""
+    return Fault(path, *_place(error.node), error.text if dialect is RECIPE else error.text.partition(";")[0])
+
+
+def _fault_before(error: yaml.YAMLError, text: str, path: str, dialect: Dialect) -> Fault | None:
     """Return the fault of too many levels or values in the text before libyaml's error; None if there is none.
 
     libyaml scans up to 1,024 characters ahead of what it composes, and since 0.2.6 (PyYAML 6.0.4) the scanner has its
@@ -138,7 +159,7 @@ def _fault_before(error: yaml.YAMLError, text: str, path: str) -> Fault | None:
     try:
         yaml.compose(text[: mark.index], _Loader)
     except _TooLargeError as too_large:
-        return Fault(path, *_place(too_large.node), too_large.text)
+        return _limit_fault(too_large, path, dialect)
     except yaml.YAMLError:
         pass
     return None
@@ -147,8 +168,9 @@ def _fault_before(error: yaml.YAMLError, text: str, path: str) -> Fault | None:
 class _Reader:
     """Convert nodes to plain data and collect their faults."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, dialect: Dialect) -> None:
         self.path = path
+        self.dialect = dialect
         self.faults: list[Fault] = []
         self._nodes = 0
         self._open: set[int] = set()
@@ -157,7 +179,7 @@ class _Reader:
         """Return the node's data, or `REFUSED` if it has a fault of its own."""
         self._nodes += 1
         tag = node.tag
-        if tag != _PLAIN and tag != _TEXT:
+        if tag != _PLAIN and tag != _TEXT and self.dialect.strict:
             return self._refuse(node, f"tag {_tag_text(tag)} is not allowed; write the value without a tag")
         if isinstance(node, ScalarNode):
             if tag == _TEXT:
@@ -165,7 +187,7 @@ class _Reader:
             try:
                 return read_plain(node.value)
             except AmbiguousScalarError as error:
-                return self._refuse(node, str(error))
+                return self._refuse(node, str(error)) if self.dialect.strict else _as_trainers_read(node.value)
         if id(node) in self._open:
             return self._refuse(node, "an alias refers to a value that it is part of; write the value out")
         if self._nodes > MAX_NODES:
@@ -180,7 +202,11 @@ class _Reader:
 
     def _mapping(self, node: MappingNode) -> dict[str, Any]:
         data: dict[str, Any] = {}
+        merged: list[Any] = []
         for key_node, value_node in node.value:
+            if key_node.value == "<<" and key_node.tag == _PLAIN and not self.dialect.strict:
+                merged.append(self.value(value_node))
+                continue
             key = self._key(key_node)
             if key in data:
                 first = next(first for first, _ in node.value if first.value == key)
@@ -188,6 +214,9 @@ class _Reader:
                 self._refuse(key_node, f"key {_short(key)} is already on line {line}; delete one of them")
             elif key is not None:
                 data[key] = self.value(value_node)
+        for base in merged:
+            for one in base if isinstance(base, list) else [base]:
+                data = {**one, **data} if isinstance(one, dict) else data
         return data
 
     def _key(self, node: Node) -> str | None:
@@ -196,7 +225,7 @@ class _Reader:
             self._refuse(node, "a key must be text")
             return None
         key: str = node.value
-        if node.tag == _TEXT or (key[:1].isalpha() and key not in _KEYS_READ_AS_VALUES):
+        if not self.dialect.strict or node.tag == _TEXT or (key[:1].isalpha() and key not in _KEYS_READ_AS_VALUES):
             return key
         if key == "<<":
             self._refuse(node, "merge key << is not supported; use `extends`, or write the keys out")
@@ -253,7 +282,7 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 40 else f"{text[:37]}...")
 
 
-def _syntax_fault(error: yaml.YAMLError, text: str, path: str) -> Fault:
+def _syntax_fault(error: yaml.YAMLError, text: str, path: str, dialect: Dialect) -> Fault:
     mark = isinstance(error, yaml.MarkedYAMLError) and (error.problem_mark or error.context_mark)
     if not mark or not isinstance(error, yaml.MarkedYAMLError):
         return Fault(path, 1, 1, f"not valid YAML: {' '.join(str(error).split())}")
@@ -261,7 +290,7 @@ def _syntax_fault(error: yaml.YAMLError, text: str, path: str) -> Fault:
     if text[mark.index : mark.index + 1] == "\t":
         return Fault(path, line, column, "not valid YAML: tabs cannot indent; use spaces")
     if error.problem == "but found another document":
-        return Fault(path, line, column, "a second YAML document starts here; write one recipe in each file")
+        return Fault(path, line, column, f"a second YAML document starts here; write one {dialect.noun} in each file")
     context = f" {error.context}" if error.context else ""
     if context and error.context_mark and error.context_mark.line + 1 != line:
         context += f" that starts on line {error.context_mark.line + 1}"
@@ -308,6 +337,18 @@ def read_plain(text: str) -> Scalar:
         raise AmbiguousScalarError(
             f"{text} is {value} to some YAML readers and text to others; write {value}, or quote it"
         )
+    return text
+
+
+def _as_trainers_read(text: str) -> Scalar:
+    """Return an ambiguous plain scalar as trainers read it: PyYAML's switches, OmegaConf's floats, otherwise text."""
+    if text in _SWITCHES and len(text) > 1:
+        return _SWITCHES[text]
+    if _NUMBER_AS_TEXT.fullmatch(text):
+        try:
+            return float(text.replace("_", ""))
+        except ValueError:
+            return text
     return text
 
 

@@ -173,7 +173,7 @@ KEYS: list[tuple[str | bytes, str]] = [
     (recipe("learning_rate: 1.0"), "4:1: unknown key learning_rate; it belongs under full"),
     (
         recipe(full="zzz: 8"),
-        "2:62: unknown key zzz in full; known: batch_size, grad_accum_steps, world_size, learning_rate, lr_schedule, warmup_steps, max_steps, precision, grad_clip_norm, loss_weights, from_scratch",
+        "2:62: unknown key zzz in full; known: batch_size, grad_accum_steps, world_size, learning_rate, lr_schedule, warmup_steps, max_steps, precision, grad_clip_norm, loss_weights, from_scratch, from, keys, preset",
     ),
     (recipe(smoke="ablate: {}"), "3:25: unknown key ablate in smoke; it belongs at the top level"),
 ]

@@ -57,7 +57,8 @@ def test_it_has_every_key_and_refuses_others() -> None:
     assert schema["additionalProperties"] is False
     for model in MODELS:
         part = schema["$defs"][model.__name__]
-        assert set(part["properties"]) == set(model.model_fields)
+        read = {"from", "keys", "preset"} if model in (Settings, Smoke) else set()
+        assert set(part["properties"]) == {*model.model_fields, *read}
         assert part["additionalProperties"] is False
 
 
@@ -78,15 +79,17 @@ def test_every_reference_exists() -> None:
     assert references == {f"#/$defs/{model.__name__}" for model in MODELS}
 
 
-def test_keys_are_required_only_without_extends() -> None:
+def test_keys_are_required_only_without_extends_and_those_of_a_section_without_from() -> None:
     schema = json_schema()
     assert schema["if"] == {"not": {"required": ["extends"]}}
     then = schema.pop("then")
     assert then["required"] == ["full", "smoke"]
     assert then.pop("oneOf") == [{"required": ["task"]}]
-    assert then["properties"]["full"] == {"required": ["batch_size", "learning_rate"]}
+    without_from = {"not": {"required": ["from"]}}
+    assert then["properties"]["full"] == {"if": without_from, "then": {"required": ["batch_size", "learning_rate"]}}
     assert then["if"] == {"not": {"required": ["stages"]}}
-    assert then["then"]["properties"] == {"full": {"required": ["max_steps"]}, "smoke": {"required": ["max_steps"]}}
+    length = {"if": without_from, "then": {"required": ["max_steps"]}}
+    assert then["then"]["properties"] == {"full": length, "smoke": length}
     stage = then["properties"]["stages"]["items"]
     assert stage == {"required": ["name"], "properties": {"phases": {"items": {"required": ["name"]}}}}
     assert then["properties"]["mix"] == {"required": ["sources"]}  # rows may be counted from the corpus

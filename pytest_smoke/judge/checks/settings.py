@@ -8,13 +8,17 @@ from typing import Any
 from pytest_smoke.judge.checks.check import Check, Reason
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.configs.compare import key_differences
 from pytest_smoke.text import listed
 
 ABSENT = object()
 
 
 def settings(case: Case) -> Iterator[Finding]:
-    """Compare precision, clipping, loss weights, task arguments and the starting point of the weights."""
+    """Compare precision, clipping, loss weights, task arguments and the starting point of the weights.
+
+    If both runs were read from config files, everything else in them that shapes the training is compared, too.
+    """
     differences = list(_differences(case))
     if not differences:
         yield Finding(id=CHECK.id, status="pass", text="all other settings are those of the full run")
@@ -30,7 +34,7 @@ def settings(case: Case) -> Iterator[Finding]:
         ),
         observed={key: None if ours is ABSENT else ours for key, ours, _ in differences},
         bound={key: None if theirs is ABSENT else theirs for key, _, theirs in differences},
-        hint=f"remove {listed(keys, limit=len(keys))} from `smoke`, or change the full run",
+        hint=f"{_correction(case, keys)}, or change the full run",
         key=case.key(*(f"smoke.{key.partition('.')[0]}" for key in keys), "smoke"),
     )
 
@@ -47,6 +51,20 @@ def _differences(case: Case) -> Iterator[tuple[str, Any, Any]]:
         for key, value in ours.items():
             if key not in theirs or theirs[key] != value:
                 yield f"{name}.{key}", value, theirs.get(key, ABSENT)
+    full, smoke = (case.configs.get(section) for section in ("full", "smoke"))
+    if full is not None and smoke is not None:
+        for key in ("optimizer", "weight_decay", "data_mix"):
+            if key in full.values and key in smoke.values and full.value(key) != smoke.value(key):
+                yield key, smoke.value(key), full.value(key)
+        for one in key_differences(full, smoke):
+            if one.effect == "shapes" and one.first is not None and one.second is not None:
+                yield one.key, one.second.value, one.first.value
+
+
+def _correction(case: Case, keys: list[str]) -> str:
+    names = listed(keys, limit=len(keys))
+    config = case.configs.get("smoke")
+    return f"remove {names} from `smoke`" if config is None else f"give {names} the same value in {config.file.path}"
 
 
 def _shown(value: Any) -> str:
