@@ -49,10 +49,10 @@ EXIT_STATUS = {
     "pytest --smoke bad.smoke.yaml": 2,
     "* audit mix.smoke.yaml": 1,
     "* audit corpus*": 1,
+    "* judge docs/examples/cosine.csv": 1,
     "* judge docs/examples": 3,
     "* judge docs/examples/*.csv": 3,
     "* judge docs/examples --format json": 3,
-    "* judge docs/examples/cosine.csv": 1,
     "printf * judge -": 1,
     "* diagnose *broken.jsonl": 2,
 }
