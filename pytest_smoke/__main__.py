@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS = ("judge", "audit", "compare", "diagnose", "probe", "package", "schema", "init")
+COMMANDS = ("judge", "watch", "audit", "compare", "diagnose", "probe", "package", "schema", "init")
 PROGRAM = "python -m pytest_smoke"
 EXIT_FAILED = 2
 """The command could not do its work or print it. Status 1, with which Python ends a crash, means a verdict here."""
@@ -33,11 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for module in modules.values():
         module.add_parser(subparsers)
     args = parser.parse_args(given)
-    if sys.stdout is None:
+    if sys.stdout is None and getattr(modules[args.command], "NEEDS_OUTPUT", True):
         return _fail(args.command, "the standard output is closed: nothing can be printed")
     try:
         code = int(modules[args.command].run(args))
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:  # as in `judge ... | head`
         _drop_output()
         return EXIT_FAILED

@@ -102,6 +102,8 @@ class Log:
     loss_column: str
     """The column that is used as the loss; empty if none could be chosen."""
     lr_column: str | None = None
+    step_column: str | None = None
+    """The column of the steps; None if the points are numbered."""
     known_columns: frozenset[str] = frozenset()
     """The columns that are part of `points`, and those of the step and the epoch."""
     notes: tuple[str, ...]

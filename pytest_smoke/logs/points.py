@@ -48,6 +48,7 @@ def log_of(path: str, table: Table, roles: Roles, names: ColumnNames, notes: lis
         points=points,
         loss_column=roles.loss,
         lr_column=roles.lr,
+        step_column=steps.column,
         known_columns=frozenset(name for name in known if name),
         notes=tuple(notes),
         run=run,

@@ -50,6 +50,7 @@ EXIT_STATUS = {
     "* audit mix.smoke.yaml": 1,
     "* audit corpus*": 1,
     "* judge docs/examples/cosine.csv": 1,
+    "* watch --log train.log -- python train.py": 3,
     "* judge docs/examples": 3,
     "* judge docs/examples/*.csv": 3,
     "* judge docs/examples --format json": 3,
