@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Mapping
 from hashlib import file_digest, sha256
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ VERDICTS = "verdicts.json"
 """The file of a report folder that holds the outcomes."""
 STALE = "stale"
 """Folder of a report for what earlier sessions left and the newest one did not make again."""
+NOT_REGULAR = "not a regular file"
+"""What reading a folder, a named pipe or a device is refused with."""
 VERDICTS_SCHEMA = 1
 """Version of that file; raised when a key changes its meaning or goes away."""
 
@@ -61,8 +64,8 @@ def file_name(node_id: str) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal. Raises OSError."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a file's content, in hexadecimal. Raises OSError as `open_regular`."""
+    with open_regular(path) as file:
         return file_digest(file, "sha256").hexdigest()
 
 
@@ -71,11 +74,18 @@ def open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+def open_regular(path: Path | str) -> BufferedReader:
+    """Open a file to read its bytes. Raises OSError, also for a folder, a named pipe and a device."""
+    file = open(path, "rb", opener=open_without_waiting)  # noqa: SIM115  # the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
+    return file
+
+
 def read_regular(path: Path) -> bytes:
-    """Read a file. Raises OSError, also for a folder, a named pipe and a device."""
-    with open(path, "rb", opener=open_without_waiting) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+    """Read a file. Raises OSError as `open_regular`."""
+    with open_regular(path) as file:
         return file.read()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pytest_smoke.devices import parse_device
 from pytest_smoke.errors import SmokeError
 from pytest_smoke.files import strict_json
+from pytest_smoke.plain import MESSAGE_CHARS, plain_text
 from pytest_smoke.text import printable
 
 EXIT_ERROR = 2
@@ -68,8 +69,9 @@ def print_json(tree: Any, *, indent: int | None = None) -> None:
 
 
 def print_message(command: str, text: str) -> None:
-    """Print an error or a notice to the standard error, after the command's name."""
-    print(printable(f"{command}: {text}", sys.stderr.encoding), file=sys.stderr)
+    """Print an error or a notice to the standard error, after the command's name; the two ends of a very long one."""
+    bounded = plain_text(text, limit=MESSAGE_CHARS)
+    print(printable(f"{command}: {bounded}", sys.stderr.encoding), file=sys.stderr)
 
 
 def fail(command: str, *texts: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_smoke.cli.arguments import Subparsers, add_format, fail, non_negative_int, print_json, print_text
 from pytest_smoke.errors import ExamplesError
-from pytest_smoke.files import read_failure
+from pytest_smoke.files import NOT_REGULAR, open_regular, read_failure
 from pytest_smoke.ner.comparison import ErrorComparison, compare
 from pytest_smoke.ner.examples import Example, read_lines, trim_predictions
 from pytest_smoke.ner.report_text import comparison_text, report_text
@@ -82,10 +82,11 @@ def _read(path: str) -> list[Example]:
     if path == STDIN:
         return read_lines(sys.stdin.buffer, path)
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return read_lines(file, path)
     except OSError as error:
-        raise ExamplesError([f"{path}: {read_failure(error)}"]) from None
+        read_it = f"; to read what a pipe yields, pass {STDIN} and pipe it in" if error.strerror == NOT_REGULAR else ""
+        raise ExamplesError([f"{path}: {read_failure(error)}{read_it}"]) from None
 
 
 def _tree(report: ErrorReport, comparison: ErrorComparison | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pytest_smoke.logs import read as logs
 from pytest_smoke.logs.judging import RunDescription, judge_log
 from pytest_smoke.logs.roles import MAX_STEP
 from pytest_smoke.logs.source import check_regular, is_regular
+from pytest_smoke.plain import plain_name
 from pytest_smoke.text import count, listed, verdict_label
 
 SEPARATOR = "::"
@@ -52,10 +53,17 @@ def read_runs(argument: str) -> dict[str, Run] | Run:
 
 def _split(argument: str) -> tuple[Path, str]:
     """Split `PATH::ID`, unless the whole argument is an existing path."""
-    if Path(argument).exists() or SEPARATOR not in argument:
+    if SEPARATOR not in argument or _exists(argument):
         return Path(argument), ""
     path, _, chosen = argument.partition(SEPARATOR)
     return Path(path), chosen
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a name that is too long for the system
+        return False
 
 
 def _outcomes(report: Path) -> list[Mapping[str, Any]]:
@@ -176,7 +184,7 @@ def _run_of_log(path: str) -> Run:
         steps=log.points[-1].step + (log.points[0].step == 0),  # a log that counts from 0 has one step more
         loss=[(point.step, point.loss) for point in log.points],
         grad_norm=[(point.step, point.grad_norm) for point in log.points if point.grad_norm is not None],
-        metrics={name: points for name, points in columns.items() if name != clock},
+        metrics={plain_name(name): points for name, points in columns.items() if name != clock},
         seconds=columns[clock][-1][1] if clock else None,
         notes=log.notes,
     )

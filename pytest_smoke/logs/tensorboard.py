@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_smoke.errors import LogError
+from pytest_smoke.logs.source import check_regular
 from pytest_smoke.logs.table import Table
 
 EVENT_FILE_MARK = "tfevents"
@@ -33,9 +34,11 @@ def _is_truncated(file: Path) -> bool:
 
 def read_events(path: Path) -> Table:
     """Read the scalars of an event file, or of all event files in a folder. Raises LogError."""
-    files = [path] if path.is_file() else sorted(path.glob(f"*{EVENT_FILE_MARK}*"))
     if not path.exists():
         raise LogError("unreadable", "file not found")
+    files = sorted(path.glob(f"*{EVENT_FILE_MARK}*")) if path.is_dir() else [path]
+    for file in files:
+        check_regular(str(file))
     if not files:
         text = f"there is no event file here (a file with {EVENT_FILE_MARK} in its name)"
         raise LogError("no-log" if path.is_dir() else "unreadable", text)

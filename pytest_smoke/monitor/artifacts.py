@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_smoke.errors import ExamplesError
-from pytest_smoke.files import STALE, file_name
+from pytest_smoke.files import STALE, file_name, open_regular, read_failure
 from pytest_smoke.judge.checks.prediction_errors import prediction_errors, unreadable_predictions
 from pytest_smoke.ner.examples import read_lines
 from pytest_smoke.ner.tally import report_of
@@ -49,11 +50,13 @@ def set_aside(report: Path, item_id: str) -> None:
         _remove(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
+    _remove_if_empty(report / checkpoints_of(item_id))
 
 
 def remove_files(report: Path, item_id: str) -> None:
     """Remove what an earlier session left of an item that runs again, as `set_aside`. Raises OSError."""
     _remove(*(report / relative for relative in _files_of(item_id)))
+    _remove_if_empty(report / checkpoints_of(item_id))
 
 
 def _files_of(item_id: str) -> list[str]:
@@ -129,16 +132,24 @@ def judge_predictions(path: Path | None) -> list[Finding]:
     if path is None or not path.exists():
         return []
     try:
-        with path.open("rb") as lines:
+        with open_regular(path) as lines:
             return [prediction_errors(report_of(read_lines(lines, path.name)))]
     except ExamplesError as error:
         return [unreadable_predictions(f"predictions(model): {str(error).splitlines()[0]}")]
+    except OSError as error:  # the task has put something else there
+        return [unreadable_predictions(f"predictions(model): {path.name} {read_failure(error)}")]
 
 
 def _check_of(case: Case, folder: str) -> ResumeCheck | None:
     """Return where the recipe's `checks.resume` cuts the run; None if it is off, or the run has no such step."""
     window = case.resume_window
     return ResumeCheck(folder=folder, step=window[0], steps=window[1]) if window else None
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Remove the folder of an item's checkpoints, unless a run can be resumed from it."""
+    with contextlib.suppress(OSError):  # it does not exist, or is not empty
+        folder.rmdir()
 
 
 def _remove(*paths: Path) -> None:

@@ -318,6 +318,7 @@ def test_nothing_of_an_earlier_promotion_stays_beside_another_verdict(project: P
     project.run("--smoke", "--smoke-report", "out").assert_outcomes(failed=1)
     assert [name for name in files if (project.path / "out" / name).exists()] == []
     assert [name for name in files if not (project.path / "out" / "stale" / name).exists()] == []
+    assert not (project.path / "out" / "checkpoints" / name).exists()
     judged = project.pytester.run(sys.executable, "-m", "pytest_smoke", "judge", "out")
     assert "no log in this folder" in judged.stdout.str()
 

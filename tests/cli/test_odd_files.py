@@ -1,0 +1,94 @@
+"""Named pipes, devices and names without end: every command refuses them at once, with a short message."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_smoke.__main__ import main
+from pytest_smoke.plain import MESSAGE_CHARS
+
+LONG = "x" * 100_000
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Interrupt what takes longer."""
+
+    def interrupt(*_: Any) -> None:
+        raise AssertionError(f"still running after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with named pipes that nobody writes to."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("board", "package", "data"):
+        (tmp_path / name).mkdir()
+    for name in ("pipe", "a.smoke.yaml", "board/events.out.tfevents.1", "package/manifest.json", "data/a.csv"):
+        os.mkfifo(tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", ["pipe", "/dev/zero"])
+@pytest.mark.parametrize(
+    "command", [["judge"], ["compare", "pipe"], ["diagnose"], ["diagnose", "pipe", "--before"], ["probe"]]
+)
+def test_a_pipe_and_a_device_are_refused_at_once(
+    folder: Path, command: list[str], path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with within(20):
+        assert main([*command, path]) == 2
+    printed = "".join(capsys.readouterr())
+    assert any(words in printed for words in ("not a file", "not a regular file"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["judge", "board"],
+        ["judge", "board/events.out.tfevents.1"],
+        ["package", "package"],
+        ["audit", "data", "--by", "rows"],
+        ["probe", "a.smoke.yaml"],
+    ],
+)
+def test_pipes_in_folders_are_refused_at_once(
+    folder: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with within(20):
+        assert main(command) == 2
+    assert "not a" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("command", "row"),
+    [
+        (["diagnose", "rows.jsonl"], f'{{"{LONG}": 1}}'),
+        (["compare", f"rows.jsonl::{LONG}", "rows.jsonl"], ""),
+        (["compare", "verdicts.json", "verdicts.json"], f'{{"schema": "{LONG}", "outcomes": []}}'),
+        (["package", LONG], ""),
+    ],
+)
+def test_messages_about_long_names_are_bounded(
+    folder: Path, command: list[str], row: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("rows.jsonl", "verdicts.json"):
+        (folder / name).write_text(row + "\n")
+    assert main(command) == 2
+    printed = "".join(capsys.readouterr())
+    assert 0 < len(printed) < 2 * MESSAGE_CHARS
