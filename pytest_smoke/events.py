@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
+SERIES = ("loss", "grad_norm", "lr", "probe_loss")
+"""Series of every run, which a criterion may name. A metric must not have their names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -390,6 +393,9 @@ class BatchEquivalence:
     """With `halves`: share of the items in the first half, by term that is a mean over items, and not over samples."""
     has_counts: bool = False
     """Whether the task has `counts`."""
+    summed: bool = False
+    """With `halves`: whether the gradients of micro-batches are added up, so that two halves have twice that of one
+    whole."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.progress import progress_of, terminal_width
 from pytest_smoke.collect.source_location import source_location
 from pytest_smoke.keys import OUTCOMES, REGISTRY, REPORTED, SUMMARY
-from pytest_smoke.monitor.smoke import RunOptions, SmokeResult, run_smoke, skipped_outcome
+from pytest_smoke.monitor.smoke import NO_DEVICE, RunOptions, SmokeResult, run_smoke, skipped_outcome
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.plain import plain_name
 from pytest_smoke.recipe.case import Case
@@ -89,7 +89,7 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
 def device_for(item: pytest.Item, case: Case, *, item_id: str) -> str:
     """Return the device to run on. If the machine lacks it, leave an outcome, and skip or fail the item."""
     if item.config.option.smoke_preflight:
-        return "none"  # preflight does not run anything
+        return NO_DEVICE  # preflight does not run anything
     try:
         return need_device(case.recipe.requires, item.config)
     except (pytest.skip.Exception, pytest.fail.Exception) as lacking:

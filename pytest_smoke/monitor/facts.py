@@ -18,26 +18,31 @@ from pytest_smoke.train.checkpoints.layout import LAST_GOOD, TRAINED
 
 
 def planned_facts(case: Case, *, root: Path) -> Facts:
-    """Return what is known before anything runs."""
-    settings = case.settings
-    return Facts(
+    """Return what is known before anything runs; without the settings that are still to be read from the trainer."""
+    facts = Facts(
         cell_changes=None if case.cell is None else case.recipe.ablate[case.cell],
         planned_steps=case.run_steps,
-        full_steps=case.full.max_steps,
-        evidence_steps=sum(evidence_steps(case.mode, stage) for stage in case.stages),
-        evidence_needed_steps=sum(evidence_needed(case.mode, stage) for stage in case.stages),
-        effective_batch_samples=settings.effective_batch,
-        learning_rate=settings.learning_rate,
-        precision=settings.precision,
         seed=case.recipe.smoke.seed,
         task=case.recipe.import_path,
-        settings=settings.model_dump(),
         args=dict(case.recipe.args),
         better={name: spec.better for name, spec in case.recipe.metrics.items() if spec.better},
         full_accept=tuple(case.recipe.checks.full_accept),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         git_commit=git_commit(root),
         versions=versions(),
+    )
+    if not case.is_complete:
+        return facts
+    settings = case.settings
+    return replace(
+        facts,
+        full_steps=case.full.max_steps,
+        evidence_steps=sum(evidence_steps(case.mode, stage) for stage in case.stages),
+        evidence_needed_steps=sum(evidence_needed(case.mode, stage) for stage in case.stages),
+        effective_batch_samples=settings.effective_batch,
+        learning_rate=settings.learning_rate,
+        precision=settings.precision,
+        settings=settings.model_dump(),
     )
 
 

@@ -34,6 +34,7 @@ from pytest_smoke.monitor.artifacts import (
 )
 from pytest_smoke.monitor.baseline import read_baseline
 from pytest_smoke.monitor.child import ProcessResult, Watch, run_here, run_in_child
+from pytest_smoke.monitor.describe import read_settings
 from pytest_smoke.monitor.facts import checkpoint_facts, planned_facts, run_facts
 from pytest_smoke.monitor.resume import check_resume
 from pytest_smoke.monitor.run_monitor import RunMonitor
@@ -43,6 +44,9 @@ from pytest_smoke.plain import exception_text, plain, plain_text
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.train.plan import RunPlan
 
+NO_DEVICE = "none"
+"""Device of a session that only makes the checks that need no run."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
@@ -51,7 +55,7 @@ class RunOptions:
     root: str
     """Folder that tasks are imported from."""
     device: str = "auto"
-    """`auto`, `cpu`, `mps`, `cuda` or `cuda:N`."""
+    """`auto`, `cpu`, `mps`, `cuda` or `cuda:N`; `NO_DEVICE` with `preflight_only`."""
     isolation: Literal["process", "none"] = "process"
     """`process`: train in a training process; `none`: in this one, for debuggers."""
     timeout_seconds: float | None = None
@@ -103,9 +107,14 @@ class _SmokeRun:
 
     def execute(self) -> SmokeResult:
         """Make every check, and train in between."""
-        case, options, registry = self._case, self._options, self._options.registry
-        self._facts = planned_facts(case, root=self._root)
-        files = Sources(case, root=self._root, item_id=self._item_id)
+        options, registry = self._options, self._options.registry
+        self._facts = planned_facts(self._case, root=self._root)
+        files = Sources(self._case, root=self._root, item_id=self._item_id)
+        if not self._case.is_complete and (failure := self._read_settings()) is not None:
+            if self._report is not None:
+                set_aside(self._report, self._item_id)
+            return SmokeResult(outcome=self._outcome([failure.finding], self._facts, output=failure.output))
+        case = self._case
         if edited := files.edited_recipe():
             self._findings.append(sources(edited, before_run=True))
         self._findings += registry.before_run(case)
@@ -126,6 +135,22 @@ class _SmokeRun:
             case, early_stop=options.early_stop, baseline=baseline_values, registry=options.registry
         )
         return self._train(self._monitor, files, baseline_values)
+
+    def _read_settings(self) -> ProcessResult | None:
+        """Complete the case with the settings of its trainer; return why that failed."""
+        options = self._options
+        found = read_settings(
+            self._case,
+            root=options.root,
+            device=options.device if options.device != NO_DEVICE else "auto",
+            isolation=options.isolation,
+            timeout_seconds=options.timeout_seconds,
+        )
+        if isinstance(found, ProcessResult):
+            return found
+        self._case = found
+        self._facts = planned_facts(found, root=self._root)
+        return None
 
     def failed(self, error: Exception) -> Outcome:
         """Return the outcome of a run around which `error` was raised; whatever the task raises is in `execute`."""

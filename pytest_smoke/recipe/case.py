@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
+from pydantic import ValidationError
+
+from pytest_smoke.criteria import parse
+from pytest_smoke.errors import TaskError
+from pytest_smoke.events import SERIES
 from pytest_smoke.recipe.configs.settings import TrainerConfig
-from pytest_smoke.recipe.model import Mode, Pipeline, Recipe, Settings
+from pytest_smoke.recipe.explain import problems
+from pytest_smoke.recipe.model import SELF_DESCRIBING, Mode, Pipeline, Recipe, Settings
 from pytest_smoke.recipe.modes import SCHEDULE_OF_MODE, WIRING_STEPS
 from pytest_smoke.recipe.resume import resume_window
 from pytest_smoke.recipe.stages import Stage, smoke_steps, stages_of
@@ -29,9 +35,36 @@ class Case:
     """`path:line` by dotted recipe key, for messages."""
     checksums: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """SHA-256 of each file that the recipe was read from, by absolute path."""
-
     configs: Mapping[str, TrainerConfig] = field(default_factory=dict, compare=False, repr=False)
     """The config files that `full` and `smoke` were read from, by section."""
+    read: Mapping[str, Any] | None = None
+    """Settings of the full run as its trainer has them; None if the recipe has them, or before they are read."""
+    repeated: Mapping[str, Any] = field(default_factory=dict)
+    """Those of them that the recipe names, too, with the recipe's values."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the settings of the full run are known: those of some trainers are read before the run."""
+        return self.read is not None or self.recipe.trainer not in SELF_DESCRIBING
+
+    def with_read(self, read: Mapping[str, Any]) -> Self:
+        """Return the case with the settings of the full run that its trainer has. Raises TaskError for unusable ones.
+
+        They count even where the recipe repeats another value, which fails the check `settings`.
+        """
+        try:
+            full = Settings(**{**self.full.model_dump(), **read})
+        except ValidationError as error:
+            texts = "; ".join(problem.text for problem in problems(error, within=("full",)))
+            raise TaskError(f"the trainer has settings that a full run cannot have: {texts}", key="full") from None
+        recipe = self.recipe.model_copy(update={"full": full})
+        return replace(self, recipe=recipe, read=dict(read), repeated=self.recipe.repeated)
+
+    @property
+    def named_metrics(self) -> frozenset[str]:
+        """Metrics that the criteria of the run read, but for the series of every run."""
+        texts = [*self.recipe.checks.accept, *(text for stage in self.stages for text in stage.accept)]
+        return frozenset(name for text in texts for name in parse(text).metrics) - {*SERIES}
 
     @property
     def name(self) -> str:

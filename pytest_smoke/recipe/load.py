@@ -21,7 +21,7 @@ from pytest_smoke.recipe.configs.expand import Expanded, expand, with_absolute_c
 from pytest_smoke.recipe.configs.settings import TrainerConfig
 from pytest_smoke.recipe.criteria_faults import criterion_problems, reach_problems
 from pytest_smoke.recipe.explain import Keys, Problem, described, dotted, problems
-from pytest_smoke.recipe.model import FACTORIES, TRAINERS, Mode, Recipe, Smoke
+from pytest_smoke.recipe.model import FACTORIES, SELF_DESCRIBING, TRAINERS, Mode, Recipe, Smoke
 from pytest_smoke.recipe.modes import modes_of
 from pytest_smoke.recipe.resume import resume_fault
 from pytest_smoke.recipe.stage_faults import stage_problems
@@ -99,6 +99,7 @@ def _validated(files: RecipeFiles, root: Path) -> Recipe:
     if recipe is not None:
         found += stage_problems(recipe) or [*_resume_problems(recipe), *reach_problems(recipe)]
     found += _trainer_problems(files.data)
+    found += _task_only_problems(files.data)
     for key in FACTORIES:
         path = files.data.get(key)
         if not isinstance(path, str) or any(problem.keys == (key,) for problem in found):
@@ -134,6 +135,39 @@ def _trainer_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
         empty = next((key for key in TRAINERS if key in data), None)
         text = f"no key says what trains; add {either(TRAINERS)}"
         yield Problem(keys=(empty,) if empty else (), at_key=False, text=text)
+
+
+TASK_ONLY = {
+    "stages": "stages change the task's model and data between them",
+    "smoke.pipeline": "the export pipeline needs the task's example_inputs",
+    "checks.resume": "our checkpoints hold the state of a task's run",
+    "checks.overfit": "one repeated batch is trained with the task's losses",
+    "full.loss_weights": "the trainer weights its own losses",
+    "smoke.loss_weights": "the trainer weights its own losses",
+}
+"""Keys that only a task can follow, and why."""
+
+
+def _task_only_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a problem for each key that what trains cannot follow."""
+    trainer = next((key for key in SELF_DESCRIBING if data.get(key) is not None), None)
+    if trainer is None:
+        return
+    for key, why in TASK_ONLY.items():
+        section, _, name = key.rpartition(".")
+        within = data.get(section) if section else data
+        if isinstance(within, Mapping) and within.get(name):
+            text = f"{key} needs a task, and this recipe trains with {trainer}: {why}; remove the key"
+            yield Problem(keys=(section, name) if section else (name,), at_key=True, text=text)
+    cells = data.get("ablate")
+    for name, cell in cells.items() if isinstance(cells, Mapping) else ():
+        for key in cell if isinstance(cell, Mapping) else ():
+            if str(key).startswith("full."):
+                text = (
+                    f"cell {name} changes {key}, which is read from the trainer; make it an argument of the factory, "
+                    "and change it as args.KEY"
+                )
+                yield Problem(keys=("ablate", name, key), at_key=True, text=text)
 
 
 def _row_problems(data: Mapping[str, Any]) -> Iterator[Problem]:

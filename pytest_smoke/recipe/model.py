@@ -6,9 +6,18 @@ The docstring under each field is its description in the JSON Schema, which edit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from pytest_smoke.recipe.fields import (
     Count,
@@ -27,11 +36,15 @@ from pytest_smoke.text import number
 
 Mode = Literal["constant", "long-tail", "wiring"]
 Precision = Literal["fp32", "bf16", "fp16"]
-Trainer = Literal["task"]
+Trainer = Literal["task", "hf"]
 """What trains: the key of the recipe that names it."""
 TRAINERS: tuple[Trainer, ...] = get_args(Trainer)
-FACTORIES: tuple[Trainer, ...] = ("task",)
+FACTORIES: tuple[Trainer, ...] = ("task", "hf")
 """Those of them that name a class or function to import."""
+SELF_DESCRIBING: tuple[Trainer, ...] = ("hf",)
+"""Those of them whose settings of the full run are read from what they name, so that `full` may leave them out."""
+STAND_INS: Mapping[str, Any] = {"batch_size": 1, "learning_rate": 1.0, "max_steps": 1}
+"""Stand-ins for required settings of a full run that are read from its trainer, until the trainer is built."""
 LrSchedule = Literal["constant", "cosine", "linear", "polynomial", "inverse-sqrt", "wsd", "one-cycle", "other"]
 Change = Literal[
     "new-recipe",
@@ -325,10 +338,14 @@ class Recipe(Frozen):
 
     task: ImportPath | None = None
     """Import path of the task, `package.module:Name`, relative to pytest's rootdir."""
+    hf: ImportPath | None = None
+    """Import path of a function that returns a Hugging Face `Trainer`, `package.module:name`, relative to pytest's
+    rootdir."""
     args: dict[str, Any] = {}
-    """Keyword arguments for the task. They are settings of the full run, too."""
+    """Keyword arguments for the task or factory. They are settings of the full run, too."""
     full: Settings
-    """Settings of the full run."""
+    """Settings of the full run. With `hf`, they are read from the trainer, and those that are repeated here must
+    agree."""
     smoke: Smoke
     """Settings of the smoke run. What is left out is the full run's."""
     stages: list[StageSpec] = []
@@ -344,10 +361,24 @@ class Recipe(Frozen):
     requires: Requires = Requires()
     """What the machine must have."""
 
+    _repeated: frozenset[str] = PrivateAttr(default=frozenset())
+
     @model_validator(mode="before")
     @classmethod
     def _lengths(cls, data: Any) -> Any:
         return with_lengths(data)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _leave_to_trainer(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(data, Mapping) or all(data.get(key) is None for key in SELF_DESCRIBING):
+            return handler(data)
+        full = data.get("full")
+        declared = full if isinstance(full, Mapping) else {}
+        filled = {**STAND_INS, **declared} if isinstance(full, Mapping) or full is None else full
+        recipe = handler({**data, "full": filled})
+        recipe._repeated = frozenset(map(str, declared))
+        return recipe
 
     @model_validator(mode="after")
     def _one_trainer(self) -> Self:
@@ -360,6 +391,11 @@ class Recipe(Frozen):
     def trainer(self) -> Trainer:
         """The key that says what trains."""
         return next(key for key in TRAINERS if getattr(self, key) is not None)
+
+    @property
+    def repeated(self) -> dict[str, Any]:
+        """Settings in `full` that the recipe names although they are read from the trainer."""
+        return {key: getattr(self.full, key) for key in sorted(self._repeated)}
 
     @property
     def import_path(self) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from pytest_smoke.recipe.configs.presets import OVERRIDES, PRESET_NAMES
-from pytest_smoke.recipe.model import TRAINERS, Recipe
+from pytest_smoke.recipe.model import SELF_DESCRIBING, TRAINERS, Recipe
 
 EXTENDS = "Path of another recipe, relative to this file's folder. Its keys apply here, too; keys in this file win."
 
@@ -17,7 +17,7 @@ def json_schema() -> dict[str, Any]:
 
     Required keys, and exactly one key that says what trains, are required only without `extends`, those of a section
     only without its `from`: both may provide them. The lengths of the full run and of the smoke run are required only
-    without `stages`.
+    without `stages`, and settings of the full run only where they are not read from its trainer.
     """
     schema = Recipe.model_json_schema()
     defs = schema["$defs"]
@@ -42,7 +42,16 @@ def json_schema() -> dict[str, Any]:
         lengths[section] = _without_config({"required": ["max_steps"]})
         properties = defs[model]["properties"]
         defs[model]["properties"] = {**_config_keys(section), **properties}
-    then |= {"if": {"not": {"required": ["stages"]}}, "then": {"properties": lengths}}
+    then["required"].remove("full")
+    own_full = {"required": ["full"], "properties": {"full": then["properties"].pop("full")}}
+    lengths_without_stages = {
+        "if": {"not": {"required": ["stages"]}},
+        "then": {"properties": {"smoke": lengths["smoke"]}},
+    }
+    full_without_stages = {"if": {"not": {"required": ["stages"]}}, "then": {"properties": {"full": lengths["full"]}}}
+    described = {"anyOf": [{"required": [key]} for key in SELF_DESCRIBING]}
+    then |= lengths_without_stages
+    then["allOf"] = [{"if": {"not": described}, "then": {**own_full, "allOf": [full_without_stages]}}]
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
         **schema,

@@ -22,7 +22,7 @@ from pytest_smoke.train.data import next_micro_batches
 from pytest_smoke.train.device import isolated_eval, seed_all
 from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.plan import RunPlan
-from pytest_smoke.train.step import Stepper
+from pytest_smoke.train.stepping import Rerunning
 
 BATCH_SEED_OFFSET = 3_000_003
 """Added to the seed of the batch that is split, so that it differs from the training batches."""
@@ -48,7 +48,7 @@ Split = Callable[[slice], Any]
 """Returns the samples in a slice of a batch as a batch of its own."""
 
 
-def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Stepper, stage: Stage, step: int) -> BatchEquivalence:
+def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Rerunning, stage: Stage, step: int) -> BatchEquivalence:
     """Compute the gradient of one batch in both sizes of micro-batches, before `step`.
 
     If the smoke run's and the full run's are of one size, the sizes are a whole batch and its halves: what changes then
@@ -72,7 +72,8 @@ def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Stepper, stage: Stag
         batch_norm_layers=_batch_norm_layers(model),
         halves=halves,
         has_counts=hook_of(task, "counts") is not None,
-        half_precision=any(p.is_floating_point() and p.dtype.itemsize < 4 for p in model.parameters()),
+        half_precision=(stepper.keeps_autocast and plan.precision != "fp32")
+        or any(p.is_floating_point() and p.dtype.itemsize < 4 for p in model.parameters()),
     )
     try:
         with (
@@ -96,7 +97,7 @@ def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Stepper, stage: Stag
         stepper.clear_gradients()
 
 
-def _compared(event: BatchEquivalence, plan: RunPlan, task: Task, stepper: Stepper) -> BatchEquivalence:
+def _compared(event: BatchEquivalence, plan: RunPlan, task: Task, stepper: Rerunning) -> BatchEquivalence:
     seed = plan.seed + BATCH_SEED_OFFSET
     splitter = _splitter(event, task, seed)
     if not splitter.grows:
@@ -120,7 +121,7 @@ def _compared(event: BatchEquivalence, plan: RunPlan, task: Task, stepper: Stepp
     return replace(event, difference=difference, weights=weights, smoke_terms=smoke_terms, full_terms=full_terms)
 
 
-def _compared_halves(event: BatchEquivalence, plan: RunPlan, task: Task, stepper: Stepper) -> BatchEquivalence:
+def _compared_halves(event: BatchEquivalence, plan: RunPlan, task: Task, stepper: Rerunning) -> BatchEquivalence:
     """Compare a batch with its halves; several batches, because two halves may have as many items by chance."""
     weights = stepper.weights
     tolerance = HALF_TOLERANCE if event.half_precision else TOLERANCE
@@ -141,6 +142,8 @@ def _compared_halves(event: BatchEquivalence, plan: RunPlan, task: Task, stepper
             continue
         if _differ(run([whole], seed + 1), full):
             return replace(event, problem=RANDOM)
+        if _difference(cut[0], [None if one is None else 2.0 * one for one in full[0]]) <= tolerance:
+            return replace(event, difference=difference, summed=True)
         del full, cut
         uneven: dict[str, float] = {}
         try:

@@ -37,15 +37,11 @@ Shapes = dict[Path, tuple[int, ...]]
 """Shape of each part of a batch that has one; a sequence has its length."""
 
 
-class BatchSizeCounter:
-    """Counts samples step by step, from shapes alone: nothing is copied from the device.
+class SizeCounter:
+    """Compares the samples of each step with the declared number, `batch_size` x micro-batches of a step."""
 
-    A part whose first dimension is the batch size is taken for the samples. If there is none, two batches of different
-    sizes are drawn once per phase, apart from training, to find the dimension that grows.
-    """
-
-    def __init__(self, task: Task, plan: RunPlan, stepper: Stepper) -> None:
-        self._task, self._plan, self._stepper = task, plan, stepper
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
         self._declared = plan.micro_batches * plan.world_size * plan.batch_size
         self.start_stage(plan.stages[0])
 
@@ -55,12 +51,6 @@ class BatchSizeCounter:
         self._off = self._steps = 0
         self._sizes: Counter[int] = Counter()
         self._is_done = False
-        self.start_phase()
-
-    def start_phase(self) -> None:
-        """Forget where the samples of a batch are: the task may yield other batches now."""
-        self._place: Place | None = None
-        self._by_sources = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts as builtins."""
@@ -72,18 +62,18 @@ class BatchSizeCounter:
         self._streak, self._first_step, self._off, self._steps, sizes, self._is_done = state.values()
         self._sizes = Counter(sizes)
 
-    def add(self, step: int, batches: Sequence[Any]) -> BatchSizes | None:
-        """Count one step's micro-batches; return an event if they show something, and at the end of the stage."""
+    def add_sizes(self, step: int, sizes: Sequence[int | str]) -> BatchSizes | None:
+        """Count the samples in one step's micro-batches; a sentence says why they cannot be counted.
+
+        Return an event if they show something, and at the end of the stage.
+        """
         if self._is_done:
             return None
-        sizes: list[int] = []
-        for batch in batches:
-            size = self._size(batch)
+        for size in sizes:
             if isinstance(size, str):
                 return self._event(step, samples=0, problem=size)
-            sizes.append(size)
-        self._sizes.update(sizes)
-        samples = sum(sizes)
+        self._sizes.update(sizes)  # type: ignore[arg-type]  # sentences were returned above
+        samples = sum(sizes)  # type: ignore[arg-type]  # the same
         self._steps += 1
         if samples == self._declared:
             self._streak = 0
@@ -109,6 +99,39 @@ class BatchSizeCounter:
             steps_off=self._off,
             problem=problem,
         )
+
+
+class BatchSizeCounter(SizeCounter):
+    """Counts samples step by step, from shapes alone: nothing is copied from the device.
+
+    A part whose first dimension is the batch size is taken for the samples. If there is none, two batches of different
+    sizes are drawn once per phase, apart from training, to find the dimension that grows.
+    """
+
+    def __init__(self, task: Task, plan: RunPlan, stepper: Stepper) -> None:
+        self._task, self._stepper = task, stepper
+        super().__init__(plan)
+
+    def start_stage(self, stage: Stage) -> None:
+        """Start counting a stage."""
+        super().start_stage(stage)
+        self.start_phase()
+
+    def start_phase(self) -> None:
+        """Forget where the samples of a batch are: the task may yield other batches now."""
+        self._place: Place | None = None
+        self._by_sources = False
+
+    def add(self, step: int, batches: Sequence[Any]) -> BatchSizes | None:
+        """Count one step's micro-batches; return an event if they show something, and at the end of the stage."""
+        if self._is_done:
+            return None
+        sizes: list[int | str] = []
+        for batch in batches:
+            sizes.append(self._size(batch))
+            if isinstance(sizes[-1], str):
+                break
+        return self.add_sizes(step, sizes)
 
     def _size(self, batch: Any) -> int | str:
         """Return the number of samples in a micro-batch; a sentence if it cannot be told."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from pytest_smoke.errors import TaskError
-from pytest_smoke.events import Abort, InitialMetrics, Metrics, PredictionsFailed, ProbeLoss
+from pytest_smoke.events import SERIES, Abort, InitialMetrics, Metrics, PredictionsFailed, ProbeLoss
 from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.task import Task
 from pytest_smoke.text import listed
@@ -35,8 +35,6 @@ from pytest_smoke.train.rehearsal import overfit_one_batch, try_largest_batch
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.task import metrics_of, probe_batches_of
 
-RESERVED = ("loss", "lr", "grad_norm", "probe_loss")
-"""Series of every smoke run; a metric must not have their names, nor that of a loss term."""
 POSTMORTEM_SEED_OFFSET = 2_000_003
 """Added to the seed of the batches on which the last good weights are probed."""
 
@@ -154,7 +152,7 @@ class Instrumentation:
             return None
         with isolated_eval(self._stepper.model, self._device):
             values = metrics_of(evaluate(self._stepper.model))
-        taken = sorted(values.keys() & {*RESERVED, *self._stepper.seen_terms})
+        taken = sorted(values.keys() & {*SERIES, *self._stepper.seen_terms})
         if taken:
             raise TaskError(
                 f"evaluate(model) returned {listed(taken)}: the smoke run records its own series under these names; "

@@ -60,9 +60,9 @@ class Child:
         frame = self._next_frame(timeout_seconds)
         return None if frame is None else self._decoded(events_of, frame)
 
-    def receive_value(self) -> Any:
+    def receive_value(self, timeout_seconds: float | None = None) -> Any:
         """Return the one plain value that a process sends which does not train; None without one. As `receive`."""
-        frame = self._next_frame(None)
+        frame = self._next_frame(timeout_seconds)
         return None if frame is None else self._decoded(value_of, frame)
 
     def send(self, command: Command) -> None:
@@ -159,6 +159,14 @@ def child_of(plan: RunPlan) -> AbstractContextManager[Child]:
     return _child(_train_in_child, plan)
 
 
+def describing(plan: RunPlan) -> AbstractContextManager[Child]:
+    """Start a process that builds the plan's trainer and sends the settings of its full run, or why it cannot.
+
+    It sends one value: a mapping, or a `Crashed`. It is killed on exit. Raises OSError if no process can be started.
+    """
+    return _child(_describe_in_child, plan)
+
+
 @cache
 def accelerators() -> list[dict[str, Any]]:
     """Return the accelerators that torch can use, as a separate process sees them; asked once per session.
@@ -211,13 +219,19 @@ def _start(main: Callable[..., None], plan: RunPlan | None, context: ForkServerC
     return Child(process, parent_end, output)
 
 
-# These two import late: they run in the training process, which has torch; the pytest process only names them.
+# These import late: they run in the training process, which has torch; the pytest process only names them.
 
 
 def _train_in_child(plan: RunPlan, connection: Connection, output: Connection, environment: dict[str, str]) -> None:
     from pytest_smoke.train import worker
 
     worker.train_main(plan, connection, output, environment)
+
+
+def _describe_in_child(plan: RunPlan, connection: Connection, output: Connection, environment: dict[str, str]) -> None:
+    from pytest_smoke.train import worker
+
+    worker.describe_main(plan, connection, output, environment)
 
 
 def _list_accelerators_in_child(

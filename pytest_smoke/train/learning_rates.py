@@ -63,14 +63,14 @@ class UsedRates:
 
 
 class LearningRates:
-    """The parameter groups of an optimizer, whose peak rates are those that they have now.
+    """The parameter groups of an optimizer, whose peak rates are those that they have now, or the given `peaks`.
 
     Host values are read without waiting for the device.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, peak: float) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, peak: float, peaks: Sequence[float] | None = None) -> None:
         self._optimizer = optimizer
-        self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
+        self._peaks = [float(group["lr"]) for group in optimizer.param_groups] if peaks is None else list(peaks)
         self._main = next((at for at, rate in enumerate(self._peaks) if same_rate(rate, peak)), 0)
         self._scheduled: tuple[float, ...] = ()
         self._before: tuple[Any, ...] = ()
@@ -82,9 +82,13 @@ class LearningRates:
         """Whether the `step` of the optimizer ran in the last update. A loss scaler skips it on an overflow."""
         self._within_step = False
 
+    def expect(self, multiplier: float) -> None:
+        """Schedule `multiplier` times its peak for every group, and leave it to a trainer to set it."""
+        self._scheduled = tuple(peak * multiplier for peak in self._peaks)
+
     def set(self, multiplier: float) -> None:
         """Set every group that the optimizer had from the start to `multiplier` times its peak."""
-        self._scheduled = tuple(peak * multiplier for peak in self._peaks)
+        self.expect(multiplier)
         for group, rate in zip(self._optimizer.param_groups, self._scheduled, strict=False):
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)  # a capturable or compiled optimizer keeps the tensor

@@ -11,7 +11,7 @@ from torch import Tensor
 from pytest_smoke.events import Window
 from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.train.checkpoints.in_memory import Copy, WeightHistory
-from pytest_smoke.train.step import Stepper
+from pytest_smoke.train.stepping import Stepping
 
 FIRST_CHUNK = 4096
 """Elements that are compared first: in a parameter that trains they nearly always differ."""
@@ -27,7 +27,7 @@ batch uses with a probability of 10 % stays unused for 50 steps in 0.5 % of case
 class Movement:
     """Compares the parameters that require a gradient in consecutive copies of `weights`."""
 
-    def __init__(self, stepper: Stepper, weights: WeightHistory) -> None:
+    def __init__(self, stepper: Stepping, weights: WeightHistory) -> None:
         self._stepper, self._weights = stepper, weights
         self._held_at_start, self._names_at_start = self._held(), self._trainable().keys()
         self._last_moved: dict[str, int] = {}

@@ -20,7 +20,7 @@ from pytest_smoke.train.batch_equivalence import restored
 from pytest_smoke.train.checkpoints.in_memory import WeightHistory
 from pytest_smoke.train.device import isolated_eval, to_device
 from pytest_smoke.train.labels import LABEL_LOSSES, labels_missing, place_of_caller
-from pytest_smoke.train.step import Stepper
+from pytest_smoke.train.stepping import Rerunning
 
 KEPT_STEPS = 128
 """Steps whose batches are kept until their losses have arrived on the host: two chunks of reports."""
@@ -45,7 +45,7 @@ class LossWatch:
     The batches of steps whose figures are still on the device are kept for it: references, not copies.
     """
 
-    def __init__(self, stepper: Stepper, task: Task, root: str) -> None:
+    def __init__(self, stepper: Rerunning, task: Task, root: str) -> None:
         self._stepper, self._task, self._root = stepper, task, root
         self._recent: deque[tuple[int, Sequence[Any]]] = deque(maxlen=KEPT_STEPS)
         self._bytes: int | None = None
@@ -124,7 +124,7 @@ class LossWatch:
 
 
 class _Diagnosis:
-    def __init__(self, stepper: Stepper, task: Task, root: str) -> None:
+    def __init__(self, stepper: Rerunning, task: Task, root: str) -> None:
         self._stepper, self._task, self._root = stepper, task, root
 
     def of(self, start: LossDiagnosis, batches: Sequence[Any], broken: str) -> LossDiagnosis:
@@ -190,7 +190,7 @@ class _Diagnosis:
         """Tell whether the term is finite in fp32; None if that is what it was computed in, or it cannot be told."""
         model, stepper = self._stepper.model, self._stepper
         halves = [p for p in model.parameters() if p.is_floating_point() and p.dtype.itemsize < 4]
-        if stepper.plan.precision == "fp32" and not halves:
+        if (stepper.plan.precision == "fp32" and not halves) or stepper.keeps_autocast:
             return None
         saved = [(p, p.data) for p in halves]
         try:
@@ -355,7 +355,7 @@ def _weights(model: nn.Module, copy: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 @contextmanager
-def _untouched(stepper: Stepper, task: Task, *, training: bool) -> Iterator[None]:
+def _untouched(stepper: Rerunning, task: Task, *, training: bool) -> Iterator[None]:
     """Restore modes, generators, buffers, attributes and gradients on exit."""
     model = stepper.model
     modes = [(module, module.training) for module in model.modules()]

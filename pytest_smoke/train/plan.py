@@ -99,6 +99,8 @@ class RunPlan:
     """Steps between evaluations; None: only after the last step."""
     trainer: Trainer = "task"
     """What trains: the recipe key that names it."""
+    evaluates: bool = False
+    """Whether a trainer's own evaluation is asked for: at an interval, or by a criterion on a metric."""
     full_batch_size: int | None = None
     """Samples in a micro-batch of the full run; None: the same number."""
     mix_tolerance: float = MIX_TOLERANCE
@@ -134,6 +136,7 @@ class RunPlan:
             evaluate_every_steps=smoke.evaluate_every_steps,
             full_batch_size=case.full.batch_size,
             mix_tolerance=case.recipe.mix.tolerance if case.recipe.mix else MIX_TOLERANCE,
+            evaluates=smoke.evaluate_every_steps is not None or bool(case.named_metrics),
             overfit=case.mode == "wiring",
             checkpoints=checkpoints,
         )

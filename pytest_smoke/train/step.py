@@ -30,6 +30,8 @@ TERMS_SHOWN = 20
 class Stepper:
     """A model with its optimizer, and how one effective batch becomes one update."""
 
+    keeps_autocast = False
+
     def __init__(self, plan: RunPlan, task: Task, device: torch.device) -> None:
         self.plan, self.task, self.device = plan, task, device
         model = task.model()

@@ -49,21 +49,7 @@ def load_task(reference: str, args: Mapping[str, Any], *, own_code: Path | None 
     `own_code`: the reference is from a file that someone else may have written. Only a function below this folder, or a
     class with the methods of a task, is then called.
     """
-    module_name, _, name = reference.partition(":")
-    module = importlib.import_module(module_name)
-    try:
-        factory = getattr(module, name)
-    except AttributeError:
-        raise TaskError(f"{module.__file__} has no {name!r}") from None
-    fault = _factory_fault(factory, own_code)
-    if fault:
-        raise TaskError(f"task {reference} {fault}", key="task")
-    try:
-        inspect.signature(factory).bind(**args)
-    except TypeError as error:
-        text = f"{reference} does not take the recipe's args {dict(args)}: {error}"
-        raise TaskError(text, key="args") from None
-    task = factory(**args)
+    task = call_factory(reference, args, own_code=own_code)
     missing = [f"{method}()" for method in REQUIRED if not callable(hook_of(task, method))]
     if missing:
         raise TaskError(f"{reference} is not a task: it lacks {listed(missing)}")
@@ -78,17 +64,40 @@ def load_task(reference: str, args: Mapping[str, Any], *, own_code: Path | None 
     return task  # type: ignore[no-any-return]  # checked above as far as a protocol can be at run time
 
 
+def call_factory(reference: str, args: Mapping[str, Any], *, key: str = "task", own_code: Path | None = None) -> Any:
+    """Import `package.module:Name` and call it with `args`.
+
+    `key` is the recipe key that names it. Raises TaskError if the name does not exist, is not a class or function of
+    the user's, or does not accept the arguments, and whatever the module or the call raises.
+    """
+    module_name, _, name = reference.partition(":")
+    module = importlib.import_module(module_name)
+    try:
+        factory = getattr(module, name)
+    except AttributeError:
+        raise TaskError(f"{module.__file__} has no {name!r}") from None
+    fault = _factory_fault(factory, own_code)
+    if fault:
+        raise TaskError(f"{key} {reference} {fault}", key=key)
+    try:
+        inspect.signature(factory).bind(**args)
+    except TypeError as error:
+        text = f"{reference} does not take the recipe's args {dict(args)}: {error}"
+        raise TaskError(text, key="args") from None
+    return factory(**args)
+
+
 def _factory_fault(factory: Any, own_code: Path | None) -> str:
     """Say why calling `factory` must not be tried; empty if it may."""
     if not callable(factory):
-        return f"is a {type(factory).__name__}; a task is a class, or a function that returns an object"
+        return f"is a {type(factory).__name__}; it must be a class, or a function that returns an object"
     while isinstance(factory, functools.partial):
         factory = factory.func
     definition = factory if inspect.isclass(factory) or inspect.isroutine(factory) else type(factory)
     module = sys.modules.get(getattr(definition, "__module__", None) or "")
     file = getattr(module, "__file__", None)
     if file is None or _is_in_standard_library(Path(file)):
-        return f"is {definition.__qualname__} of Python's standard library; a task is your own class or function"
+        return f"is {definition.__qualname__} of Python's standard library; it must be your own class or function"
     if own_code is None or Path(file).resolve().is_relative_to(own_code.resolve()):
         return ""
     if inspect.isclass(definition) and all(callable(getattr(definition, method, None)) for method in REQUIRED):

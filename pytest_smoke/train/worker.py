@@ -11,14 +11,16 @@ import threading
 from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
 import torch
 import torch._functorch.config as functorch_config
 
 from pytest_smoke.errors import ParentDiedError
-from pytest_smoke.events import Command, Event
-from pytest_smoke.plain import plain_fields
+from pytest_smoke.events import Command, Crashed, Event
+from pytest_smoke.plain import plain, plain_fields
 from pytest_smoke.recipe.model import Trainer
+from pytest_smoke.train.adapters.factory import require
 from pytest_smoke.train.channel import Channel, PlainChannel
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.data import seeded_task
@@ -95,7 +97,24 @@ def _train_task(plan: RunPlan, device: torch.device, channel: Channel) -> None:
     Loop(plan, task, device, channel).run()
 
 
-RUNNERS: dict[Trainer, Callable[[RunPlan, torch.device, Channel], None]] = {"task": _train_task}
+def _train_hf(plan: RunPlan, device: torch.device, channel: Channel) -> None:
+    require("transformers", "hf")
+    from pytest_smoke.train.adapters import hf  # an extra, which takes seconds to import
+
+    hf.run(plan, device, channel)
+
+
+def _describe_hf(plan: RunPlan, device: torch.device) -> dict[str, Any]:
+    require("transformers", "hf")
+    from pytest_smoke.train.adapters import hf  # the same
+
+    return hf.describe(plan, device)
+
+
+DESCRIBERS: dict[Trainer, Callable[[RunPlan, torch.device], dict[str, Any]]] = {"hf": _describe_hf}
+"""What reads the settings of the full run from what a recipe names, by the recipe key that names it."""
+
+RUNNERS: dict[Trainer, Callable[[RunPlan, torch.device, Channel], None]] = {"task": _train_task, "hf": _train_hf}
 """What trains a plan in this process, by the recipe key that names it.
 
 A runner builds what the key names, reports `source_files` once it is imported, and reports the events of the run.
@@ -121,6 +140,26 @@ def train_main(plan: RunPlan, connection: Connection, output: Connection, enviro
     finally:
         if not channel.is_copy:
             end_descendants(os.getpid())  # a daemon of the task would keep the fork server alive
+
+
+def described(plan: RunPlan) -> dict[str, Any] | Crashed:
+    """Return the settings of the plan's full run as its trainer has them, or why that failed."""
+    try:
+        read: dict[str, Any] = plain(DESCRIBERS[plan.trainer](plan, prepare_process(plan)))
+    except (Exception, SystemExit) as error:
+        crash = plain_fields(crash_of(error, plan.root))
+        print(crash.traceback, file=sys.stderr)
+        return crash
+    return read
+
+
+def describe_main(plan: RunPlan, connection: Connection, output: Connection, environment: dict[str, str]) -> None:
+    """Send the settings of the plan's full run, or a `Crashed`, as the main function of a process."""
+    _detach(output, environment)
+    found = described(plan)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.send(found)
+    end_descendants(os.getpid())
 
 
 def accelerators_main(connection: Connection, output: Connection, environment: dict[str, str]) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from pytest_smoke.recipe.model import (
+    SELF_DESCRIBING,
+    TRAINERS,
     Checks,
     MetricSpec,
     MixSpec,
@@ -83,13 +85,19 @@ def test_keys_are_required_only_without_extends_and_those_of_a_section_without_f
     schema = json_schema()
     assert schema["if"] == {"not": {"required": ["extends"]}}
     then = schema.pop("then")
-    assert then["required"] == ["full", "smoke"]
-    assert then.pop("oneOf") == [{"required": ["task"]}]
+    assert then["required"] == ["smoke"]
+    assert then.pop("oneOf") == [{"required": [key]} for key in TRAINERS]
     without_from = {"not": {"required": ["from"]}}
-    assert then["properties"]["full"] == {"if": without_from, "then": {"required": ["batch_size", "learning_rate"]}}
-    assert then["if"] == {"not": {"required": ["stages"]}}
+    without_stages = {"not": {"required": ["stages"]}}
     length = {"if": without_from, "then": {"required": ["max_steps"]}}
-    assert then["then"]["properties"] == {"full": length, "smoke": length}
+    assert then["if"] == without_stages
+    assert then["then"]["properties"] == {"smoke": length}
+    (of_full,) = then.pop("allOf")  # `full` is read from some trainers
+    assert of_full.pop("if") == {"not": {"anyOf": [{"required": [key]} for key in SELF_DESCRIBING]}}
+    assert of_full["then"].pop("required") == ["full"]
+    of_settings = {"if": without_from, "then": {"required": ["batch_size", "learning_rate"]}}
+    assert of_full["then"].pop("properties") == {"full": of_settings}
+    assert of_full["then"].pop("allOf") == [{"if": without_stages, "then": {"properties": {"full": length}}}]
     stage = then["properties"]["stages"]["items"]
     assert stage == {"required": ["name"], "properties": {"phases": {"items": {"required": ["name"]}}}}
     assert then["properties"]["mix"] == {"required": ["sources"]}  # rows may be counted from the corpus

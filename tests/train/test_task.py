@@ -78,7 +78,7 @@ def test_an_attribute_that_is_no_method_is_not_taken_for_a_misspelt_hook(tasks: 
         ("system", {"command": "touch called"}, ["some_tasks:system is system of Python's standard library"]),
         ("shell", {"command": "touch called"}, ["some_tasks:shell is system of Python's standard library"]),
         ("partial", {}, ["is partial of Python's standard library"]),
-        ("number", {}, ["some_tasks:number is a int; a task is a class"]),
+        ("number", {}, ["some_tasks:number is a int; it must be a class"]),
     ],
 )
 def test_an_invalid_task_raises_a_task_error_that_says_why(

@@ -6,14 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pytest_smoke.criteria import parse
-from pytest_smoke.events import InitialMetrics
+from pytest_smoke.events import SERIES, InitialMetrics
 from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason, RunView, always, why_not_made
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.text import did_you_mean, listed
-
-RECORDED = ("loss", "grad_norm", "lr", "probe_loss")
-"""Series of every run, which a criterion may name."""
 
 
 def accept(run: RunView) -> Iterator[Finding]:
@@ -40,14 +37,19 @@ def metric_names(run: RunView, events: Sequence[InitialMetrics]) -> Iterator[Fin
     event, named = events[-1], _names_at_start(run.case)
     if not named:
         return
-    known = [*event.values, *event.terms, *RECORDED]
+    known = [*event.values, *event.terms, *SERIES]
     missing = {name: key for name, key in named.items() if name not in known}
     if not missing:
         text = "the run records every metric that the criteria name"
         yield Finding(id=METRIC_NAMES.id, status="pass", text=text)
         return
     first = next(iter(missing))
-    source = "evaluate(model) does not return" if event.evaluates else "the task has no evaluate(model) to return"
+    if run.case.recipe.trainer == "task":
+        source = "evaluate(model) does not return" if event.evaluates else "the task has no evaluate(model) to return"
+        hint = "evaluate(model) must return every metric at each call, with NaN for what is not known yet"
+    else:
+        source = "the trainer's evaluation does not return" if event.evaluates else "the trainer does not evaluate"
+        hint = "give the trainer the data and the functions that its evaluation needs"
     yield Finding(
         id=METRIC_NAMES.id,
         status="fail",
@@ -55,7 +57,7 @@ def metric_names(run: RunView, events: Sequence[InitialMetrics]) -> Iterator[Fin
         text=f"the criteria name {listed(missing)}, which {source}; {did_you_mean(first, known)}",
         observed=sorted(event.values),
         bound=list(missing),
-        hint="evaluate(model) must return every metric at each call, with NaN for what is not known yet",
+        hint=hint,
         key=missing[first],
     )
 

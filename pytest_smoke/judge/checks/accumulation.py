@@ -28,21 +28,21 @@ STATUSES = ("fail", "warn", "pass")
 
 def split_batches(run: RunView, events: Sequence[BatchEquivalence]) -> Iterator[Finding]:
     """Make the check of a run."""
-    yield from accumulation(events)
+    yield from accumulation(events, world_size=run.case.settings.world_size)
 
 
-def accumulation(events: Sequence[BatchEquivalence]) -> list[Finding]:
+def accumulation(events: Sequence[BatchEquivalence], *, world_size: int = 1) -> list[Finding]:
     """Return one finding per stage: the worst of its phases."""
     worst: dict[str, Finding] = {}
     for event in events:
-        finding = _finding(event)
+        finding = _finding(event, world_size)
         known = worst.setdefault(finding.id, finding)
         worst[finding.id] = min(known, finding, key=lambda each: STATUSES.index(each.status))
     return list(worst.values())
 
 
-def _finding(event: BatchEquivalence) -> Finding:
-    reason, text, hint = _message(event)
+def _finding(event: BatchEquivalence, world_size: int) -> Finding:
+    reason, text, hint = _summed(event, world_size) if event.summed else _message(event)
     row = CHECK.reason(reason)
     where = f"stage {event.stage}" + (f", phase {event.phase}" if event.phase else "") if event.stage else ""
     return Finding(
@@ -56,6 +56,25 @@ def _finding(event: BatchEquivalence) -> Finding:
         hint=hint,
         data={"smoke_terms": dict(event.smoke_terms), "full_terms": dict(event.full_terms)},
     )
+
+
+def _summed(event: BatchEquivalence, world_size: int) -> tuple[str, str, str]:
+    """Return reason, sentence and hint where the gradients of micro-batches are added up.
+
+    Ranks average their gradients, so a smoke run that accumulates the micro-batches of all ranks is another run.
+    """
+    text = (
+        "the gradients of accumulated micro-batches are added up instead of averaged: two halves of a batch have twice "
+        "the gradient of the whole"
+    )
+    hint = (
+        "divide the loss of a micro-batch by the number of micro-batches of a step, or by `num_items_in_batch` if "
+        "compute_loss is given it"
+    )
+    if world_size == 1:
+        return "summed-micro-batches", f"{text}. The full run has the same error", hint
+    ranks = f"{world_size:,} ranks average theirs"
+    return "gradients-added-up", f"{text}. The full run's {ranks}, so its gradient is another one", hint
 
 
 def _message(event: BatchEquivalence) -> tuple[str, str, str]:
@@ -164,6 +183,16 @@ CHECK = Check(
             id="uneven-micro-batches",
             status="warn",
             when="accumulated micro-batches have different numbers of items, and `counts` does not tell them",
+        ),
+        Reason(
+            id="summed-micro-batches",
+            status="warn",
+            when="a trainer adds up the gradients of accumulated micro-batches instead of averaging them",
+        ),
+        Reason(
+            id="gradients-added-up",
+            status="fail",
+            when="the same, where the micro-batches of several ranks are accumulated, whose gradients are averaged",
         ),
         Reason(id="not-split", status="pass", when="both runs have the same micro-batches, which cannot be split"),
         Reason(id="batch-norm", status="warn", when="batch norm computes its statistics per micro-batch"),

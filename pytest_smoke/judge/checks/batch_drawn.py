@@ -15,14 +15,27 @@ ERRORS = 8.0
 """Standard errors by which they then differ at least: chance does so once in 10,000 runs, in 8 pairs of means."""
 
 
+FEWER = "let batches() yield as many samples as it is asked for, on each rank and at each accumulation step"
+MORE = (
+    "let batches() yield as many samples as it is asked for; if a sample has several rows, return the number of "
+    "samples from sources(batch)"
+)
+OF_TRAINER = (
+    "look for a data loader, a training step or a loss of its own that uses another batch size than the arguments say"
+)
+
+
 def on_sizes(run: RunView, events: Sequence[BatchSizes]) -> Iterator[Finding]:
     """Judge the newest count; every stage has one."""
     event, settings = events[-1], run.case.settings
     geometry = (settings.batch_size, settings.grad_accum_steps, settings.world_size)
-    yield batch_drawn(event, geometry, finding_id=f"{CHECK.id}[{event.stage}]" if event.stage else CHECK.id)
+    finding_id = f"{CHECK.id}[{event.stage}]" if event.stage else CHECK.id
+    yield batch_drawn(event, geometry, finding_id=finding_id, is_task=run.case.recipe.trainer == "task")
 
 
-def batch_drawn(event: BatchSizes, geometry: tuple[int, int, int], *, finding_id: str = "batch-drawn") -> Finding:
+def batch_drawn(
+    event: BatchSizes, geometry: tuple[int, int, int], *, finding_id: str = "batch-drawn", is_task: bool = True
+) -> Finding:
     """Compare the samples per step with those declared: batch size x accumulation x world size, `geometry`."""
     if event.problem:
         text = f"the samples in a batch cannot be counted: {event.problem}"
@@ -30,6 +43,7 @@ def batch_drawn(event: BatchSizes, geometry: tuple[int, int, int], *, finding_id
     size = geometry[0]
     if event.samples != event.declared:
         fewer = event.samples < event.declared
+        yields = f"batches({size}) yields" if is_task else "a micro-batch has"
         since = f"from step {event.first_step} on " if event.steps > event.steps_off else ""
         return Finding(
             id=finding_id,
@@ -37,17 +51,12 @@ def batch_drawn(event: BatchSizes, geometry: tuple[int, int, int], *, finding_id
             reason="fewer-samples" if fewer else "more-samples",
             text=(
                 f"{since}a step draws {count(event.samples, 'sample')} instead of {event.declared:,} "
-                f"({' x '.join(f'{factor:,}' for factor in geometry)}): batches({size}) yields {event.micro_batch:,}"
+                f"({' x '.join(f'{factor:,}' for factor in geometry)}): {yields} {event.micro_batch:,}"
             ),
             step=event.first_step,
             observed=event.samples,
             bound=event.declared,
-            hint=(
-                "let batches() yield as many samples as it is asked for, on each rank and at each accumulation step"
-                if fewer
-                else "let batches() yield as many samples as it is asked for; if a sample has several rows, return the "
-                "number of samples from sources(batch)"
-            ),
+            hint=(FEWER if fewer else MORE) if is_task else OF_TRAINER,
         )
     if event.steps_off:
         return Finding(
@@ -56,7 +65,8 @@ def batch_drawn(event: BatchSizes, geometry: tuple[int, int, int], *, finding_id
             reason="uneven-batches",
             text=(
                 f"{event.steps_off:,} of {count(event.steps, 'step')} did not have {event.declared:,} samples: "
-                f"batches({size}) sometimes yields {event.micro_batch:,}"
+                f"{f'batches({size}) sometimes yields' if is_task else 'a micro-batch sometimes has'} "
+                f"{event.micro_batch:,}"
             ),
             observed=event.steps_off,
             bound=0,

@@ -28,6 +28,8 @@ NEGLIGIBLE = 0.01
 CONFLICTING = -0.1
 """Cosine from which two gradients are said to conflict: any below 0 does (Yu et al. 2020), but those of random
 directions scatter around 0."""
+REST = "rest"
+"""Term of a trainer's loss beyond its named losses; see `train.adapters`."""
 FEWEST_TERMS = 3
 """Terms from which there is more to say than one ratio."""
 
@@ -41,11 +43,25 @@ def gradient_ratios(run: RunView) -> Iterator[Finding]:
                 yield not_made(run, finding_id)
             continue
         from_step = view.stage.first_step + _first_evidence_step(view.stage)
-        finding = grad_ratio(
-            view.gradients, _pairs_of(run, view), terms=view.terms, from_step=from_step, finding_id=finding_id
-        )
+        pairs, probes, terms = _pairs_of(run, view), view.gradients, view.terms
+        if not pairs and run.case.recipe.trainer != "task":
+            probes, terms = _without_rest(probes), [term for term in terms if term != REST]
+        finding = grad_ratio(probes, pairs, terms=terms, from_step=from_step, finding_id=finding_id)
         if finding is not None:
             yield finding
+
+
+def _without_rest(probes: Sequence[Gradients]) -> list[Gradients]:
+    """Leave out the part of a trainer's loss that has no name: an auxiliary loss next to it is small by design."""
+    return [
+        replace(
+            probe,
+            raw={term: norm for term, norm in probe.raw.items() if term != REST},
+            weighted={term: norm for term, norm in probe.weighted.items() if term != REST},
+            cosines={pair: cosine for pair, cosine in probe.cosines.items() if REST not in pair.split("/")},
+        )
+        for probe in probes
+    ]
 
 
 def grad_ratio(

@@ -14,11 +14,12 @@ def on_difference(run: RunView, events: Sequence[LearningRateDiffers]) -> Iterat
     """Make the finding of the newest difference."""
     event = events[-1]
     finding_id = f"{CHECK.id}[{event.stage}]" if event.stage else CHECK.id
-    yield differs(event, finding_id=finding_id)
+    yield differs(event, finding_id=finding_id, is_task=run.case.recipe.trainer == "task")
 
 
-def differs(event: LearningRateDiffers, *, finding_id: str = "lr-applied") -> Finding:
+def differs(event: LearningRateDiffers, *, finding_id: str = "lr-applied", is_task: bool = True) -> Finding:
     """Fail: the optimizer used another learning rate, or has other parameter groups than at first."""
+    used, scheduled = _apart(event.used, event.scheduled)
     if event.groups != event.planned_groups:
         return Finding(
             id=finding_id,
@@ -31,22 +32,26 @@ def differs(event: LearningRateDiffers, *, finding_id: str = "lr-applied") -> Fi
             step=event.step,
             observed=event.groups,
             bound=event.planned_groups,
-            hint="make all parameter groups in optimizer(model, learning_rate), or train new parameters in a stage",
+            hint=(
+                "make all parameter groups in optimizer(model, learning_rate), or train new parameters in a stage"
+                if is_task
+                else "make all parameter groups before training starts"
+            ),
         )
     if event.within_step:
         text = (
-            f"optimizer.step changed the learning rate from {event.scheduled:g}, which the recipe schedules, to "
-            f"{event.used:g} at step {event.step}"
+            f"optimizer.step changed the learning rate from {scheduled}, which the recipe schedules, to "
+            f"{used} at step {event.step}"
         )
         hint = "remove the schedule from the optimizer and its step hooks: the smoke run applies the recipe's schedule"
     else:
-        text = (
-            f"the optimizer used the learning rate {event.used:g} at step {event.step}, the recipe schedules "
-            f"{event.scheduled:g}"
-        )
+        text = f"the optimizer used the learning rate {used} at step {event.step}, the recipe schedules {scheduled}"
         hint = (
             "remove the task's own learning-rate scheduler: the smoke run applies full.lr_schedule and "
             "full.warmup_steps itself"
+            if is_task
+            else "look for a scheduler of the trainer's own, and for code that sets `lr` in the parameter groups: the "
+            "smoke run sets the schedule through the trainer's arguments"
         )
     if event.groups > 1:
         text += f" (parameter group {event.group} of {event.groups}, counted from 0)"
@@ -60,6 +65,12 @@ def differs(event: LearningRateDiffers, *, finding_id: str = "lr-applied") -> Fi
         bound=event.scheduled,
         hint=hint,
     )
+
+
+def _apart(used: float, scheduled: float) -> tuple[str, str]:
+    """Format two learning rates with as many digits as tell them apart."""
+    texts = [(f"{used:.{digits}g}", f"{scheduled:.{digits}g}") for digits in (6, 8, 10, 17)]
+    return next((pair for pair in texts if pair[0] != pair[1]), texts[-1])
 
 
 def applied(run: RunView) -> Iterator[Finding]:

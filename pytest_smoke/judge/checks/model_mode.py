@@ -34,7 +34,10 @@ def model_mode(run: RunView, events: Sequence[ModelMode]) -> Iterator[Finding]:
         step=seen.step,
         observed=list(seen.in_eval),
         bound=[],
-        hint="call model.train() after model.eval() in losses(); a part that must not train needs frozen parameters",
+        hint=(
+            f"call model.train() after model.eval() in {'losses()' if run.case.recipe.trainer == 'task' else 'a loss'}"
+            "; a part that must not train needs frozen parameters"
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isclose
 from typing import Any
 
 from pytest_smoke.judge.checks.check import Check, Reason
@@ -12,6 +13,8 @@ from pytest_smoke.recipe.configs.compare import key_differences
 from pytest_smoke.text import listed
 
 ABSENT = object()
+SAME = 1e-9
+"""Relative difference of two numbers that are written in another way, such as 0.3 and 3 x 0.1."""
 
 
 def settings(case: Case) -> Iterator[Finding]:
@@ -20,6 +23,26 @@ def settings(case: Case) -> Iterator[Finding]:
     If both runs were read from config files, everything else in them that shapes the training is compared, too.
     """
     differences = list(_differences(case))
+    repeated = list(_repeated(case))
+    if repeated:
+        keys = [key for key, _, _ in repeated]
+        yield Finding(
+            id=CHECK.id,
+            status="fail",
+            reason="differs-from-trainer",
+            text="; ".join(
+                f"{key} is {_shown(ours)} in the recipe and {_shown(theirs)} in the trainer that the factory returns"
+                for key, ours, theirs in repeated
+            ),
+            observed={key: theirs for key, _, theirs in repeated},
+            bound={key: ours for key, ours, _ in repeated},
+            hint=(
+                f"let the factory return the trainer of the full run, or remove {listed(keys, limit=len(keys))}, which "
+                f"{'is' if len(keys) == 1 else 'are'} read from it"
+            ),
+            key=case.key(*keys, "full"),
+        )
+        return
     if not differences:
         yield Finding(id=CHECK.id, status="pass", text="all other settings are those of the full run")
         return
@@ -67,6 +90,15 @@ def _correction(case: Case, keys: list[str]) -> str:
     return f"remove {names} from `smoke`" if config is None else f"give {names} the same value in {config.file.path}"
 
 
+def _repeated(case: Case) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each setting of the full run that the recipe names with another value than the trainer has."""
+    for key, ours in case.repeated.items():
+        theirs = (case.read or {}).get(key, ours)
+        numbers = isinstance(ours, float) and isinstance(theirs, float)
+        if not (isclose(ours, theirs, rel_tol=SAME) if numbers else ours == theirs):
+            yield f"full.{key}", ours, theirs
+
+
 def _shown(value: Any) -> str:
     if value is ABSENT:
         return "not set"
@@ -79,6 +111,13 @@ CHECK = Check(
     when="preflight",
     verdict="invalid",
     key="smoke",
-    reasons=(Reason(id="different-setting", status="fail", when="a setting differs from the full run's"),),
+    reasons=(
+        Reason(id="different-setting", status="fail", when="a setting differs from the full run's"),
+        Reason(
+            id="differs-from-trainer",
+            status="fail",
+            when="`full` repeats a setting with another value than the trainer has, from which it is read",
+        ),
+    ),
     before_run=settings,
 )

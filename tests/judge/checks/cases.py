@@ -17,6 +17,13 @@ FULL: dict[str, Any] = {
 }
 
 
+def of_trainer(*, read: dict[str, Any]) -> Case:
+    """Return a case of a trainer that tells `read` of its full run; its recipe repeats two of these settings."""
+    full = {"batch_size": 16, "learning_rate": 3e-3}
+    recipe = Recipe.model_validate({"hf": "a:b", "full": full, "smoke": {"max_steps": 600}})
+    return Case(path="a.smoke.yaml", recipe=recipe, mode="constant").with_read(read)
+
+
 def case(
     *, full: dict[str, Any] | None = None, mode: Mode = "constant", args: dict[str, Any] | None = None, **smoke: Any
 ) -> Case:

@@ -64,7 +64,7 @@ from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import MixSpec, Recipe
 from pytest_smoke.recipe.stages import Stage
-from tests.judge.checks.cases import FULL, case
+from tests.judge.checks.cases import FULL, case, of_trainer
 
 
 @dataclass
@@ -258,6 +258,8 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
 
     yield from settings(case())
     yield from settings(case(grad_clip_norm=None, precision="bf16"))
+    yield from settings(of_trainer(read={"batch_size": 8, "learning_rate": 3e-3, "max_steps": 5000}))
+    yield from settings(of_trainer(read={"batch_size": 16, "learning_rate": 3e-3, "max_steps": 4000}))
 
     yield audit_mix(mix(nad={"rows": 350}, osm={"rows": 330}, gn={"rows": 320}))
     yield audit_mix(MixSpec.model_validate({"sources": {"nad": {}}, "corpus": str(tmp_path / "absent")}))
@@ -359,6 +361,8 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     yield from accumulation(batches(**halves, difference=0.2, uneven={"ce": 0.58}))
     yield from accumulation(batches(**halves, difference=0.2, uneven={"ce": 0.58, "kl": 0.1}, has_counts=True))
     yield from accumulation(batches(**halves, difference=0.5))
+    yield from accumulation(batches(**halves, difference=0.5, summed=True))
+    yield from accumulation(batches(**halves, difference=0.5, summed=True), world_size=4)
     yield from accumulation(batches(**halves, problem="batch is of type int, which cannot be split"))
 
     items = DrawnItems(
@@ -392,12 +396,14 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
         replace(fair, problem="it is flat, as packed samples are"),
     ):
         yield batch_drawn(seen, (16, 4, 1))
+        yield batch_drawn(seen, (16, 4, 1), is_task=False)
 
     yield from applied(FakeRun(case(), [FakeStage(case().stages[0], steps=rows([1.0] * 800))]))
     other_rate = LearningRateDiffers(step=50, group=0, scheduled=0.003, used=0.0, groups=1, planned_groups=1)
     yield differs(other_rate)
     yield differs(replace(other_rate, used=0.0015, within_step=True))
     yield differs(replace(other_rate, groups=2))
+    yield differs(replace(other_rate, used=0.00299999), is_task=False)
 
     rise = (
         "loss rose from its lowest level, 1.2 (steps 300-319), to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard "

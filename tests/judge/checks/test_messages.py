@@ -59,6 +59,11 @@ pass  settings
 FAIL  settings (different-setting)
     precision is 'bf16' in the smoke run and 'fp32' in the full run; grad_clip_norm is off in the smoke run and 1.0 in the full run
     hint: remove precision and grad_clip_norm from `smoke`, or change the full run
+FAIL  settings (differs-from-trainer)
+    full.batch_size is 16 in the recipe and 8 in the trainer that the factory returns
+    hint: let the factory return the trainer of the full run, or remove full.batch_size, which is read from it
+pass  settings
+    all other settings are those of the full run
 pass  mix
     estimated mix: nad 35.0 %, osm 33.0 %, gn 32.0 %
 FAIL  mix (corpus-unreadable)
@@ -225,6 +230,12 @@ warn  accumulation (uneven-micro-batches)
     hint: return the number of items that each term is a mean over, such as tokens without padding, from counts; what it returns now differs
 pass  accumulation
     a loss term sums over a micro-batch or compares its samples, and both runs have the same micro-batches: split into 4 and 4, the gradient of 8 samples differs by 50 %
+warn  accumulation (summed-micro-batches)
+    the gradients of accumulated micro-batches are added up instead of averaged: two halves of a batch have twice the gradient of the whole. The full run has the same error
+    hint: divide the loss of a micro-batch by the number of micro-batches of a step, or by `num_items_in_batch` if compute_loss is given it
+FAIL  accumulation (gradients-added-up)
+    the gradients of accumulated micro-batches are added up instead of averaged: two halves of a batch have twice the gradient of the whole. The full run's 4 ranks average theirs, so its gradient is another one
+    hint: divide the loss of a micro-batch by the number of micro-batches of a step, or by `num_items_in_batch` if compute_loss is given it
 pass  accumulation (not-split)
     both runs have the same micro-batches, which were not split: batch is of type int, which cannot be split
 pass  items-drawn
@@ -244,16 +255,32 @@ FAIL  batch-drawn (fewer-samples)
     a step draws 16 samples instead of 64 (16 x 4 x 1): batches(16) yields 4
     hint: let batches() yield as many samples as it is asked for, on each rank and at each accumulation step
 FAIL  batch-drawn (fewer-samples)
+    a step draws 16 samples instead of 64 (16 x 4 x 1): a micro-batch has 4
+    hint: look for a data loader, a training step or a loss of its own that uses another batch size than the arguments say
+FAIL  batch-drawn (fewer-samples)
     from step 50 on a step draws 16 samples instead of 64 (16 x 4 x 1): batches(16) yields 4
     hint: let batches() yield as many samples as it is asked for, on each rank and at each accumulation step
+FAIL  batch-drawn (fewer-samples)
+    from step 50 on a step draws 16 samples instead of 64 (16 x 4 x 1): a micro-batch has 4
+    hint: look for a data loader, a training step or a loss of its own that uses another batch size than the arguments say
 FAIL  batch-drawn (more-samples)
     a step draws 128 samples instead of 64 (16 x 4 x 1): batches(16) yields 32
     hint: let batches() yield as many samples as it is asked for; if a sample has several rows, return the number of samples from sources(batch)
+FAIL  batch-drawn (more-samples)
+    a step draws 128 samples instead of 64 (16 x 4 x 1): a micro-batch has 32
+    hint: look for a data loader, a training step or a loss of its own that uses another batch size than the arguments say
+pass  batch-drawn
+    each of 800 steps drew 64 samples
 pass  batch-drawn
     each of 800 steps drew 64 samples
 warn  batch-drawn (uneven-batches)
     12 of 800 steps did not have 64 samples: batches(16) sometimes yields 9
     hint: drop the last batch of an epoch if it is short (`drop_last=True` of a DataLoader)
+warn  batch-drawn (uneven-batches)
+    12 of 800 steps did not have 64 samples: a micro-batch sometimes has 9
+    hint: drop the last batch of an epoch if it is short (`drop_last=True` of a DataLoader)
+pass  batch-drawn
+    the samples in a batch cannot be counted: it is flat, as packed samples are
 pass  batch-drawn
     the samples in a batch cannot be counted: it is flat, as packed samples are
 pass  lr-applied
@@ -267,6 +294,9 @@ FAIL  lr-applied (other-learning-rate)
 FAIL  lr-applied (parameter-groups-changed)
     the optimizer has 2 parameter groups at step 50, it was made with 1: the recipe's schedule does not apply to the groups that changed
     hint: make all parameter groups in optimizer(model, learning_rate), or train new parameters in a stage
+FAIL  lr-applied (other-learning-rate)
+    the optimizer used the learning rate 0.00299999 at step 50, the recipe schedules 0.003
+    hint: look for a scheduler of the trainer's own, and for code that sets `lr` in the parameter groups: the smoke run sets the schedule through the trainer's arguments
 pass  finite
     loss terms, gradient norms and parameters were finite in all 800 steps
 FAIL  finite (non-finite)

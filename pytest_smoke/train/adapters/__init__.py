@@ -1,0 +1,1 @@
+"""Smoke runs of trainers that have a training loop of their own."""

@@ -1,0 +1,31 @@
+"""Build what a recipe's `hf` or `lightning` names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from typing import Any
+
+from pytest_smoke.errors import TaskError
+from pytest_smoke.train.device import seed_all
+from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.task import call_factory
+
+
+def require(package: str, key: str) -> None:
+    """Raise TaskError if a package is not installed that the recipe key `key` needs, and say how to install it."""
+    if importlib.util.find_spec(package) is None:
+        raise TaskError(
+            f"the recipe key {key} needs {package}, which is not installed: pip install 'pytest-verdict-smoke[{key}]'",
+            key=key,
+        )
+
+
+def built(plan: RunPlan) -> Any:
+    """Seed all generators and call the plan's factory. Raises TaskError, and whatever the factory raises."""
+    if plan.root not in sys.path:
+        sys.path.insert(0, plan.root)
+    importlib.import_module(plan.task.partition(":")[0])  # before seeding, so that libraries it imports are seeded too
+    seed_all(plan.seed)
+    return call_factory(plan.task, plan.args, key=plan.trainer)

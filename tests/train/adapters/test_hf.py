@@ -1,0 +1,172 @@
+"""Smoke runs of Hugging Face trainers: real ones on text, and ones that are wrong in one way each."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from tests.train.adapters.outcomes import finding_of, outcomes_of
+
+pytestmark = pytest.mark.skipif(not find_spec("transformers"), reason="needs the extra hf")
+
+TRAINERS = "tests.train.adapters.hf_trainers"
+STEPS = {"two_terms": 80, "does_not_step": 30, "experts": 24, "stream": 24, "other_geometry": 24}
+"""Steps of the runs that are not stopped early; of all others 60."""
+MORE = {
+    "two_terms": (
+        "checks: {grad_ratio: {penalty_loss/ce_loss: [0, 10]}, accept: [eval_loss < 5, max(penalty_loss) < 100]}"
+    ),
+    "repeats": "full: {learning_rate: 1.0e-3, batch_size: 8, max_steps: 5000}",
+    "preflight_world": "full: {world_size: 2}",
+    "world": "full: {world_size: 2}",
+    "other_geometry": "",
+}
+SMOKE = {"other_geometry": "batch_size: 4, grad_accum_steps: 4"}
+EXPECTED = {
+    "two_terms": ("promote", "", ["no rise in 80 points"]),
+    "diverging": ("unstable", None, ["loss "]),
+    "half_batches": ("invalid", "fewer-samples", ["a step draws 8 samples instead of 16 (8 x 2 x 1)"]),
+    "sliced_steps": ("invalid", "fewer-samples", ["a step draws 8 samples instead of 16 (8 x 2 x 1)"]),
+    "decaying": ("invalid", "other-learning-rate", ["0.000297 at step 1, the recipe schedules 0.0003"]),
+    "own_scheduler": (
+        "invalid",
+        "other-learning-rate",
+        ["used the learning rate 0.0029999952 at step 14, the recipe schedules 0.003"],
+    ),
+    "overridden_scheduler": ("invalid", "other-learning-rate", ["at step 0, the recipe schedules 0"]),
+    "breaks": ("unstable", "non-finite", ["penalty_loss is NaN at step 20"]),
+    "does_not_step": ("hold", "parameters-still", ["and changed nothing"]),
+    "eval_mode": ("invalid", "eval-mode", ["the model trains in evaluation mode at step 0"]),
+    "summed_ranks": ("invalid", "gradients-added-up", ["The full run's 2 ranks average theirs"]),
+    "repeats": (
+        "invalid",
+        "differs-from-trainer",
+        ["full.learning_rate is 0.001 in the recipe and 0.003 in the trainer that the factory returns"],
+    ),
+    "stops": ("error", "invalid-task", ["the trainer stopped by itself after 20 steps of 60"]),
+    "no_data": ("error", "invalid-task", ["has no train_dataset"]),
+    "returns_model": ("error", "invalid-task", ["returned GPT2LMHeadModel, not a transformers.Trainer"]),
+    "deepspeed": ("error", "invalid-task", ["TrainingArguments has deepspeed set", "full.world_size"]),
+    "fsdp": ("error", "invalid-task", ["TrainingArguments has fsdp set"]),
+    "raises": ("error", "exception", ["FileNotFoundError: corpus.jsonl at tests/train/adapters/hf_trainers.py:"]),
+    "own_loop": ("error", "invalid-task", ["the trainer makes its steps in a loop of its own"]),
+    "frozen": ("error", "invalid-task", ["the model has no parameter that requires a gradient"]),
+    "experts": (None, None, []),
+    "stream": (None, None, []),
+    "preflight_world": ("inconclusive", None, []),
+    "other_geometry": (None, None, []),
+}
+"""Verdict, reason (None: any), fragments of the sentence."""
+FACTORY_OF = {
+    "summed_ranks": "summed",
+    "repeats": "trainer",
+    "preflight_world": "trainer",
+    "other_geometry": "two_terms",
+}
+MORE["summed_ranks"] = MORE["world"]
+
+
+def recipe_of(name: str) -> str:
+    steps = STEPS.get(name, 60)
+    smoke = f"max_steps: {steps}" + (f", {SMOKE[name]}" if name in SMOKE else "")
+    return f"hf: {TRAINERS}:{FACTORY_OF.get(name, name)}\nsmoke: {{{smoke}}}\n{MORE.get(name, '')}\n"
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The outcome of each recipe, all executed in one process."""
+    return outcomes_of({name: recipe_of(name) for name in EXPECTED}, tmp_path_factory.mktemp("hf"))
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_trainer_gets_its_verdict_for_its_own_reason(outcomes: dict[str, Any], name: str) -> None:
+    verdict, reason, fragments = EXPECTED[name]
+    outcome = outcomes[name]
+    assert verdict in (None, outcome["verdict"]), outcome["text"]
+    assert reason in (None, outcome["reason"]), outcome["text"]
+    assert [fragment for fragment in fragments if fragment not in outcome["text"]] == [], outcome["text"]
+
+
+def test_the_full_run_is_read_from_the_arguments(outcomes: dict[str, Any]) -> None:
+    facts = outcomes["two_terms"]["facts"]
+    assert facts["settings"] | {"max_steps": 80} == {
+        "batch_size": 8,
+        "grad_accum_steps": 2,
+        "world_size": 1,
+        "learning_rate": 3e-3,
+        "lr_schedule": "constant",
+        "warmup_steps": 10,
+        "max_steps": 80,
+        "precision": "fp32",
+        "grad_clip_norm": 1.0,
+        "loss_weights": {},
+        "from_scratch": False,
+    }
+    assert facts["full_steps"] == 20 * 250  # epochs of 4,000 samples in steps of 16
+
+
+def test_ranks_shorten_an_epoch(outcomes: dict[str, Any]) -> None:
+    facts = outcomes["preflight_world"]["facts"]
+    assert (facts["full_steps"], facts["effective_batch_samples"]) == (20 * 125, 32)
+
+
+def test_the_checks_of_a_task_are_made(outcomes: dict[str, Any]) -> None:
+    found = {finding["id"]: finding for finding in outcomes["two_terms"]["findings"]}
+    made = ("lr-applied", "batch-drawn", "accumulation", "model-mode", "learning", "updates", "finite", "data-repeats")
+    assert {check: found[check]["status"] for check in (*made, "supervised-tokens", "grad-ratio")} == dict.fromkeys(
+        (*made, "supervised-tokens", "grad-ratio"), "pass"
+    )
+    assert found["batch-drawn"]["text"] == "each of 80 steps drew 16 samples"
+
+
+def test_losses_that_compute_loss_returns_are_terms(outcomes: dict[str, Any]) -> None:
+    outcome = outcomes["two_terms"]
+    norms = outcome["facts"]["gradient_norms"]
+    assert norms["weighted"]["penalty_loss"] == pytest.approx(0.1 * norms["raw"]["penalty_loss"])
+    assert norms["weighted"]["ce_loss"] == pytest.approx(norms["raw"]["ce_loss"])
+    values = outcome["facts"]["last_values"]
+    assert values["loss"] == pytest.approx(values["ce_loss"] + 0.1 * values["penalty_loss"], rel=1e-4)
+
+
+def test_the_part_of_the_loss_without_a_name_is_the_rest(outcomes: dict[str, Any]) -> None:
+    facts = outcomes["experts"]["facts"]
+    # The Trainer divides the model's loss by the tokens of a step, and an auxiliary loss by nothing: two micro-batches
+    # add theirs up.
+    assert facts["gradient_norms"]["weighted"]["aux_loss"] == pytest.approx(
+        2 * 0.01 * facts["gradient_norms"]["raw"]["aux_loss"], rel=1e-3
+    )
+    values = facts["last_values"]
+    assert values["rest"] == pytest.approx(values["loss"] - 2 * 0.01 * values["aux_loss"], rel=1e-4)
+    assert "grad-ratio" not in {finding["id"] for finding in outcomes["experts"]["findings"]}
+
+
+def test_a_nan_is_traced_to_its_line(outcomes: dict[str, Any]) -> None:
+    hint = finding_of(outcomes["breaks"], "finite")["hint"]
+    assert "tests/train/adapters/hf_trainers.py:" in hint
+
+
+def test_metrics_are_those_of_the_trainers_own_evaluation(outcomes: dict[str, Any]) -> None:
+    outcome = outcomes["two_terms"]
+    assert outcome["metrics"].keys() == {"eval_loss"}
+    assert outcome["facts"]["initial_metrics"]["eval_loss"] > outcome["metrics"]["eval_loss"][-1][1]
+
+
+def test_a_stream_trains_without_samples_for_a_probe_batch(outcomes: dict[str, Any]) -> None:
+    outcome = outcomes["stream"]
+    assert outcome["facts"]["steps"] == 24
+    assert "probe_loss" not in outcome["facts"]["last_values"]
+    assert finding_of(outcome, "batch-drawn")["status"] == "pass"
+
+
+def test_another_geometry_with_the_same_effective_batch_is_applied(outcomes: dict[str, Any]) -> None:
+    outcome = outcomes["other_geometry"]
+    assert finding_of(outcome, "batch-drawn")["text"] == "each of 24 steps drew 16 samples"
+    assert finding_of(outcome, "accumulation")["status"] == "pass"
+
+
+def test_ranks_that_cannot_be_told_apart_are_not_checked(outcomes: dict[str, Any]) -> None:
+    finding = finding_of(outcomes["summed_ranks"], "ranks")
+    assert finding["status"] == "not-checked"
+    assert "one data loader draws the samples of all ranks" in finding["text"]
