@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.explain import problems
-from pytest_smoke.recipe.model import Recipe, Settings, Smoke
+from pytest_smoke.recipe.model import Mode, Recipe, Settings, Smoke
 from pytest_smoke.text import number
 
 JUDGED = ("checks", "metrics", "mix", "ablate", "requires")
@@ -119,6 +119,18 @@ def between(good: Case, bad: Case, chosen: Collection[Difference]) -> Case:
     except ValidationError as error:
         raise ValueError("; ".join(problem.text for problem in problems(error))) from None
     return Case(path=bad.path, recipe=recipe, mode=smoke["mode"], places=bad.places)
+
+
+def of_settings(full: Mapping[str, Any], smoke: Mapping[str, Any], *, mode: Mode, path: str) -> Case:
+    """Return the settings of two runs as the case of a recipe, for checks that need nothing else of it.
+
+    Raises ValueError, with the reason, if no recipe may have such settings.
+    """
+    try:
+        recipe = Recipe.model_validate({"task": "settings:Run", "full": dict(full), "smoke": dict(smoke)})
+    except ValidationError as error:
+        raise ValueError("; ".join(problem.text for problem in problems(error))) from None
+    return Case(path=path, recipe=recipe, mode=mode)
 
 
 def _tree(case: Case) -> dict[str, Any]:

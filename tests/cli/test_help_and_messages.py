@@ -20,6 +20,13 @@ WIDTH = 80
 
 RECIPE = "task: a_task:Task\nfull: {batch_size: 64, learning_rate: 1.0e-3, max_steps: 10}\nsmoke: {max_steps: 5}\n"
 MIX = "mix: {sources: {nad: {rows: 700, share: 0.2}, osm: {rows: 200}, gn: {rows: 100}}}\n"
+CONFIG = """\
+train: {batch_size: 8, grad_accum_steps: 2, num_gpus: 4, lr: 0.02, warmup_steps: 100, max_steps: 9000, seed: 3}
+scheduler: cosine
+precision: bf16
+grad_clip: 1.0
+model: {n_heads: 8}
+"""
 PREDICTION = '{"raw": "Paris, 75008", "gold": [[7, 12, "postcode"]], "pred": [[5, 12, "postcode"]]}\n'
 
 
@@ -79,6 +86,10 @@ FILES = {
     "corpus/wiki/part-1.jsonl": "",
     "corpus/README.md": "about\n",
     "manifest/manifest.json": '{"nad": 7, "osm": 5, "gn": 5}',
+    "full.yaml": CONFIG,
+    "smoke.yaml": CONFIG.replace("cosine", "constant").replace("9000", "900"),
+    "cosine.yaml": CONFIG.replace("9000", "900").replace("n_heads: 8", "n_heads: 4"),
+    "open.yaml": CONFIG.replace("num_gpus: 4", "").replace("0.02", "'${base.lr}'").replace("grad_clip: 1.0", "frob: 1"),
     "new.jsonl": PREDICTION,
     "short.csv": log(2),
     "long.csv": log(4),
@@ -143,6 +154,15 @@ SCENARIOS = {
         "judge - --follow --planned 9",
         "judge absent.csv",
         "judge long.csv --lr rate",
+    ),
+    "preflight": (
+        "preflight full.yaml smoke.yaml",
+        "preflight full.yaml cosine.yaml",
+        "preflight full.yaml open.yaml",
+        "preflight full.yaml absent.yaml",
+        "preflight full.yaml corpus/README.md",
+        "preflight full.yaml smoke.yaml --full seed=4",
+        "preflight plain.smoke.yaml smoke.yaml",
     ),
     "audit": (
         "audit recipe.smoke.yaml",

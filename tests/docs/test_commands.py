@@ -48,6 +48,7 @@ NOT_RUN = {
 EXIT_STATUS = {
     "pytest --smoke bad.smoke.yaml": 2,
     "* audit mix.smoke.yaml": 1,
+    "* preflight full.yml smoke.yml *": 1,
     "* audit corpus*": 1,
     "* judge docs/examples/cosine.csv": 1,
     "* watch --log train.log -- python train.py": 3,

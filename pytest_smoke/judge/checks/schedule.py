@@ -54,7 +54,7 @@ def schedule(case: Case) -> Iterator[Finding]:
 
 
 def _schedule(case: Case, stage: Stage) -> Finding:
-    faults = list(_faults(case, stage))
+    faults = list(schedule_faults(case, stage))
     evidence, needed = evidence_steps(case.mode, stage), evidence_needed(case.mode, stage)
     data = {"evidence_steps": evidence, "evidence_needed": needed}
     key = case.key("smoke.lr_schedule", "smoke.learning_rate", "smoke.warmup_steps", "smoke.max_steps", "smoke")
@@ -85,8 +85,8 @@ def _schedule(case: Case, stage: Stage) -> Finding:
     return Finding(id=CHECK.id, status="pass", text=text, observed=evidence, bound=needed, data=data)
 
 
-def _faults(case: Case, stage: Stage) -> Iterator[tuple[str, str, str]]:
-    """Yield reason, sentence and hint of each fault, the most important first."""
+def schedule_faults(case: Case, stage: Stage) -> Iterator[tuple[str, str, str]]:
+    """Yield reason, sentence and hint of each fault of a stage's schedule, the most important first."""
     if fault := _warmup_fault(stage):
         run = f"stage {stage.name}" if stage.name else "the smoke run"
         yield "warmup-too-long", fault, f"give {run} more steps than the full run's warmup has"
