@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_smoke.collect.bounded_output import bounded_output
 from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.progress import progress_of, terminal_width
 from pytest_smoke.collect.source_location import source_location
@@ -127,7 +129,8 @@ def run_with_options(config: pytest.Config, case: Case, *, device: str, item_id:
         resume=option.smoke_resume,
         registry=config.stash[REGISTRY],
     )
-    with progress_of(config, case) as watch:
+    captured = option.smoke_isolation == "none" and option.capture != "no"
+    with bounded_output() if captured else nullcontext(), progress_of(config, case) as watch:
         return run_smoke(case, options, item_id=item_id, watch=watch)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from pytest_smoke.train.checkpoints.layout import (
     clear,
 )
 from pytest_smoke.train.plan import PipelinePlan
+from pytest_smoke.train.temporary import temporary_folder
 
 
 def checkpoints_of(item_id: str) -> str:
@@ -76,8 +76,8 @@ def saving_of(case: Case, report: Path | None, *, item_id: str, resume: bool) ->
     folder = (report / checkpoints_of(item_id)).absolute() if report is not None else None
     if folder is not None:
         clear(folder, rolling=not resume)
-    with tempfile.TemporaryDirectory(prefix="smoke-") as temporary:
-        scratch = str(folder) if folder is not None and resume else temporary
+    with temporary_folder("checkpoint-") as temporary:
+        scratch = str(folder) if folder is not None and resume else str(temporary)
         try:
             yield CheckpointPlan(
                 id=item_id,
@@ -101,8 +101,8 @@ def pipeline_plan(case: Case, folder: Path | None) -> Iterator[PipelinePlan | No
     if case.pipeline is None:
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="smoke-package-") as temporary:
-        plan = PipelinePlan.of(case, str(folder or Path(temporary) / "package"))
+    with temporary_folder("package-") as temporary:
+        plan = PipelinePlan.of(case, str(folder or temporary / "package"))
         assert plan is not None
         _remove(Path(plan.folder), plan.partial)
         Path(plan.folder).parent.mkdir(parents=True, exist_ok=True)
@@ -121,8 +121,8 @@ def predictions_of(case: Case, report: Path | None, *, item_id: str) -> Iterator
     if case.mode == "wiring":
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="smoke-predictions-") as temporary:
-        path = (report or Path(temporary)) / "predictions" / f"{file_name(item_id)}.jsonl"
+    with temporary_folder("predictions-") as temporary:
+        path = (report or temporary) / "predictions" / f"{file_name(item_id)}.jsonl"
         path.unlink(missing_ok=True)  # those of an older run must not be taken for this one's
         yield path
 

@@ -7,8 +7,12 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+MARK = "PYTEST_SMOKE_PROCESS"
+"""Environment variable of a training process, which the programs that it starts inherit."""
+WRITES = os.O_WRONLY | os.O_RDWR
 PR_SET_CHILD_SUBREAPER = 36
 """From `linux/prctl.h`: orphans below this process become its children, not those of process 1."""
 
@@ -40,6 +44,39 @@ def descendants(pid: int) -> list[int]:
 
 def end_descendants(pid: int) -> None:
     """Kill every process below a process."""
-    for one in descendants(pid):
+    _kill(descendants(pid))
+
+
+def end_orphans(mark: str, pipe: int) -> None:
+    """Kill what a training process left that is dead: its descendants have another parent now.
+
+    `mark`: value of the environment variable `MARK` that it had, which programs inherit. `pipe`: inode of the pipe that
+    it printed to, which copies of it hold open.
+    """
+    marked, held, python = f"{MARK}={mark}".encode(), f"pipe:[{pipe}]", os.path.realpath(sys.executable)
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if int(folder.name) != os.getpid() and (
+                marked in (folder / "environ").read_bytes().split(b"\0")
+                or (os.readlink(folder / "exe") == python and _writes_to(folder, held))
+            ):
+                found.append(int(folder.name))
+        except OSError:  # it has ended, or belongs to someone else
+            continue
+    _kill(found)
+
+
+def _writes_to(process: Path, pipe: str) -> bool:
+    for handle in (process / "fd").iterdir():
+        if os.readlink(handle) == pipe:
+            flags = (process / "fdinfo" / handle.name).read_text().partition("flags:")[2].split()[0]
+            if int(flags, 8) & WRITES:
+                return True
+    return False
+
+
+def _kill(processes: Iterable[int]) -> None:
+    for one in processes:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(one, signal.SIGKILL)

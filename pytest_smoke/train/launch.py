@@ -14,13 +14,15 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
 from pytest_smoke.events import Command, Event
 from pytest_smoke.plain import plain_text
-from pytest_smoke.train.descendants import end_descendants
+from pytest_smoke.train.descendants import MARK, end_descendants, end_orphans
 from pytest_smoke.train.frames import FrameError, Frames, events_of, value_of
 from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.temporary import clean_up_after_killed_sessions
 
 OUTPUT_LINES = 30
 """Newest lines of a training process's output that are kept."""
@@ -44,8 +46,8 @@ T = TypeVar("T")
 class Child:
     """A running training process."""
 
-    def __init__(self, process: BaseProcess, connection: Connection, output: Connection) -> None:
-        self._process, self._connection, self._output = process, connection, output
+    def __init__(self, process: BaseProcess, connection: Connection, output: Connection, mark: str) -> None:
+        self._process, self._connection, self._output, self._mark = process, connection, output, mark
         self._frames = Frames()
         self._printed = b""
         self._connected, self._printing = True, True
@@ -91,6 +93,7 @@ class Child:
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()  # the process group exists only after setsid()
         self._process.join(GRACE_SECONDS)  # a process in a device driver cannot be killed before that returns
+        end_orphans(self._mark, os.fstat(self._output.fileno()).st_ino)
         self._connection.close()
         self._output.close()
 
@@ -197,6 +200,7 @@ def _child(main: Callable[..., None], plan: RunPlan | None) -> Iterator[Child]:
 
 @cache
 def _fork_server() -> ForkServerContext:
+    clean_up_after_killed_sessions()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([PRELOAD])
     return context
@@ -206,7 +210,8 @@ def _start(main: Callable[..., None], plan: RunPlan | None, context: ForkServerC
     parent_end, child_end = context.Pipe()
     output, child_output = context.Pipe(duplex=False)
     # Not a daemon: a daemonic process cannot start data loader workers. `_child` kills what is left.
-    process = context.Process(target=main, args=(plan, child_end, child_output, dict(os.environ)))
+    mark = uuid4().hex
+    process = context.Process(target=main, args=(plan, child_end, child_output, {**os.environ, MARK: mark}))
     try:
         process.start()
     except BaseException:
@@ -216,7 +221,7 @@ def _start(main: Callable[..., None], plan: RunPlan | None, context: ForkServerC
     finally:
         child_end.close()
         child_output.close()
-    return Child(process, parent_end, output)
+    return Child(process, parent_end, output, mark)
 
 
 # These import late: they run in the training process, which has torch; the pytest process only names them.

@@ -185,8 +185,12 @@ def _detach(output: Connection, environment: dict[str, str]) -> None:
 
 
 def _die_with_parent() -> None:
-    """Kill this process group when the pytest process ends. The fork server lives as long as any of its children."""
+    """Kill this process, its group and its descendants when the pytest process ends.
+
+    The fork server lives as long as any of them.
+    """
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])
+    end_descendants(os.getpid())
     os.killpg(0, signal.SIGKILL)

@@ -135,9 +135,11 @@ def test_an_eof_error_of_the_task_is_reported_like_any_exception(teacher: Planne
 
 def test_a_process_that_hangs_in_user_code_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     (tmp_path / "hangs.py").write_text(
-        "import os, pathlib, time\n"
+        "import os, pathlib, subprocess, sys, time\n"
         "def Task(**args):\n"
-        f"    pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        "    sleeps = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        "    helper = subprocess.Popen(sleeps, start_new_session=True)\n"
+        f"    pathlib.Path({str(tmp_path / 'pid')!r}).write_text(' '.join(map(str, [os.getpid(), helper.pid])))\n"
         "    time.sleep(600)\n"
     )
     code = (
@@ -163,11 +165,15 @@ def test_a_process_that_hangs_in_user_code_ends_when_its_parent_is_killed(tmp_pa
         while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
             assert time.monotonic() < deadline, "the training process did not start"
             time.sleep(0.05)
-        child = psutil.Process(int((tmp_path / "pid").read_text()))
+        child, helper = (psutil.Process(int(pid)) for pid in (tmp_path / "pid").read_text().split())
     finally:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
     assert _ends(child)
+    if sys.platform == "linux":
+        assert _ends(helper)
+    else:
+        helper.kill()
 
 
 SOCKETS = (
@@ -227,16 +233,27 @@ def test_the_end_of_a_process_is_noticed_although_its_helper_keeps_the_pipe_open
         with pytest.raises(ChildDiedError, match="SIGKILL"):
             receive_all(child, 60)
         assert "about to die" in child.last_lines()
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    helper = int((tmp_path / "pid").read_text())
+    if sys.platform == "linux":
+        assert not psutil.pid_exists(helper) or _ends(psutil.Process(helper))
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(helper, signal.SIGKILL)
     assert time.monotonic() - started < 30
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no list of descendants")
-@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize("end", ["returns", "hangs", "is killed", "exits"])
 def test_helpers_and_daemons_in_sessions_of_their_own_end_with_the_process(
-    teacher: Planner, tmp_path: Path, hangs: bool
+    teacher: Planner, tmp_path: Path, end: str
 ) -> None:
+    """Of a process that is killed they are orphans, below another parent: a program, and a copy of the process."""
+    then = {
+        "returns": "",
+        "hangs": "time.sleep(600)",
+        "is killed": "os.kill(os.getpid(), 9)",
+        "exits": "os._exit(0)",
+    }[end]
     (tmp_path / "daemons.py").write_text(
         "import os, pathlib, subprocess, sys, time\n"
         f"folder = pathlib.Path({str(tmp_path)!r})\n"
@@ -252,14 +269,12 @@ def test_helpers_and_daemons_in_sessions_of_their_own_end_with_the_process(
         "    while not (folder / 'daemon').exists():\n"
         "        time.sleep(0.01)\n"
         "    (folder / 'helper').write_text(str(helper.pid))\n"
-        f"    time.sleep({600 if hangs else 0})\n"
+        f"    {then}\n"
     )
     with child_of(_at(teacher(), tmp_path, task="daemons:Task")) as child:
-        if hangs:
-            with pytest.raises(ChildTimeoutError):
-                receive_all(child, 3)
-        else:
-            receive_all(child, 60)
+        error = {"hangs": ChildTimeoutError, "is killed": ChildDiedError}.get(end)
+        with pytest.raises(error) if error else contextlib.nullcontext():
+            receive_all(child, 3 if end == "hangs" else 60)
     for name in ("helper", "daemon"):
         pid = int((tmp_path / name).read_text())
         assert not psutil.pid_exists(pid) or _ends(psutil.Process(pid))
