@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests import shared_fork_server
+from tests.session_server import SessionServer
 
 UNUSED_PLUGINS = ("hypothesispytest", "faker", "anyio")
 """Plugins of libraries that the suite needs and a user's project does not; importing them takes 0.5 s."""
-TIMEOUT_SECONDS = 600
+OPTIONS = ("--smoke-device", "cpu", "-p", "shared_fork_server", *(f"-pno:{name}" for name in UNUSED_PLUGINS))
+"""Options of the sessions that `run_pytest` runs. A test that starts one itself requests that fixture, too: it provides
+the plugin."""
 
 
 @pytest.fixture(scope="session")
@@ -20,21 +23,31 @@ def fork_server() -> dict[str, str]:
     return shared_fork_server.environment()
 
 
+@pytest.fixture(scope="session")
+def session_server() -> Iterator[SessionServer]:
+    """Process that runs pytest sessions without importing pytest for each of them."""
+    server = SessionServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
 def run_pytest(
-    pytester: pytest.Pytester, fork_server: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester,
+    fork_server: dict[str, str],
+    session_server: SessionServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., pytest.RunResult]:
-    """Run pytest on one CPU in a process of its own, whose training processes come from the suite's fork server.
-
-    Raises `pytester.TimeoutExpired` after `TIMEOUT_SECONDS`.
-    """
+    """Run pytest on one CPU in a process of its own, whose training processes come from the suite's fork server."""
     for name, value in fork_server.items():
         monkeypatch.setenv(name, value)
-    plugins = ["-p", "shared_fork_server", *(f"-pno:{name}" for name in UNUSED_PLUGINS)]
+    shutil.copy(shared_fork_server.__file__, pytester.path)
 
-    def run(*args: str) -> pytest.RunResult:
-        shutil.copy(shared_fork_server.__file__, pytester.path)
-        return pytester.runpytest_subprocess("--smoke-device", "cpu", *plugins, *args, timeout=TIMEOUT_SECONDS)
+    def run(*args: str, fresh: bool = False) -> pytest.RunResult:
+        """Run `pytest ARGS`; with `fresh` in a new interpreter, which has imported nothing."""
+        if fresh:
+            return pytester.runpytest_subprocess(*OPTIONS, *args)
+        return session_server.run([f"--basetemp={pytester.path / 'basetemp'}", *OPTIONS, *args], cwd=pytester.path)
 
     return run
 

@@ -11,6 +11,7 @@ from typing import Any
 import pexpect
 import pytest
 
+from tests.conftest import OPTIONS
 from tests.plugin.conftest import Project
 
 CALM = """\
@@ -84,9 +85,9 @@ def test_a_bisect_finds_two_settings_that_act_together_and_prints_every_trial(
 
 def test_an_interrupted_bisect_resumes_with_the_verdicts_it_has(pair: Project) -> None:
     """No trial is repeated, and the trials are those of a bisect that was not interrupted."""
-    command = f"{sys.executable} -m pytest --smoke-device cpu -p no:hypothesispytest --smoke-report out "
     shell = pexpect.spawn(
-        command + " ".join(BISECT),
+        sys.executable,
+        ["-m", "pytest", *OPTIONS, "--smoke-report", "out", *BISECT],
         cwd=str(pair.path),
         encoding="utf-8",
         timeout=60,

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_smoke.files import file_name
+from tests.conftest import OPTIONS
 from tests.plugin.conftest import RECIPE, Project
 
 ODD_TASKS = """
@@ -47,7 +48,7 @@ class Raises(tasks.Teacher):
         raise ValueError("\\x1b[2J\\x00\\x07red")
 """
 ODD_WAYS = ("surrogate", "unprintable", "long", "escape")
-COMMAND = [sys.executable, "-m", "pytest", "--smoke", "--smoke-device", "cpu", "-p", "no:cacheprovider"]
+COMMAND = [sys.executable, "-m", "pytest", "--smoke", *OPTIONS, "-p", "no:cacheprovider"]
 
 
 def by_name(project: Project, folder: str = "out") -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ import sys
 import pexpect
 import pytest
 
+from tests.conftest import OPTIONS
 from tests.plugin.conftest import RECIPE, Project
 
 
@@ -221,8 +222,9 @@ def test_a_test_marked_gpu_is_skipped_without_the_gpus_and_fails_with_strict(pro
 def test_the_progress_line_is_printed_only_on_a_terminal(project: Project) -> None:
     """It shows step, loss, learning rate and time left."""
     project.recipe(base=RECIPE.replace("max_steps: 400", "max_steps: 3000"))
-    command = f"{sys.executable} -m pytest --smoke --smoke-device cpu -p no:hypothesispytest"
-    shell = pexpect.spawn(command, cwd=str(project.path), encoding="utf-8", timeout=60, dimensions=(24, 100))
+    command = ["-m", "pytest", "--smoke", *OPTIONS]
+    path = str(project.path)
+    shell = pexpect.spawn(sys.executable, command, cwd=path, encoding="utf-8", timeout=60, dimensions=(24, 100))
     shell.expect(r"\r\x1b\[K  step \d+/3000  loss [\d.]+  lr 0.003  (\d+ min )?[\d.]+ s left")
     shell.expect(pexpect.EOF)
     shell.close()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import OPTIONS
 from tests.plugin.conftest import RECIPE, Project
 
 SLOW = """
@@ -30,7 +31,7 @@ class Slow(tasks.Teacher):
             time.sleep(0.02)
         return {"ce": super().losses(model, batch)["ce"], "size": 0.1 * (model(batch["points"]) ** 2).mean()}
 """
-COMMAND = [sys.executable, "-m", "pytest", "--smoke", "--smoke-device", "cpu", "-p", "no:cacheprovider"]
+COMMAND = [sys.executable, "-m", "pytest", "--smoke", *OPTIONS, "-p", "no:cacheprovider"]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tests.plugin.conftest import Project
 def test_without_the_option_no_recipe_is_collected_and_yaml_is_not_imported(project: Project) -> None:
     project.recipe("bad", "nonsense: [")
     project.pytester.makepyfile(test_plain="import sys\ndef test_plain():\n    assert 'yaml' not in sys.modules\n")
-    project.run("-v").assert_outcomes(passed=1)
+    project.run("-v", fresh=True).assert_outcomes(passed=1)
 
 
 def test_a_recipe_given_without_the_option_is_a_usage_error_with_the_command(project: Project) -> None:

@@ -104,8 +104,16 @@ def test_a_share_above_1_is_an_error(latent_args: dict[str, Any]) -> None:
         LatentPrefix(**{**latent_args, "gold_share": 1.5})
 
 
+TASK = """
+from recipes.latent_prefix import LatentPrefix
+
+class Short(LatentPrefix):
+    def probe_batch(self):  # the default one of 64 questions is scored 80 times, which takes as long as all the rest
+        return next(self.batches(8, seed=1))
+"""
 SHORT = f"""
 extends: recipes/latent_prefix.smoke.yaml
+task: short_task:Short
 args: {{pretraining_steps: {FEW_STEPS}}}
 full: {{batch_size: 8, warmup_steps: 5}}
 smoke: {{steps_per_epoch: 10, evaluate_every_steps: 80}}
@@ -128,6 +136,7 @@ checks: {{accept: [latent_em >= 0, latent_pos2_acc >= 0, max(grad_norm) < 500], 
 def smoke(pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]) -> Smoke:
     """Run a recipe in a new project that has the shipped recipes; return its outcome and the terminal output."""
     (pytester.path / "recipes").symlink_to(ROOT / "recipes")
+    (pytester.path / "short_task.py").write_text(TASK)
     pytester.makeini("[pytest]\n")
 
     def smoke(recipe: str) -> tuple[dict[str, Any], str]:
