@@ -127,6 +127,13 @@ class Case:
         """Return the first of these dotted recipe keys that the file contains; the last one if it contains none."""
         return next((key for key in candidates if key in self.places), candidates[-1])
 
+    def read_from(self, section: str, key: str) -> str | None:
+        """Return the config file that a setting of `full` or `smoke` was read from; None if the recipe states it."""
+        config = self.configs.get(section)
+        if config is None or key not in config.values:
+            return None
+        return config.file.path if self.places.get(f"{section}.{key}", "").startswith(f"{config.file.path}:") else None
+
     @property
     def _longest_stage(self) -> int | None:
         return WIRING_STEPS if self.mode == "wiring" else None

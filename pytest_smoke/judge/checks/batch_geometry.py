@@ -38,12 +38,15 @@ def batch_geometry(case: Case) -> Iterator[Finding]:
         ),
         observed=ours,
         bound=theirs,
-        hint=(
-            f"change `smoke` so that batch_size x grad_accum_steps x world_size is {theirs}, or remove these keys "
-            "to inherit them"
-        ),
+        hint=_hint(case, theirs),
         key=case.key(*(f"smoke.{key}" for key in KEYS), "smoke"),
     )
+
+
+def _hint(case: Case, effective: int) -> str:
+    file = next(filter(None, (case.read_from("smoke", key) for key in KEYS)), None)
+    product = f"so that batch_size x grad_accum_steps x world_size is {effective}"
+    return f"change {file} {product}" if file else f"change `smoke` {product}, or remove these keys to inherit them"
 
 
 def _geometry(settings: Settings) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pytest_smoke.events import Event, Gradients, Step, Updates
 from pytest_smoke.outcome import Finding, Status, VerdictWord
+from pytest_smoke.text import listed
 
 if TYPE_CHECKING:
     from pytest_smoke.recipe.case import Case
@@ -199,3 +200,15 @@ NOT_MADE = (
     ),
 )
 """Reasons of every check that needs a whole run."""
+
+
+def correction(case: Case, keys: Sequence[str]) -> str:
+    """Say where settings of the smoke run must be corrected: in `smoke`, or in the config that they were read from."""
+    names = listed(keys, limit=len(keys))
+    config = case.configs.get("smoke")
+    if config is None:
+        return f"remove {names} from `smoke`"
+    beside = {*config.values, *config.file.entries} - case.declared.keys()  # compared, but no settings of a recipe
+    if any(case.read_from("smoke", key) or key in beside for key in keys):
+        return f"give {names} the full run's value in {config.file.path}"
+    return f"remove {names} from `smoke`"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from pytest_smoke import schedules
-from pytest_smoke.judge.checks.check import Check, Reason, always
+from pytest_smoke.judge.checks.check import Check, Reason, always, correction
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.modes import LONG_TAIL_MIN_STEPS, SCHEDULE_OF_MODE
@@ -96,7 +96,7 @@ def schedule_faults(case: Case, stage: Stage) -> Iterator[tuple[str, str, str]]:
         yield (
             "masked",
             f"lr_schedule is {stage.lr_schedule!r}, {case.mode} mode requires {required!r}{_decay(stage)}",
-            f"remove lr_schedule from `smoke`, or rerun with --smoke-mode {case.mode}, which overrides it",
+            f"{_unmask(case, required)}, or rerun with --smoke-mode {case.mode}, which overrides it",
         )
     for key, reason, ours, theirs in (
         ("learning_rate", "different-learning-rate", stage.learning_rate, stage.full_learning_rate),
@@ -104,7 +104,7 @@ def schedule_faults(case: Case, stage: Stage) -> Iterator[tuple[str, str, str]]:
     ):
         if ours != theirs:
             text = f"{key} is {_number(ours)} in the smoke run and {_number(theirs)} in the full run"
-            yield reason, text, f"remove {key} from `smoke`"
+            yield reason, text, correction(case, [key])
     if case.mode == "wiring" or stage.lr_schedule != required:
         return
     evidence, needed = evidence_steps(case.mode, stage), evidence_needed(case.mode, stage)
@@ -115,6 +115,11 @@ def schedule_faults(case: Case, stage: Stage) -> Iterator[tuple[str, str, str]]:
             f"{case.mode} mode needs {needed:,}",
             _enough(case, stage),
         )
+
+
+def _unmask(case: Case, required: str) -> str:
+    file = case.read_from("smoke", "lr_schedule")
+    return f"choose a {required} schedule in {file}" if file else "remove lr_schedule from `smoke`"
 
 
 def _number(value: float) -> str:

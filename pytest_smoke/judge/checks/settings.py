@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import isclose
 from typing import Any
 
-from pytest_smoke.judge.checks.check import Check, Reason
+from pytest_smoke.judge.checks.check import Check, Reason, correction
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.configs.compare import key_differences
@@ -57,7 +57,7 @@ def settings(case: Case) -> Iterator[Finding]:
         ),
         observed={key: None if ours is ABSENT else ours for key, ours, _ in differences},
         bound={key: None if theirs is ABSENT else theirs for key, _, theirs in differences},
-        hint=f"{_correction(case, keys)}, or change the full run",
+        hint=f"{correction(case, keys)}, or change the full run",
         key=case.key(*(f"smoke.{key.partition('.')[0]}" for key in keys), "smoke"),
     )
 
@@ -82,12 +82,6 @@ def _differences(case: Case) -> Iterator[tuple[str, Any, Any]]:
         for one in key_differences(full, smoke):
             if one.effect == "shapes" and one.first is not None and one.second is not None:
                 yield one.key, one.second.value, one.first.value
-
-
-def _correction(case: Case, keys: list[str]) -> str:
-    names = listed(keys, limit=len(keys))
-    config = case.configs.get("smoke")
-    return f"remove {names} from `smoke`" if config is None else f"give {names} the same value in {config.file.path}"
 
 
 def _repeated(case: Case) -> Iterator[tuple[str, Any, Any]]:

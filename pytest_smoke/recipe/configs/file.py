@@ -133,7 +133,7 @@ def _parse(text: str, suffix: str, path: str) -> tuple[str, Mapping[str, Any], M
         return _yaml(text, path)
     if has_arguments_dump(text) and not (suffix == ".py" and is_source(text)):
         return _python(read_arguments_dump, text, path)
-    if suffix == ".py" or _PYTHON.match(text):
+    if suffix == ".py" or (_PYTHON.match(text) and is_source(text)):
         return _python(read_source, text, path)
     if text.lstrip().startswith("{"):
         try:
@@ -143,7 +143,8 @@ def _parse(text: str, suffix: str, path: str) -> tuple[str, Mapping[str, Any], M
     return _yaml(text, path)
 
 
-_PYTHON = re.compile(r"\s*(?:#[^\n]*\n\s*)*(?:\w+\s*=\s*)?(?:[A-Z]\w*(?:Arguments|Args|Config)|dict)\(")
+_PYTHON = re.compile(r"\s*(?:#[^\n]*\n\s*)*(?:\w+\s*=\s*)?[A-Za-z_][\w.]*\(")
+"""A call, as in the text of `argparse.Namespace` or of a dataclass."""
 
 
 def _error(path: str, text: str, line: int = 1, column: int = 1) -> RecipeError:

@@ -269,6 +269,7 @@ NAMES: Mapping[str, Groups] = {
         (
             "grad_accum_steps", "gradient_accumulation_steps", "accumulate_grad_batches", "grad_accumulation_steps",
             "gradient_accumulation", "accumulation_steps", "accum_steps", "accum_iter", "grad_accum", "update_freq",
+            "batch_accumulation_per_replica",
         ),
     ),
     "effective_batch": (
@@ -290,7 +291,7 @@ NAMES: Mapping[str, Groups] = {
 STEPS = (
     "max_steps", "max_train_steps", "num_train_steps", "num_training_steps", "total_steps", "training_steps",
     "train_steps", "max_iters", "train_iters", "total_iters", "num_steps", "n_steps", "max_updates", "max_update",
-    "num_iterations", "iterations", "steps",
+    "num_iterations", "iterations", "total_num_steps", "steps",
 )  # fmt: skip
 LENGTHS = (
     "max_epochs", "num_train_epochs", "num_epochs", "epochs", "n_epochs", "train_epochs", "max_epoch", "num_epoch",
@@ -307,10 +308,10 @@ WARMUP_RATIOS = (
 WARMUP_OTHERS = ("warmup_epochs", "lr_warmup_samples", "warmup_samples", "warmup_tokens", "warmup")
 SCHEDULE_NAMES = (
     "lr_schedule", "lr_scheduler", "lr_scheduler_type", "lr_decay_style", "scheduler", "scheduler_type", "schedule",
-    "schedule_type", "scheduler_name", "lr_schedule_type", "decay_type",
+    "schedule_type", "sched", "scheduler_name", "lr_schedule_type", "decay_type",
 )  # fmt: skip
 OPTIMIZER_NAMES = ("optimizer", "optim", "opt", "optimizer_type", "optimizer_name")
-CLASS_KEYS = ("_target_", "class_path", "name", "type", "cls")
+CLASS_KEYS = ("_target_", "_component_", "class_path", "name", "type", "cls")
 """Keys by which a section names the class or function that it configures."""
 
 
@@ -395,7 +396,14 @@ def _plain_warmup(view: View) -> Reading | None:
 
 def _plain_precision(view: View) -> Reading | None:
     found = anywhere(NAMES["precision"], as_precision)(view)
-    return found or switches(bf16=_keys_of(view, ("bf16",)), fp16=_keys_of(view, ("fp16",)))(view)
+    if found is not None:
+        return found
+    switched = {one: _keys_of(view, (one,)) for one in ("bf16", "fp16")}
+    for key in _keys_of(view, ("enabled",)):  # DeepSpeed's `bf16: {enabled: true}`
+        section = key.removesuffix(".enabled").rpartition(".")[2]
+        if section in switched:
+            switched[section] = (*switched[section], key)
+    return switches(**switched)(view)
 
 
 _by_name = {
@@ -658,6 +666,13 @@ def _without_nodes(devices: Entry) -> Reading:
     raise UnclearError(f"{devices.key} is {shown(devices.value)}, but trainer.num_nodes is not set; state it", devices)
 
 
+def _lightning_accumulation(view: View) -> Reading | None:
+    """Read the accumulation; NeMo, which requires 1, computes it from `model.global_batch_size`."""
+    found = one_of("trainer.accumulate_grad_batches", convert=as_positive_count)(view)
+    is_nemo = view.file.entries.get("model.global_batch_size") is not None
+    return None if is_nemo and found is not None and found.value == 1 else found
+
+
 def _lightning_clip(view: View) -> Reading | None:
     found = one_of("trainer.gradient_clip_val", convert=as_clip, null=True)(view)
     by = view.first("trainer.gradient_clip_algorithm")
@@ -669,11 +684,11 @@ def _lightning_clip(view: View) -> Reading | None:
 _LIGHTNING_READERS: Mapping[str, Reader] = {
     **_PLAIN_READERS,
     "world_size": _lightning_world,
-    "grad_accum_steps": one_of("trainer.accumulate_grad_batches", convert=as_positive_count),
+    "grad_accum_steps": _lightning_accumulation,
     "max_steps": length(("trainer.max_steps",), "trainer.max_epochs"),
     "precision": one_of("trainer.precision", convert=as_precision),
     "grad_clip_norm": _lightning_clip,
-    "seed": one_of("seed_everything", "seed", convert=as_count),
+    "seed": lambda view: one_of("seed_everything", convert=as_count)(view) or _by_name["seed"](view),
 }
 
 

@@ -137,10 +137,13 @@ _SCHEDULES: tuple[tuple[str, str], ...] = (
     (r"cosine", "cosine"),
     (r"poly", "polynomial"),
     (r"^linear_?lr$", "other"),
+    (r"^warmup_?decay_?lr$", "linear"),
+    (r"^warmup_?lr$", "constant"),
     (r"constant|^flat$|^fixed$", "constant"),
     (r"linear", "linear"),
 )
-"""Schedules by a pattern in their names, which are in lower case. torch's `LinearLR` is a warmup without a decay."""
+"""Schedules by a pattern in their names, which are in lower case. torch's `LinearLR` is a ramp, DeepSpeed's
+`WarmupLR` a warmup to a constant rate."""
 
 
 def as_schedule(entry: Entry) -> str:

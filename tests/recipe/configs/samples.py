@@ -339,3 +339,55 @@ optimizer: adam
 bf16: true
 seed: 42
 """
+DEEPSPEED = """\
+{
+  "train_micro_batch_size_per_gpu": 16,
+  "gradient_accumulation_steps": 8,
+  "gradient_clipping": 1.0,
+  "bf16": {"enabled": true},
+  "optimizer": {"type": "AdamW", "params": {"lr": 3e-4, "betas": [0.9, 0.95], "weight_decay": 0.1}},
+  "scheduler": {"type": "WarmupCosineLR", "params": {"warmup_num_steps": 1000, "total_num_steps": 50000}},
+  "seed": 42
+}
+"""
+NAMESPACE = (
+    "Namespace(batch_size=16, gradient_accumulation_steps=8, lr=0.0003, scheduler='cosine', warmup_steps=1000, "
+    "max_steps=50000, dtype='bfloat16', clip_grad=1.0, weight_decay=0.1, seed=42, eval_every=100)\n"
+)
+NEMO = """\
+trainer:
+  devices: 8
+  num_nodes: 1
+  precision: bf16
+  max_steps: 50000
+  accumulate_grad_batches: 1
+  gradient_clip_val: 1.0
+model:
+  micro_batch_size: 16
+  global_batch_size: 1024
+  seed: 42
+  optim:
+    name: fused_adam
+    lr: 3e-4
+    weight_decay: 0.1
+    sched:
+      name: CosineAnnealing
+      warmup_steps: 1000
+"""
+TORCHTUNE = """\
+model:
+  _component_: torchtune.models.llama3_1.llama3_1_8b
+seed: 42
+optimizer:
+  _component_: torch.optim.AdamW
+  lr: 3e-4
+  weight_decay: 0.1
+lr_scheduler:
+  _component_: torchtune.training.lr_schedulers.get_cosine_schedule_with_warmup
+  num_warmup_steps: 1000
+batch_size: 16
+gradient_accumulation_steps: 8
+max_steps: 50000
+clip_grad_norm: 1.0
+dtype: bf16
+"""

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_smoke.errors import RecipeError
+from pytest_smoke.judge.checks.batch_geometry import batch_geometry
+from pytest_smoke.judge.checks.schedule import schedule as schedule_check
 from pytest_smoke.judge.checks.settings import settings as settings_check
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.configs.compare import effect_of
@@ -192,7 +194,8 @@ def test_what_two_configs_of_one_trainer_say_about_model_data_and_optimizer_is_c
         "sequence_len is 1024 in the smoke run and 8192 in the full run"
     )
     assert (
-        finding.hint == "give weight_decay and sequence_len the same value in configs/smoke.yml, or change the full run"
+        finding.hint
+        == "give weight_decay and sequence_len the full run's value in configs/smoke.yml, or change the full run"
     )
     (folder / "configs/smoke.yml").write_text(smoke)
     (finding,) = settings_check(load(folder, AXOLOTL_FULL + "smoke: {from: configs/smoke.yml}\n"))
@@ -225,3 +228,19 @@ def test_what_two_configs_of_one_trainer_say_about_model_data_and_optimizer_is_c
 )
 def test_the_name_of_a_key_tells_whether_it_shapes_the_training(key: str, effect: str) -> None:
     assert effect_of(key) == effect
+
+
+def test_a_check_that_fails_names_the_config_to_correct(folder: Path) -> None:
+    smoke = samples.AXOLOTL.replace("max_steps: 50000", "max_steps: 2500").replace("_size: 16", "_size: 2")
+    (folder / "configs/smoke.yml").write_text(smoke.replace("bf16: true", "bf16: false").replace("fp16:", "fp16: true"))
+    case = load(folder, AXOLOTL_FULL + "smoke: {from: configs/smoke.yml}\n")
+    (batch,), (schedule,), (settings,) = batch_geometry(case), schedule_check(case), settings_check(case)
+    assert (batch.key, case.places[batch.key]) == ("smoke.batch_size", "configs/smoke.yml:15")
+    assert batch.hint == "change configs/smoke.yml so that batch_size x grad_accum_steps x world_size is 1024"
+    assert schedule.reason == "masked"
+    assert schedule.hint == (
+        "choose a constant schedule in configs/smoke.yml, or rerun with --smoke-mode constant, which overrides it"
+    )
+    assert settings.hint == "give precision the full run's value in configs/smoke.yml, or change the full run"
+    assert case.read_from("smoke", "learning_rate") == "configs/smoke.yml"
+    assert case.read_from("full", "world_size") is None

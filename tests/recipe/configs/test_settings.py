@@ -40,6 +40,10 @@ EACH = [
     ("train.yaml", samples.PLAIN, "plain", {"world_size": 8, "optimizer": "adamw"}),
     ("train_gpt2.py", samples.NANOGPT, "plain", {}),
     ("pretrain.yaml", samples.MEGATRON, "plain", {"world_size": 8, "optimizer": "adam"}),
+    ("ds_config.json", samples.DEEPSPEED, "plain", {"optimizer": "adamw"}),
+    ("args.log", samples.NAMESPACE, "plain", {}),
+    ("nemo.yaml", samples.NEMO, "lightning", {"world_size": 8}),
+    ("full.yaml", samples.TORCHTUNE, "plain", {"optimizer": "adamw"}),
 ]
 
 
