@@ -108,10 +108,11 @@ def _settings(path: str, role: Role, options: list[str], preset: str | None) -> 
     stated = dict(_stated(role, option) for option in options)
     values = {key: one.value for key, one in stated.items()}
     if _is_recipe(file):
-        if preset is not None or stated:
+        case = load_cases(file, root=task_root(file))[0]
+        if preset is not None or (stated and case.is_complete):
             wrong = f"--{role}-preset" if preset is not None else f"--{role}"
             raise PreflightError(f"{path} is a recipe, which states its settings itself; remove {wrong}")
-        return of_case(load_cases(file, root=task_root(file))[0], role, {})
+        return of_case(case, role, stated)
     try:
         config = read_settings(read_config(file, path), preset=preset, stated=values)
     except ConfigKeyError as error:

@@ -166,15 +166,16 @@ def _why_no_batch(full: RunSettings, smoke: RunSettings) -> Iterator[str]:
     for run in (full, smoke):
         if run.effective_batch is None:
             yield from (run.unclear[key] for key in (*FACTORS, "effective_batch") if key in run.unclear)
+    lacking: dict[tuple[str, str], list[str]] = {}
     for key in FACTORS:
-        lacks = [
+        runs = [
             run for run in (full, smoke) if run.effective_batch is None and key not in {**run.values, **run.unclear}
         ]
-        if lacks:
-            who = (
-                f"neither {full.path} nor {smoke.path} states" if len(lacks) == 2 else f"{lacks[0].path} does not state"
-            )
-            yield f"{who} {key}" + (f" ({lacks[0].elsewhere[key]})" if key in lacks[0].elsewhere else "")
+        if runs:
+            who = f"neither {full.path} nor {smoke.path} states" if len(runs) == 2 else f"{runs[0].path} does not state"
+            lacking.setdefault((who, runs[0].elsewhere.get(key, "")), []).append(key)
+    for (who, elsewhere), keys in lacking.items():
+        yield f"{who} {listed(keys)}" + (f" ({elsewhere})" if elsewhere else "")
 
 
 # Settings that must be equal.
@@ -207,7 +208,13 @@ def _stated_once(key: str, full: RunSettings, smoke: RunSettings) -> SettingDiff
     if lacks.preset == RECIPE and key in OF_TASK:
         where = "does not set it" if key == "seed" else "leaves it to its task"
         return _difference(key, "not-compared", f"{value}; {lacks.path} {where}", full, smoke)
-    text = f"{value}, but {lacks.path} does not state it, and the default of {lacks.trainer} is not guessed"
+    source = lacks.elsewhere.get(key)
+    why = (
+        f"does not state it ({where})"
+        if where
+        else f"does not state it, and the default of {lacks.trainer} is not guessed"
+    )
+    text = f"{value}, but {lacks.path} {why}"
     return _difference(key, "unknown", text, full, smoke)
 
 

@@ -93,12 +93,19 @@ def of_case(case: Case, role: Role, options: Mapping[str, Stated]) -> RunSetting
     values = {key: Stated(value=getattr(settings, key), place=_place(case, role, key)) for key in _OF_RECIPE}
     if not settings.loss_weights:
         del values["loss_weights"]  # the task's own weights
+    if not case.is_complete:
+        own = {*case.recipe.repeated, *(case.declared if role == "smoke" else ())}
+        known = own | {"max_steps", "lr_schedule"} if role == "smoke" else own
+        values = {key: stated for key, stated in values.items() if key in known}
     values |= _beside(case, role)
     return RunSettings(
         path=case.path,
         trainer=RECIPE,
         preset=RECIPE,
         values={**values, **options},
+        elsewhere={}
+        if case.is_complete
+        else dict.fromkeys(_OF_RECIPE, f"set by the trainer of `{case.recipe.trainer}`"),
         config=case.configs.get(role),
         case=case,
     )

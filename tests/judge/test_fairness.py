@@ -207,6 +207,26 @@ def test_recipes_and_configs_can_be_compared_with_each_other(tmp_path: Path) -> 
     }
 
 
+def test_what_a_trainer_of_a_recipe_sets_itself_is_not_known_before_it_is_built(tmp_path: Path) -> None:
+    (tmp_path / "make.py").write_text("def trainer(): ...\n")
+    (tmp_path / "hf.smoke.yaml").write_text(
+        "hf: make:trainer\nfull: {learning_rate: 3.0e-4}\nsmoke: {max_steps: 2500}\n"
+    )
+    (case, *_) = load_cases(tmp_path / "hf.smoke.yaml", root=tmp_path)
+    found = compare_settings(config(tmp_path, "full.yml", samples.AXOLOTL), of_case(case, "smoke", {}))
+    unknown = {one.setting: one.text for one in found if one.status == "unknown"}
+    assert list(unknown) == ["effective_batch", "warmup_steps", "precision", "grad_clip_norm"]
+    assert unknown["effective_batch"].endswith(
+        "hf.smoke.yaml does not state batch_size, grad_accum_steps and world_size (set by the trainer of `hf`)"
+    )
+    (tmp_path / "from.smoke.yaml").write_text("hf: make:trainer\nfull: {from: full.yml}\nsmoke: {max_steps: 2500}\n")
+    (case, *_) = load_cases(tmp_path / "from.smoke.yaml", root=tmp_path)
+    assert case.recipe.repeated["grad_clip_norm"] == 1.0
+    assert "world_size" not in case.recipe.repeated
+    found = compare_settings(config(tmp_path, "full.yml", samples.AXOLOTL), of_case(case, "smoke", EIGHT))
+    assert fairness(found) == "fair"
+
+
 VALUES = st.fixed_dictionaries(
     {
         "batch_size": st.sampled_from([4, 8]),

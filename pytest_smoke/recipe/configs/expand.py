@@ -14,6 +14,7 @@ from pytest_smoke.recipe.configs.presets import PRESET_NAMES
 from pytest_smoke.recipe.configs.settings import ConfigKeyError, TrainerConfig, read_settings
 from pytest_smoke.recipe.configs.values import shown
 from pytest_smoke.recipe.explain import Keys, Problem, described
+from pytest_smoke.recipe.model import SELF_DESCRIBING
 from pytest_smoke.recipe.yaml_document import REFUSED
 from pytest_smoke.text import did_you_mean, listed
 
@@ -100,7 +101,7 @@ class _Expansion:
         self.data = {**self.data, section: own}
         config = self._read(section, part, own)
         if config is None:
-            self.data[section] = _without_gaps(section, own)
+            self.data[section] = self._without_gaps(section, own)
             return
         self.configs[section] = config
         values = _settings_of(section, config)
@@ -108,10 +109,22 @@ class _Expansion:
             self._note_place(section, key, config)
         self.problems += _contradictions(section, own, values, config)
         self.problems += self._missing(section, own, values, config)
-        self.data[section] = _without_gaps(section, {**values, **own})
+        self.data[section] = self._without_gaps(section, {**values, **own})
         if section == "full":
             self.problems += _argument_contradictions(self.data, config)
             self.problems += _mix_contradictions(self.data, config)
+
+    @property
+    def _tells_itself(self) -> bool:
+        """Whether the settings of the full run are read from the trainer itself before the run."""
+        return any(self.data.get(key) is not None for key in SELF_DESCRIBING)
+
+    def _without_gaps(self, section: str, own: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the section with `REFUSED` for what is missing: that was reported, with the config's name."""
+        gaps = OF_RECIPE if section == "full" else ("max_steps",)
+        if section == "full" and self._tells_itself:
+            return dict(own)
+        return {**dict.fromkeys(gaps, REFUSED), **own}
 
     def inherit_seed(self) -> None:
         """Give the smoke run the seed of the full run's config, if nothing else sets it."""
@@ -153,7 +166,7 @@ class _Expansion:
         self, section: str, own: Mapping[str, Any], values: Mapping[str, Any], config: TrainerConfig
     ) -> Iterator[Problem]:
         """Yield the settings that the config does not tell, and that the recipe does not state either."""
-        tells_itself = "hf" in self.data or "lightning" in self.data
+        tells_itself = self._tells_itself
         needed: tuple[str, ...] = OF_RECIPE if section == "full" else ("max_steps",)
         if section == "smoke" and "full" in self.configs:
             needed = (*needed, *(key for key in OF_RECIPE if key in self.configs["full"].values))
@@ -227,12 +240,6 @@ def _settings_of(section: str, config: TrainerConfig) -> dict[str, Any]:
     """Return the recipe's settings that the config states. A seed is a setting of the smoke run."""
     names = (*OF_RECIPE, "loss_weights", *(("seed",) if section == "smoke" else ()))
     return {key: config.value(key) for key in names if key in config.values and key not in config.unclear}
-
-
-def _without_gaps(section: str, own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the section with `REFUSED` for what is missing: that was reported, with the config's name."""
-    gaps = OF_RECIPE if section == "full" else ("max_steps",)
-    return {**dict.fromkeys(gaps, REFUSED), **own}
 
 
 def _contradictions(
