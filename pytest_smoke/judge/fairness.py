@@ -209,13 +209,8 @@ def _stated_once(key: str, full: RunSettings, smoke: RunSettings) -> SettingDiff
         where = "does not set it" if key == "seed" else "leaves it to its task"
         return _difference(key, "not-compared", f"{value}; {lacks.path} {where}", full, smoke)
     source = lacks.elsewhere.get(key)
-    why = (
-        f"does not state it ({where})"
-        if where
-        else f"does not state it, and the default of {lacks.trainer} is not guessed"
-    )
-    text = f"{value}, but {lacks.path} {why}"
-    return _difference(key, "unknown", text, full, smoke)
+    why = f" ({source})" if source else f", and the default of {lacks.trainer} is not guessed"
+    return _difference(key, "unknown", f"{value}, but {lacks.path} does not state it{why}", full, smoke)
 
 
 def _same(first: Any, second: Any) -> bool:
