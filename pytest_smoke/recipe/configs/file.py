@@ -102,12 +102,23 @@ def _read_cached(file: str, path: str, stamp: tuple[int, int]) -> ConfigFile:
     form, data, places = _parse(text, Path(file).suffix.lower(), path)
     if not data:
         raise _error(path, "the file has no settings")
+    if "_wandb" in data:
+        data, places = _without_wandb(data, places)
     entries = {
         _dotted(keys): Entry(key=_dotted(keys), value=value, line=line, column=column)
         for keys, value in _leaves(data)
         for line, column in [_nearest(places, keys)]
     }
     return ConfigFile(path=path, form=form, entries=entries, data=data, checksum=sha256(raw).hexdigest())
+
+
+def _without_wandb(
+    data: Mapping[str, Any], places: Mapping[Keys, Place]
+) -> tuple[Mapping[str, Any], Mapping[Keys, Place]]:
+    """Return the config that Weights & Biases recorded without its wrapper, `lr: {desc: null, value: 0.1}`."""
+    values = {key: one["value"] for key, one in data.items() if isinstance(one, Mapping) and "value" in one}
+    moved = {(keys[0], *keys[2:]): place for keys, place in places.items() if keys[1:2] == ("value",)}
+    return {key: value for key, value in values.items() if key != "_wandb"}, moved
 
 
 def _raw(file: Path, path: str) -> bytes:

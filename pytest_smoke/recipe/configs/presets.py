@@ -283,15 +283,17 @@ NAMES: Mapping[str, Groups] = {
         (
             "grad_clip_norm", "max_grad_norm", "gradient_clip_val", "clip_grad_norm", "grad_clip", "clip_grad",
             "gradient_clipping", "gradient_clip_norm", "grad_norm_clip", "max_norm", "clip_norm", "gradient_clip",
+            "clipping_threshold",
         ),
     ),
     "weight_decay": (("weight_decay", "wd"),),
-    "seed": (("seed", "random_seed", "seed_everything", "manual_seed"),),
+    "seed": (("seed", "random_seed", "seed_everything", "manual_seed", "global_seed"),),
 }  # fmt: skip
 STEPS = (
     "max_steps", "max_train_steps", "num_train_steps", "num_training_steps", "total_steps", "training_steps",
     "train_steps", "max_iters", "train_iters", "total_iters", "num_steps", "n_steps", "max_updates", "max_update",
-    "num_iterations", "iterations", "total_num_steps", "steps",
+    "num_iterations", "iterations", "total_num_steps", "max_duration",
+    "steps",
 )  # fmt: skip
 LENGTHS = (
     "max_epochs", "num_train_epochs", "num_epochs", "epochs", "n_epochs", "train_epochs", "max_epoch", "num_epoch",
@@ -299,7 +301,7 @@ LENGTHS = (
 )  # fmt: skip
 WARMUP_STEPS = (
     "warmup_steps", "num_warmup_steps", "warmup_iters", "lr_warmup_iters", "lr_warmup_steps", "warmup_updates",
-    "n_warmup_steps", "warmup_num_steps", "warmup_iterations", "lr_warmup_step",
+    "n_warmup_steps", "warmup_num_steps", "warmup_iterations", "t_warmup",
 )  # fmt: skip
 WARMUP_RATIOS = (
     "warmup_ratio", "warmup_pct", "warmup_fraction", "warmup_frac", "warmup_proportion", "lr_warmup_fraction",
@@ -496,7 +498,14 @@ def _hf_batch(view: View) -> Reading | None:
     return one_of("per_device_train_batch_size", "per_gpu_train_batch_size", convert=as_positive_count)(view)
 
 
-_hf_steps = warmup(("warmup_steps",), ("warmup_ratio",))
+_hf_steps = warmup(("warmup_steps", "num_warmup_steps"), ("warmup_ratio",))
+_hf_switches = switches(bf16=("bf16",), fp16=("fp16",))
+_accelerate_precision = one_of("mixed_precision", convert=as_precision)
+
+
+def _hf_precision(view: View) -> Reading | None:
+    """Read the switches of the Trainer, or the precision that scripts of their own pass to Accelerate."""
+    return _hf_switches(view) or _accelerate_precision(view)
 
 
 def _hf_warmup(view: View) -> Reading | None:
@@ -543,9 +552,9 @@ _HF_READERS: Mapping[str, Reader] = {
     "grad_accum_steps": one_of("gradient_accumulation_steps", convert=as_positive_count),
     "learning_rate": one_of("learning_rate", convert=as_rate),
     "lr_schedule": one_of("lr_scheduler_type", convert=as_schedule),
-    "max_steps": length(("max_steps",), "num_train_epochs"),
+    "max_steps": length(("max_steps", "max_train_steps"), "num_train_epochs"),
     "warmup_steps": _hf_warmup,
-    "precision": switches(bf16=("bf16",), fp16=("fp16",)),
+    "precision": _hf_precision,
     "grad_clip_norm": one_of("max_grad_norm", convert=as_clip, null=True),
     "weight_decay": one_of("weight_decay", convert=as_rate),
     "optimizer": _hf_optimizer,

@@ -94,6 +94,7 @@ def as_number(entry: Entry) -> Number:
     """Return the entry's value as a number; a text that spells one counts. Raises UnclearError."""
     value = entry.value
     if isinstance(value, str):
+        value = re.sub(r"^(\d+)ba$", r"\1", value)  # batches, which are optimizer steps in Composer
         with contextlib.suppress(ValueError):
             value = float(value) if re.search(r"[.eEn]", value) else int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -391,3 +391,37 @@ max_steps: 50000
 clip_grad_norm: 1.0
 dtype: bf16
 """
+COMPOSER = """\
+model: {name: mpt_causal_lm, d_model: 768}
+scheduler: {name: cosine_with_warmup, t_warmup: 1000ba, alpha_f: 0.1}
+optimizer: {name: decoupled_adamw, lr: 3.0e-4, weight_decay: 0.1}
+algorithms: {gradient_clipping: {clipping_type: norm, clipping_threshold: 1.0}}
+max_duration: 50000ba
+eval_interval: 500ba
+global_train_batch_size: 1024
+device_train_microbatch_size: 16
+num_gpus: 8
+seed: 42
+precision: amp_bf16
+"""
+WANDB = """\
+wandb_version: 1
+_wandb: {desc: null, value: {python_version: 3.11.7}}
+batch_size: {desc: null, value: 16}
+grad_accum_steps: {desc: null, value: 8}
+learning_rate:
+  desc: null
+  value: 0.0003
+optim: {desc: null, value: {weight_decay: 0.1}}
+lr_schedule: {desc: null, value: cosine}
+warmup_steps: {desc: null, value: 1000}
+max_steps: {desc: null, value: 50000}
+precision: {desc: null, value: bf16}
+max_grad_norm: {desc: null, value: 1.0}
+seed: {desc: null, value: 42}
+"""
+NO_TRAINER = """\
+{"per_device_train_batch_size": 16, "gradient_accumulation_steps": 8, "learning_rate": 3e-4, "weight_decay": 0.1,
+ "num_warmup_steps": 1000, "max_train_steps": 50000, "lr_scheduler_type": "cosine", "mixed_precision": "bf16",
+ "max_grad_norm": 1.0, "seed": 42}
+"""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_smoke.errors import RecipeError
 from pytest_smoke.recipe.configs.file import read_config
+from pytest_smoke.recipe.configs.python_text import read_arguments_dump
 from pytest_smoke.recipe.configs.settings import ConfigKeyError, TrainerConfig, read_settings
 from tests.recipe.configs import samples
 
@@ -44,6 +47,9 @@ EACH = [
     ("args.log", samples.NAMESPACE, "plain", {}),
     ("nemo.yaml", samples.NEMO, "lightning", {"world_size": 8}),
     ("full.yaml", samples.TORCHTUNE, "plain", {"optimizer": "adamw"}),
+    ("mpt.yaml", samples.COMPOSER, "plain", {"world_size": 8, "optimizer": "decoupled_adamw"}),
+    ("config.yaml", samples.WANDB, "plain", {}),
+    ("args.json", samples.NO_TRAINER, "huggingface", {}),
 ]
 
 
@@ -243,8 +249,6 @@ TREE = st.dictionaries(st.sampled_from(NAMES), LEAF | st.dictionaries(st.sampled
 @settings(max_examples=150, deadline=None)
 @given(tree=TREE)
 def test_any_mapping_is_read_or_refused_with_a_sentence(tmp_path_factory: pytest.TempPathFactory, tree: object) -> None:
-    import json
-
     folder = tmp_path_factory.mktemp("any")
     for preset in (None, "huggingface", "lightning"):
         try:
@@ -253,3 +257,47 @@ def test_any_mapping_is_read_or_refused_with_a_sentence(tmp_path_factory: pytest
             continue
         assert not set(config.values) & set(config.unclear) - {"effective_batch"}
         assert all(reading.entry.line >= 1 for reading in config.values.values())
+
+
+NAMED = st.text("abcdefg_", min_size=1, max_size=6).filter(lambda name: name.isidentifier())
+NESTED = st.recursive(
+    st.integers() | st.booleans() | st.text(max_size=5),
+    lambda inner: st.dictionaries(NAMED, inner, min_size=1, max_size=4) | st.lists(inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(tree=st.dictionaries(NAMED, NESTED, min_size=1, max_size=4))
+def test_the_line_of_each_json_value_is_the_one_its_key_is_on(
+    tmp_path_factory: pytest.TempPathFactory, tree: dict[str, object]
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "c.json"
+    path.write_text(json.dumps(tree, indent=1))
+    lines = path.read_text().splitlines()
+    config = read_config(path, "c.json")
+    for entry in config.entries.values():
+        last_key = re.split(r"[.\[]", re.sub(r"(\[\d+\])+$", "", entry.key))[-1]
+        assert lines[entry.line - 1].lstrip().startswith(f'"{last_key}"'), entry
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    values=st.dictionaries(
+        NAMED.map(lambda name: f"arg_{name}"),
+        st.integers()
+        | st.booleans()
+        | st.none()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.lists(st.integers()),
+        min_size=5,
+    ),
+    indent=st.sampled_from(["", "    "]),
+)
+def test_what_prints_as_name_value_lines_is_read_back(values: dict[str, object], indent: str) -> None:
+    """`print(training_args)` prints each argument so, with `str` of its value."""
+    lines = [f"{indent}{name}={value},\n" for name, value in values.items()]
+    text = f"before\n{indent}TrainingArguments(\n{''.join(lines)}{indent})\nafter = 3,\n"
+    found = read_arguments_dump(text)
+    assert dict(found.data) == values
+    assert [found.places[(name,)][0] for name in values] == list(range(3, 3 + len(values)))
