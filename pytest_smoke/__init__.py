@@ -18,12 +18,15 @@ if TYPE_CHECKING:
         LogError,
         PackageError,
         RecipeError,
+        RecorderError,
         ReportError,
         SmokeError,
         TaskError,
+        UnstableError,
     )
     from pytest_smoke.judge.checks.check import Check, Reason
     from pytest_smoke.outcome import Facts, Finding, Outcome, Verdict
+    from pytest_smoke.recorder import Recorder
     from pytest_smoke.task import Task
 
     __version__: str
@@ -45,10 +48,13 @@ __all__ = [
     "PackageError",
     "Reason",
     "RecipeError",
+    "Recorder",
+    "RecorderError",
     "ReportError",
     "SmokeError",
     "Task",
     "TaskError",
+    "UnstableError",
     "Verdict",
     "__version__",
 ]
@@ -56,6 +62,7 @@ __all__ = [
 _MODULES = {
     **dict.fromkeys(("Facts", "Finding", "Outcome", "Verdict"), "outcome"),
     **dict.fromkeys(("Check", "Reason"), "judge.checks.check"),
+    "Recorder": "recorder",
     "Task": "task",
 }
 """Modules of the public names; all others are errors."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_smoke.judge.curve.curve_verdict import CurveVerdict
 
 MAX_FAULTS_SHOWN = 10
 """Faults of an input file that `ExamplesError` prints before it counts the rest."""
@@ -123,6 +126,21 @@ class LogError(SmokeError):
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
         self.reason = reason
+
+
+class RecorderError(SmokeError):
+    """A recorder was given something that it cannot record, or its log cannot be written."""
+
+
+class UnstableError(SmokeError):
+    """A recorded run is unstable. `verdict` has the reason, the step and the numbers."""
+
+    def __init__(self, verdict: CurveVerdict) -> None:
+        self.verdict = verdict
+        super().__init__(verdict)
+
+    def __str__(self) -> str:
+        return f"unstable ({self.verdict.reason}) at step {self.verdict.step}: {self.verdict.text}"
 
 
 class CorpusError(SmokeError):
