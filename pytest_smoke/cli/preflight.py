@@ -127,9 +127,10 @@ def _settings(path: str, role: Role, options: list[str], preset: str | None) -> 
 
 def _is_recipe(file: Path) -> bool:
     """Tell whether the file is a recipe: by its name, or because it has the sections of one."""
+    from pytest_smoke.recipe.configs.expand import RECIPE_SUFFIXES
     from pytest_smoke.recipe.configs.file import read_config
 
-    if file.name.endswith((".smoke.yaml", ".smoke.yml")):
+    if file.name.endswith(RECIPE_SUFFIXES):
         return True
     data = read_config(file, str(file)).data
     return all(isinstance(data.get(section), Mapping) for section in ("full", "smoke"))

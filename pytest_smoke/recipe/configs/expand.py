@@ -33,6 +33,8 @@ OF_RECIPE = (
     "grad_clip_norm",
 )
 """Settings of the full run that its config must state, or else the recipe: a trainer's default is not guessed."""
+RECIPE_SUFFIXES = (".smoke.yaml", ".smoke.yml")
+"""How the names of recipes end."""
 NEUTRAL = {"grad_accum_steps": "1", "world_size": "1", "precision": "fp32", "grad_clip_norm": "null"}
 """Values of settings that mean `none of it`, for the example in a message."""
 
@@ -148,6 +150,10 @@ class _Expansion:
         shown_path = shown_path.replace(os.sep, "/")
         if not os.path.isfile(path):
             text = f"{section}.from: there is no file {shown_path}; the path is relative to the file that names it"
+            self.problems.append(Problem(keys=(section, "from"), at_key=False, text=text))
+            return None
+        if path.endswith(RECIPE_SUFFIXES):
+            text = f"{section}.from: {shown_path} is a recipe, not the config of a trainer; write it as extends"
             self.problems.append(Problem(keys=(section, "from"), at_key=False, text=text))
             return None
         try:

@@ -159,6 +159,9 @@ def test_keys_and_preset_are_checked_where_they_are_written(folder: Path) -> Non
     ):
         (found,) = faults_of(folder, AXOLOTL_FULL.replace("world_size: 8", f"world_size: 8, {more}") + SMOKE)
         assert found.startswith(f"r.smoke.yaml:{fault}"), found
+    (folder / "base.smoke.yaml").write_text(AXOLOTL_FULL + SMOKE)
+    (found,) = faults_of(folder, HEAD + "full: {from: base.smoke.yaml}\n" + SMOKE)
+    assert found.endswith("full.from: base.smoke.yaml is a recipe, not the config of a trainer; write it as extends")
     (found,) = faults_of(folder, HEAD + "full: {preset: plain}\n" + SMOKE)
     assert "full.preset says how to read a config, but full.from names none" in found
     (found,) = faults_of(folder, HEAD + "full: {from: [a]}\n" + SMOKE)
