@@ -36,12 +36,12 @@ from pytest_smoke.text import number
 
 Mode = Literal["constant", "long-tail", "wiring"]
 Precision = Literal["fp32", "bf16", "fp16"]
-Trainer = Literal["task", "hf"]
+Trainer = Literal["task", "hf", "lightning"]
 """What trains: the key of the recipe that names it."""
 TRAINERS: tuple[Trainer, ...] = get_args(Trainer)
-FACTORIES: tuple[Trainer, ...] = ("task", "hf")
+FACTORIES: tuple[Trainer, ...] = ("task", "hf", "lightning")
 """Those of them that name a class or function to import."""
-SELF_DESCRIBING: tuple[Trainer, ...] = ("hf",)
+SELF_DESCRIBING: tuple[Trainer, ...] = ("hf", "lightning")
 """Those of them whose settings of the full run are read from what they name, so that `full` may leave them out."""
 STAND_INS: Mapping[str, Any] = {"batch_size": 1, "learning_rate": 1.0, "max_steps": 1}
 """Stand-ins for required settings of a full run that are read from its trainer, until the trainer is built."""
@@ -341,11 +341,14 @@ class Recipe(Frozen):
     hf: ImportPath | None = None
     """Import path of a function that returns a Hugging Face `Trainer`, `package.module:name`, relative to pytest's
     rootdir."""
+    lightning: ImportPath | None = None
+    """Import path of a function that returns a `LightningModule`, `(module, data)`, or `(module, data, arguments of the
+    Trainer)`, `package.module:name`, relative to pytest's rootdir."""
     args: dict[str, Any] = {}
     """Keyword arguments for the task or factory. They are settings of the full run, too."""
     full: Settings
-    """Settings of the full run. With `hf`, they are read from the trainer, and those that are repeated here must
-    agree."""
+    """Settings of the full run. With `hf` and `lightning`, they are read from the trainer, and those that are repeated
+    here must agree."""
     smoke: Smoke
     """Settings of the smoke run. What is left out is the full run's."""
     stages: list[StageSpec] = []

@@ -116,6 +116,12 @@ class LearningRates:
         if is_changed_after:
             self._used = after
 
+    def cancel(self) -> None:
+        """Stop to read the rates of a step whose update did not happen: those before it count."""
+        if self._hook is not None:
+            self._hook.remove()
+        self.stepped = self._within_step = False
+
     def used(self) -> UsedRates:
         """Return the rates of the last step."""
         return UsedRates(scheduled=self._scheduled, used=self._used, main=self._main, within_step=self._within_step)

@@ -9,8 +9,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -97,24 +99,27 @@ def _train_task(plan: RunPlan, device: torch.device, channel: Channel) -> None:
     Loop(plan, task, device, channel).run()
 
 
-def _train_hf(plan: RunPlan, device: torch.device, channel: Channel) -> None:
-    require("transformers", "hf")
-    from pytest_smoke.train.adapters import hf  # an extra, which takes seconds to import
-
-    hf.run(plan, device, channel)
+def _hf() -> ModuleType:
+    require(("transformers",), "hf")
+    return import_module("pytest_smoke.train.adapters.hf")  # an extra, which takes seconds to import
 
 
-def _describe_hf(plan: RunPlan, device: torch.device) -> dict[str, Any]:
-    require("transformers", "hf")
-    from pytest_smoke.train.adapters import hf  # the same
-
-    return hf.describe(plan, device)
+def _lightning() -> ModuleType:
+    require(("lightning", "pytorch_lightning"), "lightning")
+    return import_module("pytest_smoke.train.adapters.lightning")  # the same
 
 
-DESCRIBERS: dict[Trainer, Callable[[RunPlan, torch.device], dict[str, Any]]] = {"hf": _describe_hf}
+DESCRIBERS: dict[Trainer, Callable[[RunPlan, torch.device], dict[str, Any]]] = {
+    "hf": lambda plan, device: _hf().describe(plan, device),
+    "lightning": lambda plan, device: _lightning().describe(plan, device),
+}
 """What reads the settings of the full run from what a recipe names, by the recipe key that names it."""
 
-RUNNERS: dict[Trainer, Callable[[RunPlan, torch.device, Channel], None]] = {"task": _train_task, "hf": _train_hf}
+RUNNERS: dict[Trainer, Callable[[RunPlan, torch.device, Channel], None]] = {
+    "task": _train_task,
+    "hf": lambda plan, device, channel: _hf().run(plan, device, channel),
+    "lightning": lambda plan, device, channel: _lightning().run(plan, device, channel),
+}
 """What trains a plan in this process, by the recipe key that names it.
 
 A runner builds what the key names, reports `source_files` once it is imported, and reports the events of the run.

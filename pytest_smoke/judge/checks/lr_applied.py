@@ -38,7 +38,7 @@ def differs(event: LearningRateDiffers, *, finding_id: str = "lr-applied", is_ta
                 else "make all parameter groups before training starts"
             ),
         )
-    if event.within_step:
+    if event.within_step and is_task:
         text = (
             f"optimizer.step changed the learning rate from {scheduled}, which the recipe schedules, to "
             f"{used} at step {event.step}"

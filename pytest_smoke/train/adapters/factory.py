@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from pytest_smoke.errors import TaskError
@@ -13,11 +14,12 @@ from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.task import call_factory
 
 
-def require(package: str, key: str) -> None:
-    """Raise TaskError if a package is not installed that the recipe key `key` needs, and say how to install it."""
-    if importlib.util.find_spec(package) is None:
+def require(packages: Sequence[str], key: str) -> None:
+    """Raise TaskError if none of the packages is installed that the recipe key `key` needs, and say how to install."""
+    if not any(map(importlib.util.find_spec, packages)):
         raise TaskError(
-            f"the recipe key {key} needs {package}, which is not installed: pip install 'pytest-verdict-smoke[{key}]'",
+            f"the recipe key {key} needs {packages[0]}, which is not installed: pip install "
+            f"'pytest-verdict-smoke[{key}]'",
             key=key,
         )
 

@@ -409,6 +409,7 @@ class _Callback(TrainerCallback):  # type: ignore[misc]  # transformers is not t
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._session.before_update()
+        self._session.watch_rates()
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._session.after_update(skipped=self._run.skipped)

@@ -358,22 +358,29 @@ class Session:
         """Take in the norm of the whole gradient before clipping."""
         self._norm = norm.detach()
 
+    def watch_rates(self) -> None:
+        """Start to read the learning rates of the update that follows."""
+        self._rates.expect(self._schedule(max(0, self.step - self._skipped)))
+        self._rates.watch()
+
     def before_update(self) -> None:
-        """Read the learning rates right before the optimizer steps."""
+        """Measure the gradient right before the update, if the adapter has not told its norm."""
         if self._norm is None:
             gradients = [p.grad for p in self._stepper.parameters if p.grad is not None]
             self._norm = nn.utils.get_total_norm(gradients)
         if self.step == self._stage.end - 1:
             self._last_gradients = [(p, p.grad) for p in self._stepper.parameters]
         self._stepper.steps_without_grad += not torch.is_grad_enabled()
-        self._rates.expect(self._schedule(max(0, self.step - self._skipped)))
-        self._rates.watch()
 
     def after_update(self, *, skipped: bool = False) -> None:
-        """Read them again after it. `skipped`: a loss scaler skipped the update."""
+        """Read the learning rates again. `skipped`: a loss scaler skipped the update, and the schedule waits."""
         self._rates.unwatch()
         self._stepper.steps_called += self._rates.stepped
         self._skipped += skipped
+
+    def without_update(self) -> None:
+        """End a step in which a loss scaler skipped the optimizer, but the schedule goes on."""
+        self._rates.cancel()
 
     def end_step(self) -> bool:
         """Report a step; return whether training has to stop. Raises TaskError if nothing was seen of it."""
