@@ -217,7 +217,8 @@ class _Steps:
             of_rows[row] = step
         if counted > 1:
             self._notes.append(
-                f"{name!r} restarts in each epoch ({self._roles.epoch!r}): steps are counted across {counted} epochs"
+                f"{name!r} starts again in each epoch ({self._roles.epoch!r}): the steps of "
+                f"{count(counted, 'epoch')} are numbered continuously"
             )
         if carry:
             step = -1

@@ -205,7 +205,8 @@ def _parts(table: Table, roles: Roles, names: ColumnNames, notes: list[str]) -> 
         if table.run_column != name and (name == LEADING or columns.run_label_rank(name) == 0):
             first = min(groups, key=_label_order)
             notes.append(
-                f"the log has lines of {len(groups)} ranks (column {name!r}): {name} {first} is judged, and NaN in any"
+                f"the log has lines of {len(groups)} ranks (column {name!r}): the loss of {name} {first} is judged, "
+                "and a NaN in any rank"
             )
             rest = sorted({row for label, rows in rows_by_label.items() if label != first for row in rows})
             return [_Part(table=table.select(rows_by_label[first]), others=table.select(rest))]
@@ -310,7 +311,7 @@ def non_finite(table: Table, roles: Roles | None, row_steps: Sequence[int]) -> N
         step = _step_before(row_steps, row)
         after = f" after step {step}" if step is not None else ""
         short = text if len(text) <= 160 else f"{text[:160]}..."
-        said = f"the trainer says at {table.unit} {line}{after}: {short!r}"
+        said = f"the trainer reported a failure at {table.unit} {line}{after}: {short!r}"
         found.append((row, NonFinite(step=step, series="loss", text=said)))
     return min(found, key=lambda entry: entry[0])[1] if found else None
 

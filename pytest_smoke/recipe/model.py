@@ -71,7 +71,7 @@ def _bounds_a_ratio(bounds: list[float | None]) -> list[float | None]:
     if high == 0:
         raise ValueError("a high bound of 0 allows no gradient at all; to train without a term, set its weight to 0")
     if high is None and not low:
-        raise ValueError("this bounds nothing; write [low, high], with null on the side that has no bound")
+        raise ValueError("neither side has a bound; write [low, high], with null on one side at most")
     return bounds
 
 

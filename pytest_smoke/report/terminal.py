@@ -176,9 +176,16 @@ def _by_gravity(outcome: Outcome) -> list[Finding]:
     return sorted(outcome.findings, key=lambda f: (f.id != outcome.decided_by, _GRAVITY.index(f.status)))
 
 
+def _shows_rises(outcome: Outcome) -> bool:
+    """Tell whether the run trained, and its curve was judged: a dead one cannot rise, and a wiring run is too short."""
+    judged = all(finding.status in ("pass", "warn") for finding in outcome.findings if finding.check == "loss-trend")
+    dead = any(finding.status == "fail" for finding in outcome.findings if finding.check in ("learning", "updates"))
+    return outcome.verdict in ("promote", "hold") and outcome.mode != "wiring" and judged and not dead
+
+
 def _row(outcome: Outcome, name: str) -> tuple[str, ...]:
     facts = outcome.facts
-    rise = facts.smallest_rise_share if outcome.verdict in ("promote", "hold") else None
+    rise = facts.smallest_rise_share if _shows_rises(outcome) else None
     full = facts.estimated_full_seconds if outcome.promoted else None
     return (
         label(outcome),

@@ -61,8 +61,8 @@ class Instrumentation:
     ) -> None:
         self._plan, self._task, self._stepper, self._device = plan, task, stepper, stepper.device
         self._memory, self._send, self._deferred = memory, send, deferred
-        self._frames_before = compiled_frames()
-        """Functions that torch had compiled before this run."""
+        self._has_compiled = False
+        """Whether torch compiled code in a step of this run."""
 
     def on_phase_start(self) -> Phase:
         """Make the probe batch and the history of weights of a stage or phase that starts."""
@@ -115,13 +115,13 @@ class Instrumentation:
     @contextlib.contextmanager
     def during_step(self, stage: Stage, phase: Phase, step: int) -> Iterator[None]:
         """Watch in which mode the model trains in the first two steps of a phase and when the probe batch is scored."""
-        starts, offset = stage.starts_at(step), step - stage.first_step
-        if not starts and offset != 1 and offset % probe_every_steps(stage):
+        starts, offset, frames = stage.starts_at(step), step - stage.first_step, compiled_frames()
+        is_watched = starts or offset == 1 or offset % probe_every_steps(stage) == 0
+        with phase.modes.over(hooks=not starts and not self._has_compiled) if is_watched else contextlib.nullcontext():
             yield
+        self._has_compiled = self._has_compiled or compiled_frames() > frames
+        if not is_watched:
             return
-        has_compiled = compiled_frames() != self._frames_before
-        with phase.modes.over(hooks=not starts and not has_compiled):
-            yield
         event = phase.modes.event(step, stage.name)
         if event is not None:
             self._deferred.put(lambda _: event, torch.empty(0, device=self._device))

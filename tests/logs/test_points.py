@@ -47,7 +47,7 @@ def test_steps_that_restart_in_each_epoch_are_counted_across_epochs() -> None:
     log = read("\n".join(f"Epoch [{e}/3], Step [{s}/4], Loss: {10 * e + s}" for e in (1, 2, 3) for s in (1, 2, 3, 4)))
     assert [step for step, _ in losses(log)] == list(range(1, 13))
     assert [loss for _, loss in losses(log)] == [11, 12, 13, 14, 21, 22, 23, 24, 31, 32, 33, 34]
-    assert noted(log, "restarts in each epoch ('Epoch')", "across 3 epochs")
+    assert noted(log, "starts again in each epoch ('Epoch')", "the steps of 3 epochs")
 
 
 def test_a_duplicated_step_keeps_the_newest_loss() -> None:

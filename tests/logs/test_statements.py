@@ -72,7 +72,10 @@ def test_the_sentence_and_its_place_are_quoted() -> None:
     log = read_text("x.log", "step 7 loss 2.5\nERROR: Model diverged with loss = NaN.\n", ColumnNames())
     verdict = judge_log(log, RunDescription())
     assert verdict.step == 7
-    assert verdict.text == "the trainer says at line 2 after step 7: 'ERROR: Model diverged with loss = NaN.'"
+    assert (
+        verdict.text
+        == "the trainer reported a failure at line 2 after step 7: 'ERROR: Model diverged with loss = NaN.'"
+    )
 
 
 def test_a_log_of_words_alone_is_judged() -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_smoke.outcome import Facts, Finding, Outcome, StageFacts
+from pytest_smoke.outcome import Facts, Finding, Outcome, StageFacts, VerdictWord
+from pytest_smoke.recipe.model import Mode
 from pytest_smoke.report.full_run_estimate import full_run_lines
 from pytest_smoke.report.terminal import COLUMNS, failure, headline, properties, unchecked, verdict_table, warnings
 
@@ -133,6 +134,27 @@ def test_a_wide_table_has_every_column_and_a_narrow_one_drops_the_least_importan
         "verdict  smoke run         steps  loss             time",
         "promote  tagger::constant  800    2.303 -> 0.4123  12 s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("shown", "mode", "verdict", "failed"),
+    [
+        (True, "constant", "promote", ""),
+        (True, "constant", "hold", "accept[val_f1 > 0.6]"),
+        (False, "constant", "hold", "learning"),
+        (False, "constant", "hold", "updates"),
+        (False, "constant", "hold", "loss-trend"),
+        (False, "wiring", "hold", "overfit"),
+        (False, "constant", "unstable", ""),
+    ],
+)
+def test_the_smallest_rise_is_shown_only_of_a_run_that_trained(
+    shown: bool, mode: Mode, verdict: VerdictWord, failed: str
+) -> None:
+    facts = Facts(steps=800, planned_steps=800, evidence_steps=640, smallest_rise_share=0.021)
+    findings = [Finding(id=failed, status="fail", text="")] if failed else []
+    one = outcome(facts=facts, mode=mode, verdict=verdict, findings=findings)
+    assert any("2.1 %" in line for line, _ in verdict_table([one], width=160)) == shown
 
 
 @given(st.integers(1, 200))

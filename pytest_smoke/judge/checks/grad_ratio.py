@@ -161,8 +161,18 @@ def describe_ratio(above: str, below: str, ratio: float) -> str:
     return f"{size}: {above} has the larger influence, but does not dominate (that starts at {DOMINANT:g}x)"
 
 
+def is_term_to_blame(probe: Gradients) -> bool:
+    """Tell whether the gradient of one of several terms was not finite, or dominated another one."""
+    if len(probe.weighted) < 2:
+        return False
+    if not all(map(isfinite, probe.raw.values())):
+        return True
+    influential = [norm for norm in probe.weighted.values() if norm > 0]
+    return len(influential) > 1 and max(influential) >= DOMINANT * max(min(influential), TINY)
+
+
 def describe_postmortem(probe: Gradients) -> str:
-    """Say which term dominated on the last good checkpoint; empty for a single term."""
+    """Say what the gradient norms were on the last good checkpoint; empty for a single term."""
     if len(probe.weighted) < 2:
         return ""
     broken = [term for term, norm in probe.raw.items() if not isfinite(norm)]
@@ -172,6 +182,8 @@ def describe_postmortem(probe: Gradients) -> str:
     influential = {term: norm for term, norm in probe.weighted.items() if norm > 0}  # weight 0, or a loss at its floor
     if len(influential) < 2:
         balance = f"only {next(iter(influential))} has a gradient" if influential else "no term has a gradient"
+    elif not is_term_to_blame(probe):
+        balance = "no term dominates"
     else:
         largest, smallest = max(influential, key=influential.__getitem__), min(influential, key=influential.__getitem__)
         balance = describe_ratio(largest, smallest, influential[largest] / max(influential[smallest], TINY))

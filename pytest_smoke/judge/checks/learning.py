@@ -269,7 +269,7 @@ def _is_short(value: float) -> bool:
 
 CHECK = Check(
     id="learning",
-    question="Does the run train at every time: is there a gradient, and do parameters change?",
+    question="Does the run train from its first step to its last: is there a gradient, and do parameters change?",
     when="end of a stage",
     verdict="hold",
     key="task",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pytest_smoke.events import Gradients, LossDiagnosis
 from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason, always
-from pytest_smoke.judge.checks.grad_ratio import describe_postmortem
+from pytest_smoke.judge.checks.grad_ratio import describe_postmortem, is_term_to_blame
 from pytest_smoke.judge.checks.loss_source import describe_source
 from pytest_smoke.judge.curve.curve_verdict import CurveVerdict
 from pytest_smoke.outcome import Finding, Status
@@ -111,12 +111,9 @@ def _hint(
         probe = describe_postmortem(postmortem) if postmortem else ""
         if not _is_rate_to_blame(curve, diagnosis):
             return source or probe or "no update was made yet: look at the loss terms, the labels and the inputs"
-        known = source or probe
-        return f"{known}. Otherwise reduce {rate}" if known else f"reduce {rate}, or undo the last change to the recipe"
+        return f"{source}. Otherwise reduce {rate}" if source else _reduce(rate, postmortem)
     if curve.verdict == "unstable":
-        if postmortem and (probe := describe_postmortem(postmortem)):
-            return f"{probe}. Otherwise reduce {rate}"
-        return f"reduce {rate}, or undo the last change to the recipe"
+        return _reduce(rate, postmortem)
     if curve.reason == "constant":
         return (
             "check that labels reach the loss, that gradients are on, and that the optimizer has the model's parameters"
@@ -127,6 +124,14 @@ def _hint(
     if needed is not None and needed < stage.full_steps:  # a smoke run has one point per step
         return _lengthen(stage, needed)
     return ""
+
+
+def _reduce(rate: str, postmortem: Gradients | None) -> str:
+    """Blame a loss term whose gradient dominates or is not finite, else the learning rate or the newest change."""
+    probe = describe_postmortem(postmortem) if postmortem else ""
+    if postmortem and is_term_to_blame(postmortem):
+        return f"{probe}. Otherwise reduce {rate}"
+    return f"reduce {rate}, or undo the last change to the recipe" + (f"; {probe}" if probe else "")
 
 
 def _lengthen(stage: Stage, steps: int) -> str:

@@ -42,9 +42,9 @@ def memory(run: RunView, events: Sequence[LargestBatch]) -> Iterator[Finding]:
         id=MEMORY.id,
         status="fail",
         reason="exception",
-        text=f"the largest batch cannot be trained on: {event.text.splitlines()[0]:.200}{at}",
+        text=f"the task failed on the largest batch: {event.text.splitlines()[0]:.200}{at}",
         step=0,
-        hint="the run would have met such a batch later; limit the size of samples, or fix what the exception names",
+        hint="fix the exception, or limit the size of samples: a later step would have failed in the same way",
     )
 
 

@@ -18,7 +18,7 @@ CHECK = Check(
         Reason(
             id="edited-during-run",
             status="fail",
-            when="a file was edited after the recipe was read: the verdict would be about a state that is gone",
+            when="a file was edited after the recipe was read, so the verdict may not apply to the current files",
         ),
     ),
 )
@@ -34,8 +34,8 @@ def sources(edited: Sequence[str], *, before_run: bool = False) -> Finding:
         id=CHECK.id,
         status="fail",
         reason="edited-during-run",
-        text=f"{listed(edited)} {verb} edited {when}: the verdict would not be about the files as they are now",
-        hint="rerun the smoke run, and edit its files only while it does not run",
+        text=f"{listed(edited)} {verb} edited {when}, so a verdict may not apply to the current files",
+        hint="run it again, and do not edit its files before it ends",
         place=f"{edited[0]}:1",
         data={"edited": list(edited)},
     )

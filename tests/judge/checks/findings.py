@@ -434,6 +434,8 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     yield loss(not_finite, which="finite", diagnosis=later)
     yield loss(curve("promote", "", "no rise in 800 points: loss fell from 4.17 to 1.98"))
     yield loss(unstable)
+    yield loss(unstable, postmortem=probe(418, 0.5, 7.0, postmortem=True))
+    yield loss(unstable, postmortem=probe(418, 0.5, 0.7, postmortem=True))
     yield loss(replace(unstable, step=1150), stage=stage_b)
     yield loss(curve("unstable", "spike", "loss spiked from 1.2 to at least 2.4", 419))
     yield loss(curve("unstable", "divergence", "loss diverged from 4.2 to 9.1", 419))

@@ -179,6 +179,7 @@ def test_the_postmortem_probe_names_its_step_the_norms_and_the_dominant_term() -
     )
     without_crf = describe_postmortem(probe(7, ce=0.5, crf=0.0))
     assert without_crf.endswith("ce 0.5, crf 0; only ce has a gradient")  # not "reduce the weight of ce"
+    assert describe_postmortem(probe(7, ce=0.5, crf=0.7)).endswith("ce 0.5, crf 0.7; no term dominates")
     assert describe_postmortem(probe(7, ce=0.0, crf=0.0)).endswith("; no term has a gradient")
     assert describe_postmortem(probe(7, crf=math.nan)) == (
         "the gradient of crf was not finite on the last good checkpoint (step 7)"

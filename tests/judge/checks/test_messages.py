@@ -97,11 +97,11 @@ FAIL  baseline (missing-baseline)
 pass  sources
     recipe and code are unchanged since they were read
 FAIL  sources (edited-during-run)
-    recipes/base.smoke.yaml was edited before the smoke run started: the verdict would not be about the files as they are now
-    hint: rerun the smoke run, and edit its files only while it does not run
+    recipes/base.smoke.yaml was edited before the smoke run started, so a verdict may not apply to the current files
+    hint: run it again, and do not edit its files before it ends
 FAIL  sources (edited-during-run)
-    tagger_task.py and data/corpus were edited during the smoke run: the verdict would not be about the files as they are now
-    hint: rerun the smoke run, and edit its files only while it does not run
+    tagger_task.py and data/corpus were edited during the smoke run, so a verdict may not apply to the current files
+    hint: run it again, and do not edit its files before it ends
 pass  resumed
     interrupted, and resumed at steps 120 and 300
 warn  resumed (restarted)
@@ -166,8 +166,8 @@ FAIL  memory (out-of-memory)
     the largest batch does not fit into memory: OutOfMemoryError: CUDA out of memory at lm.py:31
     hint: halve batch_size and double grad_accum_steps in `full`, limit the length of a sample, or recompute activations in the backward pass
 FAIL  memory (exception)
-    the largest batch cannot be trained on: IndexError: index 512 is out of range at lm.py:31
-    hint: the run would have met such a batch later; limit the size of samples, or fix what the exception names
+    the task failed on the largest batch: IndexError: index 512 is out of range at lm.py:31
+    hint: fix the exception, or limit the size of samples: a later step would have failed in the same way
 pass  overfit
     the loss of one repeated batch fell from 2.303 to 0.41 in 40 updates
 warn  overfit (loss-does-not-fall)
@@ -342,6 +342,12 @@ pass  loss-trend
 FAIL  loss-trend (rise)
     loss rose from its lowest level, 1.2 (steps 300-319), to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard deviations of the noise
     hint: reduce learning_rate (0.0005), or undo the last change to the recipe
+FAIL  loss-trend (rise)
+    loss rose from its lowest level, 1.2 (steps 300-319), to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard deviations of the noise
+    hint: on the last good checkpoint (step 418) the weighted gradient norms are ce 0.5, crf 7; the gradient of crf is 14x that of ce: crf dominates. Reduce its weight, or drop one of the two terms. Otherwise reduce learning_rate (0.0005)
+FAIL  loss-trend (rise)
+    loss rose from its lowest level, 1.2 (steps 300-319), to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard deviations of the noise
+    hint: reduce learning_rate (0.0005), or undo the last change to the recipe; on the last good checkpoint (step 418) the weighted gradient norms are ce 0.5, crf 0.7; no term dominates
 FAIL  loss-trend[B] (rise)
     stage B, phase latent: loss rose from its lowest level, 1.2 (steps 300-319), to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard deviations of the noise
     hint: reduce the learning_rate (0.0005) of stage B, or undo the last change to the recipe
