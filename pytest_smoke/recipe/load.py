@@ -50,10 +50,37 @@ def load_cases(path: Path, *, root: Path, mode: Mode | None = None) -> list[Case
     `mode` replaces the modes of the recipe, and with them the `lr_schedule` of its `smoke` section; the full run's
     schedule stays. Raises RecipeError as `load_recipe` does.
     """
-    files = read_files(path, root)
+    return _cases_of(read_files(path, root), path_from(path, root), root=root, mode=mode)
+
+
+def settings_cases(
+    data: Mapping[str, Any], *, path: Path, line: int, root: Path, mode: Mode | None = None
+) -> list[Case]:
+    """Return the smoke runs of settings that were given in Python, as `load_cases` does.
+
+    `path` and `line` say where: they are the place of every fault and setting. Paths in the settings are relative to
+    the folder of the file. Raises RecipeError.
+    """
+    own = with_absolute_config(_with_absolute_corpus(dict(data), path.parent), path.parent)
+    expanded: Expanded = expand(own, root)
+    shown_path = path_from(path, root)
+    files = _SettingsInPython(
+        documents=(),
+        data=expanded.data,
+        faults=expanded.faults,
+        checksums=expanded.checksums,
+        problems=expanded.problems,
+        configs=expanded.configs,
+        read_places=expanded.places,
+        path=shown_path,
+        line=line,
+    )
+    return _cases_of(files, shown_path, root=root, mode=mode)
+
+
+def _cases_of(files: RecipeFiles, shown_path: str, *, root: Path, mode: Mode | None) -> list[Case]:
     recipe = _validated(files, root)
     places = files.places()
-    shown_path = path_from(path, root)
     recipes: dict[str | None, Recipe] = {None: recipe}
     recipes |= {name: with_cell(files.data, cell) for name, cell in recipe.ablate.items()}
     if mode is not None:
@@ -229,6 +256,24 @@ class RecipeFiles:
                 if place:
                     return Fault(document.path, *place, problem.text)
             keys = keys[:-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _SettingsInPython(RecipeFiles):
+    """The data of a recipe that has no file, and where the call with its settings is."""
+
+    path: str
+    line: int
+
+    def _key_line(self, keys: Keys) -> tuple[str, int]:
+        read = self.read_places.get(keys)
+        return (read.path, read.line) if read is not None else (self.path, self.line)
+
+    def fault(self, problem: Problem) -> Fault:
+        """Locate a problem: in the config file that a setting was read from, otherwise at the call."""
+        read = self.read_places.get(problem.keys[:2])
+        path, line, column = (read.path, read.line, read.column) if read else (self.path, self.line, 1)
+        return Fault(path, line, column, problem.text)
 
 
 def read_files(file: Path, root: Path) -> RecipeFiles:
