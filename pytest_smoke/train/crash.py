@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 
 from pytest_smoke.errors import DeviceError, TaskError
 from pytest_smoke.events import Crashed
-from pytest_smoke.plain import exception_text
+from pytest_smoke.plain import MESSAGE_CHARS, exception_text, plain_text
 
 TRACEBACK_LINES = 30
 """Newest lines of a traceback that are kept."""
@@ -54,15 +55,35 @@ def crash_of(error: BaseException, root: str) -> Crashed:
         place = place_of_frame(*user_frames[-1], root)
     notes = [note for note in getattr(error, "__notes__", ()) if isinstance(note, CauseNote)]
     cause = notes[0].cause if notes else Cause("")
+    text = str(error) if isinstance(error, TaskError) else exception_text(error)
+    if in_worker := _of_worker(error, root):
+        text, place = in_worker[0], in_worker[1] or place
     return Crashed(
         reason=_reason(error),
-        text=str(error) if isinstance(error, TaskError) else exception_text(error),
+        text=text,
         place=cause.place or place,
         traceback="" if isinstance(error, TaskError) else _traceback(error),
         key=error.key if isinstance(error, TaskError) else "",
         cause=cause.text,
         hint=cause.hint,
     )
+
+
+def _of_worker(error: BaseException, root: str) -> tuple[str, str] | None:
+    """Return text and place of an exception that torch caught in a worker, whose message has that traceback as text."""
+    try:
+        message = str(error)
+    except Exception:  # of the exception's own __str__
+        return None
+    caught = re.match(r"Caught \w+ in (.{1,200}?)\.\nOriginal Traceback", message)
+    if caught is None:
+        return None
+    frames = list(re.finditer(r'^  File "(.+)", line (\d+).*\n(?:    .*\n)*', message, re.MULTILINE))
+    if not frames:
+        return None
+    raised = message[frames[-1].end() :].strip()
+    places = [place for frame in frames if (place := place_of_frame(frame[1], int(frame[2]), root))]
+    return plain_text(f"{raised} (in {caught[1]})", limit=MESSAGE_CHARS), places[-1] if places else ""
 
 
 def place_of_frame(filename: str, line: int, root: str) -> str:

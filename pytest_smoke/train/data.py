@@ -16,7 +16,7 @@ from pytest_smoke.task import Task
 from pytest_smoke.train.device import seed_all
 from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.plan import RunPlan
-from pytest_smoke.train.task import load_task, sources_of
+from pytest_smoke.train.task import load_task, loader_of, sources_of
 
 MIN_MICRO_BATCHES = 20
 """Micro-batches needed to estimate whether samples are drawn one by one or one source at a time."""
@@ -32,9 +32,12 @@ def seeded_task(plan: RunPlan) -> Task:
 
 
 def rank_loaders(task: Task, plan: RunPlan, seed: int) -> list[Any]:
-    """Return what `batches` returns for each rank: iterables, some of which know their own position."""
+    """Return what `batches` returns for each rank: iterables, some of which know their own position.
+
+    Raises TaskError.
+    """
     size, ranks = plan.batch_size, plan.world_size
-    return [task.batches(size, seed=seed, rank=rank, world_size=ranks) for rank in range(ranks)]
+    return [loader_of(task, size, seed=seed, rank=rank, world_size=ranks) for rank in range(ranks)]
 
 
 def next_micro_batches(ranks: Sequence[Iterator[Any]], micro_batches: int) -> list[Any]:

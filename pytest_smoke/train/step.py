@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from pytest_smoke.errors import TaskError
 from pytest_smoke.recipe.stages import Stage
@@ -16,11 +17,10 @@ from pytest_smoke.text import listed
 from pytest_smoke.train.device import isolated_eval, to_device
 from pytest_smoke.train.freezing import ParameterFreezer, call_on_stage_start
 from pytest_smoke.train.gradients import TermGradients
-from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.learning_rates import LearningRates
 from pytest_smoke.train.model_mode import shared_storage
 from pytest_smoke.train.plan import RunPlan
-from pytest_smoke.train.task import counts_of, optimizer_of
+from pytest_smoke.train.task import counts_of, loss_weights_of, optimizer_of
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TERMS_SHOWN = 20
@@ -37,6 +37,7 @@ class Stepper:
         model = task.model()
         if not isinstance(model, nn.Module):
             raise TaskError(f"model() returned {type(model).__name__}, not a torch.nn.Module")
+        _check_values(model)
         self.shared_storage = shared_storage(model)  # a move to another device separates what `.data` has joined
         self.model = model.to(device)
         self.model.train()
@@ -95,11 +96,8 @@ class Stepper:
         """
         self.last_batch = batch
         with isolated_eval(self.model, self.device), self.autocast():
-            losses = self.task.losses(self.model, to_device(batch, self.device))
-        if not isinstance(losses, Mapping) or not losses:
-            returned = "no term" if isinstance(losses, Mapping) else type(losses).__name__
-            raise TaskError(f"losses(model, batch) returned {returned}: it must map at least one name to a scalar")
-        weights = {**(hook_of(self.task, "loss_weights") or {}), **self.stage.loss_weights}
+            losses = _as_terms(self.task.losses(self.model, to_device(batch, self.device)))
+        weights = {**loss_weights_of(self.task), **self.stage.loss_weights}
         self._seen += [(self.stage, name) for name in losses]
         unknown = self._unknown(weights)
         if unknown:
@@ -210,7 +208,7 @@ class Stepper:
     def _losses(self, batch: Any, *, autocast: bool) -> list[Tensor]:
         self.last_batch = batch
         with self.autocast() if autocast else nullcontext():
-            losses = self.task.losses(self.model, to_device(batch, self.device))
+            losses = _as_terms(self.task.losses(self.model, to_device(batch, self.device)))
         if losses.keys() != set(self.terms):
             raise TaskError(
                 f"losses(model, batch) returned other terms than before ({_listed(losses)}; before: "
@@ -221,6 +219,8 @@ class Stepper:
                 raise TaskError(f"loss term {term!r} is {type(loss).__name__}, not a tensor")
             if loss.ndim:
                 raise TaskError(f"loss term {term!r} has shape {tuple(loss.shape)}: it must be a scalar")
+            if loss.is_complex():
+                raise TaskError(f"loss term {term!r} is a complex number: take its real part or its absolute value")
         if torch.is_grad_enabled() and not any(loss.requires_grad for loss in losses.values()):
             raise TaskError(f"no loss term has a gradient ({_listed(losses)}): is a loss detached?")
         return [losses[term] for term in self.terms]
@@ -262,6 +262,28 @@ class Stepper:
         if self.plan.grad_clip_norm is not None:
             nn.utils.clip_grads_with_norm_(self._parameters, self.plan.grad_clip_norm, norm)
         return norm
+
+
+def _check_values(model: nn.Module) -> None:
+    """Raise TaskError if a parameter or buffer has no values yet."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise TaskError(
+                f"{name} belongs to a lazy module and has no shape yet: let model() pass one batch through the model"
+            )
+        if tensor.is_meta:
+            raise TaskError(
+                f"{name} is on the meta device and has no values: let model() call to_empty(device='cpu') and "
+                "initialize the parameters"
+            )
+
+
+def _as_terms(losses: object) -> Mapping[str, Tensor]:
+    """Return what `losses` returned. Raises TaskError if it is no mapping, or an empty one."""
+    if isinstance(losses, Mapping) and losses:
+        return losses
+    returned = "no term" if isinstance(losses, Mapping) else type(losses).__name__
+    raise TaskError(f"losses(model, batch) returned {returned}: it must map at least one name to a scalar")
 
 
 def _times_share(loss: Tensor, share: float) -> Tensor:

@@ -8,7 +8,7 @@ import inspect
 import sys
 import sysconfig
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from operator import index
 from pathlib import Path
@@ -124,6 +124,11 @@ def optimizer_of(task: Task, model: nn.Module, learning_rate: float) -> torch.op
     if not isinstance(optimizer, torch.optim.Optimizer):
         kind = type(optimizer).__name__
         raise TaskError(f"optimizer(model, learning_rate) returned {kind}, not a torch.optim.Optimizer")
+    if needs_closure(optimizer):
+        raise TaskError(
+            f"{type(optimizer).__name__}.step() needs a closure that computes the loss again, and a smoke run computes "
+            "it once per step: use another optimizer"
+        )
     rates = sorted({float(group["lr"]) for group in optimizer.param_groups})
     if not any(same_rate(rate, learning_rate) for rate in rates):
         given = listed(f"{rate:g}" for rate in rates)
@@ -132,6 +137,39 @@ def optimizer_of(task: Task, model: nn.Module, learning_rate: float) -> torch.op
             "must have the given learning rate, or the recipe's schedule does not apply"
         )
     return optimizer
+
+
+def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Tell whether `optimizer.step` cannot be called without a function that computes the loss again."""
+    try:
+        closure = inspect.signature(optimizer.step).parameters.get("closure")
+    except (TypeError, ValueError):  # a step without a signature
+        return False
+    return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def loss_weights_of(task: Task) -> dict[str, float]:
+    """Return the task's weights of loss terms; empty if it has none. Raises TaskError if they have another form."""
+    given = hook_of(task, "loss_weights")
+    if given is None:
+        return {}
+    try:
+        return {name: float(weight) for name, weight in given.items()}
+    except (AttributeError, TypeError, ValueError):
+        shown = "a method" if inspect.ismethod(given) else f"{given!r:.200}"
+        raise TaskError(f"loss_weights is {shown}: it must be a mapping from loss terms to numbers") from None
+
+
+def loader_of(task: Task, batch_size: int, **how: int) -> Iterable[Any]:
+    """Return what `batches` returns. Raises TaskError if it does not take the arguments, or returns nothing to draw."""
+    try:
+        inspect.signature(task.batches).bind(batch_size, **how)
+    except TypeError as error:
+        raise TaskError(f"batches cannot be called as batches(batch_size, *, {', '.join(how)}): {error}") from None
+    loader = task.batches(batch_size, **how)
+    if not isinstance(loader, Iterable):
+        raise TaskError(f"batches() returned {type(loader).__name__}: it must return an iterator over micro-batches")
+    return loader
 
 
 def counts_of(task: Task, batch: Any, terms: tuple[str, ...]) -> list[float]:
@@ -175,10 +213,16 @@ def sources_of(task: Task, batch: Any) -> dict[str, int]:
 
 
 def probe_batches_of(task: Task, batch_size: int, *, seed: int) -> list[Any]:
-    """Return the task's probe batch, or micro-batches of at least `PROBE_SAMPLES` samples, from another seed."""
+    """Return the task's probe batch, or micro-batches of at least `PROBE_SAMPLES` samples, from another seed.
+
+    Raises TaskError.
+    """
     own = hook_of(task, "probe_batch")
     if own is not None:
-        return [own()]
+        batch = own()
+        if batch is None:
+            raise TaskError("probe_batch() returned None: it must return one micro-batch")
+        return [batch]
     count = -(-PROBE_SAMPLES // batch_size)
     return list(islice(task.batches(batch_size, seed=seed + PROBE_SEED_OFFSET), count))
 

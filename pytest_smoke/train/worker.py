@@ -137,7 +137,7 @@ def train_main(plan: RunPlan, connection: Connection, output: Connection, enviro
         train(plan, channel)
     except ParentDiedError:
         return
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # a KeyboardInterrupt is the task's own: Ctrl-C does not reach this session
         crash = crash_of(error, plan.root)
         print(crash.traceback, file=sys.stderr)
         with contextlib.suppress(ParentDiedError):

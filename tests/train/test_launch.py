@@ -125,12 +125,14 @@ def test_a_task_may_start_data_loader_workers(teacher: Planner, tmp_path: Path) 
     assert any(isinstance(event, Ended) for event in events), events[-1]
 
 
-def test_an_eof_error_of_the_task_is_reported_like_any_exception(teacher: Planner, tmp_path: Path) -> None:
-    """It is not taken for a pytest process that is gone."""
-    (tmp_path / "cut.py").write_text("import pickle\ndef Task(**args):\n    pickle.loads(b'')\n")
-    events = events_of(_at(teacher(), tmp_path, task="cut:Task"))
+@pytest.mark.parametrize("error", ["EOFError: Ran out of input", "KeyboardInterrupt", "GeneratorExit: early"])
+def test_any_exception_of_the_task_is_reported(teacher: Planner, tmp_path: Path, error: str) -> None:
+    """An EOFError is not taken for a pytest process that is gone, nor a KeyboardInterrupt for Ctrl-C."""
+    name, _, message = error.partition(": ")
+    (tmp_path / f"raises_{name}.py").write_text(f"def Task(**args):\n    raise {name}({message!r})\n")
+    events = events_of(_at(teacher(), tmp_path, task=f"raises_{name}:Task"))
     assert isinstance(events[-1], Crashed)
-    assert events[-1].text == "EOFError: Ran out of input"
+    assert events[-1].text == error
 
 
 def test_a_process_that_hangs_in_user_code_ends_when_its_parent_is_killed(tmp_path: Path) -> None:

@@ -246,8 +246,47 @@ def misnamed_metric(folder: Path, patch: Patch) -> object:
     return run_loop(make_plan(run_steps=1, max_steps=1), pair(evaluate=lambda model: {"loss": 1.0, "second": 2.0}))
 
 
+def with_optimizer(make: Callable[[Any], torch.optim.Optimizer]) -> Any:
+    return pair(optimizer=lambda model, learning_rate: make(model.parameters()))
+
+
 CASES = [
     # Tasks
+    Case(
+        lambda *_: stepper(pair(model=lambda: nn.Sequential(nn.LazyLinear(2)))),
+        "0.weight belongs to a lazy module and has no shape yet: let model() pass one batch through the model",
+    ),
+    Case(
+        lambda *_: stepper(pair(model=lambda: nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, device="meta")))),
+        "1.weight is on the meta device and has no values: let model() call to_empty(device='cpu') and initialize the "
+        "parameters",
+    ),
+    Case(
+        lambda *_: stepper(with_optimizer(torch.optim.LBFGS)),
+        "LBFGS.step() needs a closure that computes the loss again, and a smoke run computes it once per step: use "
+        "another optimizer",
+    ),
+    Case(
+        lambda *_: stepper(pair(loss_weights=[1.0, 2.0])),
+        "loss_weights is [1.0, 2.0]: it must be a mapping from loss terms to numbers",
+    ),
+    Case(
+        lambda *_: run_loop(make_plan(), pair(batches=lambda batch_size, *, seed, rank, world_size: None)),
+        "batches() returned NoneType: it must return an iterator over micro-batches",
+    ),
+    Case(
+        lambda *_: run_loop(make_plan(), pair(batches=lambda batch_size: iter(()))),
+        "batches cannot be called as batches(batch_size, *, seed, rank, world_size): got an unexpected keyword "
+        "argument 'seed'",
+    ),
+    Case(
+        lambda *_: run_loop(make_plan(), pair(probe_batch=lambda: None)),
+        "probe_batch() returned None: it must return one micro-batch",
+    ),
+    Case(
+        lambda *_: update(pair(losses=lambda model, batch: dict.fromkeys(("first", "second"), torch.ones(()) * 1j))),
+        "loss term 'first' is a complex number: take its real part or its absolute value",
+    ),
     Case(lambda *_: load_task(f"{MODULE}:Absent", {}), f"{__file__} has no 'Absent'"),
     Case(
         lambda *_: load_task(f"{MODULE}:Empty", {"width": 64}),
