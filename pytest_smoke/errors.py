@@ -120,6 +120,10 @@ class ParentDiedError(SmokeError):
     """The pytest process that a training process reports to is gone."""
 
 
+class CommandError(SmokeError):
+    """The command of a recipe cannot be started."""
+
+
 class LogError(SmokeError):
     """A training log cannot be judged. `reason` is machine-readable, the message is one sentence."""
 

@@ -39,19 +39,32 @@ class Step:
     """One optimizer step."""
 
     step: int
-    """Number of the step, from 0."""
+    """Number of the step, from 0; of a log, as it numbers them."""
     loss: float
     """Weighted sum of the loss terms, mean over the effective batch, before the update."""
     terms: dict[str, float]
     """Mean of each loss term over the effective batch, without its weight."""
-    grad_norm: float
-    """2-norm of the whole gradient before clipping."""
-    lr: float
-    """Learning rate that the optimizer used in a parameter group with the recipe's peak rate."""
+    grad_norm: float | None
+    """2-norm of the whole gradient before clipping; None if it is not known."""
+    lr: float | None
+    """Learning rate that the optimizer used in a parameter group with the recipe's peak rate; None if it is not
+    known."""
     stage: str = ""
     """Empty if the recipe declares no stages."""
     phase: str = ""
     """Empty if the stage has no phases."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSpacing:
+    """At which steps a log has points. Steps that were reported before it do not count: the log was read again."""
+
+    first_step: int
+    """Number of the first step, 0 or 1, in the log."""
+    every_steps: int
+    """Optimizer steps from point to point."""
+    planned_points: int
+    """Points in the log of the whole run, at least 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,6 +308,8 @@ class BatchSizes:
     """Those of them with another number of samples."""
     problem: str = ""
     """Why the samples of a batch cannot be counted, as a clause; empty if they can."""
+    log_line: str = ""
+    """Line of the log that says how many samples a step has; empty if they were counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -555,6 +570,7 @@ Event = (
     Started
     | SourceFiles
     | Step
+    | LogSpacing
     | NotChecked
     | LearningRateDiffers
     | ProbeLoss

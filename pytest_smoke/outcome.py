@@ -157,6 +157,10 @@ class Facts:
     """Seed of weights, data order and dropout."""
     task: str | None = None
     """Import path of the task."""
+    command: tuple[str, ...] = ()
+    """Program and arguments of a command, with its placeholders filled in."""
+    log: str | None = None
+    """File with what the command printed, relative to the report folder."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """All settings of the smoke run."""
     args: Mapping[str, Any] = field(default_factory=dict)
@@ -241,7 +245,7 @@ class Facts:
         """Return the inverse of `to_dict`."""
         known = {one.name for one in fields(cls)}
         values = {key: value for key, value in tree.items() if key in known}
-        for key in ("full_accept", "resumed_at_steps", "checkpoint_problems"):
+        for key in ("command", "full_accept", "resumed_at_steps", "checkpoint_problems"):
             values[key] = tuple(values.get(key, ()))
         values["stages"] = tuple(
             StageFacts(**{**stage, "phases": tuple(tuple(phase) for phase in stage.get("phases", ()))})

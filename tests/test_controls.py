@@ -28,6 +28,13 @@ ROOT = Path(__file__).parents[1]
 EXPECTED = {
     "base": ("promote", "", []),
     "promotes": ("promote", "", []),
+    "command": ("promote", "", []),
+    "command_decays": (
+        "invalid",
+        "other-learning-rate",
+        ["the log has the learning rate", "the recipe schedules 0.02"],
+    ),
+    "command_unknown_rate": ("inconclusive", "unverified", ["not checked: the log has no learning rate"]),
     "balanced": ("promote", "", []),
     "resumes": ("promote", "", []),
     "shift_declared": ("promote", "", []),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_smoke.devices import parse_device
 from pytest_smoke.errors import SmokeError
@@ -16,7 +16,17 @@ EXIT_ERROR = 2
 """The command could not do its work; argparse exits with the same status after a wrong argument."""
 MAX_SECONDS = 1e6
 
+if TYPE_CHECKING:
+    from pytest_smoke.recipe.case import Case
+
 Subparsers = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def require_task(case: Case) -> None:
+    """Raise SmokeError for a recipe that names something else than a task."""
+    trainer = case.recipe.trainer
+    if trainer != "task":
+        raise SmokeError(f"{case.path} names a {trainer}, and this command needs a task")
 
 
 def positive_int(text: str) -> int:

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_smoke.cli.arguments import EXIT_ERROR, Subparsers, add_format, fail, positive_int, print_json, print_text
+from pytest_smoke.cli.arguments import (
+    EXIT_ERROR,
+    Subparsers,
+    add_format,
+    fail,
+    positive_int,
+    print_json,
+    print_text,
+    require_task,
+)
 from pytest_smoke.errors import AuditError, SmokeError
 from pytest_smoke.mix.audit import MixAudit, MixFault, MixIntent, PlainMix, PlainSource, audit, share_text
 from pytest_smoke.mix.corpus import Corpus, count_corpus
@@ -213,6 +222,7 @@ def _sample(case: Case, root: Path, micro_batches: int) -> SampleCounter:
     from pytest_smoke.train.data import count_sources  # imports torch
     from pytest_smoke.train.plan import RunPlan
 
+    require_task(case)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a task that prints must not break the output
             return count_sources(RunPlan.of(case, root=str(root), device="cpu"), micro_batches)

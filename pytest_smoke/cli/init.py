@@ -17,6 +17,14 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "Existing files are never overwritten.",
         epilog="Exit status: 0 if both files were written, 2 if none was.",
     )
+    parser.add_argument(
+        "--command",
+        dest="trainer",
+        action="store_const",
+        const="command",
+        default="task",
+        help="create a recipe of a training script, NAME_train.py, instead of a task",
+    )
     parser.add_argument("name", metavar="NAME", nargs="?", default="starter", help="recipe name (default: starter)")
 
 
@@ -25,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from pytest_smoke.recipe.starter import write_starter  # imports pydantic
 
     try:
-        written = write_starter(Path(), args.name)
+        written = write_starter(Path(), args.name, args.trainer)
     except (ValueError, OSError) as error:
         return fail("init", str(error))
     for path in written:

@@ -12,7 +12,16 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_smoke.cli.arguments import Subparsers, add_format, device, fail, positive_int, print_json, print_text
+from pytest_smoke.cli.arguments import (
+    Subparsers,
+    add_format,
+    device,
+    fail,
+    positive_int,
+    print_json,
+    print_text,
+    require_task,
+)
 from pytest_smoke.devices import DEVICE_HELP
 from pytest_smoke.errors import RecipeError, SmokeError
 from pytest_smoke.roots import task_root
@@ -96,6 +105,7 @@ def _case(path: Path, root: Path, cell: str | None) -> Case:
     if chosen is None:
         known = ", ".join(dict.fromkeys(case.cell for case in cases if case.cell)) or "none"
         raise SmokeError(f"--cell {cell}: {path} has no such ablation cell; its cells: {known}")
+    require_task(chosen)
     return chosen
 
 

@@ -70,9 +70,10 @@ class _Line:
         self._first = self._first or (now, monitor.steps)
         row = monitor.trace.steps[-1]
         elapsed, done = now - self._first[0], monitor.steps - self._first[1]
-        left = f"  {seconds(elapsed / done * (self._planned - monitor.steps))} left" if done else ""
+        left = f"  {seconds(elapsed / done * (self._planned - monitor.steps))} left" if done > 0 else ""
+        rate = f"  lr {number(row.lr, 3)}" if row.lr is not None else ""
         stage = f"  stage {row.stage}" if row.stage else ""
-        text = f"{stage}  step {row.step}/{self._planned}  loss {number(row.loss)}  lr {number(row.lr, 3)}{left}"
+        text = f"{stage}  step {row.step}/{self._planned}  loss {number(row.loss)}{rate}{left}"
         with _uncaptured(self._capture):
             if not self._visible:
                 self._reporter.ensure_newline()

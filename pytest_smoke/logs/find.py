@@ -36,6 +36,11 @@ SNIFFED_SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt", ".out")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
+def is_known_name(name: str) -> bool:
+    """Whether a file is called like a log."""
+    return any(fnmatch(name, known) for known in KNOWN_NAMES)
+
+
 def searched() -> str:
     """Say which files of a folder are logs."""
     suffixes = f"{', '.join(SNIFFED_SUFFIXES[:-1])} or {SNIFFED_SUFFIXES[-1]}"
@@ -84,7 +89,7 @@ def find(path: str) -> list[str]:
 
 def _is_log(path: str, name: str) -> bool:
     """Whether a file is called like a log, or its beginning has a training loss."""
-    if any(fnmatch(name, known) for known in KNOWN_NAMES):
+    if is_known_name(name):
         return True
     if not name.lower().endswith(SNIFFED_SUFFIXES):
         return False

@@ -139,3 +139,4 @@ class ColumnNames:
     loss: str | None = None
     lr: str | None = None
     step: str | None = None
+    probe_loss: str | None = None

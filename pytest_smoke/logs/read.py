@@ -13,7 +13,7 @@ from pytest_smoke.logs.json_log import is_document, read_json, read_lists
 from pytest_smoke.logs.line_log import json_object, read_json_lines, read_lines
 from pytest_smoke.logs.log import ColumnNames, Log
 from pytest_smoke.logs.runs import logs_of
-from pytest_smoke.logs.source import STDIN, Source, of_text, open_source
+from pytest_smoke.logs.source import STDIN, Source, of_bytes, of_text, open_source
 from pytest_smoke.logs.table import Table
 from pytest_smoke.text import count, listed
 
@@ -46,6 +46,15 @@ def read(path: str, names: ColumnNames | None = None) -> Log:
 def read_text(path: str, text: str, names: ColumnNames) -> Log:
     """Read the log of one run from its text. Raises LogError, also for a log with several runs."""
     return _only(logs_of(path, _table(path, of_text(text)), names))
+
+
+def read_bytes(path: str, data: bytes, names: ColumnNames) -> Log:
+    """Read the log of one run from what a file holds. Raises LogError, also for a log with several runs."""
+    source = of_bytes(data)
+    try:
+        return _only(logs_of(path, _table(path, source), names))
+    finally:
+        source.close()
 
 
 def read_head(path: str) -> Table:

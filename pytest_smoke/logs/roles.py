@@ -79,7 +79,9 @@ def choose_roles(table: Table, names: ColumnNames, notes: list[str]) -> Roles:
         notes += more
     grad_norm, probe, epoch = (
         columns.grad_norm_column(counts),
-        columns.probe_column(counts),
+        columns.probe_column(counts)
+        if names.probe_loss is None
+        else columns.named_column(names.probe_loss, "probe_loss", known),
         columns.epoch_column(counts),
     )
     taken = {loss, lr, grad_norm, probe}

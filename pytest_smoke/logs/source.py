@@ -55,6 +55,11 @@ def of_text(text: str) -> Source:
     return Source(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
+def of_bytes(data: bytes) -> Source:
+    """Return what a file holds as the source of a log. Raises LogError for anything but text."""
+    return Source(_decoded(io.BytesIO(data)))
+
+
 def open_source(path: str) -> Source:
     """Open a log. Raises LogError if it cannot be read, is binary, or is no regular file."""
     try:

@@ -38,6 +38,20 @@ def trace_of(item_id: str) -> str:
     return f"traces/{file_name(item_id)}.csv"
 
 
+def output_of(item_id: str) -> str:
+    """Return the file with what an item's command printed, relative to the report folder."""
+    return f"logs/{file_name(item_id)}.log"
+
+
+@contextmanager
+def command_output(report: Path | None, *, item_id: str) -> Iterator[Path]:
+    """Yield the file for what a command prints. It stays in the `report` folder, or is removed. Raises OSError."""
+    with temporary_folder("command-") as temporary:
+        path = (report or temporary) / output_of(item_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield path
+
+
 def set_aside(report: Path, item_id: str) -> None:
     """Move what an earlier session left of an item to the folder `stale`: it does not belong to today's verdict.
 
@@ -63,7 +77,7 @@ def _files_of(item_id: str) -> list[str]:
     """Return every file and folder of an item's results, relative to the report folder."""
     name, checkpoints = file_name(item_id), checkpoints_of(item_id)
     finals = [f"{checkpoints}/{kind}" for kind in (TRAINED, LAST_GOOD)]
-    return [trace_of(item_id), f"packages/{name}", f"predictions/{name}.jsonl", *finals]
+    return [trace_of(item_id), output_of(item_id), f"packages/{name}", f"predictions/{name}.jsonl", *finals]
 
 
 @contextmanager

@@ -99,19 +99,19 @@ def run_in_child(
             _listen(child, monitor, timeout_seconds, watch, plan)
         except ChildDiedError as died:
             if monitor.steps_fault:
-                return _result(monitor)
+                return result_of(monitor)
             return ProcessResult(
-                finding=_failed(monitor, "crash", f"the training process failed: {died}"), output=child.last_lines()
+                finding=failed_run(monitor, "crash", f"the training process failed: {died}"), output=child.last_lines()
             )
         except ChildTimeoutError:
             text = f"the training process made no progress for {seconds(timeout_seconds or 0.0)} and was killed"
             child.dump_stacks()
             hint = "raise --smoke-timeout if the task needs longer between two steps"
-            return ProcessResult(finding=_failed(monitor, "hang", text, hint=hint), output=child.last_lines())
+            return ProcessResult(finding=failed_run(monitor, "hang", text, hint=hint), output=child.last_lines())
         if monitor.crashed is None and monitor.ended is None and not monitor.steps_fault:
             text = "the training process ended without reporting a result"
-            return ProcessResult(finding=_failed(monitor, "crash", text), output=child.last_lines())
-        result = _result(monitor)
+            return ProcessResult(finding=failed_run(monitor, "crash", text), output=child.last_lines())
+        result = result_of(monitor)
         return replace(result, output=child.last_lines()) if monitor.crashed is not None else result
 
 
@@ -126,8 +126,8 @@ def run_here(plan: RunPlan, monitor: RunMonitor, watch: Watch | None) -> Process
             train(plan, _InProcessChannel(monitor, watch))
         except (Exception, SystemExit) as error:
             monitor.on_events([plain_fields(crash_of(error, plan.root))])
-            return replace(_result(monitor), error=error if isinstance(error, Exception) else None)
-    result = _result(monitor)
+            return replace(result_of(monitor), error=error if isinstance(error, Exception) else None)
+    result = result_of(monitor)
     if not changed or result.finding.status != "pass":
         return result
     names = listed(dict.fromkeys(changed))
@@ -186,15 +186,16 @@ def _listen(
             watch(monitor)
 
 
-def _result(monitor: Listener) -> ProcessResult:
+def result_of(monitor: Listener) -> ProcessResult:
+    """Return how a run ended, from what it reported."""
     if monitor.steps_fault:
-        return ProcessResult(finding=_failed(monitor, "steps-out-of-order", monitor.steps_fault))
+        return ProcessResult(finding=failed_run(monitor, "steps-out-of-order", monitor.steps_fault))
     if monitor.crashed is not None:
         crashed = monitor.crashed
         unknown = OUT_OF_RANGE_HINT if any(text in crashed.text for text in OUT_OF_RANGE) else ""
         text = f"{crashed.cause}: {crashed.text.splitlines()[0]:.200}" if crashed.cause else crashed.text
         hint = crashed.hint or unknown
-        finding = _failed(monitor, crashed.reason, text, place=crashed.place, key=crashed.key, hint=hint)
+        finding = failed_run(monitor, crashed.reason, text, place=crashed.place, key=crashed.key, hint=hint)
         return ProcessResult(finding=finding, output=crashed.traceback)
     text = f"{count(monitor.steps, 'step')} ran"
     if monitor.failed_stage is not None:
@@ -204,7 +205,8 @@ def _result(monitor: Listener) -> ProcessResult:
     return ProcessResult(finding=Finding(id="run", status="pass", text=text))
 
 
-def _failed(monitor: Listener, reason: str, text: str, *, place: str = "", key: str = "", hint: str = "") -> Finding:
+def failed_run(monitor: Listener, reason: str, text: str, *, place: str = "", key: str = "", hint: str = "") -> Finding:
+    """Return the finding `run` of a run that failed."""
     last = monitor.steps - 1 if monitor.steps else None
     when = "before the first step" if last is None else f"after step {last}{monitor.progress}"
     at = f" at {place}" if place else ""

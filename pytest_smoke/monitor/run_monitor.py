@@ -19,6 +19,7 @@ from pytest_smoke.events import (
     ExportProgress,
     Finish,
     Gradients,
+    LogSpacing,
     LossDiagnosis,
     NotChecked,
     ParameterNorm,
@@ -45,6 +46,8 @@ from pytest_smoke.text import count
 
 E = TypeVar("E", bound=Event)
 
+RATE_ROUNDING = 1e-9
+"""Relative error of a learning rate that is computed in another order of operations."""
 CHANCE_ROUNDING = 0.01
 """Relative error with which a recipe may write 1 / K, as in 0.33."""
 
@@ -65,15 +68,28 @@ class StageMonitor:
         self.is_wiring = case.mode == "wiring"
         self._trace = trace
         self._parameter_norm = 0.0
-        self._judge = CurveJudge(
-            planned_points=stage.steps,
+        self._case = case
+        self._spacing: LogSpacing | None = None
+        self._judge = self._new_judge()
+
+    def _new_judge(self) -> CurveJudge:
+        case, stage, spacing = self._case, self.stage, self._spacing
+        first_step = spacing.first_step if spacing is not None else 0
+        jumps = [*case.recipe.smoke.expected_jumps, *stage.expected_jumps]
+        return CurveJudge(
+            planned_points=stage.steps if spacing is None else spacing.planned_points,
             from_scratch=stage.from_scratch,
-            expected_jumps=[*case.recipe.smoke.expected_jumps, *stage.expected_jumps],
+            expected_jumps=[first_step + jump for jump in jumps],
             peak_lr=stage.full_learning_rate,
             evidence_needed=evidence_needed(case.mode, stage),
             classes=_classes(case),
-            is_log=False,
+            is_log=spacing is not None,
         )
+
+    def restart(self, spacing: LogSpacing) -> None:
+        """Judge the points of a log from its first one on."""
+        self._spacing = spacing
+        self._judge = self._new_judge()
 
     @property
     def steps(self) -> Sequence[Step]:
@@ -84,7 +100,9 @@ class StageMonitor:
     def evidence_steps(self) -> int:
         """Its steps at 80 % or more of its peak learning rate."""
         peak = schedules.EVIDENCE_SHARE * self.stage.full_learning_rate
-        return sum(row.lr >= peak for row in self.steps)
+        spacing = self._spacing.every_steps if self._spacing is not None else 1
+        near_peak = sum(row.lr is not None and row.lr >= peak * (1 - RATE_ROUNDING) for row in self.steps)
+        return min(self.stage.steps, near_peak * spacing)
 
     @property
     def terms(self) -> list[str]:
@@ -150,6 +168,7 @@ class StageMonitor:
                 self.stage,
                 self.curve,
                 steps=len(self.steps),
+                noun="step" if self._spacing is None else "logged step",
                 parameter_norm=self._parameter_norm,
                 postmortem=self._trace.postmortem,
                 diagnosis=self._diagnosis,
@@ -194,12 +213,18 @@ class RunMonitor:
         self._alarm: CurveVerdict | None = None
         self._current = 0
         self._command: Command | None = None
+        self._spacing: LogSpacing | None = None
+        """At which steps the log of a command has points; None if every step is reported."""
         self._told_to_stop = False
 
     @property
     def steps(self) -> int:
         """Optimizer steps made."""
-        return len(self.trace.steps)
+        if self._spacing is None or not self.trace.steps:
+            return len(self.trace.steps)
+        if self.ended is not None:
+            return self.ended.steps
+        return min(self.case.run_steps, self.trace.steps[-1].step - self._spacing.first_step + 1)
 
     @property
     def complete(self) -> bool:
@@ -270,6 +295,10 @@ class RunMonitor:
                     self.trace.add(event)
                 case _ if stopped:
                     pass
+                case LogSpacing():
+                    self._spacing = event
+                    self.trace.clear_log()
+                    self.stages[0].restart(event)
                 case Step():
                     self._on_step(event)
                 case ParameterNorm():
@@ -350,6 +379,10 @@ class RunMonitor:
         return step
 
     def _on_step(self, row: Step) -> None:
+        if self._spacing is not None:
+            self.trace.add(row)
+            self._alarm = self._alarm or self.stages[0].on_step(row)
+            return
         if row.step != self.steps or row.step >= self.case.run_steps:
             all_made = self.steps == self.case.run_steps
             place = f"after all {count(self.steps, 'step')}" if all_made else f"instead of step {self.steps}"

@@ -24,7 +24,9 @@ from pytest_smoke.judge.checks.sources import sources
 from pytest_smoke.judge.verdict import decide
 from pytest_smoke.monitor.artifacts import (
     checkpoints_of,
+    command_output,
     judge_predictions,
+    output_of,
     pipeline_plan,
     predictions_of,
     remove_files,
@@ -34,6 +36,7 @@ from pytest_smoke.monitor.artifacts import (
 )
 from pytest_smoke.monitor.baseline import read_baseline
 from pytest_smoke.monitor.child import ProcessResult, Watch, run_here, run_in_child
+from pytest_smoke.monitor.command.run import run_command
 from pytest_smoke.monitor.describe import read_settings
 from pytest_smoke.monitor.facts import checkpoint_facts, planned_facts, run_facts
 from pytest_smoke.monitor.resume import check_resume
@@ -42,6 +45,7 @@ from pytest_smoke.monitor.sources import Sources
 from pytest_smoke.outcome import Facts, Finding, Outcome
 from pytest_smoke.plain import exception_text, plain, plain_text
 from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.command import CommandPlan
 from pytest_smoke.train.plan import RunPlan
 
 NO_DEVICE = "none"
@@ -176,6 +180,13 @@ class _SmokeRun:
     def _train(self, monitor: RunMonitor, files: Sources, baseline_values: Mapping[str, float] | None) -> SmokeResult:
         case, options, report, item_id = self._case, self._options, self._report, self._item_id
         package = report / "packages" / file_name(item_id) if report else None
+        if case.recipe.trainer == "command":
+            with command_output(report, item_id=item_id) as printed:
+                command = CommandPlan.of(case, options.root)
+                result = run_command(command, monitor, printed, options.timeout_seconds, self._watch, root=options.root)
+            log = output_of(item_id) if report is not None else None
+            self._facts = replace(self._facts, command=command.argv, log=log)
+            return self._judged(monitor, files, baseline_values, result)
         with ExitStack() as stack:
             pipeline = stack.enter_context(pipeline_plan(case, package))
             saving = stack.enter_context(saving_of(case, report, item_id=item_id, resume=options.resume))
@@ -192,6 +203,22 @@ class _SmokeRun:
                 if monitor.predictions_error
                 else judge_predictions(predictions)
             )
+        return self._judged(
+            monitor, files, baseline_values, result, after_training=[*resume_findings, *prediction_findings]
+        )
+
+    def _judged(
+        self,
+        monitor: RunMonitor,
+        files: Sources,
+        baseline_values: Mapping[str, float] | None,
+        result: ProcessResult,
+        *,
+        after_training: Sequence[Finding] = (),
+    ) -> SmokeResult:
+        """Make the checks of a run that has ended, and return its outcome."""
+        case, options, report, item_id = self._case, self._options, self._report, self._item_id
+        package = report / "packages" / file_name(item_id) if report else None
         early = monitor.early_findings.values()
         known = {finding.check for finding in early}
         without_data = [one for one in options.registry.without_data(monitor) if one.check not in known]
@@ -205,8 +232,7 @@ class _SmokeRun:
             *without_data,
             *monitor.judge_loss(),
             *options.registry.at_end(monitor),
-            *resume_findings,
-            *prediction_findings,
+            *after_training,
         ]
         facts = checkpoint_facts(run_facts(self._facts, monitor, case), monitor, checkpoints_of(item_id))
         facts = replace(

@@ -56,6 +56,12 @@ class Trace:
                 self.gradients.append(event)
         self._events[type(event)].append(event)
 
+    def clear_log(self) -> None:
+        """Forget all points of a log, which is read again from its beginning."""
+        self.steps.clear()
+        self.probe_loss.clear()
+        self.metrics.clear()
+
     def events(self, kind: type[E]) -> Sequence[E]:
         """Return all events of one type, in order."""
         return self.steps if kind is Step else self._events[kind]  # type: ignore[return-value]  # of that type
@@ -68,8 +74,8 @@ class Trace:
                 series[term].append((row.step, value))
         series |= self.metrics
         series["loss"] = [(row.step, row.loss) for row in self.steps]
-        series["grad_norm"] = [(row.step, row.grad_norm) for row in self.steps]
-        series["lr"] = [(row.step, row.lr) for row in self.steps]
+        series["grad_norm"] = [(row.step, row.grad_norm) for row in self.steps if row.grad_norm is not None]
+        series["lr"] = [(row.step, row.lr) for row in self.steps if row.lr is not None]
         series["probe_loss"] = list(self.probe_loss.items())
         return series
 

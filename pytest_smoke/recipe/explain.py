@@ -14,6 +14,7 @@ from pytest_smoke.recipe.configs.names import equivalent
 from pytest_smoke.recipe.fields import Frozen
 from pytest_smoke.recipe.model import (
     Checks,
+    LogSpec,
     MetricSpec,
     MixSpec,
     Pipeline,
@@ -86,6 +87,7 @@ _MODELS: dict[Keys, type[Frozen]] = {
     ("smoke", "pipeline"): Pipeline,
     ("checks",): Checks,
     ("checks", "resume"): ResumeSpec,
+    ("log",): LogSpec,
     ("mix",): MixSpec,
     ("requires",): Requires,
 }

@@ -17,6 +17,7 @@ from pytest_smoke.errors import Fault, RecipeError
 from pytest_smoke.files import open_without_waiting, read_failure
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.cells import cell_problems, with_cell
+from pytest_smoke.recipe.command import command_problems
 from pytest_smoke.recipe.configs.expand import Expanded, expand, with_absolute_config
 from pytest_smoke.recipe.configs.settings import TrainerConfig
 from pytest_smoke.recipe.criteria_faults import criterion_problems, reach_problems
@@ -136,6 +137,7 @@ def _validated(files: RecipeFiles, root: Path) -> Recipe:
             found.append(Problem(keys=(key,), at_key=False, text=fault))
         else:
             found += argument_problems(files.data, root, key=key)
+    found += command_problems(files.data)
     found += criterion_problems(files.data)
     faults: list[Fault] = [*files.faults, *map(files.fault, found)]
     if faults:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
@@ -36,7 +37,7 @@ from pytest_smoke.text import number
 
 Mode = Literal["constant", "long-tail", "wiring"]
 Precision = Literal["fp32", "bf16", "fp16"]
-Trainer = Literal["task", "hf", "lightning"]
+Trainer = Literal["task", "hf", "lightning", "command"]
 """What trains: the key of the recipe that names it."""
 TRAINERS: tuple[Trainer, ...] = get_args(Trainer)
 FACTORIES: tuple[Trainer, ...] = ("task", "hf", "lightning")
@@ -333,8 +334,35 @@ class Requires(Frozen):
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
 
 
+class LogSpec(Frozen):
+    """Where the log of a command is, and what its columns mean."""
+
+    path: Text = "stdout"
+    """File, relative to `cwd`, or `stdout` for what the command prints. It is read while it grows."""
+    loss: Text | None = None
+    """Column with the training loss. Default: recognized by its name."""
+    lr: Text | None = None
+    """Column with the learning rate. Default: recognized by its name."""
+    step: Text | None = None
+    """Column with the step. Default: recognized by its name."""
+    probe_loss: Text | None = None
+    """Column with a loss that is always computed on the same samples. A rise of the training loss that it does not
+    share is a change of the data. Default: a column of that name."""
+    counts: Literal["optimizer-steps", "micro-batches"] = "optimizer-steps"
+    """What the steps of the log count."""
+
+
+def _as_text(value: Any) -> Any:
+    """Return a number as text: every part of a command line is one."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Word = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | int | float)]
+LogOrPath = Annotated[Text | LogSpec, form_by_kind(str, Text, LogSpec)]
+
+
 class Recipe(Frozen):
-    """A recipe, `*.smoke.yaml`: the task, the full run, the smoke run that stands for it, and what must hold."""
+    """A recipe, `*.smoke.yaml`: what trains, the full run, the smoke run that stands for it, and what must hold."""
 
     task: ImportPath | None = None
     """Import path of the task, `package.module:Name`, relative to pytest's rootdir."""
@@ -344,8 +372,21 @@ class Recipe(Frozen):
     lightning: ImportPath | None = None
     """Import path of a function that returns a `LightningModule`, `(module, data)`, or `(module, data, arguments of the
     Trainer)`, `package.module:name`, relative to pytest's rootdir."""
+    command: Annotated[list[Word], Field(min_length=1)] | None = None
+    """Program and arguments of a trainer of your own, instead of a task. No shell sees them. `{learning_rate}` and
+    other placeholders stand for settings of the smoke run; write `{{` for `{`."""
+    log: LogOrPath = "stdout"
+    """Log of the command: `stdout` for what it prints, a file relative to `cwd`, or a mapping."""
+    env: dict[str, Word] = {}
+    """Environment variables of the command, in addition to those of the session."""
+    cwd: Text | None = None
+    """Folder that the command runs in, relative to pytest's rootdir. Default: the rootdir."""
+    spelling: dict[str, dict[str, Word]] = {}
+    """How the command spells a value: `setting: {value: text}`, as `lr_schedule: {constant: constant_with_warmup}`. The
+    value of a setting that is off is `none`."""
     args: dict[str, Any] = {}
-    """Keyword arguments for the task or factory. They are settings of the full run, too."""
+    """Keyword arguments for the task or factory, or values for the command's `{args.NAME}`. They are settings of the
+    full run, too."""
     full: Settings
     """Settings of the full run. With `hf` and `lightning`, they are read from the trainer, and those that are repeated
     here must agree."""

@@ -1,4 +1,4 @@
-"""Write a commented starter recipe and its task, small enough to run as they are: `python -m pytest_smoke init`."""
+"""Write a commented starter recipe and what trains in it, small enough to run as they are: `init`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 
 from pytest_smoke.files import write_atomic
+from pytest_smoke.recipe.model import Trainer
 from pytest_smoke.roots import root_above
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
-def write_starter(folder: Path, name: str) -> list[Path]:
-    """Write `NAME.smoke.yaml` and `NAME_task.py` into `folder`, and return their paths.
+def write_starter(folder: Path, name: str, trainer: Trainer = "task") -> list[Path]:
+    """Write `NAME.smoke.yaml` and its `NAME_task.py`, or what else trains, into `folder`, and return their paths.
 
     The task's import path starts at pytest's rootdir. Raises ValueError for a name that cannot be part of a module's
     name, FileExistsError if one of the files exists (then nothing is written), NotADirectoryError if `folder` is not a
@@ -25,14 +26,17 @@ def write_starter(folder: Path, name: str) -> list[Path]:
         )
     if not folder.is_dir():
         raise NotADirectoryError(f"there is no folder {folder}; create it first")
-    texts = {folder / f"{name}.smoke.yaml": RECIPE, folder / f"{name}_task.py": TASK}
+    recipe, ending, code = STARTERS[trainer]
+    texts = {folder / f"{name}.smoke.yaml": recipe, folder / f"{name}_{ending}.py": code}
     existing = [str(path) for path in texts if os.path.lexists(path)]
     if existing:
         verb = "exists" if len(existing) == 1 else "exist"
         raise FileExistsError(f"{' and '.join(existing)} already {verb}; init overwrites nothing, choose another name")
     class_name = "".join(part.capitalize() for part in name.split("_"))
     for path, text in reversed(texts.items()):
-        text = text.replace("@PACKAGE@", _package_of(folder)).replace("@NAME@", name).replace("@CLASS@", class_name)
+        package = _package_of(folder)
+        text = text.replace("@PACKAGE@", package).replace("@FOLDER@", package.replace(".", "/"))
+        text = text.replace("@NAME@", name).replace("@CLASS@", class_name)
         write_atomic(path, text)
     return list(texts)
 
@@ -154,3 +158,103 @@ class @CLASS@:
         labels = torch.multinomial(scores.softmax(dim=1), 1, generator=generator).squeeze(1)
         return features, labels
 '''
+
+COMMAND_RECIPE = """\
+# A smoke run of your own training script: a short run that tells whether the full run is worth launching.
+#   pytest --smoke @NAME@.smoke.yaml                     train and judge the smoke run
+#   pytest --smoke-preflight @NAME@.smoke.yaml           compare its settings with the full run; trains nothing
+# Write 1.0e-3 instead of 1e-3, which is text in YAML. Unknown keys are errors, so that typos are found.
+
+# Program and arguments, without a shell. {learning_rate} and other placeholders are settings of the smoke run;
+# {python} is the interpreter that runs pytest. Your own launcher works as well: [torchrun, train.py, ...].
+command:
+  - "{python}"
+  - @FOLDER@@NAME@_train.py
+  - --lr={learning_rate}
+  - --lr-schedule={lr_schedule}
+  - --warmup-steps={warmup_steps}
+  - --max-steps={max_steps}
+  - --batch-size={batch_size}
+  - --clip={grad_clip_norm}
+  - --seed={seed}
+
+# What the command prints is its log: step, loss, learning rate. Or name a file that it writes: `log: out/train.log`.
+log: stdout
+
+# The full run that you want to launch. The smoke run uses the same settings, except for length and schedule.
+full:
+  batch_size: 256          # samples in one micro-batch on one device
+  learning_rate: 3.0e-3    # peak, reached at the end of the warmup
+  lr_schedule: cosine      # schedule after the warmup
+  warmup_steps: 60         # optimizer steps of linear warmup from 0
+  max_steps: 20000         # optimizer steps of the full run
+  grad_clip_norm: 1.0      # largest gradient norm
+  from_scratch: true       # random initial weights: a loss that never improves is inconclusive
+
+# The smoke run.
+smoke:
+  change: new-recipe       # what is new; it selects the mode: here constant, which stays at the peak rate
+  max_steps: 600           # optimizer steps; 552 of them at 80 % or more of the peak rate count as evidence
+  seed: 0                  # for weights, data order and dropout
+
+# Requirements beyond a stable loss.
+checks:
+  accept:
+    - max(grad_norm) < 100 # any number that the log has
+"""
+
+SCRIPT = '''\
+"""The training script of @NAME@.smoke.yaml: a small classifier that learns from a fixed random teacher."""
+
+import argparse
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+FEATURES = 16
+CLASSES = 4
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, default=3e-3)
+parser.add_argument("--lr-schedule", choices=["constant", "cosine"], default="cosine")
+parser.add_argument("--warmup-steps", type=int, default=60)
+parser.add_argument("--max-steps", type=int, default=20000)
+parser.add_argument("--batch-size", type=int, default=256)
+parser.add_argument("--clip", type=float, default=1.0)
+parser.add_argument("--seed", type=int, default=0)
+args = parser.parse_args()
+
+
+def rate(step: int) -> float:
+    """Return the multiplier of the peak learning rate."""
+    if step < args.warmup_steps:
+        return step / args.warmup_steps
+    if args.lr_schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - args.warmup_steps) / (args.max_steps - args.warmup_steps)))
+
+
+torch.manual_seed(args.seed)
+torch.set_num_threads(1)
+teacher = torch.randn(FEATURES, CLASSES, generator=torch.Generator().manual_seed(20))
+model = nn.Sequential(nn.Linear(FEATURES, 64), nn.GELU(), nn.Linear(64, CLASSES))
+optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr)
+for step in range(args.max_steps):
+    features = torch.randn(args.batch_size, FEATURES)
+    labels = torch.multinomial((torch.tanh(features) @ teacher).softmax(dim=1), 1).squeeze(1)
+    optimizer.param_groups[0]["lr"] = args.lr * rate(step)
+    loss = functional.cross_entropy(model(features), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), args.clip)
+    optimizer.step()
+    print(f"step {step}: loss {loss.item():.5f}, lr {args.lr * rate(step):.3e}, grad_norm {norm.item():.4f}")
+'''
+
+STARTERS: dict[Trainer, tuple[str, str, str]] = {
+    "task": (RECIPE, "task", TASK),
+    "command": (COMMAND_RECIPE, "train", SCRIPT),
+}
+"""Recipe, ending of the module's name and code, by what trains."""

@@ -117,7 +117,7 @@ class LossWatch:
         """Return what is wrong with a step: `loss`, `gradient` or `zero`; empty if nothing is."""
         if not all(map(math.isfinite, (event.loss, *event.terms.values()))):
             return "loss"
-        if not math.isfinite(event.grad_norm):
+        if event.grad_norm is not None and not math.isfinite(event.grad_norm):
             return "" if self._stepper.scaler.is_enabled() else "gradient"  # a loss scaler skips such a step
         first = self._stepper.stage.first_step
         return "zero" if event.step == first and event.loss == 0.0 and event.grad_norm == 0.0 else ""

@@ -162,7 +162,7 @@ VALUES: list[tuple[str | bytes, str]] = [
 KEYS: list[tuple[str | bytes, str]] = [
     (
         RECIPE.replace("task: a_task:Task\n", ""),
-        "1:1: no key says what trains; add task, hf or lightning",
+        "1:1: no key says what trains; add task, hf, lightning or command",
     ),
     (
         RECIPE.replace("learning_rate: 1.0e-3, ", ""),

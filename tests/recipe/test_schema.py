@@ -12,6 +12,7 @@ from pytest_smoke.recipe.model import (
     SELF_DESCRIBING,
     TRAINERS,
     Checks,
+    LogSpec,
     MetricSpec,
     MixSpec,
     Pipeline,
@@ -27,6 +28,7 @@ from pytest_smoke.recipe.stages import PhaseSpec, StageSpec
 
 MODELS = (
     Checks,
+    LogSpec,
     MetricSpec,
     MixSpec,
     PhaseSpec,

@@ -132,3 +132,14 @@ def test_in_a_subfolder_the_tasks_import_path_starts_at_the_rootdir(tmp_path: Pa
     folder.mkdir(parents=True)
     write_starter(folder, "mine")
     assert load_recipe(folder / "mine.smoke.yaml", root=tmp_path).task == "smokes.small.mine_task:Mine"
+
+
+def test_the_starter_of_a_command_is_valid_and_its_comments_are_true(tmp_path: Path) -> None:
+    recipe, script = write_starter(tmp_path, "mine", "command")
+    assert (recipe.name, script.name) == ("mine.smoke.yaml", "mine_train.py")
+    (case,) = load_cases(recipe, root=tmp_path)
+    assert case.recipe.trainer == "command"
+    settings = case.settings
+    schedule = named(settings.lr_schedule, settings.warmup_steps, settings.max_steps)
+    assert f"{evidence_steps(schedule, case.run_steps)} of them at 80 %" in recipe.read_text()
+    assert not re.search("@[A-Z]", recipe.read_text() + script.read_text())

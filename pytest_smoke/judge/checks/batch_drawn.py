@@ -41,6 +41,8 @@ def batch_drawn(
         text = f"the samples in a batch cannot be counted: {event.problem}"
         return Finding(id=finding_id, status="pass", text=text)
     size = geometry[0]
+    if event.log_line:
+        return _as_logged(event, geometry, finding_id)
     if event.samples != event.declared:
         fewer = event.samples < event.declared
         yields = f"batches({size}) yields" if is_task else "a micro-batch has"
@@ -135,6 +137,24 @@ def items_drawn(run: RunView, events: Sequence[DrawnItems]) -> Iterator[Finding]
 def _range(term: str, fewest: float, most: float) -> str:
     amount = f"{fewest:,.0f}" if fewest == most else f"{fewest:,.0f} to {most:,.0f}"
     return f"{amount} items of {term}"
+
+
+def _as_logged(event: BatchSizes, geometry: tuple[int, int, int], finding_id: str) -> Finding:
+    said = f"the log says {event.log_line!r}"
+    declared = f"{event.declared:,} ({' x '.join(f'{factor:,}' for factor in geometry)})"
+    if event.samples == event.declared:
+        text = f"{said}, as the recipe declares: {declared}"
+        return Finding(id=finding_id, status="pass", text=text, observed=event.samples, bound=event.declared)
+    return Finding(
+        id=finding_id,
+        status="fail",
+        reason="fewer-samples" if event.samples < event.declared else "more-samples",
+        text=f"{said}, the recipe declares {declared} samples in an optimizer step",
+        step=event.first_step,
+        observed=event.samples,
+        bound=event.declared,
+        hint="pass on {batch_size}, {grad_accum_steps} and {world_size}, as the command counts them",
+    )
 
 
 CHECK = Check(

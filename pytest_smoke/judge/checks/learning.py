@@ -175,7 +175,8 @@ def _still(steps: Sequence[Step], windows: Sequence[Window]) -> _Cause | None:
 
     def is_still(window: Window) -> bool:
         rows = [by_step[step] for step in range(window.first_step, window.end_step) if step in by_step]
-        trains = any(row.lr > 0.0 for row in rows) and all(isfinite(row.grad_norm) for row in rows)
+        norms = [row.grad_norm for row in rows]
+        trains = any(row.lr for row in rows) and all(norm is not None and isfinite(norm) for norm in norms)
         return bool(window.trainable) and not window.moved and trains
 
     needed = min(STILL_STEPS, len(steps))
@@ -201,7 +202,7 @@ def _still(steps: Sequence[Step], windows: Sequence[Window]) -> _Cause | None:
 
 def _constant_probe(steps: Sequence[Step], probes: Sequence[ProbeLoss]) -> _Cause | None:
     values = {probe.loss for probe in probes}
-    if len(probes) < PROBES or len(values) != 1 or not any(row.lr > 0.0 for row in steps):
+    if len(probes) < PROBES or len(values) != 1 or not any(row.lr for row in steps):
         return None
     (value,) = values
     if _is_short(value):

@@ -28,12 +28,13 @@ def loss_findings(
     curve: CurveVerdict,
     *,
     steps: int,
+    noun: str = "step",
     parameter_norm: float,
     postmortem: Gradients | None = None,
     diagnosis: LossDiagnosis | None = None,
     wiring: bool = False,
 ) -> Iterator[Finding]:
-    """Yield the findings of both checks for one stage of `steps` steps.
+    """Yield the findings of both checks for one stage of `steps` steps, which messages call `noun`.
 
     `parameter_norm`: 2-norm of all parameters after the last step. `postmortem`: the gradient probe on the last good
     checkpoint. `diagnosis`: where a loss that is not finite comes from. `wiring`: whether this is a wiring run, which
@@ -64,7 +65,8 @@ def loss_findings(
         yield Finding(id=finite, status="fail", reason="non-finite", text=broken, step=last, hint=hint, key=key)
     elif steps:
         notes = "".join(f"; {note}" for note in curve.notes)
-        whole = f"loss terms, gradient norms and parameters were finite in all {count(steps, 'step')}{notes}"
+        what = "loss terms, gradient norms and parameters" if noun == "step" else "the logged losses and gradient norms"
+        whole = f"{what} were finite in all {count(steps, noun)}{notes}"
         yield Finding(id=finite, status="pass", text=whole)
     if wiring and curve.verdict != "unstable":
         done = _located(stage, f"{count(steps, 'step')} ran. A wiring run is too short for a verdict on the loss")

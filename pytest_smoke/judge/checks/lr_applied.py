@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pytest_smoke.events import LearningRateDiffers
 from pytest_smoke.judge.checks.check import Check, Reason, RunView
 from pytest_smoke.outcome import Finding
+from pytest_smoke.recipe.model import Trainer
 from pytest_smoke.text import count
 
 
@@ -14,11 +15,12 @@ def on_difference(run: RunView, events: Sequence[LearningRateDiffers]) -> Iterat
     """Make the finding of the newest difference."""
     event = events[-1]
     finding_id = f"{CHECK.id}[{event.stage}]" if event.stage else CHECK.id
-    yield differs(event, finding_id=finding_id, is_task=run.case.recipe.trainer == "task")
+    yield differs(event, finding_id=finding_id, trainer=run.case.recipe.trainer)
 
 
-def differs(event: LearningRateDiffers, *, finding_id: str = "lr-applied", is_task: bool = True) -> Finding:
+def differs(event: LearningRateDiffers, *, finding_id: str = "lr-applied", trainer: Trainer = "task") -> Finding:
     """Fail: the optimizer used another learning rate, or has other parameter groups than at first."""
+    is_task = trainer == "task"
     used, scheduled = _apart(event.used, event.scheduled)
     if event.groups != event.planned_groups:
         return Finding(
@@ -38,7 +40,12 @@ def differs(event: LearningRateDiffers, *, finding_id: str = "lr-applied", is_ta
                 else "make all parameter groups before training starts"
             ),
         )
-    if event.within_step and is_task:
+    if trainer == "command":
+        text = f"the log has the learning rate {used} at step {event.step}, the recipe schedules {scheduled}"
+        hint = (
+            "pass on {learning_rate}, {warmup_steps}, {lr_schedule} and {max_steps}, spelt as the command expects them"
+        )
+    elif event.within_step and is_task:
         text = (
             f"optimizer.step changed the learning rate from {scheduled}, which the recipe schedules, to "
             f"{used} at step {event.step}"
@@ -76,10 +83,13 @@ def _apart(used: float, scheduled: float) -> tuple[str, str]:
 def applied(run: RunView) -> Iterator[Finding]:
     """Pass every stage that made steps without a difference."""
     failed = {event.stage for event in run.events(LearningRateDiffers)}
+    is_log = run.case.recipe.trainer == "command"
     for view in run.stages:
         steps = len(view.steps)
         if steps and view.stage.name not in failed:
             text = f"the optimizer used the scheduled learning rate in all {count(steps, 'step')}"
+            if is_log:
+                text = f"the log has the scheduled learning rate at all {count(steps, 'logged step')}"
             yield Finding(id=view.stage.finding_id(CHECK.id), status="pass", text=text)
 
 

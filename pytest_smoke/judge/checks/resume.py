@@ -102,7 +102,9 @@ def resumed(steps: Sequence[int], restart_reason: str) -> list[Finding]:
 
 def _values(one: Step, other: Step) -> list[tuple[str, float, float]]:
     terms = [(name, value, other.terms[name]) for name, value in one.terms.items() if name in other.terms]
-    return [("loss", one.loss, other.loss), *terms, ("grad_norm", one.grad_norm, other.grad_norm)]
+    norms = one.grad_norm, other.grad_norm
+    gradient = [("grad_norm", norms[0], norms[1])] if norms[0] is not None and norms[1] is not None else []
+    return [("loss", one.loss, other.loss), *terms, *gradient]
 
 
 def _same(a: float, b: float) -> bool:

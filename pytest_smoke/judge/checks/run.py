@@ -17,6 +17,14 @@ CHECK = Check(
         Reason(id="missing-device", status="fail", when="the requested device is not available"),
         Reason(id="out-of-memory", status="fail", when="memory ran out"),
         Reason(id="crash", status="fail", when="the training process ended without reporting why"),
+        Reason(
+            id="command-not-started",
+            status="fail",
+            when="the program of the command, or its folder, does not exist or cannot be used",
+        ),
+        Reason(id="no-log", status="fail", when="the command wrote nothing to the log that the recipe names"),
+        Reason(id="no-loss", status="fail", when="the log of the command has no loss of any step"),
+        Reason(id="ended-early", status="fail", when="the command exited with status 0 before all steps were made"),
         Reason(id="hang", status="fail", when="the training process made no progress for `--smoke-timeout` seconds"),
         Reason(
             id="steps-out-of-order",

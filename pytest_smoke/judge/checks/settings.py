@@ -9,6 +9,7 @@ from typing import Any
 from pytest_smoke.judge.checks.check import Check, Reason, correction
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.command import settings_not_passed
 from pytest_smoke.recipe.configs.compare import key_differences
 from pytest_smoke.text import listed
 
@@ -43,6 +44,9 @@ def settings(case: Case) -> Iterator[Finding]:
             key=case.key(*keys, "full"),
         )
         return
+    if not differences and case.recipe.trainer == "command" and (missing := settings_not_passed(case)):
+        yield _not_passed(missing)
+        return
     if not differences:
         yield Finding(id=CHECK.id, status="pass", text="all other settings are those of the full run")
         return
@@ -59,6 +63,21 @@ def settings(case: Case) -> Iterator[Finding]:
         bound={key: None if theirs is ABSENT else theirs for key, _, theirs in differences},
         hint=f"{correction(case, keys)}, or change the full run",
         key=case.key(*(f"smoke.{key.partition('.')[0]}" for key in keys), "smoke"),
+    )
+
+
+def _not_passed(names: list[str]) -> Finding:
+    values = "its value holds only if it is" if len(names) == 1 else "their values hold only if they are"
+    return Finding(
+        id=CHECK.id,
+        status="warn",
+        reason="not-passed-on",
+        text=f"the command does not get {listed(names, limit=len(names))}: {values} what the command uses anyway",
+        observed=names,
+        bound=[],
+        hint=f"pass {'it' if len(names) == 1 else 'them'} on with placeholders: "
+        f"{', '.join(f'{{{name}}}' for name in names)}",
+        key="command",
     )
 
 
@@ -112,6 +131,7 @@ CHECK = Check(
             status="fail",
             when="`full` repeats a setting with another value than the trainer has, from which it is read",
         ),
+        Reason(id="not-passed-on", status="warn", when="no placeholder of the command passes on a setting"),
     ),
     before_run=settings,
 )

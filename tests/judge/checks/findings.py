@@ -260,6 +260,8 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     yield from settings(case(grad_clip_norm=None, precision="bf16"))
     yield from settings(of_trainer(read={"batch_size": 8, "learning_rate": 3e-3, "max_steps": 5000}))
     yield from settings(of_trainer(read={"batch_size": 16, "learning_rate": 3e-3, "max_steps": 4000}))
+    command = Recipe.model_validate({"command": ["train", "{batch_size}"], "full": FULL, "smoke": {"max_steps": 2500}})
+    yield from settings(replace(case(), recipe=command))
 
     yield audit_mix(mix(nad={"rows": 350}, osm={"rows": 330}, gn={"rows": 320}))
     yield audit_mix(MixSpec.model_validate({"sources": {"nad": {}}, "corpus": str(tmp_path / "absent")}))
@@ -403,7 +405,7 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     yield differs(other_rate)
     yield differs(replace(other_rate, used=0.0015, within_step=True))
     yield differs(replace(other_rate, groups=2))
-    yield differs(replace(other_rate, used=0.00299999), is_task=False)
+    yield differs(replace(other_rate, used=0.00299999), trainer="hf")
 
     rise = (
         "loss rose from its lowest level, 1.2 (steps 300-319), to 1.9 (steps 400-419): +0.7 (+58 %), 9.1 standard "

@@ -64,6 +64,9 @@ FAIL  settings (differs-from-trainer)
     hint: let the factory return the trainer of the full run, or remove full.batch_size, which is read from it
 pass  settings
     all other settings are those of the full run
+warn  settings (not-passed-on)
+    the command does not get grad_accum_steps, learning_rate, lr_schedule, warmup_steps, max_steps and grad_clip_norm: their values hold only if they are what the command uses anyway
+    hint: pass them on with placeholders: {grad_accum_steps}, {learning_rate}, {lr_schedule}, {warmup_steps}, {max_steps}, {grad_clip_norm}
 pass  mix
     estimated mix: nad 35.0 %, osm 33.0 %, gn 32.0 %
 FAIL  mix (corpus-unreadable)

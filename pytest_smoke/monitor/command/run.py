@@ -1,0 +1,416 @@
+"""Runs a command as a smoke run: its log becomes events, and a verdict that is certain stops it."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_smoke.errors import CommandError
+from pytest_smoke.events import (
+    BatchSizes,
+    Ended,
+    Event,
+    LearningRateDiffers,
+    Metrics,
+    NotChecked,
+    ProbeLoss,
+    SourceFiles,
+)
+from pytest_smoke.files import file_sha256
+from pytest_smoke.logs.find import is_known_name
+from pytest_smoke.logs.log import ColumnNames, Log
+from pytest_smoke.monitor.child import ProcessResult, Watch, failed_run, result_of
+from pytest_smoke.monitor.command.growing_log import GrowingLog, last_lines
+from pytest_smoke.monitor.command.log_steps import LoggedRun, logged_run, rate_difference
+from pytest_smoke.monitor.command.process import CommandProcess
+from pytest_smoke.monitor.run_monitor import RunMonitor
+from pytest_smoke.monitor.sources import SHA_BYTES
+from pytest_smoke.outcome import Finding
+from pytest_smoke.plain import plain_text
+from pytest_smoke.recipe.command import CommandPlan
+from pytest_smoke.text import count, seconds
+from pytest_smoke.train.launch import OUTPUT_BYTES, OUTPUT_LINES
+
+POLL_SECONDS = 0.1
+"""Time between two looks at the log."""
+SLEEP_PER_READ = 10
+"""Sleep at least this many times as long as the last read took: each read parses the whole log."""
+SEARCHED_FILES = 2000
+"""Files that are looked at for one that could be the missing log."""
+SOURCES = (".py", ".sh", ".yaml", ".yml", ".toml", ".json", ".cfg", ".ini", ".conf", ".gin", ".jsonnet")
+"""Endings of the files on a command line that it reads and does not write."""
+NO_MODEL = "the log of a command does not show the model"
+NO_SAMPLES = "the log of a command does not show its samples"
+NOT_SHOWN = {
+    "updates": NO_MODEL,
+    "learning": NO_MODEL,
+    "model-mode": NO_MODEL,
+    "shared-storage": NO_MODEL,
+    "grad-ratio": "the log of a command does not show the gradients of single loss terms",
+    "accumulation": "a command splits its batches itself",
+    "memory": "a command draws its batches itself",
+    "ranks": NO_SAMPLES,
+    "data-repeats": NO_SAMPLES,
+    "supervised-tokens": NO_SAMPLES,
+    "mix-drawn": NO_SAMPLES,
+}
+"""Checks that no log has data for, each with the reason."""
+NO_RATE = "the log has no learning rate, so nothing shows that the schedule of the mode was used"
+_BATCH = re.compile(
+    rb"(?:global|total|effective)[ _-](?:train[ _-])?batch[ _-]size\b[^\n\d=:]{0,80}[=:. ]\s*([\d,]+)", re.IGNORECASE
+)
+"""What trainers print about the samples in an optimizer step: Hugging Face, Megatron, torchtitan."""
+BATCH_BYTES = 2**20
+"""Bytes at the beginning of the log and of the output in which it is looked for."""
+_FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+)', re.MULTILINE)
+_EXCEPTION = re.compile(
+    r"^(?:\[rank\d+\]: ?)?((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Exit|Interrupt)\b.*)", re.MULTILINE
+)
+"""The last line of a traceback, also behind the prefix of torchrun."""
+OUT_OF_MEMORY = ("out of memory", "OutOfMemoryError", "DefaultCPUAllocator: can't allocate memory")
+
+
+def run_command(
+    plan: CommandPlan, monitor: RunMonitor, output: Path, timeout_seconds: float | None, watch: Watch | None, root: str
+) -> ProcessResult:
+    """Run a command until it exits, its run is complete or unstable, or its log does not grow for `timeout_seconds`.
+
+    What it prints goes to the file `output`. Raises OSError if that cannot be written.
+    """
+    monitor.on_events([NotChecked(reasons=NOT_SHOWN), SourceFiles(_checksums(plan, root))])
+    fault = _folder_fault(plan, root)
+    if fault is not None:
+        return ProcessResult(finding=failed_run(monitor, "command-not-started", fault, key="cwd"))
+    columns = plan.columns
+    names = ColumnNames(loss=columns.loss, lr=columns.lr, step=columns.step, probe_loss=columns.probe_loss)
+    output.unlink(missing_ok=True)
+    log = GrowingLog(plan.log or str(output), names)
+    try:
+        with CommandProcess(plan, output) as process:
+            return _Run(plan, monitor, process, log, output, watch, root).follow(timeout_seconds)
+    except CommandError as error:
+        text = f"the command cannot be started: {error}"
+        hint = "name the program as in a terminal, or by its path from cwd; no shell looks for aliases and builtins"
+        return ProcessResult(finding=failed_run(monitor, "command-not-started", text, key="command", hint=hint))
+
+
+class _Run:
+    """One run of a command, and what is known of it so far."""
+
+    def __init__(
+        self,
+        plan: CommandPlan,
+        monitor: RunMonitor,
+        process: CommandProcess,
+        log: GrowingLog,
+        output: Path,
+        watch: Watch | None,
+        root: str,
+    ) -> None:
+        self._plan, self._monitor, self._process, self._log = plan, monitor, process, log
+        self._output, self._watch, self._root = output, watch, root
+        self._started = self._progressed = time.monotonic()
+        self._started_wall = time.time()
+        self._run: LoggedRun | None = None
+        """What the newest read showed."""
+        self._has_rate = False
+        self._metrics: set[tuple[str, int]] = set()
+        self._batch_told = False
+        self._rate_told = False
+
+    def follow(self, timeout_seconds: float | None) -> ProcessResult:
+        """Read the log until there is nothing more to learn."""
+        pause = POLL_SECONDS
+        while True:
+            exited = self._process.wait(pause)
+            began = time.monotonic()
+            self._read(is_complete=exited)
+            if exited:
+                return self._exited()
+            if self._monitor.take_command() is not None:
+                self._process.stop()
+                return self._ended()
+            if self._run is not None and self._run.beyond is not None:
+                self._process.stop()
+                return self._ended(note="; the command would have trained on and was stopped")
+            if self._is_late(timeout_seconds):
+                return self._late(timeout_seconds or 0.0)
+            pause = max(POLL_SECONDS, SLEEP_PER_READ * (time.monotonic() - began))
+
+    def _read(self, *, is_complete: bool) -> None:
+        log = self._log.read(is_complete=is_complete)
+        if log is None or not (log.points or log.non_finite):
+            return
+        run = logged_run(
+            log.points,
+            self._monitor.case.run_steps,
+            micro_batches=self._plan.micro_batches,
+            is_complete=is_complete or log.non_finite is not None,
+        )
+        if run is None:
+            return
+        difference = self._difference(log, run)
+        events = [*self._points(run, difference), *self._metrics_of(log, run)]
+        if events:
+            self._progressed = time.monotonic()
+        self._run = run
+        self._monitor.on_events(events)
+        if self._watch is not None:
+            self._watch(self._monitor)
+
+    def _points(self, run: LoggedRun, difference: LearningRateDiffers | None) -> Iterator[Event]:
+        """Yield the new points, or all of them if the log reads differently than before.
+
+        A difference follows its step at once: how much the log has grown since must not change the outcome.
+        """
+        earlier = self._run
+        if earlier is None or run.spacing != earlier.spacing or run.steps[: len(earlier.steps)] != earlier.steps:
+            yield run.spacing
+            known = 0
+            self._metrics.clear()
+        else:
+            known = len(earlier.steps)
+        if not self._batch_told and (told := self._batch(run)) is not None:
+            self._batch_told = True
+            yield told
+        scores = dict(run.probe_losses)
+        for step in run.steps[known:]:
+            if step.step in scores:
+                yield ProbeLoss(step.step, scores[step.step])
+            yield step
+            if difference is not None and difference.step <= step.step:
+                yield difference
+                difference = None
+        if difference is not None:
+            yield difference
+
+    def _metrics_of(self, log: Log, run: LoggedRun) -> Iterator[Event]:
+        """Yield the new values of the columns that are no part of the points."""
+        last = run.steps[-1].step if run.steps else -1
+        for name, values in log.other_columns().items():
+            for step, value in values:
+                if step <= last and (name, step) not in self._metrics:
+                    self._metrics.add((name, step))
+                    yield Metrics(step, {"_".join(name.split()): value})
+
+    def _difference(self, log: Log, run: LoggedRun) -> LearningRateDiffers | None:
+        """Return the first difference from the schedule, once."""
+        rates = _logged_rates(log, run, self._plan.micro_batches)
+        self._has_rate = bool(rates)
+        difference = rate_difference(rates, self._monitor.case.stages[0], run.spacing.first_step)
+        if difference is None or self._rate_told:
+            return None
+        self._rate_told = True
+        return difference
+
+    def _batch(self, run: LoggedRun) -> BatchSizes | None:
+        """Return how many samples a step has, if the log or the output says so."""
+        heads = [self._log.text[:BATCH_BYTES]]
+        if self._plan.log is not None:
+            with self._output.open("rb") as file:
+                heads.append(file.read(BATCH_BYTES))
+        found = next((match for head in heads for match in _BATCH.finditer(head)), None)
+        if found is None:
+            return None
+        samples, declared = int(found[1].replace(b",", b"") or b"0"), self._monitor.case.settings.effective_batch
+        return BatchSizes(
+            step=run.steps[-1].step if run.steps else 0,
+            first_step=run.spacing.first_step,
+            declared=declared,
+            samples=samples,
+            micro_batch=self._monitor.case.settings.batch_size,
+            steps=len(run.steps),
+            steps_off=len(run.steps) if samples != declared else 0,
+            log_line=plain_text(" ".join(found[0].decode(errors="replace").split())),
+        )
+
+    def _is_late(self, timeout_seconds: float | None) -> bool:
+        return timeout_seconds is not None and time.monotonic() - self._progressed >= timeout_seconds
+
+    def _ended(self, *, note: str = "") -> ProcessResult:
+        """Return how a run ended that was stopped, from what its log showed."""
+        self._tell_end()
+        result = result_of(self._monitor)
+        finding = result.finding
+        return replace(result, finding=replace(finding, text=f"{finding.text}{note}"))
+
+    def _tell_end(self) -> None:
+        made = self._run.made_steps if self._run is not None else 0
+        if self._monitor.stopped_because:
+            made = self._monitor.steps  # what the log shows after it does not count
+        if made and self._monitor.case.mode == "wiring" and self._process.exit_status == 0:
+            made = self._monitor.case.run_steps  # a wiring run may be shorter than the distance of two points
+        reasons = {} if self._has_rate else {"schedule": NO_RATE, "lr-applied": NO_RATE}
+        if not self._batch_told:
+            reasons["batch-drawn"] = "the log does not say how many samples a step has"
+        self._monitor.on_events(
+            [
+                NotChecked(reasons=reasons),
+                Ended(made, time.monotonic() - self._started, None),
+            ]
+        )
+
+    def _exited(self) -> ProcessResult:
+        status, monitor = self._process.exit_status or 0, self._monitor
+        self._tell_end()
+        if monitor.stopped_because:
+            return result_of(monitor)
+        if status:
+            return self._failed_by_itself(status)
+        if self._run is None:
+            return self._without_points()
+        if not self._run.steps:
+            return self._starts_late()
+        if not monitor.complete:
+            last = self._run.steps[-1].step
+            text = (
+                f"the command ended with exit status 0, but its log ends at step {last}: the smoke run has "
+                f"{count(monitor.case.run_steps, 'step')}"
+            )
+            hint = (
+                "pass {max_steps} or {run_steps} on to the command; if its log counts something else than optimizer "
+                "steps, set log: {step: NAME} or log: {counts: micro-batches}"
+            )
+            return self._failure("ended-early", text, hint=hint, key="command")
+        return result_of(monitor)
+
+    def _starts_late(self) -> ProcessResult:
+        assert self._run is not None
+        text = (
+            f"the log starts at step {self._run.beyond}, after the {count(self._monitor.case.run_steps, 'step')} of "
+            "the smoke run"
+        )
+        hint = "start from step 0: the smoke run must not continue from a checkpoint of a trainer that keeps its step"
+        return self._failure("steps-out-of-order", text, hint=hint, key="command")
+
+    def _late(self, timeout: float) -> ProcessResult:
+        monitor, problem = self._monitor, self._log.problem
+        self._process.stop()
+        self._read(is_complete=True)
+        self._tell_end()
+        if monitor.complete:
+            text = f"; the command did not exit within {seconds(timeout)} after it and was stopped"
+            finding = result_of(monitor).finding
+            return ProcessResult(finding=replace(finding, text=finding.text + text))
+        if self._run is None:
+            return self._without_points(f"{seconds(timeout)} after its start", problem)
+        text = f"the log of the command did not grow for {seconds(timeout)}, and the command was stopped"
+        return self._failure("hang", text, hint="raise --smoke-timeout if the command needs longer between two points")
+
+    def _without_points(self, when: str = "", problem: object = None) -> ProcessResult:
+        """Say why there is no point: there is no log, it is an old one, or it has no loss."""
+        path, problem = self._plan.log, problem or self._log.problem
+        state = f"{when}, while the command still ran, " if when else "the command ended with exit status 0, but "
+        if path is not None and not os.path.lexists(path):
+            text = f"{state}its log {self._shown(path)} did not exist"
+            return self._failure("no-log", text, hint=self._where_it_may_be(), key="log")
+        if path is not None and self._log.is_old:
+            text = f"{state}its log {self._shown(path)} was not written to: what it holds is older than the run"
+            return self._failure("no-log", text, hint=self._where_it_may_be(), key="log")
+        where = f"its log {self._shown(path)}" if path is not None else "what it prints"
+        text = f"{state}{where} has no loss of any step" + (f": {_first_sentence(str(problem))}" if problem else "")
+        hint = (
+            "print step and loss in one line, as 'step 10: loss 2.31', or name the columns: "
+            "log: {loss: NAME, step: NAME}"
+        )
+        return self._failure("no-loss", text, hint=hint, key="log")
+
+    def _failed_by_itself(self, status: int) -> ProcessResult:
+        printed = self._last_lines()
+        raised = _EXCEPTION.findall(printed)
+        how = f"exit status {status}" if status > 0 else f"signal {-status}"
+        text = f"the command ended with {how}" + (f": {plain_text(raised[-1])[:300]}" if raised else "")
+        reason = "exception" if raised else "crash"
+        if any(one in printed for one in OUT_OF_MEMORY):
+            reason = "out-of-memory"
+        return self._failure(reason, text, place=self._place(printed), key="command")
+
+    def _place(self, printed: str) -> str:
+        """Return `file:line` of the innermost frame of a traceback that is below the rootdir."""
+        base = os.path.join(os.path.abspath(self._root), "")
+        frames = [(os.path.join(self._plan.cwd, path), line) for path, line in _FRAME.findall(printed)]
+        own = [(path, line) for path, line in frames if path.startswith(base) and "site-packages" not in path]
+        return f"{own[-1][0].removeprefix(base)}:{own[-1][1]}" if own else ""
+
+    def _failure(self, reason: str, text: str, *, hint: str = "", place: str = "", key: str = "") -> ProcessResult:
+        steps = self._monitor.trace.steps
+        last = steps[-1].step if steps else None
+        when = f"after step {last}" if last is not None else "before the first step in the log"
+        at = f" at {place}" if place else ""
+        finding = Finding(
+            id="run",
+            status="fail",
+            reason=reason,
+            text=f"{text}{at} ({when})",
+            step=last,
+            hint=hint,
+            place=place,
+            key=key,
+        )
+        return ProcessResult(finding=finding, output=self._last_lines())
+
+    def _last_lines(self) -> str:
+        return plain_text(last_lines(self._output, lines=OUTPUT_LINES, size=OUTPUT_BYTES))
+
+    def _where_it_may_be(self) -> str:
+        found = self._likely_log()
+        if found:
+            return f"it wrote {found}: set log to that file"
+        return "set log to the file that the command writes, or to stdout"
+
+    def _likely_log(self) -> str:
+        """Name a file that the command wrote and that is called like a log; empty if there is none."""
+        looked_at = 0
+        for folder, folders, files in os.walk(self._plan.cwd):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(files):
+                looked_at += 1
+                path = os.path.join(folder, name)
+                if looked_at > SEARCHED_FILES:
+                    return ""
+                if is_known_name(name) and _is_newer(path, self._started_wall) and path != str(self._output):
+                    return os.path.relpath(path, self._plan.cwd)
+        return ""
+
+    def _shown(self, path: str) -> str:
+        return path.removeprefix(os.path.join(os.path.abspath(self._root), ""))
+
+
+def _logged_rates(log: Log, run: LoggedRun, micro_batches: int) -> list[tuple[int, float]]:
+    """Return the steps whose own line has a learning rate, with it; other points carry an earlier one."""
+    if log.lr_column is None or log.table is None:
+        return []
+    first = run.spacing.first_step
+    logged = {log.row_steps[row] for row in log.table.columns[log.lr_column].rows}
+    own = {(step - first) // micro_batches + first for step in logged}
+    return [(row.step, row.lr) for row in run.steps if row.lr is not None and row.step in own]
+
+
+def _checksums(plan: CommandPlan, root: str) -> dict[str, str]:
+    """Return the SHA-256 of the scripts and configurations that the command line names below the rootdir."""
+    base = os.path.join(os.path.abspath(root), "")
+    own = [path for path in plan.files() if path.startswith(base) and path.endswith(SOURCES)]
+    own = [path for path in own if path != plan.log and os.path.getsize(path) <= SHA_BYTES]
+    return {path: file_sha256(Path(path)) for path in own}
+
+
+def _folder_fault(plan: CommandPlan, root: str) -> str | None:
+    if os.path.isdir(plan.cwd):
+        return None
+    shown = plan.cwd.removeprefix(os.path.join(os.path.abspath(root), ""))
+    return f"the command cannot be started: there is no folder {shown}; cwd is relative to pytest's rootdir"
+
+
+def _is_newer(path: str, moment: float) -> bool:
+    try:
+        return os.stat(path).st_mtime >= moment
+    except OSError:
+        return False
+
+
+def _first_sentence(text: str) -> str:
+    return text.partition("; ")[0]

@@ -1,0 +1,269 @@
+"""What can go wrong with a command, each with a real process: the verdict, the reason and the sentence."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_smoke.monitor.smoke import RunOptions, run_smoke
+from pytest_smoke.outcome import Finding, Outcome
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.model import Recipe
+
+TRAINER = str(Path(__file__).with_name("train.py"))
+FLAGS = {
+    "--lr": "{learning_rate}",
+    "--max-steps": "{max_steps}",
+    "--schedule": "{lr_schedule}",
+    "--warmup": "{warmup_steps}",
+    "--clip": "{grad_clip_norm}",
+    "--batch-size": "{batch_size}",
+}
+STEPS = 240
+
+
+def case(*more: str, mode: str = "constant", flags: dict[str, str] | None = None, **keys: Any) -> Case:
+    """Return a case that runs the trainer with the recipe's settings and `more` arguments."""
+    words = [word for pair in (FLAGS | (flags or {})).items() for word in pair]
+    full = {
+        "batch_size": 16,
+        "learning_rate": 0.02,
+        "max_steps": 5000,
+        "warmup_steps": 10,
+        "grad_clip_norm": 5.0,
+        **keys.pop("full", {}),
+    }
+    smoke = {"max_steps": STEPS, **keys.pop("smoke", {})}
+    data = {"command": [sys.executable, TRAINER, *words, *more], "full": full, "smoke": smoke, **keys}
+    return Case(path="a.smoke.yaml", recipe=Recipe.model_validate(data), mode=mode)  # type: ignore[arg-type]  # a Mode
+
+
+def outcome_of(one: Case, root: Path, *, timeout: float | None = 60, report: Path | None = None) -> Outcome:
+    options = RunOptions(root=str(root), timeout_seconds=timeout, report_folder=report)
+    return run_smoke(one, options, item_id="a.smoke.yaml::constant").outcome
+
+
+def finding(outcome: Outcome, check: str) -> Finding:
+    found = outcome.finding(check)
+    assert found is not None, check
+    return found
+
+
+def script(root: Path, text: str) -> dict[str, Any]:
+    """Return the keys of a recipe whose command is a Python script with this text."""
+    (root / "own.py").write_text(text)
+    full = {"batch_size": 4, "learning_rate": 0.1, "max_steps": 5000}
+    return {"command": [sys.executable, "own.py"], "full": full, "smoke": {"max_steps": 50}}
+
+
+def own(root: Path, text: str, **keys: Any) -> Case:
+    recipe = Recipe.model_validate(script(root, text) | keys)
+    return Case(path="a.smoke.yaml", recipe=recipe, mode="constant")
+
+
+# a good day
+
+
+def test_a_healthy_command_is_promoted_with_its_evidence(tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    outcome = outcome_of(case(), tmp_path, report=report)
+    assert (outcome.verdict, outcome.facts.steps) == ("promote", STEPS), outcome.text
+    assert finding(outcome, "lr-applied").text == "the log has the scheduled learning rate at all 240 logged steps"
+    assert finding(outcome, "updates").text == "not checked: the log of a command does not show the model"
+    assert outcome.facts.command[:4] == (sys.executable, TRAINER, "--lr", "0.02")
+    assert outcome.facts.log is not None
+    assert "step 240: loss" in (report / outcome.facts.log).read_text()
+    assert outcome.facts.trace is not None
+    rows = (report / outcome.facts.trace).read_text().splitlines()
+    assert rows[0] == "step,loss,lr,grad_norm,probe_loss"
+    assert [row.partition(",")[0] for row in rows[1:3]] == ["1", "2"]
+
+
+def test_a_log_of_every_fifth_step_is_planned_with_a_fifth_of_the_points(tmp_path: Path) -> None:
+    outcome = outcome_of(case("--log-every", "5", smoke={"max_steps": 1200}), tmp_path)
+    assert (outcome.verdict, outcome.facts.steps) == ("promote", 1200), outcome.text
+    assert finding(outcome, "finite").text.startswith("the logged losses and gradient norms were finite in all 240")
+    assert outcome.facts.evidence_steps == pytest.approx(1190, abs=5)
+
+
+def test_a_wiring_run_makes_its_few_steps_and_is_stopped(tmp_path: Path) -> None:
+    outcome = outcome_of(case(mode="wiring"), tmp_path)
+    assert outcome.completed == "wiring", outcome.text
+    assert outcome.facts.steps == 10
+    assert "the command would have trained on and was stopped" in finding(outcome, "run").text
+
+
+# a loss that goes wrong
+
+
+def test_a_nan_is_unstable_at_its_step(tmp_path: Path) -> None:
+    outcome = outcome_of(case("--nan-at", "99"), tmp_path)
+    assert (outcome.verdict, outcome.reason, outcome.step) == ("unstable", "non-finite", 100)
+
+
+def test_a_divergence_stops_a_command_that_ignores_sigterm_with_all_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_smoke.monitor.command.process.TERM_SECONDS", 0.3)
+    ids = tmp_path / "ids"
+    doomed = case(
+        "--blow-up-at", "100", "--sleep", "0.004", "--ignore-term", "--spawn", str(ids), smoke={"max_steps": 20_000}
+    )
+    began = time.monotonic()
+    outcome = outcome_of(doomed, tmp_path)
+    assert outcome.verdict == "unstable", outcome.text
+    assert outcome.step is not None
+    assert 100 < outcome.step < 1000
+    assert finding(outcome, "run").status == "pass"
+    assert time.monotonic() - began < 20
+    assert [pid for pid in map(int, ids.read_text().split()) if Path(f"/proc/{pid}").exists()] == []
+
+
+# a schedule or a batch that is not the recipe's
+
+
+@pytest.mark.parametrize(
+    ("flags", "used"),
+    [
+        ({"--schedule": "cosine"}, "a decaying rate"),
+        ({"--lr": "0.01"}, "another peak"),
+        ({"--warmup": "200"}, "another warmup"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_learning_rate_that_is_not_the_scheduled_one_is_invalid(
+    tmp_path: Path, flags: dict[str, str], used: str
+) -> None:
+    outcome = outcome_of(case(flags=flags), tmp_path)
+    assert (outcome.verdict, outcome.decided_by) == ("invalid", "lr-applied"), f"{used}: {outcome.text}"
+    assert outcome.facts.steps == outcome.step  # counted from 1 in the log
+
+
+def test_without_a_learning_rate_in_the_log_only_a_recipe_that_accepts_it_is_promoted(tmp_path: Path) -> None:
+    form = ("--format", "step {{step}}: loss {{loss:.5f}}")
+    outcome = outcome_of(case(*form), tmp_path)
+    assert (outcome.verdict, outcome.reason, outcome.decided_by) == ("inconclusive", "unverified", "schedule")
+    assert outcome.text == (
+        "not checked: the log has no learning rate, so nothing shows that the schedule of the mode was used"
+    )
+    accepted = outcome_of(case(*form, checks={"accept_unverified": ["schedule"]}), tmp_path)
+    assert accepted.verdict == "promote", accepted.text
+    assert finding(accepted, "schedule").status == "warn"
+    assert "checks.accept_unverified accepts it" in finding(accepted, "schedule").text
+
+
+def test_a_batch_in_the_log_that_is_not_the_declared_one_is_invalid(tmp_path: Path) -> None:
+    line = "global_batch_size ......... 32"
+    outcome = outcome_of(case("--format", line + "\nstep {{step}} loss {{loss:.5f}} lr {{lr:.3e}}"), tmp_path)
+    assert (outcome.verdict, outcome.decided_by) == ("invalid", "batch-drawn"), outcome.text
+    assert outcome.text.startswith(f"the log says {line!r}, the recipe declares 16 (16 x 1 x 1)")
+
+
+def test_a_setting_that_no_placeholder_passes_on_is_named(tmp_path: Path) -> None:
+    outcome = outcome_of(case(full={"precision": "bf16"}, args={"width": 3}), tmp_path)
+    warned = finding(outcome, "settings")
+    assert (warned.status, warned.reason) == ("warn", "not-passed-on")
+    assert warned.text.startswith("the command does not get precision and args.width: ")
+
+
+# a command that does not run
+
+
+def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
+    outcome = outcome_of(own(tmp_path, "", command=["no-such-trainer"]), tmp_path)
+    assert (outcome.verdict, outcome.reason) == ("error", "command-not-started")
+    assert "no-such-trainer: No such file or directory" in outcome.text
+
+
+def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    outcome = outcome_of(own(tmp_path, "", cwd="nowhere"), tmp_path)
+    assert (outcome.verdict, outcome.reason) == ("error", "command-not-started")
+    assert "there is no folder nowhere" in outcome.text
+
+
+def test_a_traceback_at_import_is_shown_with_its_line(tmp_path: Path) -> None:
+    outcome = outcome_of(own(tmp_path, "import os\nimport no_such_library\n"), tmp_path)
+    assert (outcome.verdict, outcome.reason) == ("error", "exception")
+    assert outcome.text.startswith(
+        "the command ended with exit status 1: ModuleNotFoundError: No module named 'no_such_library' at own.py:2"
+    )
+    assert outcome.output.splitlines()[0] == "Traceback (most recent call last):"
+
+
+def test_a_command_that_exits_early_is_not_promoted(tmp_path: Path) -> None:
+    outcome = outcome_of(case("--stop-at", "200"), tmp_path)
+    assert (outcome.verdict, outcome.reason) == ("error", "ended-early")
+    assert "its log ends at step 200: the smoke run has 240 steps" in outcome.text
+
+
+def test_a_log_that_stops_growing_ends_the_run(tmp_path: Path) -> None:
+    text = "import time\nfor i in range(9): print(f'step {i}: loss {1 / (i + 1)}', flush=True)\ntime.sleep(600)\n"
+    outcome = outcome_of(own(tmp_path, text), tmp_path, timeout=1.0)
+    assert (outcome.verdict, outcome.reason) == ("error", "hang")
+
+
+# a log that is not there
+
+
+def test_output_without_a_loss(tmp_path: Path) -> None:
+    outcome = outcome_of(own(tmp_path, "for step in range(50): print('step', step, 'done')\n"), tmp_path)
+    assert (outcome.verdict, outcome.reason) == ("error", "no-loss")
+    assert "what it prints has no loss of any step" in outcome.text
+
+
+def test_a_log_in_another_folder_is_suggested(tmp_path: Path) -> None:
+    text = "import os\nos.makedirs('runs/7')\nopen('runs/7/train.log', 'w').write('step 1: loss 2.0\\n')\n"
+    outcome = outcome_of(own(tmp_path, text, log="out/train.log"), tmp_path)
+    assert (outcome.verdict, outcome.reason) == ("error", "no-log")
+    assert "its log out/train.log did not exist" in outcome.text
+    assert finding(outcome, "run").hint == "it wrote runs/7/train.log: set log to that file"
+
+
+def test_a_log_that_never_appears_ends_the_run(tmp_path: Path) -> None:
+    outcome = outcome_of(own(tmp_path, "import time\ntime.sleep(600)\n", log="train.log"), tmp_path, timeout=0.5)
+    assert (outcome.verdict, outcome.reason) == ("error", "no-log")
+    assert "while the command still ran, its log train.log did not exist" in outcome.text
+
+
+def test_what_a_log_file_held_before_is_not_judged(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    log.write_text("".join(f"step {step}: loss {step}.0, lr 1.0\n" for step in range(1, 241)))
+    outcome = outcome_of(own(tmp_path, "", log="train.log"), tmp_path)
+    assert (outcome.verdict, outcome.reason) == ("error", "no-log")
+    assert "was not written to" in outcome.text
+    for expected in (480, 240):
+        outcome = outcome_of(case("--log", str(log), log=str(log)), tmp_path)
+        assert outcome.verdict == "promote", outcome.text
+        assert len(log.read_text().splitlines()) == expected
+        log.unlink()
+
+
+def test_tens_of_megabytes_of_output_are_read_in_time(tmp_path: Path) -> None:
+    began = time.monotonic()
+    outcome = outcome_of(case("--noise-mib", "30"), tmp_path)
+    assert outcome.verdict == "promote", outcome.text
+    assert time.monotonic() - began < 30
+
+
+def test_the_environment_and_the_folder_are_those_of_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "own.py").write_text(
+        "import os\nfor i in range(50): print(f\"step {i}: loss 1.{os.environ['RATE']} lr 0.1\")\nprint(os.getcwd())\n"
+    )
+    recipe = Recipe.model_validate(
+        script(tmp_path, "")
+        | {"cwd": "inner", "env": {"RATE": "{batch_size}"}, "spelling": {"batch_size": {"4": "77"}}}
+    )
+    outcome = outcome_of(
+        Case(path="a.smoke.yaml", recipe=recipe, mode="constant"), tmp_path, report=tmp_path / "report"
+    )
+    assert outcome.facts.loss_last == pytest.approx(1.77)
+    assert outcome.facts.log is not None
+    assert (tmp_path / "report" / outcome.facts.log).read_text().splitlines()[-1] == os.path.realpath(
+        tmp_path / "inner"
+    )
