@@ -27,7 +27,7 @@ from pytest_smoke.logs import find
 from pytest_smoke.logs import read as logs
 from pytest_smoke.logs.judging import GrowingLogJudge, RunDescription, judge_logs
 from pytest_smoke.logs.log import ColumnNames, Log
-from pytest_smoke.logs.source import STDIN, is_regular, open_source
+from pytest_smoke.logs.source import STDIN, is_regular, open_source, whole_lines
 from pytest_smoke.logs.tensorboard import EVENT_FILE_MARK
 from pytest_smoke.text import count, verdict_label
 
@@ -243,7 +243,7 @@ def _follow(path: str, poll: float, idle: float | None, names: ColumnNames, desc
             source = open_source(path)
             text = source.text()
             source.close()
-            log = logs.read_text(path, text if is_idle else _whole_lines(text), names)
+            log = logs.read_text(path, text if is_idle else whole_lines(text), names)
         except LogError as error:
             last_error = error
             if not is_idle and error.reason not in INCOMPLETE:
@@ -277,9 +277,3 @@ def _changes(path: str, poll: float, idle: float | None) -> Iterator[bool]:
             yield True
             return
         time.sleep(max(poll, SLEEP_PER_PARSE * (time.monotonic() - started_at)))
-
-
-def _whole_lines(text: str) -> str:
-    """Drop a last line that is still being written."""
-    is_document = text.lstrip()[:1] in ("{", "[") and text.rstrip()[-1:] in ("}", "]")
-    return text if is_document else text[: text.rfind("\n") + 1]

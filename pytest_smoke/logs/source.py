@@ -76,6 +76,12 @@ def is_regular(path: str) -> bool:
         return False
 
 
+def whole_lines(text: str) -> str:
+    """Drop a last line that is still being written."""
+    is_document = text.lstrip()[:1] in ("{", "[") and text.rstrip()[-1:] in ("}", "]")
+    return text if is_document else text[: text.rfind("\n") + 1]
+
+
 def check_regular(path: str) -> None:
     """Raise LogError if a path is a pipe, a device or a socket: reading it may never end. Raises OSError."""
     try:

@@ -14,7 +14,7 @@ from pytest_smoke.logs import find, tensorboard
 from pytest_smoke.logs.judging import GrowingLogJudge, RunDescription
 from pytest_smoke.logs.log import ColumnNames, Log, Point
 from pytest_smoke.logs.read import read_all, read_text
-from pytest_smoke.logs.source import is_regular, open_source
+from pytest_smoke.logs.source import is_regular, open_source, whole_lines
 from pytest_smoke.text import count
 from pytest_smoke.watch.full_run_judge import FullRunJudge
 
@@ -218,12 +218,6 @@ class LogFollower:
             if seen > MAX_SEARCHED:
                 break
         return ""
-
-
-def whole_lines(text: str) -> str:
-    """Drop a last line that is still being written."""
-    is_document = text.lstrip()[:1] in ("{", "[") and text.rstrip()[-1:] in ("}", "]")
-    return text if is_document else text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
 
 
 def _state(path: str) -> tuple[int, ...] | None:

@@ -18,6 +18,8 @@ NICENESS = 10
 """Added to the niceness of the process: judging gives way to training."""
 READY_SECONDS = 10.0
 """Longest wait for the first look at the log: what it holds before the run starts is not the run's."""
+READY = "ready"
+"""What the process sends when it has looked at the log for the first time."""
 LAST_READ_SECONDS = 30.0
 """Time for the last read after the run has ended."""
 PASSED_ON = tuple(
@@ -55,7 +57,8 @@ class JudgeProcess:
             return found
         try:
             while self._connection.poll(0.0 if found else seconds):
-                found.append(self._connection.recv())
+                if (report := self._connection.recv()) != READY:
+                    found.append(report)
         except (EOFError, OSError):
             self._is_open = False
             if not any(isinstance(one, Unstable | Watched) for one in found):
@@ -107,7 +110,7 @@ def _main(log: WatchedLog, poll_seconds: float, connection: Connection, parent_e
 
 
 def _follow(follower: LogFollower, poll_seconds: float, connection: Connection) -> None:
-    connection.send("ready")
+    connection.send(READY)
     took, has_ended = 0.0, False
     while True:
         if not has_ended and connection.poll(max(poll_seconds, SLEEP_PER_READ * took)):
