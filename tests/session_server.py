@@ -126,7 +126,7 @@ def become(request: dict[str, Any], base: list[str]) -> None:
     for number, descriptor in enumerate([inputs, *outputs]):
         os.dup2(descriptor, number)
         os.close(descriptor)
-    sys.stdin = open(0, closefd=False)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115  # open as long as the process
     given = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     sys.path[:] = [request["cwd"], *given, *base]
     sys.argv = ["pytest", *request["args"]]

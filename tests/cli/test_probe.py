@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+
+from pytest_smoke.__main__ import main
+from tests import shared_fork_server
+from tests.conftest import OPTIONS
+from tests.session_server import SessionServer
 
 ROOT = Path(__file__).parents[2]
 CONTROLS = ROOT / "tests" / "controls"
@@ -33,23 +41,50 @@ class Eight:
 """
 
 
-def probe(*args: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+Run = subprocess.CompletedProcess[str]
+Probe = Callable[..., Run]
+
+
+def in_a_process(*args: str | Path) -> Run:
     command = [sys.executable, "-m", "pytest_smoke", "probe", *map(str, args), "--device", "cpu"]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_the_dominant_term_is_found_on_the_checkpoint_of_a_stopped_run(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "--smoke", "-q", "-p", "no:cacheprovider", "--smoke-device", "cpu"]
-    command += [
-        "-o",
-        "smoke_files=*.control.yaml",
-        "--smoke-report",
-        str(tmp_path),
-        str(CONTROLS / "dominates.control.yaml"),
-    ]
-    subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=300)
-    (folder,) = (tmp_path / "checkpoints").glob("*/trained")
-    run = probe(CONTROLS / "dominates.control.yaml", "--checkpoint", folder)
+@pytest.fixture
+def probe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Probe:
+    """Run the command in this process, which has imported torch; return what a process of its own would return."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def probe(*args: str | Path, cwd: Path = ROOT) -> Run:
+        monkeypatch.chdir(cwd)
+        command = ["probe", *map(str, args)]
+        try:
+            code = main(command if "--device" in command else [*command, "--device", "cpu"])
+        except SystemExit as usage_error:
+            code = int(usage_error.code or 0)
+        return subprocess.CompletedProcess(command, code, *capsys.readouterr())
+
+    return probe
+
+
+def test_the_dominant_term_is_found_on_the_checkpoint_of_a_stopped_run(
+    probe: Probe,
+    session_server: SessionServer,
+    fork_server: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    for name, value in fork_server.items():
+        monkeypatch.setenv(name, value)
+    plugins, report = tmp_path / "plugins", tmp_path / "report"
+    plugins.mkdir()
+    shutil.copy(shared_fork_server.__file__, plugins)
+    monkeypatch.setenv("PYTHONPATH", str(plugins), prepend=os.pathsep)
+    options = ["--smoke", "-p", "no:cacheprovider", *OPTIONS, "-o", "smoke_files=*.control.yaml"]
+    recipe = str(CONTROLS / "dominates.control.yaml")
+    session_server.run([*options, "--smoke-report", str(report), recipe], cwd=ROOT)
+    (folder,) = (report / "checkpoints").glob("*/trained")
+    run = in_a_process(CONTROLS / "dominates.control.yaml", "--checkpoint", folder)
     assert run.returncode == 1, run.stderr
     assert "dominates.control.yaml: 2 loss terms on" in run.stdout
     assert "(trained, before step 800)" in run.stdout
@@ -62,7 +97,7 @@ def test_the_dominant_term_is_found_on_the_checkpoint_of_a_stopped_run(tmp_path:
     assert again.stdout.split("\n\n")[1:] == run.stdout.split("\n\n")[1:]
 
 
-def test_a_balanced_task_exits_with_0_and_correct_norms_in_strict_json() -> None:
+def test_a_balanced_task_exits_with_0_and_correct_norms_in_strict_json(probe: Probe) -> None:
     run = probe(CONTROLS / "balanced.control.yaml", "--batches", "3", "--format", "json")
     assert run.returncode == 0, run.stderr
     tree = json.loads(run.stdout)
@@ -86,7 +121,10 @@ def test_a_balanced_task_exits_with_0_and_correct_norms_in_strict_json() -> None
 
 
 @pytest.mark.parametrize(("value", "code"), [("1.0", 0), ("float('nan')", 1)])
-def test_eight_terms_get_a_cosine_matrix_and_nan_is_named(tmp_path: Path, value: str, code: int) -> None:
+def test_eight_terms_get_a_cosine_matrix_and_nan_is_named(
+    probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, code: int
+) -> None:
+    monkeypatch.delitem(sys.modules, "eight", raising=False)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "eight.py").write_text(EIGHT.replace("NAN", value))
     recipe = "task: eight:Eight\nfull: {batch_size: 4, learning_rate: 0.1, max_steps: 100}\nsmoke: {max_steps: 50}\n"
@@ -116,15 +154,14 @@ def test_eight_terms_get_a_cosine_matrix_and_nan_is_named(tmp_path: Path, value:
         (["dominates.control.yaml", "--batches", "0"], "'0' is not a whole number of 1 or more"),
     ],
 )
-def test_a_failed_probe_is_one_error_and_exit_code_2(args: list[str], words: str) -> None:
-    command = [sys.executable, "-m", "pytest_smoke", "probe", *args]
-    run = subprocess.run(command, cwd=CONTROLS, capture_output=True, text=True, check=False, timeout=120)
+def test_a_failed_probe_is_one_error_and_exit_code_2(probe: Probe, args: list[str], words: str) -> None:
+    run = probe(*args, cwd=CONTROLS)
     assert run.returncode == 2
     assert words in run.stderr
     assert "Traceback" not in run.stderr
 
 
-def test_a_checkpoint_of_another_model_names_the_parameters_that_do_not_fit(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_model_names_the_parameters_that_do_not_fit(probe: Probe, tmp_path: Path) -> None:
     state: Any = nn.Linear(3, 3).state_dict()
     torch.save({"state_dict": state}, tmp_path / "a.pt")
     run = probe(CONTROLS / "dominates.control.yaml", "--checkpoint", tmp_path / "a.pt")
