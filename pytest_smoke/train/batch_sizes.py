@@ -69,11 +69,12 @@ class SizeCounter:
         """
         if self._is_done:
             return None
+        samples = 0
         for size in sizes:
             if isinstance(size, str):
                 return self._event(step, samples=0, problem=size)
-        self._sizes.update(sizes)  # type: ignore[arg-type]  # sentences were returned above
-        samples = sum(sizes)  # type: ignore[arg-type]  # the same
+            self._sizes[size] += 1
+            samples += size
         self._steps += 1
         if samples == self._declared:
             self._streak = 0

@@ -6,6 +6,8 @@ import inspect
 from typing import Any
 
 _ABSENT = object()
+_PLAIN_LOOKUPS = (object.__getattribute__, tuple.__getattribute__, list.__getattribute__, dict.__getattribute__)
+"""Lookups in the class and in `__dict__` only. The containers that batches are made of have their own, all alike."""
 
 
 def hook_of(owner: Any, name: str, default: Any = None) -> Any:
@@ -38,7 +40,7 @@ def _is_plainly_absent(owner: Any, name: str) -> bool:
     """Tell whether nothing can compute the attribute. It is asked at every step: `inspect` takes ten times as long."""
     kind = type(owner)
     lookup: object = kind.__getattribute__
-    if lookup is not object.__getattribute__ or hasattr(kind, "__getattr__"):
+    if not any(lookup is plain for plain in _PLAIN_LOOKUPS) or hasattr(kind, "__getattr__"):
         return False
     return name not in getattr(owner, "__dict__", ()) and all(name not in vars(base) for base in kind.__mro__)
 

@@ -45,6 +45,8 @@ class UsedRates:
 
     def difference(self, used: Sequence[float], *, step: int, stage: str) -> LearningRateDiffers | None:
         """Return an event if groups were added or removed, or if one of them had another rate than the schedule's."""
+        if self.scheduled == tuple(used):
+            return None
         pairs = zip(self.scheduled, used, strict=False)
         off = next((at for at, (planned, rate) in enumerate(pairs) if not same_rate(planned, rate)), None)
         if off is None and len(used) == len(self.scheduled):
@@ -99,17 +101,19 @@ class LearningRates:
         """Start to read the rates of a step, right before `optimizer.step` is called.
 
         They are read again in a hook, after all code of the task that runs before its update. The hook is registered
-        again for every step, so that it runs after those of the task.
+        again if the task has added one, so that it runs after those of the task.
         """
         self._before = self._used = self._read()
-        has_hooks = hasattr(self._optimizer, "_optimizer_step_pre_hooks")  # not in a subclass without `__init__`
-        self._hook = self._optimizer.register_step_pre_hook(self._on_step) if has_hooks else None
-        self.stepped = not has_hooks
+        hooks = getattr(self._optimizer, "_optimizer_step_pre_hooks", None)  # not in a subclass without `__init__`
+        self.stepped = hooks is None
+        if hooks is None or (self._hook is not None and next(reversed(hooks), None) == self._hook.id):
+            return
+        if self._hook is not None:
+            self._hook.remove()
+        self._hook = self._optimizer.register_step_pre_hook(self._on_step)
 
     def unwatch(self) -> None:
         """Read the rates after `optimizer.step`: its own body may have changed one before the update."""
-        if self._hook is not None:
-            self._hook.remove()
         after = self._read()
         is_changed_after = not _same(self._used, after)
         self._within_step = is_changed_after or not _same(self._before, self._used)
@@ -149,4 +153,5 @@ def _same(before: Sequence[Any], after: Sequence[Any]) -> bool:
     """Tell whether rates are the same, as far as the host knows."""
     if before is after or len(before) != len(after):
         return before is after
-    return all(isinstance(a, Tensor) or isinstance(b, Tensor) or a == b for a, b in zip(before, after, strict=True))
+    pairs = zip(before, after, strict=True)
+    return all([isinstance(a, Tensor) or isinstance(b, Tensor) or a == b for a, b in pairs])  # noqa: C419  # faster
