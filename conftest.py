@@ -13,5 +13,5 @@ if find_spec("hypothesis"):  # the shipped recipes run without the extra `test`
     from hypothesis import settings
 
     settings.register_profile("dev", deadline=None, max_examples=50)
-    settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True)
+    settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True)
     settings.load_profile("ci" if os.environ.get("CI") else "dev")

@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export CI=true
+unset PYTHONDONTWRITEBYTECODE # with it, as in many images, each of the suite's processes would compile torch again
 export PIP_COMPILE=0 # compiling what is imported takes 30 s less than compiling all that is installed
 
 work=$(mktemp -d)
