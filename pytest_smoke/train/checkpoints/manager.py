@@ -33,6 +33,9 @@ NOT_TRAINED = (
     *("full_learning_rate", "full_warmup_steps", "full_steps"),
 )
 """Fields of a stage that have no effect on training."""
+STATE_FORMAT = 1
+"""Version of the training state in a checkpoint, raised when a part is added, removed or changed: a run is not resumed
+from the state of another version."""
 NOT_SETTINGS = ("root", "device", "checkpoints", "pipeline", "predictions")
 """Fields of a plan that have no effect on training."""
 ROLLING_SHARE = 0.05
@@ -244,7 +247,7 @@ def settings_of(plan: RunPlan, task: Task, device: torch.device) -> dict[str, An
     settings["stages"] = [
         {key: value for key, value in stage.items() if key not in NOT_TRAINED} for stage in settings["stages"]
     ]
-    return {**settings, "device": device.type, "task_sha256": _source_sha256(task)}
+    return {**settings, "device": device.type, "task_sha256": _source_sha256(task), "state_format": STATE_FORMAT}
 
 
 def _source_sha256(task: Task) -> str:

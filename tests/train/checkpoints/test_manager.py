@@ -109,6 +109,16 @@ def test_with_other_settings_a_run_restarts_and_names_both_values(
     assert channel.of(Resumed) == []
 
 
+def test_from_the_state_of_another_version_a_run_restarts_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(**STEPS, checkpoints=CheckpointPlan(folder=str(tmp_path), rolling=True))
+    interrupt(plan, 400)
+    monkeypatch.setattr("pytest_smoke.train.checkpoints.manager.STATE_FORMAT", 99)
+    (restarted,) = go(plan, Breaks()).of(Restarted)
+    assert restarted.why.endswith("was saved with other settings: state_format was 1, is 99")
+
+
 @pytest.mark.parametrize(("key", "value"), [("predictions", "elsewhere.jsonl"), ("root", "elsewhere")])
 def test_a_run_is_resumed_though_paths_of_files_have_changed(tmp_path: Path, key: str, value: Any) -> None:
     plan = make_plan(**STEPS, checkpoints=CheckpointPlan(folder=str(tmp_path), rolling=True))
