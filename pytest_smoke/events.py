@@ -486,6 +486,11 @@ class Crashed:
     hint: str = ""
     """What to do about that value."""
 
+    @property
+    def summary(self) -> str:
+        """The cause and the first line of the exception; its whole text if no cause was found."""
+        return f"{self.cause}: {self.text.splitlines()[0]:.200}" if self.cause else self.text
+
 
 @dataclass(frozen=True, slots=True)
 class Saved:

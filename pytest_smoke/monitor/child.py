@@ -193,9 +193,8 @@ def result_of(monitor: Listener) -> ProcessResult:
     if monitor.crashed is not None:
         crashed = monitor.crashed
         unknown = OUT_OF_RANGE_HINT if any(text in crashed.text for text in OUT_OF_RANGE) else ""
-        text = f"{crashed.cause}: {crashed.text.splitlines()[0]:.200}" if crashed.cause else crashed.text
         hint = crashed.hint or unknown
-        finding = failed_run(monitor, crashed.reason, text, place=crashed.place, key=crashed.key, hint=hint)
+        finding = failed_run(monitor, crashed.reason, crashed.summary, place=crashed.place, key=crashed.key, hint=hint)
         return ProcessResult(finding=finding, output=crashed.traceback)
     text = f"{count(monitor.steps, 'step')} ran"
     if monitor.failed_stage is not None:

@@ -14,6 +14,8 @@ from pytest_smoke.task import Task
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.data import next_micro_batches
 from pytest_smoke.train.device import generator_states, isolated_eval, seed_all, set_generator_states
+from pytest_smoke.train.hooks import hook_of
+from pytest_smoke.train.out_of_range import explain
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.step import Stepper
 
@@ -38,7 +40,7 @@ def try_largest_batch(plan: RunPlan, task: Task, stepper: Stepper) -> LargestBat
     Memory for the state of torch's own optimizers is reserved meanwhile, because they allocate it at their first step.
     Weights, buffers, gradients and random number generators are restored; what goes wrong is returned in the event.
     """
-    make = getattr(task, "largest_batch", None)
+    make = hook_of(task, "largest_batch")
     if make is None:
         return None
     with _restored(stepper, weights=False):
@@ -48,8 +50,9 @@ def try_largest_batch(plan: RunPlan, task: Task, stepper: Stepper) -> LargestBat
             reserved = _optimizer_memory(stepper)
             stepper.backward([batch])
         except Exception as error:
+            explain(error, stepper, task, ())
             crash = crash_of(error, plan.root)
-            return LargestBatch(reason=crash.reason, text=crash.text, place=crash.place)
+            return LargestBatch(reason=crash.reason, text=crash.summary, place=crash.place)
         finally:
             del reserved
             stepper.clear_gradients()

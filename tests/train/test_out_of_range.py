@@ -21,6 +21,7 @@ from pytest_smoke.recipe.model import Recipe
 from pytest_smoke.train.out_of_range import explain, find_cause
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.step import Stepper
+from tests.monitor.inprocess import judge
 from tests.train.conftest import make_plan
 
 CLASSES, WORDS = 10, 50
@@ -123,6 +124,18 @@ class Task:
         return {"ce": self.loss(model, batch)}
 
 
+class Largest(Task):
+    """Names a largest batch with an id beyond the embedding."""
+
+    def __init__(self, **args: Any) -> None:
+        super().__init__(loss="tokens", **args)
+
+    def largest_batch(self) -> Batch:
+        batch = next(self.batches(16, seed=1))
+        change(batch, "ids", WORDS, 15, 0)
+        return batch
+
+
 def run(**args: Any) -> Finding:
     """Run the task in this process, two micro-batches a step; return its `run` finding."""
     settings = {"batch_size": 8, "grad_accum_steps": 2, "learning_rate": 0.01, "max_steps": 400}
@@ -199,6 +212,11 @@ def test_a_value_out_of_range_is_named(args: dict[str, Any], text: str, hint: st
     assert text in finding.text
     assert hint in finding.hint
     assert finding.place.startswith(HERE)
+
+
+def test_a_value_in_the_largest_batch_is_named() -> None:
+    finding = judge(Largest(), steps=40).finding("memory")
+    assert "batch['ids'][15, 0] is 50, but tokens (an embedding of 50 rows) takes 0 to 49: IndexError" in finding.text
 
 
 def test_an_exception_with_another_cause_keeps_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
