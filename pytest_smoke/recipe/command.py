@@ -18,8 +18,18 @@ from pytest_smoke.text import closest
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 NONE = "none"
 """How `spelling` names the value of a setting that is off."""
-RUN_KEYS = ("run_steps", "mode", "seed", "cpu_threads", "evaluate_every_steps", "steps_per_epoch", "python")
-"""Placeholders that are not settings of the full run; `{python}` is the interpreter that runs pytest."""
+RUN_KEYS = (
+    "run_steps",
+    "mode",
+    "seed",
+    "cpu_threads",
+    "evaluate_every_steps",
+    "steps_per_epoch",
+    "effective_batch",
+    "python",
+)
+"""Placeholders that are not settings of the full run; `{effective_batch}` are the samples in an optimizer
+step, `{python}` is the interpreter that runs pytest."""
 NAMED = ("args", "loss_weights")
 """Mappings whose entries are placeholders, as `{args.hidden_size}`."""
 PLACEHOLDERS = (*(key for key in Settings.model_fields if key not in ("loss_weights", "from_scratch")), *RUN_KEYS)
@@ -82,7 +92,12 @@ def placeholder_values(case: Case) -> dict[str, str]:
     settings, smoke = case.settings, case.recipe.smoke
     found: dict[str, Any] = {key: getattr(settings, key) for key in PLACEHOLDERS if key in Settings.model_fields}
     found |= {key: getattr(smoke, key) for key in RUN_KEYS if key in Smoke.model_fields and key != "run_steps"}
-    found |= {"run_steps": case.run_steps, "mode": case.mode, "python": sys.executable}
+    found |= {
+        "run_steps": case.run_steps,
+        "mode": case.mode,
+        "effective_batch": settings.effective_batch,
+        "python": sys.executable,
+    }
     found |= _flat("args", {**case.recipe.args, **smoke.args})
     found |= _flat("loss_weights", settings.loss_weights)
     return {
@@ -98,6 +113,8 @@ def settings_not_passed(case: Case) -> list[str]:
     used = {name for text in texts for name in names_in(text)}
     if "run_steps" in used:
         used.add("max_steps")
+    if "effective_batch" in used:
+        used |= {"batch_size", "grad_accum_steps", "world_size"}
     told = {*recipe.full.model_fields_set, *case.declared, "lr_schedule"} - {"from_scratch", "loss_weights"}
     named = [*_flat("args", recipe.args), *_flat("loss_weights", case.settings.loss_weights)]
     one = {key for key in ("grad_accum_steps", "world_size") if getattr(case.settings, key) == 1}

@@ -12,7 +12,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pytest_smoke.files import VERDICTS_SCHEMA, json_value
-from pytest_smoke.judge.checks.check import Check
+from pytest_smoke.judge.checks.check import WITHOUT_DATA, Check
 from pytest_smoke.judge.checks.registry import CHECK_FAILED, CHECKS, DEFAULT, Registry
 from pytest_smoke.outcome import CheckpointFacts, Facts, Finding, GradientFacts, Outcome, StageFacts
 
@@ -121,7 +121,7 @@ def _value(hint: Any) -> dict[str, Any]:
 
 def _row(check: Check) -> dict[str, Any]:
     """Return the rule that a finding of this check has one of its reasons; if it passed, it needs none."""
-    reasons = check.reasons if check in CHECKS else (*check.reasons, CHECK_FAILED)
+    reasons = (*check.reasons, *WITHOUT_DATA, *(() if check in CHECKS else (CHECK_FAILED,)))
     passed = {"properties": {"status": {"const": "pass"}, "reason": {"const": ""}}}
     with_reason = [
         {

@@ -81,6 +81,12 @@ def test_settings_that_no_placeholder_passes_on() -> None:
     ]
 
 
+def test_the_effective_batch_stands_for_all_its_factors() -> None:
+    many = case("{effective_batch}", full={"grad_accum_steps": 4, "world_size": 2})
+    assert CommandPlan.of(many, "/root").argv == ("64",)
+    assert not {"batch_size", "grad_accum_steps", "world_size"} & set(settings_not_passed(many))
+
+
 def test_the_log_and_the_folder_are_relative_to_the_rootdir() -> None:
     plan = CommandPlan.of(case(cwd="sub/{mode}", log="out/{seed}.log"), "/root")
     assert (plan.cwd, plan.log) == ("/root/sub/constant", "/root/sub/constant/out/0.log")
