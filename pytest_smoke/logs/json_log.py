@@ -35,12 +35,13 @@ def read_json(text: str) -> Table | None:
         document = documents
     except RecursionError:
         raise LogError("unreadable", "the JSON document is nested too deeply") from None
-    if isinstance(document, dict) and "\n" not in text.strip():
+    has_history = isinstance(document, dict) and isinstance(document.get("log_history"), list)
+    if isinstance(document, dict) and not has_history and "\n" not in text.strip():
         scalars = [name for name, value in document.items() if _is_number(value)]
         if any(map(columns.is_counter, scalars)) or any(map(columns.is_component, scalars)):
             return None
     table = Table(unit="record", noun="record")
-    if isinstance(document, dict) and isinstance(document.get("log_history"), list):
+    if has_history:
         return _add_records(table, document["log_history"])
     if isinstance(document, list):
         return _add_records(table, document)

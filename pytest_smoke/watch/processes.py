@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -58,17 +59,16 @@ class Command:
     def __init__(
         self, command: Sequence[str], *, copy: Callable[[bytes], None] | None, say: Callable[[str], None]
     ) -> None:
-        self._copy, self._say, self._threads = copy, say, list[threading.Thread]()
+        self._copy, self._say = copy, say
         environment = {**os.environ, **({"PYTHONUNBUFFERED": "1"} if copy is not None else {})}
         out, err = _streams(copy is not None)
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
             command, env=environment, start_new_session=True, stdout=out, stderr=err
         )
-        for pipe, target in ((self._process.stdout, 1), (self._process.stderr, 2)):
-            if pipe is not None:
-                thread = threading.Thread(target=self._pass_on, args=(pipe, target), daemon=True)
-                thread.start()
-                self._threads.append(thread)
+        # stderr first: a progress bar there comes before the line that is printed for the same step.
+        pipes = [(pipe, at) for pipe, at in ((self._process.stderr, 2), (self._process.stdout, 1)) if pipe is not None]
+        self._output = threading.Thread(target=self._pass_on, args=(pipes,), daemon=True)
+        self._output.start()
 
     @property
     def name(self) -> str:
@@ -87,9 +87,7 @@ class Command:
 
     def finish_output(self) -> None:
         """Wait for the rest of the output of a command that has ended."""
-        deadline = time.monotonic() + DRAIN_SECONDS
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self._output.join(DRAIN_SECONDS)
 
     def stop(self, grace_seconds: float, on_term: Callable[[], None]) -> bool:
         """Stop the command's process group, and descendants in groups of their own."""
@@ -108,19 +106,27 @@ class Command:
     def _is_alive(self, below: dict[int, str]) -> bool:
         return self._process.poll() is None or _group_has(self._process.pid) or bool(_living(below))
 
-    def _pass_on(self, pipe: IO[bytes], target: int) -> None:
-        """Copy a stream until it ends. If nobody takes it any more, read on: a full pipe would stop the command."""
-        while data := _read(pipe.fileno()):
-            try:
-                _write(target, data)
-            except BrokenPipeError:  # as in `watch ... | head`
-                target = NOWHERE
-            except OSError as error:
-                target = NOWHERE
-                self._say(f"the command's output is lost from here on ({error.strerror or error}); the run goes on")
-            if self._copy is not None:
-                self._copy(data)
-        pipe.close()
+    def _pass_on(self, pipes: Sequence[tuple[IO[bytes], int]]) -> None:
+        """Copy streams until they end. If nobody takes one any more, read on: a full pipe would stop the command."""
+        targets = dict(pipes)
+        while targets:
+            ready = wait([pipe.fileno() for pipe in targets])
+            for pipe in [pipe for pipe in targets if pipe.fileno() in ready]:
+                data = _read(pipe.fileno())
+                if not data:
+                    del targets[pipe]
+                    pipe.close()
+                    continue
+                try:
+                    _write(targets[pipe], data)
+                except BrokenPipeError:  # as in `watch ... | head`
+                    targets[pipe] = NOWHERE
+                except OSError as error:
+                    targets[pipe] = NOWHERE
+                    reason = error.strerror or error
+                    self._say(f"the command's output is lost from here on ({reason}); the run goes on")
+                if self._copy is not None:
+                    self._copy(data)
 
 
 class RunningProcess:

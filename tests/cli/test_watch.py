@@ -152,6 +152,23 @@ def test_output_passes_through_unchanged(capfdbinary: pytest.CaptureFixture[byte
     assert err.startswith(b"\xff\r")
 
 
+def test_a_progress_bar_gives_the_steps_of_the_lines_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As with Hugging Face's Trainer: the bar is on the standard error, the losses are on the standard output."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trainer.py").write_text(
+        "import sys, time\n"
+        "for step in range(150):\n"
+        "    print(f'\\r{step}/150 [00:01<00:20, 80it/s]', end='', file=sys.stderr, flush=True)\n"
+        "    print({'loss': 2 - step / 200, 'epoch': step / 50}, flush=True)\n"
+        "    time.sleep(0.004)\n"
+    )
+    assert main(["watch", "--", sys.executable, "trainer.py"]) == 0
+    last = capfd.readouterr().err.rpartition("watch: ")[2]
+    assert last == "not unstable: 150 losses of 'loss' judged\n"
+
+
 def test_a_full_disk_does_not_stop_the_run(ended: dict[str, Ended]) -> None:
     run = ended["has no disk"]
     lost = "watch: the command's output is lost from here on (No space left on device); the run goes on"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -162,3 +163,18 @@ def test_nan_outside_the_points_is_unstable(tmp_path: Path) -> None:
     verdict = follower.update()
     assert verdict is not None
     assert (verdict.reason, verdict.last_good_step) == ("non-finite", 98)
+
+
+def test_the_trainer_state_of_the_newest_checkpoint_is_followed(tmp_path: Path) -> None:
+    follower, history = watched(tmp_path), []
+    found = []
+    for point in curve(400, rises_at=300):
+        history.append({"step": point.step, "loss": point.loss, "epoch": point.step / 100})
+        if point.step % 100 == 99:
+            (tmp_path / f"checkpoint-{point.step}").mkdir()
+            state = json.dumps({"global_step": point.step, "log_history": history})  # on one line
+            (tmp_path / f"checkpoint-{point.step}" / "trainer_state.json").write_text(state)
+            found.append(follower.update())
+    assert found[:3] == [None] * 3
+    assert found[3] is not None
+    assert found[3].last_good_step == pytest.approx(297, abs=4)
