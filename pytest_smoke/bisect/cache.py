@@ -11,9 +11,10 @@ from typing import Any
 from pytest_smoke.bisect.result import BisectResult
 from pytest_smoke.environment import DISTRIBUTION, version_of
 from pytest_smoke.errors import BisectStateError
-from pytest_smoke.files import read_json, strict_json, write_atomic
+from pytest_smoke.files import file_sha256, read_json, strict_json, write_atomic
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.command import CommandPlan
 from pytest_smoke.recipe.diff import UNSEEN
 from pytest_smoke.recipe.task_ref import task_source
 
@@ -30,9 +31,9 @@ DECIDING = (DISTRIBUTION, "torch")
 
 
 def fingerprint(case: Case, *, root: Path, device: str) -> str:
-    """Hash what a verdict on `case` depends on: settings, checks, device, versions, and the task's own file.
+    """Hash what a verdict on `case` depends on: settings, checks, device, versions, and the code.
 
-    What the task's file imports or reads is not included.
+    The code is the task's own file, or the files that a command names. What these import or read is not included.
     """
     dumped = case.recipe.model_dump()
     full = {key: value for key, value in dumped["full"].items() if key not in UNSEEN}
@@ -40,6 +41,9 @@ def fingerprint(case: Case, *, root: Path, device: str) -> str:
     source = task_source(path, root) if path is not None else None
     code = sha256(source.read_bytes()).hexdigest() if source else None
     versions = [version_of(name) for name in DECIDING]
+    if case.recipe.command is not None:
+        files = map(Path, CommandPlan.of(case, root).sources(root))
+        code = sha256("".join(map(file_sha256, files)).encode()).hexdigest()
     whole = [{**dumped, "full": full}, case.mode, device, versions, code]
     return sha256(json.dumps(whole, sort_keys=True, default=repr).encode()).hexdigest()[:16]
 

@@ -30,6 +30,8 @@ RUN_KEYS = (
 )
 """Placeholders that are not settings of the full run; `{effective_batch}` are the samples in an optimizer
 step, `{python}` is the interpreter that runs pytest."""
+SOURCES = (".py", ".sh", ".yaml", ".yml", ".toml", ".json", ".cfg", ".ini", ".conf", ".gin", ".jsonnet")
+"""Endings of the files on a command line that it reads and does not write."""
 NAMED = ("args", "loss_weights")
 """Mappings whose entries are placeholders, as `{args.hidden_size}`."""
 PLACEHOLDERS = (*(key for key in Settings.model_fields if key not in ("loss_weights", "from_scratch")), *RUN_KEYS)
@@ -81,10 +83,15 @@ class CommandPlan:
             micro_batches=case.settings.grad_accum_steps if columns.counts == "micro-batches" else 1,
         )
 
-    def files(self) -> list[str]:
-        """Return the files that the command line names, absolute."""
+    def sources(self, root: str | Path) -> list[str]:
+        """Return the scripts and configurations below `root` that the command line names, absolute."""
+        base = os.path.join(os.path.abspath(root), "")
         candidates = {os.path.join(self.cwd, part) for word in self.argv for part in (word, word.partition("=")[2])}
-        return sorted(path for path in candidates if os.path.isfile(path))
+        return sorted(
+            path
+            for path in candidates - {self.log}
+            if path.startswith(base) and path.endswith(SOURCES) and os.path.isfile(path)
+        )
 
 
 def placeholder_values(case: Case) -> dict[str, str]:

@@ -28,7 +28,6 @@ from pytest_smoke.monitor.command.growing_log import GrowingLog, last_lines
 from pytest_smoke.monitor.command.log_steps import LoggedRun, logged_run, rate_difference
 from pytest_smoke.monitor.command.process import CommandProcess
 from pytest_smoke.monitor.run_monitor import RunMonitor
-from pytest_smoke.monitor.sources import SHA_BYTES
 from pytest_smoke.outcome import Finding
 from pytest_smoke.plain import plain_text
 from pytest_smoke.recipe.command import CommandPlan
@@ -41,8 +40,6 @@ SLEEP_PER_READ = 10
 """Sleep at least this many times as long as the last read took: each read parses the whole log."""
 SEARCHED_FILES = 2000
 """Files that are looked at for one that could be the missing log."""
-SOURCES = (".py", ".sh", ".yaml", ".yml", ".toml", ".json", ".cfg", ".ini", ".conf", ".gin", ".jsonnet")
-"""Endings of the files on a command line that it reads and does not write."""
 NO_MODEL = "the log of a command does not show the model"
 NO_SAMPLES = "the log of a command does not show its samples"
 NOT_SHOWN = {
@@ -81,7 +78,8 @@ def run_command(
 
     What it prints goes to the file `output`. Raises OSError if that cannot be written.
     """
-    monitor.on_events([NotChecked(reasons=NOT_SHOWN), SourceFiles(_checksums(plan, root))])
+    sources = {path: file_sha256(Path(path)) for path in plan.sources(root)}
+    monitor.on_events([NotChecked(reasons=NOT_SHOWN), SourceFiles(sources)])
     fault = _folder_fault(plan, root)
     if fault is not None:
         return ProcessResult(finding=failed_run(monitor, "command-not-started", fault, key="cwd"))
@@ -388,14 +386,6 @@ def _logged_rates(log: Log, run: LoggedRun, micro_batches: int) -> list[tuple[in
     logged = {log.row_steps[row] for row in log.table.columns[log.lr_column].rows}
     own = {(step - first) // micro_batches + first for step in logged}
     return [(row.step, row.lr) for row in run.steps if row.lr is not None and row.step in own]
-
-
-def _checksums(plan: CommandPlan, root: str) -> dict[str, str]:
-    """Return the SHA-256 of the scripts and configurations that the command line names below the rootdir."""
-    base = os.path.join(os.path.abspath(root), "")
-    own = [path for path in plan.files() if path.startswith(base) and path.endswith(SOURCES)]
-    own = [path for path in own if path != plan.log and os.path.getsize(path) <= SHA_BYTES]
-    return {path: file_sha256(Path(path)) for path in own}
 
 
 def _folder_fault(plan: CommandPlan, root: str) -> str | None:

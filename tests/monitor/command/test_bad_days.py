@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,47 @@ def test_a_wiring_run_makes_its_few_steps_and_is_stopped(tmp_path: Path) -> None
     assert outcome.completed == "wiring", outcome.text
     assert outcome.facts.steps == 10
     assert "the command would have trained on and was stopped" in finding(outcome, "run").text
+
+
+def test_other_columns_are_metrics_and_a_named_one_is_the_loss_on_fixed_samples(tmp_path: Path) -> None:
+    form = "step {{step}}: loss {{loss:.5f}}, lr {{lr:.3e}}, val loss {{norm:.4f}}, fixed {{norm:.3f}}"
+    watched = case(
+        "--format", form, checks={"accept": ["val_loss < 100", "probe_loss < 100"]}, log={"probe_loss": "fixed"}
+    )
+    outcome = outcome_of(watched, tmp_path)
+    assert finding(outcome, "accept[val_loss < 100]").status == "pass"
+    assert finding(outcome, "accept[probe_loss < 100]").status == "pass"
+    assert len(outcome.metrics["val_loss"]) == STEPS
+
+
+def test_a_command_ends_with_a_killed_pytest_process(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import os, time\nopen('id', 'w').write(str(os.getpid()))\nprint('step 1: loss 2', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    (tmp_path / "a.smoke.yaml").write_text(
+        "command: ['{python}', own.py]\nfull: {batch_size: 4, learning_rate: 0.1, max_steps: 5000}\n"
+        "smoke: {max_steps: 50}\n"
+    )
+    (tmp_path / "pytest.ini").touch()
+    session = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "--smoke", "a.smoke.yaml", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+    )
+    wait_until(lambda: (tmp_path / "id").exists() and (tmp_path / "id").read_text() != "")
+    session.kill()
+    session.wait()
+    pid = int((tmp_path / "id").read_text())
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition. Fails after 30 s."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 # a loss that goes wrong
