@@ -17,14 +17,19 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "Existing files are never overwritten.",
         epilog="Exit status: 0 if both files were written, 2 if none was.",
     )
-    parser.add_argument(
-        "--command",
-        dest="trainer",
-        action="store_const",
-        const="command",
-        default="task",
-        help="create a recipe of a training script, NAME_train.py, instead of a task",
-    )
+    for key, what in (
+        ("hf", "a Hugging Face Trainer, NAME_trainer.py"),
+        ("lightning", "a LightningModule, NAME_module.py"),
+        ("command", "a training script, NAME_train.py"),
+    ):
+        parser.add_argument(
+            f"--{key}",
+            dest="trainer",
+            action="store_const",
+            const=key,
+            default="task",
+            help=f"create a recipe of {what}, instead of a task",
+        )
     parser.add_argument("name", metavar="NAME", nargs="?", default="starter", help="recipe name (default: starter)")
 
 

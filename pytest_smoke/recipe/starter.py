@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_smoke.files import write_atomic
 from pytest_smoke.recipe.model import Trainer
+from pytest_smoke.recipe.trainer_starters import HF_MODULE, HF_RECIPE, LIGHTNING_MODULE, LIGHTNING_RECIPE
 from pytest_smoke.roots import root_above
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -255,6 +256,8 @@ for step in range(args.max_steps):
 
 STARTERS: dict[Trainer, tuple[str, str, str]] = {
     "task": (RECIPE, "task", TASK),
+    "hf": (HF_RECIPE, "trainer", HF_MODULE),
+    "lightning": (LIGHTNING_RECIPE, "module", LIGHTNING_MODULE),
     "command": (COMMAND_RECIPE, "train", SCRIPT),
 }
 """Recipe, ending of the module's name and code, by what trains."""

@@ -122,8 +122,6 @@ class LearningRates:
 
     def cancel(self) -> None:
         """Stop to read the rates of a step whose update did not happen: those before it count."""
-        if self._hook is not None:
-            self._hook.remove()
         self.stepped = self._within_step = False
 
     def used(self) -> UsedRates:

@@ -143,3 +143,12 @@ def test_the_starter_of_a_command_is_valid_and_its_comments_are_true(tmp_path: P
     schedule = named(settings.lr_schedule, settings.warmup_steps, settings.max_steps)
     assert f"{evidence_steps(schedule, case.run_steps)} of them at 80 %" in recipe.read_text()
     assert not re.search("@[A-Z]", recipe.read_text() + script.read_text())
+
+
+@pytest.mark.parametrize(("trainer", "module"), [("hf", "mine_trainer.py"), ("lightning", "mine_module.py")])
+def test_a_starter_of_another_trainer_is_valid_and_complete(tmp_path: Path, trainer: Any, module: str) -> None:
+    recipe, written = write_starter(tmp_path, "mine", trainer)
+    assert (recipe.name, written.name) == ("mine.smoke.yaml", module)
+    assert load_recipe(recipe, root=tmp_path).trainer == trainer
+    assert not re.search("@[A-Z]", recipe.read_text() + written.read_text())
+    compile(written.read_text(), module, "exec")
