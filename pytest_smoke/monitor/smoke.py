@@ -299,7 +299,8 @@ def _outcome(
     monitor: RunMonitor | None = None,
     output: str = "",
 ) -> Outcome:
-    completed = registry.completed(findings)
+    trainer = case.recipe.trainer
+    completed = [replace(one, key=trainer) if one.key == "task" else one for one in registry.completed(findings)]
     verdict = decide(completed, registry)
     metrics = monitor.trace.metrics if monitor else {}
     outcome = Outcome(

@@ -54,8 +54,10 @@ NOT_SHOWN = {
     "data-repeats": NO_SAMPLES,
     "supervised-tokens": NO_SAMPLES,
     "mix-drawn": NO_SAMPLES,
+    "items-drawn": NO_SAMPLES,
 }
 """Checks that no log has data for, each with the reason."""
+NO_REPEATED_BATCH = "a command draws its batches itself, and cannot be given one again and again"
 NO_RATE = "the log has no learning rate, so nothing shows that the schedule of the mode was used"
 _BATCH = re.compile(
     rb"(?:global|total|effective)[ _-](?:train[ _-])?batch[ _-]size\b[^\n\d=:]{0,80}[=:. ]\s*([\d,]+)", re.IGNORECASE
@@ -79,7 +81,8 @@ def run_command(
     What it prints goes to the file `output`. Raises OSError if that cannot be written.
     """
     sources = {path: file_sha256(Path(path)) for path in plan.sources(root)}
-    monitor.on_events([NotChecked(reasons=NOT_SHOWN), SourceFiles(sources)])
+    reasons = NOT_SHOWN | ({"overfit": NO_REPEATED_BATCH} if monitor.case.mode == "wiring" else {})
+    monitor.on_events([NotChecked(reasons=reasons), SourceFiles(sources)])
     fault = _folder_fault(plan, root)
     if fault is not None:
         return ProcessResult(finding=failed_run(monitor, "command-not-started", fault, key="cwd"))

@@ -97,6 +97,8 @@ def test_a_wiring_run_makes_its_few_steps_and_is_stopped(tmp_path: Path) -> None
     outcome = outcome_of(case(mode="wiring"), tmp_path)
     assert outcome.completed == "wiring", outcome.text
     assert outcome.facts.steps == 10
+    assert finding(outcome, "overfit").status == "not-checked"
+    assert finding(outcome, "updates").key == "command"
     assert "the command would have trained on and was stopped" in finding(outcome, "run").text
 
 
