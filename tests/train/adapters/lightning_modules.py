@@ -72,6 +72,10 @@ def classifier() -> Any:
     return Classifier(), loader(), {**ARGUMENTS, "callbacks": callbacks, "logger": True, "devices": 1}
 
 
+def plain() -> Any:
+    return Classifier(), loader(), ARGUMENTS
+
+
 class Diverging(Classifier):
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=30.0, momentum=0.9)
