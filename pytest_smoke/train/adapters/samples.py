@@ -66,11 +66,7 @@ class LoaderSamples:
 def samples_of(batch: Any, asked: int, rows_per_sample: int) -> int | str:
     """Return the number of samples in a micro-batch for which `asked` were asked; a clause if it cannot be told."""
     rows = rows_of(batch, asked * rows_per_sample)
-    if isinstance(rows, str):
-        return rows
-    if rows == asked:  # a batch that was not collated as the first ones were
-        return rows
-    return -(-rows // rows_per_sample)
+    return rows if isinstance(rows, str) else -(-rows // rows_per_sample)
 
 
 def rows_of(batch: Any, expected: int) -> int | str:
