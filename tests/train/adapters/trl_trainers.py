@@ -52,8 +52,8 @@ def sft(**changes: Any) -> SFTTrainer:
 
 def dpo(**changes: Any) -> DPOTrainer:
     args = DPOConfig(**{**TRAINING, "max_length": 48, **changes})
-    parts = texts(900)
+    parts = texts(912)
     data = Dataset.from_dict(
-        {"prompt": parts[:300], "chosen": parts[300:600], "rejected": [p[::-1] for p in parts[600:]]}
+        {"prompt": parts[:304], "chosen": parts[304:608], "rejected": [p[::-1] for p in parts[608:]]}
     )
     return DPOTrainer(model=model(), ref_model=model(), args=args, train_dataset=data, processing_class=tokenizer())
