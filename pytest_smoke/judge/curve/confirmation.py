@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import pairwise
+from math import sqrt
 from typing import Any, Literal
 
-from pytest_smoke.judge.curve.trend import median_of_sorted
+from pytest_smoke.judge.curve.trend import MAD_TO_SD, WEAK_SIGMAS, median_of_sorted
 
 BURST_SHARE = 0.01
 """A loss that is back after this share of the planned points was a burst: nobody who sees the whole curve would stop
@@ -27,6 +29,14 @@ SHARED_RISE = 0.25
 """A rise is confirmed if the probe loss rises by at least this share of it."""
 PROBE_RISE = 0.10
 """It is also confirmed if the probe loss rises by this share of its level, which alone is a rise of the probe loss."""
+WEAK_SHARED_RISE = 0.5
+"""A weak rise is confirmed if the probe loss rises by this share of it, twice as much as of others, ..."""
+SCORES_BEFORE, SCORES_SINCE = 3, 5
+"""... as means of the last scores before it, and of the newest ones since, ..."""
+NOISE_SCORES = 24
+"""... by `WEAK_SIGMAS` standard deviations of its noise, estimated from the newest scores, ..."""
+MIN_NOISE_SCORES = 7
+"""... of which there are at least so many."""
 MAX_OVERDUE_INTERVALS = 2
 """A score that is overdue by more than this many of the longest interval so far is not waited for."""
 MAX_SCORES = 512
@@ -163,6 +173,19 @@ class RiseConfirmation:
         if not self._is_high(candidate):
             return self._recover(candidate, points)
         return "confirmed" if self._has_lasted(points) else "pending"
+
+    def shared_weak_rise(self, candidate: CandidateRise) -> tuple[float, float] | None:
+        """Return the level of the probe loss before and since a weak rise if it shows the rise as well, else None."""
+        before = [score for at, score in self._scores if at <= candidate.last_good_step][-SCORES_BEFORE:]
+        since = [score for at, score in self._scores if at > candidate.first_step][-SCORES_SINCE:]
+        newest = [score for _, score in self._scores[-NOISE_SCORES:]]
+        if len(newest) < MIN_NOISE_SCORES or not before or not since:
+            return None
+        low, high = sum(before) / len(before), sum(since) / len(since)
+        differences = sorted([abs(new - old) for old, new in pairwise(newest)])
+        noise = MAD_TO_SD * median_of_sorted(differences) / sqrt(2) * sqrt(1 / len(before) + 1 / len(since))
+        is_shared = high - low >= WEAK_SHARED_RISE * candidate.rise and high - low > WEAK_SIGMAS * noise
+        return (low, high) if is_shared else None
 
     def _has_lasted(self, points: int) -> bool:
         return points >= self._burst_points

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -132,6 +133,8 @@ class CurveJudge:
             self._last_scores.append(probe_loss)
             self._confirmation.add_score(step, probe_loss)
             self._correlation.ignore()  # correlated noise does not reach the probe batch, and so is not confirmed
+            for trend in self._trends:
+                trend.shows_weak_rises = True
         verdict = self._judge_loss(step, loss)
         return verdict if verdict or probe_loss is None else self._judge_probe(step, probe_loss)
 
@@ -173,16 +176,15 @@ class CurveJudge:
         self._correlation.add(loss)
         correlation = self._correlation.points_per_independent
         spikes = [spike for spike in self._spikes if spike.add(step, loss, self._trend.progress, correlation)]
-        rise = self._trend.add(step, loss)
-        if self._early_trends:
-            rise = self._add_to_early_trends(step, loss) or rise
+        rises = self._add_to_trends(step, loss)
         if self._swings.add(step, loss):
             data = {"last_good_step": self._swings.low_step}
             return self._report(
                 step, Alarm(reason="swings", text=messages.swings(self._swings, step), series="loss", data=data)
             )
+        weak_rises = [rise for rise in rises if rise.is_weak]
         if self._confirmation.candidate:
-            return self._decide_on_candidate(step)
+            return self._decide_on_candidate(step) or self._judge_weak_rises(step, weak_rises)
         candidates = []
         if is_divergence:
             candidates.append(self._diverged(step, self._divergence))
@@ -191,11 +193,10 @@ class CurveJudge:
         if is_early_divergence:
             candidates.append(self._diverged_early(step, self._early_divergence))
         candidates += [self._spiked(step, spike) for spike in spikes]
-        if rise:
-            candidates.append(self._rose(step, rise))
+        candidates += [self._rose(step, rise) for rise in rises if not rise.is_weak][:1]
         if any(self._confirmation.accepts(candidate) for candidate in candidates):
-            return self._decide_on_candidate(step)
-        return None
+            return self._decide_on_candidate(step) or self._judge_weak_rises(step, weak_rises)
+        return self._judge_weak_rises(step, weak_rises)
 
     def _diverged(self, step: int, divergence: DivergenceDetector) -> CandidateRise:
         # Before it is trained, a model has no checkpoint to return to.
@@ -235,8 +236,8 @@ class CurveJudge:
         )
 
     def _spiked(self, step: int, spike: SpikeDetector) -> CandidateRise:
-        lowest, level = min(spike.streak), spike.level
-        data = {"last_good_step": spike.step_before, "high_span": [spike.first_step, step, lowest]}
+        height, level = spike.height, spike.level
+        data = {"last_good_step": spike.step_before, "high_span": [spike.first_step, step, height]}
         return CandidateRise(
             alarm=Alarm(reason="spike", text=messages.spike(spike), series="loss", data=data),
             step=step,
@@ -244,7 +245,7 @@ class CurveJudge:
             first_step=spike.first_step,
             points=len(spike.streak),
             level=level,
-            rise=lowest - level,
+            rise=height - level,
         )
 
     def _rose(self, step: int, rise: Rise) -> CandidateRise:
@@ -269,15 +270,31 @@ class CurveJudge:
         decision = self._confirmation.decide(step)
         return self._report(step, candidate.alarm) if decision == "confirmed" else None
 
-    def _add_to_early_trends(self, step: int, loss: float) -> Rise | None:
-        """Feed the trends of the beginning. One that ends hands its lowest span on to the next longer one."""
-        rises = [trend.add(step, loss) for _, trend in self._early_trends]
+    @property
+    def _trends(self) -> list[Trend]:
+        """The trends of the beginning and of the whole curve."""
+        return [*(trend for _, trend in self._early_trends), self._trend]
+
+    def _add_to_trends(self, step: int, loss: float) -> list[Rise]:
+        """Feed the trends. One of the beginning that ends hands its lowest span on to the next longer one."""
+        if not self._early_trends:
+            rise = self._trend.add(step, loss)
+            return [rise] if rise else []
+        rises = [rise for trend in self._trends if (rise := trend.add(step, loss))]
         points, ending = self._early_trends[-1]
         if self._points >= points:
             self._early_trends.pop()
             longer = self._early_trends[-1][1] if self._early_trends else self._trend
             longer.earlier_low = ending.lowest_span()
-        return next((rise for rise in rises if rise), None)
+        return rises
+
+    def _judge_weak_rises(self, step: int, rises: Sequence[Rise]) -> CurveVerdict | None:
+        """Report the first of the weak rises that the probe batch shows as well."""
+        for rise in rises:
+            levels = self._confirmation.shared_weak_rise(self._rose(step, rise))
+            if levels is not None:
+                return self._report(step, replace(_alarm(rise, "loss"), text=messages.shared_rise(rise, *levels)))
+        return None
 
     def _start_segment(self, last_step: int) -> list[Rise]:
         """Compare no levels across the end of `last_step`; return the rises that the ended segment still shows."""
@@ -287,8 +304,8 @@ class CurveJudge:
         self._swings = SwingDetector()
         self._early_divergence = EarlyDivergenceDetector()
         self._correlation.start_segment()
-        trends = [self._trend, *(trend for _, trend in self._early_trends)]
-        return [rise for trend in trends if (rise := trend.start_segment(last_step))]
+        rises = [rise for trend in self._trends if (rise := trend.start_segment(last_step))]
+        return [rise for rise in rises if not rise.is_weak]
 
     def _pass_jumps(self, step: int) -> bool:
         """Start a new segment at an expected jump; return whether the segment that ends here had risen."""

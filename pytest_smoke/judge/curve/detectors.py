@@ -15,7 +15,7 @@ MIN_REFERENCE_POINTS = 10
 FALSE_SPIKE_CHANCE = 0.002
 """Bound on the chance of one false spike in a whole curve, under exchangeable noise of any distribution."""
 SPIKE_LEVEL, SPIKE_PROGRESS, SPIKE_MADS = 0.10, 0.03, 4.0
-"""A spike exceeds the median of the reference by the largest of: 10 % of it, 3 % of the progress, 4 MAD."""
+"""The median of a spike exceeds that of the reference by the largest of: 10 % of it, 3 % of the progress, 4 MAD."""
 CORRELATED_SPIKE_MADS = 8.0
 """A streak with fewer points than correlated noise makes in a row must be this high: twice as much as others."""
 
@@ -72,7 +72,7 @@ def min_spike_points(reference_points: int, planned_points: int) -> int:
 
 
 class SpikeDetector:
-    """Detect p consecutive losses, each above all of the `reference_points` before them and above a margin.
+    """Detect p consecutive losses, each above all of the `reference_points` before them, and their median by a margin.
 
     p follows from `planned_points` (see `min_spike_points`): 5 for a curve of 2,500 points and a reference of 50.
     """
@@ -104,7 +104,7 @@ class SpikeDetector:
             self.last_step = step
             min_points = self._min_points[len(reference) - MIN_REFERENCE_POINTS]
             if len(streak) >= min_points and self._is_high(
-                min(streak), progress, len(streak) < min_points * correlation
+                self.height, progress, len(streak) < min_points * correlation
             ):
                 return True
             if len(streak) == max(REFERENCE_POINTS, reference.maxlen or 0):
@@ -120,6 +120,11 @@ class SpikeDetector:
     def level(self) -> float:
         """Median of the reference."""
         return median_of_sorted(sorted(self._reference))
+
+    @property
+    def height(self) -> float:
+        """Median of the streak."""
+        return median_of_sorted(sorted(self.streak))
 
     @property
     def reference_points(self) -> int:

@@ -46,13 +46,18 @@ def rise(series: str, seen: Rise) -> str:
     )
 
 
+def shared_rise(seen: Rise, before: float, after: float) -> str:
+    """Describe a weak rise that the probe batch shows as well."""
+    return f"{rise('loss', seen)}, and the loss on the probe batch rose too, from {number(before)} to {number(after)}"
+
+
 def spike(seen: SpikeDetector) -> str:
     """Describe a streak of losses above all before them."""
-    level, lowest = seen.level, min(seen.streak)
+    level, height = seen.level, seen.height
     return (
-        f"loss spiked from {number(level)} (median of the {seen.reference_points} points before) to at least "
-        f"{number(lowest)} for {len(seen.streak)} points in a row ({steps(seen.first_step, seen.last_step)}): "
-        f"{signed(lowest - level)}{relative(lowest - level, level)}, above all {seen.reference_points}"
+        f"loss spiked from {number(level)} (median of the {seen.reference_points} points before) to {number(height)} "
+        f"(median of {len(seen.streak)} points in a row, {steps(seen.first_step, seen.last_step)}, each above all "
+        f"{seen.reference_points}): {signed(height - level)}{relative(height - level, level)}"
     )
 
 

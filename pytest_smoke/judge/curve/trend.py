@@ -7,7 +7,7 @@ multiplicative and heavy-tailed: small batches, losses that fall by decades.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import exp, inf, log, log1p, sqrt
@@ -25,6 +25,9 @@ SPANS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 noisy to judge."""
 MIN_SIGMAS = 4.5
 """Standard deviations that a rise must exceed, times 1 + 2 / blocks because the noise is estimated from few blocks."""
+WEAK_SIGMAS = 3.3
+"""Standard deviations of a rise that counts only if the probe batch, whose noise is another, shows one as well: by
+chance, both exceed them more rarely (2e-7) than one exceeds `MIN_SIGMAS` (3e-6)."""
 POWER_FACTOR = 1.25
 """A rise at the threshold is detected half the time; one of 1.25 times that in 86 % of runs, of 1.15 times in 77 %."""
 LIMIT_NOISE_BLOCKS = 60
@@ -51,6 +54,9 @@ for a median not to see it ..."""
 MIN_LAG_BLOCKS = 12
 """... so in a curve with fewer blocks per lag, longer lags than 1 are those of first differences. They are left out
 where a probe batch tells wandering noise from a rise."""
+LARGE_LEVEL_SHARE, LARGE_PROGRESS_SHARE = 1.0, 0.1
+"""A rise that doubles the level and loses a tenth of the progress. In a curve with too few blocks for second
+differences, first differences would take such a rise for noise; no noise of block means makes one."""
 CLIP_MADS = 5.0
 """Points above local median + 5 MAD (3.4 standard deviations of a Gaussian) are clipped, so that one outlier does not
 raise the mean of its block."""
@@ -130,6 +136,8 @@ class Rise:
     """Points that are certainly high: the first and the last block of the high span may be so in part only."""
     sigmas: float
     """The rise in standard deviations of the difference of two such means; infinite in a series without noise."""
+    is_weak: bool = False
+    """Whether it counts only if another series shows it as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,11 +260,12 @@ class BlockMeans:
         self._lowest_sums, self._lowest_starts, self._sums, self._error_squares = [], [], [0.0], [0.0]
         self._count, self._pairs, self._sum, self._squares = 0, 0, 0.0, 0.0
 
-    def noise(self, blocks: int = NOISE_BLOCKS) -> float:
+    def noise(self, blocks: int = NOISE_BLOCKS, *, without_trend: bool = False) -> float:
         """Estimate the standard deviation of one block mean from the newest `blocks` blocks.
 
         Return the largest of the median standard error within blocks and, for each lag, the robust standard deviation
         of the differences of block means, scaled to one mean: it includes noise that lasts longer than a block.
+        `without_trend` leaves out first differences, which a rise is in as well.
         """
         first = max(self.segment_start, len(self.means) - blocks)
         recent = self.means[first:]
@@ -269,7 +278,7 @@ class BlockMeans:
                 earlier, middle, later = longer, longer[lag:], longer[2 * lag :]
                 differences = [new - 2 * mid + old for old, mid, new in zip(earlier, middle, later, strict=False)]
                 scale = 6
-            elif self._removes_drift and self._correlation.is_ignored:
+            elif self._removes_drift and (without_trend or self._correlation.is_ignored):
                 break
             else:
                 differences = [new - old for old, new in zip(recent, recent[lag:], strict=False)]
@@ -279,14 +288,17 @@ class BlockMeans:
                 is_measured = True
         return noise if is_measured else max(noise, self._earlier_noise)
 
-    def contrasts(self, min_rise: float, min_sigmas: float) -> Iterator[SpanContrast]:
+    def contrasts(
+        self, min_rise: float, min_sigmas: float, is_large: Callable[[float, float], bool] = lambda low, high: False
+    ) -> Iterator[SpanContrast]:
         """Iterate over the lengths whose newest span exceeds the lowest by `min_rise` and `min_sigmas`.
 
+        `is_large` tells of the means of the two spans whether the rise itself would be taken for noise.
         This also updates the lowest spans: call it once after each `close_block`.
         """
         sums, squares, count = self._sums, self._error_squares, self.count
         lowest, starts = self._lowest_sums, self._lowest_starts
-        end, noise = sums[-1], -1.0
+        end, variances = sums[-1], dict[bool, float]()
         for index, span in enumerate(self._spans):
             start = count - 2 * span
             if start < 0:
@@ -308,11 +320,13 @@ class BlockMeans:
             max_variance = (rise / min_sigmas) ** 2 * span
             if newest + low >= max_variance:
                 continue
-            if noise < 0:
-                noise = self.noise() ** 2
+            low_mean = lowest[index] + self._origin
+            without_trend = is_large(low_mean, low_mean + rise)
+            if without_trend not in variances:
+                variances[without_trend] = self.noise(without_trend=without_trend) ** 2
+            noise = variances[without_trend]
             variance = max(newest, noise) + max(low, noise)
             if variance < max_variance:
-                low_mean = lowest[index] + self._origin
                 yield SpanContrast(
                     blocks=span,
                     low_start=start + self.segment_start,
@@ -403,6 +417,8 @@ class Trend:
         self._earlier_limits: list[DetectionLimit] = []
         self.earlier_low: EarlierLow | None = None
         """A low span that was seen in shorter blocks than these."""
+        self.shows_weak_rises = False
+        """Whether rises by `WEAK_SIGMAS` are returned as well."""
 
     @property
     def block_count(self) -> int:
@@ -442,7 +458,6 @@ class Trend:
         for scale in (self._linear, self._log):
             if scale:
                 scale.start_segment()
-        self.earlier_low = None
         self.earlier_low = None
         self.progress = 0.0
         return rise
@@ -526,15 +541,16 @@ class Trend:
 
     def _rises(self) -> Iterator[Rise]:
         minimum, count = self._minimum_rise, self._linear.count
-        min_sigmas = self._min_sigmas * (1 + 2 / count) if count >= MIN_BLOCKS_TESTED else inf
+        least = WEAK_SIGMAS if self.shows_weak_rises else self._min_sigmas
+        min_sigmas = least * (1 + 2 / count) if count >= MIN_BLOCKS_TESTED else inf
         min_rise = minimum.above(self._lowest_mean, self.progress) if self._lowest_mean > 0 else 0.0
-        for contrast in self._linear.contrasts(min_rise, min_sigmas):
+        for contrast in self._linear.contrasts(min_rise, min_sigmas, self._is_large):
             if self._matters(contrast.low_mean, contrast.newest_mean, contrast.blocks):
                 yield self._rise(contrast, contrast.low_mean, contrast.newest_mean)
         if self.earlier_low:
             yield from self._rises_from(self.earlier_low, min_sigmas)
         if self._log:
-            for contrast in self._log.contrasts(log1p(minimum.level), min_sigmas):
+            for contrast in self._log.contrasts(log1p(minimum.level), min_sigmas, self._is_large_in_logs):
                 low_mean, newest_mean = exp(contrast.low_mean), exp(contrast.newest_mean)
                 if self._matters(low_mean, newest_mean, contrast.blocks):
                     yield self._rise(contrast, low_mean, newest_mean)
@@ -553,12 +569,24 @@ class Trend:
             if median_of_sorted(sorted(self._linear.means[-blocks:])) <= (low.mean + mean) / 2:
                 continue
             has_noise = deviation > ROUNDING * abs(low.mean)
+            sigmas = (mean - low.mean) / deviation if has_noise else inf
             yield Rise(
                 low_span=low,
                 high_span=SpanMean(first_step=steps[-blocks][0], last_step=steps[-1][1], mean=mean),
                 points=self._certain_points(blocks),
-                sigmas=(mean - low.mean) / deviation if has_noise else inf,
+                sigmas=sigmas,
+                is_weak=self._is_weak(sigmas),
             )
+
+    def _is_weak(self, sigmas: float) -> bool:
+        return sigmas < self._min_sigmas * (1 + 2 / self._linear.count)
+
+    def _is_large(self, low_mean: float, newest_mean: float) -> bool:
+        rise = newest_mean - low_mean
+        return rise > LARGE_LEVEL_SHARE * low_mean > 0 and rise > LARGE_PROGRESS_SHARE * self.progress
+
+    def _is_large_in_logs(self, low_mean: float, newest_mean: float) -> bool:
+        return self._is_large(exp(low_mean), exp(newest_mean))
 
     def _matters(self, low_mean: float, newest_mean: float, blocks: int) -> bool:
         min_rise = self._minimum_rise.above(low_mean, self.progress)
@@ -575,11 +603,13 @@ class Trend:
         steps, blocks, low_start = self._block_steps, contrast.blocks, contrast.low_start
         has_noise = contrast.deviation > ROUNDING * abs(contrast.low_mean)
         low_steps = steps[low_start][0], steps[low_start + blocks - 1][1]
+        sigmas = (contrast.newest_mean - contrast.low_mean) / contrast.deviation if has_noise else inf
         return Rise(
             low_span=SpanMean(first_step=low_steps[0], last_step=low_steps[1], mean=low_mean),
             high_span=SpanMean(first_step=steps[-blocks][0], last_step=steps[-1][1], mean=newest_mean),
             points=self._certain_points(blocks),
-            sigmas=(contrast.newest_mean - contrast.low_mean) / contrast.deviation if has_noise else inf,
+            sigmas=sigmas,
+            is_weak=self._is_weak(sigmas),
         )
 
     def _limit(self, rise: float, level: float) -> DetectionLimit:

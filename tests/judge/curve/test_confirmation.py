@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_smoke.judge.curve.confirmation import MAX_SCORES, Alarm, CandidateRise, RiseConfirmation
 from pytest_smoke.judge.curve.curve_judge import CurveJudge, CurveVerdict
+from pytest_smoke.judge.curve.trend import MIN_SIGMAS
 from tests.judge.curve.curves import decay
 from tests.judge.curve.curves import judge as judge_losses
 
@@ -23,14 +24,20 @@ def level_at(step: int) -> float:
 
 
 def judge(
-    rise: Callable[[int], float], probe_rise: Callable[[int], float], *, every: int = EVERY, points: int = POINTS
+    rise: Callable[[int], float],
+    probe_rise: Callable[[int], float],
+    *,
+    every: int = EVERY,
+    points: int = POINTS,
+    noise: float = 0.05,
+    probe_noise: float = 0.005,
 ) -> CurveVerdict:
     """Judge a run whose training loss rises by `rise(step)` and whose probe loss by `probe_rise(step)`."""
     rng = random.Random(1)
     curve_judge = CurveJudge(planned_points=points)
     for step in range(points):
-        probe = level_at(step) + probe_rise(step) + rng.gauss(0, 0.005) if step % every == 0 else None
-        if curve_judge.add(step, level_at(step) + rise(step) + rng.gauss(0, 0.05), probe_loss=probe):
+        probe = level_at(step) + probe_rise(step) + rng.gauss(0, probe_noise) if step % every == 0 else None
+        if curve_judge.add(step, level_at(step) + rise(step) + rng.gauss(0, noise), probe_loss=probe):
             break
     return curve_judge.finish()
 
@@ -58,6 +65,28 @@ def test_rise_that_the_probe_batch_shares_is_unstable(by: float) -> None:
     assert verdict.step is not None
     assert START < verdict.step <= START + 2 * EVERY
     assert verdict.data["last_good_step"] <= START
+
+
+@pytest.mark.parametrize(
+    ("share", "probe_noise", "verdict"),
+    [
+        pytest.param(1.0, 0.005, "unstable", id="shared"),
+        pytest.param(0.3, 0.005, "promote", id="shared in small part"),
+        pytest.param(0.0, 0.005, "promote", id="not shared"),
+        pytest.param(1.0, 0.3, "promote", id="lost in the noise of the probe batch"),
+    ],
+)
+def test_rise_too_weak_for_an_alarm_is_unstable_only_if_the_probe_batch_shows_it_too(
+    share: float, probe_noise: float, verdict: str
+) -> None:
+    def rise(step: int) -> float:
+        return 0.2 if step >= 850 else 0.0
+
+    seen = judge(rise, lambda step: share * rise(step), noise=0.3, probe_noise=probe_noise)
+    assert seen.verdict == verdict
+    if verdict == "unstable":
+        assert seen.data["sigmas"] < MIN_SIGMAS
+        assert seen.text.endswith("and the loss on the probe batch rose too, from 2.114 to 2.229")
 
 
 def test_rise_without_a_probe_batch_is_unstable_at_once() -> None:

@@ -34,7 +34,7 @@ def test_lasting_rise_is_unstable_within_25_points_anywhere_in_the_curve(start: 
 
 
 def test_rise_names_its_low_span_high_span_and_significance() -> None:
-    verdict = judge(with_rise(decay(), 600, 0.15))
+    verdict = judge(with_rise(decay(), 600, 0.12))
     assert verdict.reason == "rise"
     low_span, high_span = verdict.data["low_span"], verdict.data["high_span"]
     assert low_span[1] < high_span[0] <= high_span[1] <= verdict.step

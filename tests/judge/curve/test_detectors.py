@@ -79,6 +79,14 @@ def test_noise_of_a_converged_loss_does_not_swing() -> None:
     assert judge(losses).verdict == "promote"
 
 
+def test_spike_is_as_high_as_its_median() -> None:
+    losses = [2.0 + 0.02 * (step % 7) for step in range(300)]
+    spike = [2.15, 2.9, 3.0, 2.6, 2.8]
+    verdict = judge(losses[:200] + spike + losses[200:], planned_points=305)
+    assert (verdict.verdict, verdict.reason) == ("unstable", "spike")
+    assert verdict.data["high_span"][2] > 2.7
+
+
 def test_spike_of_one_point_promotes() -> None:
     losses = decay()
     assert judge([*losses[:500], 9.0, *losses[501:]]).verdict == "promote"

@@ -12,6 +12,7 @@ from pytest_smoke.judge.curve.trend import (
     CHUNK_POINTS,
     LOSS_MINIMUM_RISE,
     SPANS,
+    WEAK_SIGMAS,
     BlockMeans,
     Rise,
     Trend,
@@ -120,6 +121,29 @@ def test_half_full_block_at_the_end_of_a_segment_still_shows_its_rise() -> None:
     rise = trend.start_segment(211)
     assert rise is not None
     assert (rise.high_span.first_step, rise.high_span.last_step) == (200, 211)
+
+
+def test_large_rise_in_a_short_series_is_not_taken_for_its_own_noise() -> None:
+    falling = [2.2 - 0.05 * step for step in range(20)] + [1.17, 1.21, 0.92, 0.73, 0.54, 0.31, 0.1, 0.02, 0.03, 0.08]
+    climbing = [0.15, 0.31, 0.16, 0.14, 0.18, 0.53, 0.31, 1.05, 0.65, 0.73]
+    high = [0.88, 0.61, 1.02, 0.46, 0.55, 0.75, 0.53, 0.89, 0.46, 1.24]
+    rise = first_rise(falling + climbing + high)
+    assert rise is not None
+    assert rise.high_span.mean > 10 * rise.low_span.mean
+
+
+def test_weak_rises_are_shown_on_request_only() -> None:
+    values = noisy(2.0, 0.3, 700) + noisy(2.14, 0.3, 100, seed=1)
+
+    def rises(shows_weak_rises: bool) -> list[Rise]:
+        trend = Trend(len(values))
+        trend.shows_weak_rises = shows_weak_rises
+        return [rise for step, value in enumerate(values) if (rise := trend.add(step, value))]
+
+    assert not rises(False)
+    weak = rises(True)
+    assert weak
+    assert all(rise.is_weak and rise.sigmas > WEAK_SIGMAS for rise in weak)
 
 
 def test_detection_limit_shrinks_with_the_points_down_to_the_minimum_rise() -> None:
