@@ -175,7 +175,12 @@ class CurveJudge:
         is_early_divergence = self._early_divergence.add(step, loss)
         self._correlation.add(loss)
         correlation = self._correlation.points_per_independent
-        spikes = [spike for spike in self._spikes if spike.add(step, loss, self._trend.progress, correlation)]
+        has_probe = self._initial_score is not None
+        spikes = [
+            spike
+            for spike in self._spikes
+            if spike.add(step, loss, self._trend.progress, correlation, is_whole_high=has_probe)
+        ]
         rises = self._add_to_trends(step, loss)
         if self._swings.add(step, loss):
             data = {"last_good_step": self._swings.low_step}

@@ -91,10 +91,13 @@ class SpikeDetector:
         sizes = range(MIN_REFERENCE_POINTS, reference_points + 1)
         self._min_points = [min_spike_points(size, planned_points) for size in sizes]
 
-    def add(self, step: int, value: float, progress: float, correlation: float = 1.0) -> bool:
+    def add(
+        self, step: int, value: float, progress: float, correlation: float = 1.0, *, is_whole_high: bool = False
+    ) -> bool:
         """Add one loss and return whether it completes a spike. `progress` is the fall of the loss so far.
 
-        `correlation` is the number of points that are worth one independent point, at least 1.
+        `correlation` is the number of points that are worth one independent point, at least 1. With `is_whole_high`
+        the lowest loss of a spike is above the margin, and not only the median.
         """
         reference, streak = self._reference, self.streak
         if value > self._highest and len(reference) >= MIN_REFERENCE_POINTS:
@@ -103,9 +106,8 @@ class SpikeDetector:
             streak.append(value)
             self.last_step = step
             min_points = self._min_points[len(reference) - MIN_REFERENCE_POINTS]
-            if len(streak) >= min_points and self._is_high(
-                self.height, progress, len(streak) < min_points * correlation
-            ):
+            height = min(streak) if is_whole_high else self.height
+            if len(streak) >= min_points and self._is_high(height, progress, len(streak) < min_points * correlation):
                 return True
             if len(streak) == max(REFERENCE_POINTS, reference.maxlen or 0):
                 self._absorb_streak()
