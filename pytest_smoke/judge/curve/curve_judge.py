@@ -141,10 +141,15 @@ class CurveJudge:
     def finish(self, *, ended_early: bool = False) -> CurveVerdict:
         """Return the verdict on the points so far. A run that `ended_early`, before its planned points, cannot promote.
 
-        The judge can be fed further points afterwards unless the verdict is `unstable`.
+        The judge can be fed further points afterwards: a loss that is high at the end may still recover.
         """
         if self._unstable is not None:
             return self._unstable
+        verdict = self._judge_end(ended_early)
+        self._unstable = None
+        return verdict
+
+    def _judge_end(self, ended_early: bool) -> CurveVerdict:
         if self._confirmation.candidate:  # it is still high, and no score has rejected it
             return self._report(self._step, self._confirmation.candidate.alarm)
         if self._trend.block_count < MIN_BLOCKS_JUDGED:

@@ -138,6 +138,19 @@ def test_burst_at_the_end_of_a_run_is_unstable() -> None:
     assert judge_losses([*decay()[:990], *[9.0] * 10]).verdict == "unstable"
 
 
+def test_run_that_is_asked_for_its_verdict_during_a_burst_can_still_recover() -> None:
+    losses = decay()
+    for step in range(500, 506):
+        losses[step] = 9.0
+    curve_judge = CurveJudge(planned_points=len(losses))
+    asked = []
+    for step, loss in enumerate(losses):
+        curve_judge.add(step, loss)
+        asked.append(curve_judge.finish().verdict)
+    assert asked[505] == "unstable"
+    assert asked[-1] == "promote"
+
+
 def test_one_burst_after_the_other_is_unstable() -> None:
     losses = decay()
     for start in range(200, 1000, 50):
