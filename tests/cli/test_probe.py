@@ -58,6 +58,7 @@ def probe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     def probe(*args: str | Path, cwd: Path = ROOT) -> Run:
         monkeypatch.chdir(cwd)
         command = ["probe", *map(str, args)]
+        capsys.readouterr()  # what the test itself printed
         try:
             code = main(command if "--device" in command else [*command, "--device", "cpu"])
         except SystemExit as usage_error:
