@@ -29,29 +29,87 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from types import ModuleType
+from typing import Any, Literal
 
 from calibration import print_header, print_row, share
 
-from pytest_smoke.judge.curve import confirmation, correlation
+from pytest_smoke.judge.curve import (
+    confirmation,
+    correlation,
+    curve_judge,
+    detectors,
+    final_verdict,
+    probe_batch,
+    trend,
+)
 from pytest_smoke.judge.curve.curve_judge import CurveJudge
 from pytest_smoke.judge.curve.curve_verdict import CurveVerdictWord
-from pytest_smoke.judge.curve.trend import Trend
+from pytest_smoke.judge.curve.trend import MinimumRise, Trend
 
 Label = Literal["healthy", "visible", "hidden"]
 Point = tuple[int, float, float | None, float | None]
 """Step, loss, probe loss, gradient norm."""
 
+MODULES = (confirmation, correlation, curve_judge, detectors, final_verdict, probe_batch, trend)
+TREND_DEFAULTS = {
+    "BLOCKS": "blocks",
+    "SPANS": "spans",
+    "MIN_SIGMAS": "min_sigmas",
+    "LOSS_MINIMUM_RISE": "minimum_rise",
+}
+"""Constants that are defaults of `Trend`, by argument."""
 RUN_LABELS: dict[str, Label] = {"healthy": "healthy", "unstable-visible": "visible", "unstable-hidden": "hidden"}
 LOG_LABELS: dict[str, Label] = {"promote": "healthy", "unstable": "visible"}
 
-GRIDS = {
-    "MIN_SIGMAS": (4.0, 4.5, 5.0),
-    "BURST_SHARE": (0.005, 0.01, 0.02),
-    "SHARED_RISE": (0.15, 0.25, 0.4),
-    "MAX_CORRELATION": (0.3, 0.5, 0.8),
+GRIDS: dict[tuple[ModuleType, str], tuple[Any, ...]] = {
+    (confirmation, "BURST_SHARE"): (0.005, 0.02),
+    (confirmation, "ALL_BURSTS_SHARE"): (0.025, 0.1),
+    (confirmation, "NEWEST_POINTS"): (3, 9),
+    (confirmation, "SHARED_RISE"): (0.15, 0.4),
+    (confirmation, "PROBE_RISE"): (0.05, 0.2),
+    (confirmation, "WEAK_SHARED_RISE"): (0.35, 0.75),
+    (confirmation, "SCORES_BEFORE"): (2, 5),
+    (confirmation, "SCORES_SINCE"): (3, 8),
+    (correlation, "WINDOW_POINTS"): (24, 48),
+    (correlation, "MAX_CORRELATION"): (0.3, 0.8),
+    (curve_judge, "SPIKE_REFERENCES"): ((50,), (50, 20)),
+    (curve_judge, "EARLY_SHARE"): (2, 4),
+    (curve_judge, "MIN_EARLY_POINTS"): (32, 72),
+    (detectors, "FALSE_SPIKE_CHANCE"): (0.001, 0.004),
+    (detectors, "SPIKE_LEVEL"): (0.07, 0.15),
+    (detectors, "SPIKE_PROGRESS"): (0.02, 0.05),
+    (detectors, "SPIKE_MADS"): (3.0, 6.0),
+    (detectors, "DIVERGED_SHARE"): (0.2, 0.45),
+    (detectors, "FALSE_DIVERGENCE_CHANCE"): (0.001, 0.01),
+    (detectors, "DIVERGED_MULTIPLE"): (2.0, 5.0),
+    (detectors, "DIVERGED_POINTS"): (3, 6),
+    (detectors, "SWING_MULTIPLE"): (15.0, 60.0),
+    (detectors, "SWINGS"): (2, 4),
+    (detectors, "EARLY_RULES"): (((24, 2.0), (8, 7.0), (4, 20.0)), ((24, 4.5), (8, 15.0), (4, 45.0))),
+    (final_verdict, "MIN_BLOCKS_JUDGED"): (12, 20),
+    (probe_batch, "MIN_SIGMAS"): (4.0, 6.0),
+    (probe_batch, "MINIMUM_RISE"): (
+        MinimumRise(level=0.07, progress=0.035),
+        MinimumRise(level=0.15, progress=0.075),
+    ),
+    (probe_batch, "LASTING_BLOCKS"): (1, 3),
+    (trend, "BLOCKS"): (80, 160),
+    (trend, "SPANS"): ((1, 2, 4, 8, 16, 32), (1, 2, 3, 4, 6, 8, 12, 16, 24)),
+    (trend, "MIN_SIGMAS"): (4.0, 5.0),
+    (trend, "WEAK_SIGMAS"): (3.0, 3.7),
+    (trend, "POWER_FACTOR"): (1.15, 1.4),
+    (trend, "LIMIT_NOISE_BLOCKS"): (40, 90),
+    (trend, "CLAIMED_SHARE"): (0.07, 0.15),
+    (trend, "NOISE_BLOCKS"): (14, 28),
+    (trend, "LAGS"): ((1, 2), (1, 2, 4, 8)),
+    (trend, "MIN_LAG_BLOCKS"): (8, 16),
+    (trend, "LARGE_LEVEL_SHARE"): (0.5, 2.0),
+    (trend, "CLIP_MADS"): (4.0, 7.0),
+    (trend, "LOST_DECADES"): (0.6, 0.9),
+    (trend, "LOSS_MINIMUM_RISE"): (MinimumRise(level=0.015, progress=0.0075), MinimumRise(level=0.03, progress=0.015)),
 }
-"""Values of each constant, the shipped one among them."""
+"""Other values of each constant on which a verdict on these curves can depend: one smaller, one larger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,56 +141,48 @@ class Outcome:
 class Configuration:
     """The shipped constants with one of them changed, or none."""
 
-    constant: str | None
-    value: float = 0.0
+    module: ModuleType | None = None
+    constant: str = ""
+    value: Any = None
 
     def __str__(self) -> str:
-        return f"{self.constant} = {self.value}" if self.constant else "as shipped"
+        if self.module is None:
+            return "as shipped"
+        value = f"{self.value.level}, {self.value.progress}" if isinstance(self.value, MinimumRise) else self.value
+        return f"`{self.module.__name__.rpartition('.')[2]}.{self.constant}` = {value}"
 
 
-def constants() -> dict[str, float]:
-    """Return the current values of the constants."""
-    return {
-        "MIN_SIGMAS": Trend.__init__.__kwdefaults__["min_sigmas"],
-        "BURST_SHARE": confirmation.BURST_SHARE,
-        "SHARED_RISE": confirmation.SHARED_RISE,
-        "MAX_CORRELATION": correlation.MAX_CORRELATION,
-    }
-
-
-def set_constant(name: str, value: float) -> None:
-    """Set a constant where the judge reads it."""
-    if name == "MIN_SIGMAS":
-        Trend.__init__.__kwdefaults__["min_sigmas"] = value
-    else:
-        setattr(correlation if name == "MAX_CORRELATION" else confirmation, name, value)
+def set_constant(module: ModuleType, name: str, value: Any) -> None:
+    """Set a constant in all modules that share it, and where it is a default of `Trend`."""
+    shipped = getattr(module, name)
+    for other in MODULES:
+        if getattr(other, name, None) is shipped:
+            setattr(other, name, value)
+    defaults = Trend.__init__.__kwdefaults__
+    if defaults is not None and module is trend and name in TREND_DEFAULTS:
+        defaults[TREND_DEFAULTS[name]] = value
 
 
 @contextmanager
 def configured(configuration: Configuration) -> Iterator[None]:
     """Judge with `configuration`."""
-    if configuration.constant is None:
+    module, name = configuration.module, configuration.constant
+    if module is None:
         yield
         return
-    shipped = constants()[configuration.constant]
-    set_constant(configuration.constant, configuration.value)
+    shipped = getattr(module, name)
+    set_constant(module, name, configuration.value)
     try:
         yield
     finally:
-        set_constant(configuration.constant, shipped)
+        set_constant(module, name, shipped)
 
 
 def configurations() -> list[Configuration]:
-    """Return the shipped configuration, then each one with one other value.
-
-    Raises ValueError if a shipped value is not in its grid.
-    """
-    found = [Configuration(None)]
-    for name, shipped in constants().items():
-        if shipped not in GRIDS[name]:
-            raise ValueError(f"the shipped {name} is {shipped}, which is not in its grid {GRIDS[name]}")
-        found += [Configuration(name, value) for value in GRIDS[name] if value != shipped]
-    return found
+    """Return the shipped configuration, then each one with one other value."""
+    return [Configuration()] + [
+        Configuration(module, name, value) for (module, name), values in GRIDS.items() for value in values
+    ]
 
 
 def number(cell: str | None) -> float | None:
@@ -188,11 +238,11 @@ def read_cases(folder: Path, with_probe: bool) -> Iterator[Case]:
 
 def judge(case: Case) -> Outcome:
     """Judge a curve point by point, as during training."""
-    curve_judge = CurveJudge(planned_points=len(case.points))
+    judging = CurveJudge(planned_points=len(case.points))
     for step, loss, probe_loss, grad_norm in case.points:
-        if curve_judge.add(step, loss, probe_loss=probe_loss, grad_norm=grad_norm):
+        if judging.add(step, loss, probe_loss=probe_loss, grad_norm=grad_norm):
             break
-    verdict = curve_judge.finish()
+    verdict = judging.finish()
     return Outcome(verdict.verdict, verdict.step)
 
 
