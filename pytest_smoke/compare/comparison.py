@@ -26,6 +26,9 @@ SCALE_SHARE = 0.1
 """... and it must be at most this share of the spread of the curve: two flat losses have a constant ratio, too."""
 MIN_SCALE = 0.02
 """Relative distance of a scale from 1 at least."""
+SAME_LOSS = 1e-4
+"""Relative difference of two losses of the same samples and weights at most: one process and two average them in
+another order, and logs print few digits."""
 MAX_PERCENT_CHANGE = 10
 """Relative change from which it is printed as a factor."""
 SETTING_FACTS = frozenset(
@@ -178,6 +181,7 @@ def compare(old: Run, new: Run) -> RunComparison:
         settings=tuple(_settings(old, new)),
         notes=(
             *_scale_notes(loss_scale, norm_scale),
+            *(() if loss_scale or norm_scale else _first_step_notes(old, new)),
             *(f"{run.name}: {note}" for run in (old, new) for note in run.notes),
         ),
     )
@@ -227,6 +231,27 @@ def _scale_notes(loss_scale: float | None, norm_scale: float | None) -> Iterator
     yield (
         f"{' and '.join(parts)} at every common step: the same curve on another scale, not a regression; gradient "
         "accumulation that sums the loss over micro-batches instead of averaging it does this"
+    )
+
+
+def _first_step_notes(old: Run, new: Run) -> Iterator[str]:
+    """Say that the gradient norms differ at the first common step although the losses do not."""
+    series = [dict(one) for one in (old.loss, new.loss, old.grad_norm, new.grad_norm)]
+    common = set.intersection(*map(set, series))
+    if not common:
+        return
+    step = min(common)
+    old_loss, new_loss, old_norm, new_norm = (one[step] for one in series)
+    if not (
+        math.isclose(old_loss, new_loss, rel_tol=SAME_LOSS) and 0 < old_norm < math.inf and 0 < new_norm < math.inf
+    ):
+        return
+    if math.isclose(old_norm, new_norm, rel_tol=MIN_SCALE):
+        return
+    yield (
+        f"at step {step} both runs have the same loss, {old_loss:.4g}, but the gradient norm of NEW is "
+        f"{new_norm / old_norm:.4g}x that of OLD: does one of them add up the gradients of ranks or micro-batches "
+        "instead of averaging them, or log the norm after clipping?"
     )
 
 

@@ -145,6 +145,15 @@ def _as_logged(event: BatchSizes, geometry: tuple[int, int, int], finding_id: st
     if event.samples == event.declared:
         text = f"{said}, as the recipe declares: {declared}"
         return Finding(id=finding_id, status="pass", text=text, observed=event.samples, bound=event.declared)
+    hint = "pass on {batch_size}, {grad_accum_steps} and {world_size}, as the command counts them"
+    ranks = geometry[2]
+    if ranks > 1 and event.samples * ranks == event.declared:
+        hint += (
+            f". Is {{batch_size}} split among the {ranks:,} processes, as by Accelerate with split_batches? If the log "
+            "counts the samples of one process, let it print those of all"
+        )
+    elif ranks > 1 and event.samples == event.declared * ranks:
+        hint += f". Each of the {ranks:,} processes draws the batch of all"
     return Finding(
         id=finding_id,
         status="fail",
@@ -153,7 +162,7 @@ def _as_logged(event: BatchSizes, geometry: tuple[int, int, int], finding_id: st
         step=event.first_step,
         observed=event.samples,
         bound=event.declared,
-        hint="pass on {batch_size}, {grad_accum_steps} and {world_size}, as the command counts them",
+        hint=hint,
     )
 
 

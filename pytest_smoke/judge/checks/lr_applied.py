@@ -15,10 +15,13 @@ def on_difference(run: RunView, events: Sequence[LearningRateDiffers]) -> Iterat
     """Make the finding of the newest difference."""
     event = events[-1]
     finding_id = f"{CHECK.id}[{event.stage}]" if event.stage else CHECK.id
-    yield differs(event, finding_id=finding_id, trainer=run.case.recipe.trainer)
+    ranks = run.case.settings.world_size
+    yield differs(event, finding_id=finding_id, trainer=run.case.recipe.trainer, world_size=ranks)
 
 
-def differs(event: LearningRateDiffers, *, finding_id: str = "lr-applied", trainer: Trainer = "task") -> Finding:
+def differs(
+    event: LearningRateDiffers, *, finding_id: str = "lr-applied", trainer: Trainer = "task", world_size: int = 1
+) -> Finding:
     """Fail: the optimizer used another learning rate, or has other parameter groups than at first."""
     is_task = trainer == "task"
     used, scheduled = _apart(event.used, event.scheduled)
@@ -45,6 +48,11 @@ def differs(event: LearningRateDiffers, *, finding_id: str = "lr-applied", train
         hint = (
             "pass on {learning_rate}, {warmup_steps}, {lr_schedule} and {max_steps}, spelt as the command expects them"
         )
+        if world_size > 1:
+            hint += (
+                f"; Accelerate steps a prepared scheduler {count(world_size, 'time')} per update, once for each "
+                "process, unless split_batches is set: its warmup and length must be as many times as long"
+            )
     elif event.within_step and is_task:
         text = (
             f"optimizer.step changed the learning rate from {scheduled}, which the recipe schedules, to "

@@ -17,6 +17,11 @@ POINTS_TO_TELL = 3
 RATE_TOLERANCE = 0.01
 """Share of the peak by which a logged learning rate may differ from the schedule: a trainer's own formula of a warmup
 counts from 0 or from 1."""
+WARMUP_SHARE = 0.75
+"""Share of the warmup before which a logged rate may not be at its peak. Concave forms are below it there: a quarter of
+a sine is at 92 %, a square root at 87 %. A scheduler that each of 2 processes steps is there after half the warmup."""
+COARSE_WARMUP_SHARE = 0.5
+"""The same in a log whose rates have one digit: these forms are at 71 % of the peak then, which no digit rounds up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,17 +95,21 @@ def _mean_of(members: Sequence[Point], step: int) -> Point:
 def rate_difference(rates: Sequence[tuple[int, float]], stage: Stage, first_step: int) -> LearningRateDiffers | None:
     """Return the first of a log's `(step, learning rate)` pairs that is not the scheduled one; None if all are.
 
-    During the warmup any rate up to the peak is allowed, because a trainer's warmup may have another form. After it,
-    the rate must be the scheduled one, and for a cosine between that and the peak, because a trainer's cosine may end
-    above 0. The rate of a log is rounded, and may be that of the step before or after.
+    During the warmup any rate up to the peak is allowed, because a trainer's warmup may have another form; only in its
+    first WARMUP_SHARE the peak itself is not. After it, the rate must be the scheduled one, and for a cosine between
+    that and the peak, because a trainer's cosine may end above 0. The rate of a log is rounded, and may be that of the
+    step before or after.
     """
     curve = schedules.named(stage.lr_schedule, stage.warmup_steps, stage.max_steps)
     peak, digits, decimals = stage.learning_rate, *_precision(rate for _, rate in rates)
+    early = (WARMUP_SHARE if digits > 1 else COARSE_WARMUP_SHARE) * stage.warmup_steps
     for step, used in rates:
         number = step - first_step
         before, scheduled, after = (peak * curve(max(0, at)) for at in (number - 1, number, number + 1))
         low, high = min(before, scheduled, after), max(before, scheduled, after)
-        if number <= stage.warmup_steps + 1:
+        if number + 1 < early and used >= (1 - RATE_TOLERANCE) * peak:
+            low = 0.0
+        elif number <= stage.warmup_steps + 1:
             low, high = 0.0, peak
         elif stage.lr_schedule != "constant":
             high = peak

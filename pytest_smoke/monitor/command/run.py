@@ -57,12 +57,31 @@ NOT_SHOWN = {
     "items-drawn": NO_SAMPLES,
 }
 """Checks that no log has data for, each with the reason."""
+RANKS_NOT_SHOWN = (
+    "a log does not show whether the ranks average their gradients or add them up; `compare` with the log of one "
+    "process does"
+)
 NO_REPEATED_BATCH = "a command draws its batches itself, and cannot be given one again and again"
 NO_RATE = "the log has no learning rate, so nothing shows that the schedule of the mode was used"
 _BATCH = re.compile(
     rb"(?:global|total|effective)[ _-](?:train[ _-])?batch[ _-]size\b[^\n\d=:]{0,80}[=:. ]\s*([\d,]+)", re.IGNORECASE
 )
 """What trainers print about the samples in an optimizer step: Hugging Face, Megatron, torchtitan."""
+_SAMPLES_SO_FAR = re.compile(
+    r"(?:(?:total|num|number of)[ _]+)?(?:train[ _]+)?"
+    r"(?:(?:samples|examples|sequences)[ _]+(?:seen|consumed|so[ _]far)|"
+    r"(?:seen|consumed)[ _]+(?:train[ _]+)?(?:samples|examples|sequences))",
+    re.IGNORECASE,
+)
+"""Columns that count the samples of all steps so far."""
+_SAMPLES_PER_STEP = re.compile(
+    r"(?:samples|examples|sequences)[ _/]+(?:per|in|a)?[ _]*(?:step|update)|"
+    r"(?:global|total|effective)[ _]+batch[ _]+size",
+    re.IGNORECASE,
+)
+"""Columns that count the samples of one step."""
+POINTS_FOR_SAMPLES = 3
+"""Points with such a number that tell it: the first may count from another step."""
 BATCH_BYTES = 2**20
 """Bytes at the beginning of the log and of the output in which it is looked for."""
 _FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+)', re.MULTILINE)
@@ -82,6 +101,8 @@ def run_command(
     """
     sources = {path: file_sha256(Path(path)) for path in plan.sources(root)}
     reasons = NOT_SHOWN | ({"overfit": NO_REPEATED_BATCH} if monitor.case.mode == "wiring" else {})
+    if monitor.case.settings.world_size > 1:
+        reasons |= {"accumulation": RANKS_NOT_SHOWN}
     monitor.on_events([NotChecked(reasons=reasons), SourceFiles(sources)])
     fault = _folder_fault(plan, root)
     if fault is not None:
@@ -155,7 +176,7 @@ class _Run:
         if run is None:
             return
         difference = self._difference(log, run)
-        events = [*self._points(run, difference), *self._metrics_of(log, run)]
+        events = [*self._points(log, run, difference), *self._metrics_of(log, run)]
         if events:
             self._progressed = time.monotonic()
         self._run = run
@@ -163,7 +184,7 @@ class _Run:
         if self._watch is not None:
             self._watch(self._monitor)
 
-    def _points(self, run: LoggedRun, difference: LearningRateDiffers | None) -> Iterator[Event]:
+    def _points(self, log: Log, run: LoggedRun, difference: LearningRateDiffers | None) -> Iterator[Event]:
         """Yield the new points, or all of them if the log reads differently than before.
 
         A difference follows its step at once: how much the log has grown since must not change the outcome.
@@ -175,7 +196,7 @@ class _Run:
             self._metrics.clear()
         else:
             known = len(earlier.steps)
-        if not self._batch_told and (told := self._batch(run)) is not None:
+        if not self._batch_told and (told := self._batch(log, run)) is not None:
             self._batch_told = True
             yield told
         scores = dict(run.probe_losses)
@@ -208,8 +229,11 @@ class _Run:
         self._rate_told = True
         return difference
 
-    def _batch(self, run: LoggedRun) -> BatchSizes | None:
+    def _batch(self, log: Log, run: LoggedRun) -> BatchSizes | None:
         """Return how many samples a step has, if the log or the output says so."""
+        if (told := _samples_told(log)) is not None:
+            line, samples = told
+            return self._batch_sizes(run, samples * self._plan.micro_batches, line)
         heads = [self._log.text[:BATCH_BYTES]]
         if self._plan.log is not None:
             with self._output.open("rb") as file:
@@ -217,7 +241,11 @@ class _Run:
         found = next((match for head in heads for match in _BATCH.finditer(head)), None)
         if found is None:
             return None
-        samples, declared = int(found[1].replace(b",", b"") or b"0"), self._monitor.case.settings.effective_batch
+        samples = int(found[1].replace(b",", b"") or b"0")
+        return self._batch_sizes(run, samples, " ".join(found[0].decode(errors="replace").split()))
+
+    def _batch_sizes(self, run: LoggedRun, samples: int, line: str) -> BatchSizes:
+        declared = self._monitor.case.settings.effective_batch
         return BatchSizes(
             step=run.steps[-1].step if run.steps else 0,
             first_step=run.spacing.first_step,
@@ -226,7 +254,7 @@ class _Run:
             micro_batch=self._monitor.case.settings.batch_size,
             steps=len(run.steps),
             steps_off=len(run.steps) if samples != declared else 0,
-            log_line=plain_text(" ".join(found[0].decode(errors="replace").split())),
+            log_line=plain_text(line),
         )
 
     def _is_late(self, timeout_seconds: float | None) -> bool:
@@ -389,6 +417,21 @@ def _logged_rates(log: Log, run: LoggedRun, micro_batches: int) -> list[tuple[in
     logged = {log.row_steps[row] for row in log.table.columns[log.lr_column].rows}
     own = {(step - first) // micro_batches + first for step in logged}
     return [(row.step, row.lr) for row in run.steps if row.lr is not None and row.step in own]
+
+
+def _samples_told(log: Log) -> tuple[str, int] | None:
+    """Return the samples in a step of the log as a column tells them, behind what it says; None if none does."""
+    for name, values in log.other_columns().items():
+        if len(values) < POINTS_FOR_SAMPLES:
+            continue
+        if _SAMPLES_PER_STEP.fullmatch(name):
+            (_, samples), *_ = values[1:]
+            return f"{name} {samples:g}", round(samples)
+        (step, first), (later, last) = values[1], values[-1]
+        if _SAMPLES_SO_FAR.fullmatch(name) and later > step and last > first:
+            samples = (last - first) / (later - step)
+            return f"{name} {first:g} at step {step} and {last:g} at step {later}", round(samples)
+    return None
 
 
 def _folder_fault(plan: CommandPlan, root: str) -> str | None:

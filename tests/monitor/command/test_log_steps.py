@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,6 +86,24 @@ def test_a_rate_beside_the_schedule_is_reported_at_its_first_step_after_the_warm
             3.4e-4 * (0.0 if factor > 1 else 1.0),
             3.4e-4 * factor,
         )
+
+
+def test_a_warmup_may_have_any_form_but_not_end_early() -> None:
+    forms = (lambda x: x, math.sqrt, lambda x: math.sin(x * math.pi / 2), lambda x: x * x)
+    texts = ("{:.0e}", "{:.1e}", "{:.4f}", "{!r}")
+    for warmup, peak, form, text in itertools.product(
+        (1, 2, 3, 4, 10, 37, 200), (1e-2, 2e-2, 3.4e-4, 9e-4), forms, texts
+    ):
+        stage = Stage(steps=400, learning_rate=peak, warmup_steps=warmup, max_steps=400, lr_schedule="constant")
+        for first in (0, 1):  # formulas that count from 0 and from 1
+            rates = [(at, float(text.format(peak * form(min(1.0, (at + first) / warmup))))) for at in range(400)]
+            if text != "{:.4f}" or peak >= 1e-2:
+                assert rate_difference(rates, stage, 0) is None, (warmup, peak, text, first)
+        if warmup >= 37 and text in ("{:.1e}", "{!r}"):
+            twice = [(at, float(text.format(peak * min(1.0, 2 * (at + 1) / warmup)))) for at in range(400)]
+            difference = rate_difference(twice, stage, 0)
+            assert difference is not None, (warmup, peak, text)
+            assert warmup / 2 - 3 <= difference.step <= warmup / 2
 
 
 def test_a_cosine_may_end_above_zero_but_not_below_the_recipes() -> None:
