@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import index
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,8 @@ TERM = "loss/"
 
 KNOWN = frozenset({"loss", "lr", "grad_norm", "probe_loss"})
 """The other keys of a step."""
+STEPS_TO_TELL = 4
+"""Steps that tell how far apart the recorded ones are, if `every` does not: a resumed run begins with another gap."""
 
 Mode = Literal["constant", "long-tail"]
 T = TypeVar("T")
@@ -59,7 +62,7 @@ class Recorder:
     `on_unstable`
         What `step` does once the run is unstable: return True (`stop`), or raise UnstableError (`raise`).
     `every`
-        Optimizer steps between two calls of `step`.
+        Optimizer steps between two calls of `step`. Default: 1, or what the first numbers given as `step` say.
     `read_every`
         Values on an accelerator are kept, and read once in so many calls, because each read waits for the device. The
         verdict then comes up to so many calls late.
@@ -82,7 +85,7 @@ class Recorder:
         from_scratch: bool = False,
         classes: int | None = None,
         on_unstable: Literal["stop", "raise"] = "stop",
-        every: int = 1,
+        every: int | None = None,
         read_every: int = READ_EVERY,
     ) -> None:
         self.path = Path(path)
@@ -95,7 +98,9 @@ class Recorder:
         self._jumps = [_whole(jump, "expected_jumps", at_least=1) for jump in expected_jumps]
         self._classes = None if classes is None else _whole(classes, "classes", at_least=2)
         self._from_scratch = from_scratch
-        self._every = _whole(every, "every", at_least=1)
+        self._every = 1 if every is None else _whole(every, "every", at_least=1)
+        self._first: list[tuple[int, dict[str, float]]] | None = [] if every is None else None
+        """The first steps, until they tell how far apart steps are."""
         self._judge: CurveJudge | None = None
         """Made at the first step, which tells how many are left."""
         self._unstable: CurveVerdict | None = None
@@ -221,10 +226,33 @@ class Recorder:
             return
         if self._judge is None:
             self._judge = self._new_judge(step)
+        self._judge_step(self._judge, step, values)
+        if self._first is not None:
+            self._tell_spacing(step, values)
+
+    def _tell_spacing(self, step: int, values: dict[str, float]) -> None:
+        """Collect the first steps; if they are equally far apart, plan that many fewer points and judge them again."""
+        assert self._first is not None
+        self._first.append((step, values))
+        if len(self._first) < STEPS_TO_TELL:
+            return
+        first, self._first = self._first, None
+        gaps = {after - before for (before, _), (after, _) in pairwise(first)}
+        if len(gaps) > 1 or gaps == {self._every} or self._unstable is not None:
+            return
+        self._every = gaps.pop()
+        self._judge = self._new_judge(first[0][0])
+        for number, one in first:
+            self._judge_step(self._judge, number, one)
+
+    def _judge_step(self, judge: CurveJudge, step: int, values: dict[str, float]) -> None:
+        """Feed one step to a judge, unless the run is unstable already."""
+        if self._unstable is not None:
+            return
         terms = None
         if len(values) > len(KNOWN) or not KNOWN.issuperset(values):
             terms = {name.removeprefix(TERM): value for name, value in values.items() if name not in KNOWN}
-        self._unstable = self._judge.add(
+        self._unstable = judge.add(
             step,
             values["loss"],
             probe_loss=values.get("probe_loss"),
@@ -310,6 +338,8 @@ def _value(value: Any, name: str) -> Any:
             raise RecorderError(f"{name} is a tensor of shape {shape}, must have one element; average it first")
         if value.device.type != "cpu":
             return value.detach().clone()  # its memory may be used again before it is read
+        if value.requires_grad:
+            value = value.detach()  # newer torch warns about a conversion that the gradient does not follow
     elif isinstance(value, bool | str | bytes | bytearray):
         raise RecorderError(f"{name} is {value!r:.60}, must be a number or a tensor with one element")
     try:

@@ -158,6 +158,25 @@ def test_a_resumed_run_that_records_every_tenth_step_has_its_own_length(path: Pa
     )
 
 
+def test_the_numbers_of_the_steps_tell_how_far_apart_they_are(path: Path) -> None:
+    with Recorder(path, planned_steps=4000) as run:
+        for at, loss in enumerate(losses(400)):
+            run.step(loss=loss, step=10 * at)
+    assert (run.verdict.verdict, run.verdict.data["planned_points"]) == ("promote", 400), run.verdict.text
+    with Recorder(path, planned_steps=405) as run:
+        for at, loss in enumerate(losses(400)):
+            run.step(loss=loss, step=at if at < 1 else at + 5)  # resumed after its first step
+    assert (run.verdict.verdict, run.verdict.data["planned_points"]) == ("promote", 405), run.verdict.text
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_loss_that_still_has_its_graph_is_read_without_a_warning(path: Path) -> None:
+    weight = torch.nn.Parameter(torch.ones(()))
+    with Recorder(path, planned_steps=2) as run:
+        run.step(loss=weight * 2, terms={"ce": weight * 2}, grad_norm=weight, probe_loss=weight)
+    assert read(str(path)).points[0].loss == 2.0
+
+
 def test_expected_jumps_and_training_from_scratch_are_known(path: Path) -> None:
     with Recorder(path, planned_steps=400, expected_jumps=[200]) as run:
         for loss in losses(400, rises_at=200):

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_smoke.collect.item import device_for, failure_text, run_for_item
 from pytest_smoke.collect.python_tasks import send_task
+from pytest_smoke.errors import SmokeError
 from pytest_smoke.keys import OUTCOMES
 from pytest_smoke.options import MODES
 from pytest_smoke.outcome import Outcome
@@ -54,6 +55,23 @@ class Smokes:
         Raises RecipeError if the recipe or a setting has faults, TaskError if the task cannot be sent to the training
         process, and ValueError if `mode` and `cell` match no case, or more than one.
         """
+        __tracebackhide__ = True  # of an error in the call, a failure shows the call alone
+        try:
+            return self._outcome_of(recipe, mode, cell, full, steps, args, sections)
+        except SmokeError as error:
+            raise error.with_traceback(None) from None
+
+    def _outcome_of(
+        self,
+        recipe: Any,
+        mode: Mode | None,
+        cell: str | None,
+        full: Mapping[str, Any] | None,
+        steps: int | None,
+        args: Mapping[str, Any] | None,
+        sections: dict[str, Mapping[str, Any]],
+    ) -> Outcome:
+        __tracebackhide__ = True
         if mode not in (None, *MODES):
             raise ValueError(f"mode={mode!r}: must be one of {', '.join(MODES)}")
         given = {"full": full, "steps": steps, "args": args, **sections}

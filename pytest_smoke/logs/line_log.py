@@ -164,6 +164,8 @@ class _LineReader:
         self._table = Table()
         self._shapes: dict[tuple[str, ...], _Reading | None] = {}
         self._block: text_tables.Block | None = None
+        self._interrupted: text_tables.Block | None = None
+        """Table that another line ended: trainers print warnings and checkpoints between its rows."""
         self._previous = ""
         self._decimal_comma = bool(_DECIMAL_COMMA.search(head)) and not _DECIMAL_POINT.search(head)
 
@@ -202,6 +204,13 @@ class _LineReader:
             if not text.strip():
                 return True
             self._end_block()
+        elif self._interrupted is not None:
+            later = list(self._interrupted.add(line, text_tables.drawn(text)) or ())
+            if later:
+                self._block = self._interrupted
+                for row in later:
+                    self._add_row(row)
+                return True
         if "|" in text or "--" in text or "\u2502" in text or "\u2503" in text:
             header, plain = text_tables.drawn(previous), text_tables.drawn(text)
             self._block = text_tables.block_of(header, plain, line)
@@ -218,6 +227,7 @@ class _LineReader:
         if self._block is not None:
             for row in self._block.end():
                 self._add_row(row)
+            self._interrupted = self._block if self._block.has_rows_later else None
             self._block = None
 
     def _add_braces(self, line: int, text: str) -> bool:

@@ -40,6 +40,9 @@ class Row(NamedTuple):
 class Block(Protocol):
     """A table that is being read."""
 
+    has_rows_later: bool
+    """Whether rows after other lines still belong to it."""
+
     def add(self, line: int, text: str) -> Iterator[Row] | None:
         """Take a line. Return the records that it completes, or None if the line is not part of the table."""
 
@@ -96,6 +99,8 @@ def _box_of(header: str, text: str) -> Block | None:
 class _PipeTable:
     """A Markdown table, or a grid with a header."""
 
+    has_rows_later = True
+
     def __init__(self, names: list[str]) -> None:
         self._names = names
 
@@ -115,6 +120,8 @@ class _PipeTable:
 
 class _Box:
     """A record as a box of names and values; a name that ends in `/` is the prefix of the indented ones below it."""
+
+    has_rows_later = False
 
     def __init__(self) -> None:
         self._cells: dict[str, Cell] = {}
@@ -147,6 +154,8 @@ class _Box:
 
 class _ColumnTable:
     """Rows of numbers under a header; what follows the last column is ignored, as the bar of Ultralytics is."""
+
+    has_rows_later = True
 
     def __init__(self, names: list[str], delimiter: str | None) -> None:
         self._names, self._delimiter = _unique(names), delimiter

@@ -169,6 +169,7 @@ class StageMonitor:
                 self.curve,
                 steps=len(self.steps),
                 noun="step" if self._spacing is None else "logged step",
+                steps_per_point=1 if self._spacing is None else self._spacing.every_steps,
                 parameter_norm=self._parameter_norm,
                 postmortem=self._trace.postmortem,
                 diagnosis=self._diagnosis,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -150,9 +152,21 @@ def _problem(error: Any, within: Keys) -> Problem:
     if kind == "literal_error" and isinstance(value, str):
         near = closest(value, re.findall(r"'([^']+)'", ctx["expected"]), cutoff=0.7)
         text += f" (did you mean {near}?)" if near else ""
+    if keys == ("command",) and isinstance(value, str):
+        text += f", because no shell reads it: {_as_list(value)}"
     if value is None:
         text += ", or be left out"
     return Problem(keys=keys, at_key=False, text=text)
+
+
+def _as_list(command: str) -> str:
+    """Return the words of a command as a YAML list."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quote that is not closed
+        words = command.split()
+    plain = re.compile(r"[A-Za-z0-9_./=+-]+")
+    return f"[{', '.join(word if plain.fullmatch(word) else json.dumps(word) for word in words)}]"
 
 
 def _wrong_length(kind: str, ctx: dict[str, Any], keys: Keys) -> str:

@@ -95,18 +95,22 @@ def unchecked(outcomes: Iterable[Outcome], *, width: int = WIDTH, verbose: bool 
     ordered = sorted((outcome for outcome in outcomes if outcome.promoted), key=lambda outcome: outcome.id)
     names = short_ids([outcome.id for outcome in ordered])
     lines: list[str] = []
+    sharing: dict[int, list[str]] = {}
     for outcome in ordered:
         found = [finding for finding in outcome.findings if finding.status == "not-checked"]
         if not found:
             continue
         if not verbose:
-            lines += wrap(f"{names[outcome.id]}: {count(len(found), 'check')} {NOT_CHECKED}; -v lists them", width)
+            sharing.setdefault(len(found), []).append(names[outcome.id])
             continue
         by_reason: dict[str, list[str]] = {}
         for finding in found:
             by_reason.setdefault(finding.text.removeprefix(f"{NOT_CHECKED}: "), []).append(finding.id)
         for why, ids in by_reason.items():
             lines += wrap(f"{names[outcome.id]}: {NOT_CHECKED}: {', '.join(ids)}: {why}", width)
+    for number_of_checks, runs in sorted(sharing.items()):
+        whose = runs[0] if len(runs) == 1 else f"each of {len(runs):,} promoted smoke runs"
+        lines += wrap(f"{whose}: {count(number_of_checks, 'check')} {NOT_CHECKED}; -v lists them", width)
     return lines
 
 

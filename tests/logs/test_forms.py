@@ -614,3 +614,22 @@ def test_prose_with_more_names_than_a_log_has_is_cut_with_a_note() -> None:
     log = read(text)
     assert len(log.points) == 5100
     assert noted(log, "more than 5,000 columns")
+
+
+@pytest.mark.parametrize("between", ["saved checkpoint-100.pt", "UserWarning: slow", "step 2: val loss 0.9"])
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("step,loss,lr\n", "{},{},0.1\n"),
+        ("step\tloss\tlr\n", "{}\t{}\t0.1\n"),
+        ("  step    loss    lr\n", "  {}   {}   0.1\n"),
+        ("| step | loss | lr |\n|---|---|---|\n", "| {} | {} | 0.1 |\n"),
+    ],
+    ids=["commas", "tabs", "blanks", "markdown"],
+)
+def test_a_table_that_other_lines_interrupt_is_read_to_its_end(header: str, row: str, between: str) -> None:
+    rows = [row.format(step, loss) for step, loss in enumerate(LOSSES)]
+    log = read("".join(["1,200 parameters\n", header, *rows[:2], between, "\n", *rows[2:]]))
+    assert log.points.losses.tolist() == list(LOSSES)  # type: ignore[attr-defined]  # Points
+    late = read("".join([header, between, "\n", *rows]))
+    assert late.points.losses.tolist() == list(LOSSES)  # type: ignore[attr-defined]  # Points

@@ -267,6 +267,8 @@ def test_a_promotion_says_how_many_checks_were_not_made_and_with_v_why() -> None
     )
     promoted, held = outcome(findings=findings), outcome(verdict="hold", findings=findings)
     assert unchecked([promoted, held]) == ["a::constant: 3 checks not checked; -v lists them"]
+    other = outcome(id="b.smoke.yaml::constant", findings=findings)
+    assert unchecked([promoted, other]) == ["each of 2 promoted smoke runs: 3 checks not checked; -v lists them"]
     assert unchecked([promoted], verbose=True) == [
         "a::constant: not checked: updates, learning: the log does not show it",
         "a::constant: not checked: mix-drawn: no source is named",

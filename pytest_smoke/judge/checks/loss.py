@@ -29,6 +29,7 @@ def loss_findings(
     *,
     steps: int,
     noun: str = "step",
+    steps_per_point: int = 1,
     parameter_norm: float,
     postmortem: Gradients | None = None,
     diagnosis: LossDiagnosis | None = None,
@@ -36,6 +37,7 @@ def loss_findings(
 ) -> Iterator[Finding]:
     """Yield the findings of both checks for one stage of `steps` steps, which messages call `noun`.
 
+    `steps_per_point`: optimizer steps from one point of the curve to the next.
     `parameter_norm`: 2-norm of all parameters after the last step. `postmortem`: the gradient probe on the last good
     checkpoint. `diagnosis`: where a loss that is not finite comes from. `wiring`: whether this is a wiring run, which
     is no verdict on the loss.
@@ -43,7 +45,7 @@ def loss_findings(
     finite, trend = stage.finding_id(FINITE.id), stage.finding_id(LOSS_TREND.id)
     phase = stage.phase_at(curve.step) if curve.step is not None else ""
     text = _located(stage, curve.text, phase)
-    hint = _hint(stage, curve, postmortem, diagnosis)
+    hint = _hint(stage, curve, postmortem, diagnosis, steps_per_point)
     key = stage.key or "full.learning_rate"
     if curve.reason == "non-finite" and not _is_rate_to_blame(curve, diagnosis):
         key = "task"
@@ -104,7 +106,11 @@ def _is_rate_to_blame(curve: CurveVerdict, diagnosis: LossDiagnosis | None) -> b
 
 
 def _hint(
-    stage: Stage, curve: CurveVerdict, postmortem: Gradients | None, diagnosis: LossDiagnosis | None = None
+    stage: Stage,
+    curve: CurveVerdict,
+    postmortem: Gradients | None,
+    diagnosis: LossDiagnosis | None = None,
+    steps_per_point: int = 1,
 ) -> str:
     rate = f"learning_rate ({stage.full_learning_rate:g})"
     rate = f"the {rate} of stage {stage.name}" if stage.name else rate
@@ -123,9 +129,12 @@ def _hint(
     if curve.reason == "no-progress" and not stage.first_step:  # a later stage starts from trained weights
         return f"try a lower {rate}, and check labels and loss: a model that learns nothing also has a stable loss"
     needed = curve.data.get("points_needed")
-    if needed is not None and needed < stage.full_steps:  # a smoke run has one point per step
-        return _lengthen(stage, needed)
-    return ""
+    if needed is None:
+        return ""
+    longer = _lengthen(stage, needed * steps_per_point) if needed * steps_per_point < stage.full_steps else ""
+    if steps_per_point == 1:
+        return longer
+    return f"log the loss of every step, not of every {steps_per_point} steps" + (f"; or {longer}" if longer else "")
 
 
 def _reduce(rate: str, postmortem: Gradients | None) -> str:

@@ -207,8 +207,16 @@ def _without_data(check: Check, why: str, *, needed: bool, accepted: bool) -> Fi
         return Finding(
             id=check.id, status="warn", reason=ACCEPTED_UNVERIFIED.id, text=text, key="checks.accept_unverified"
         )
-    return Finding(id=check.id, status="not-checked", reason=UNVERIFIED.id, text=text)
+    hint = ACCEPT.format(check.id) if check.id in ACCEPTABLE else ""
+    return Finding(id=check.id, status="not-checked", reason=UNVERIFIED.id, text=text, hint=hint)
 
+
+ACCEPTABLE = (schedule.CHECK.id,)
+"""Checks that `checks.accept_unverified` may name."""
+ACCEPT = (
+    "log the learning rate. If you cannot, and know that the trainer does what its settings say, accept that with "
+    "checks: {{accept_unverified: [{}]}}"
+)
 
 DEFAULT = Registry()
 """The checks without those of plugins."""

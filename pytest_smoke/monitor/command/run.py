@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_smoke.errors import CommandError
+from pytest_smoke.errors import CommandError, LogError
 from pytest_smoke.events import (
     BatchSizes,
     Ended,
@@ -24,6 +24,7 @@ from pytest_smoke.files import file_sha256
 from pytest_smoke.logs.find import is_known_name
 from pytest_smoke.logs.log import ColumnNames, Log
 from pytest_smoke.monitor.child import ProcessResult, Watch, failed_run, result_of
+from pytest_smoke.monitor.command.batch_lines import StatedBatch, batch_columns, samples_told, stated_batch
 from pytest_smoke.monitor.command.growing_log import GrowingLog, last_lines
 from pytest_smoke.monitor.command.log_steps import LoggedRun, logged_run, rate_difference
 from pytest_smoke.monitor.command.process import CommandProcess
@@ -38,6 +39,8 @@ POLL_SECONDS = 0.1
 """Time between two looks at the log."""
 SLEEP_PER_READ = 10
 """Sleep at least this many times as long as the last read took: each read parses the whole log."""
+LOG_SUFFIXES = (".log", ".txt", ".out", ".csv", ".tsv", ".json", ".jsonl")
+"""Ends of the names of files that could be the missing log."""
 SEARCHED_FILES = 2000
 """Files that are looked at for one that could be the missing log."""
 NO_MODEL = "the log of a command does not show the model"
@@ -63,25 +66,6 @@ RANKS_NOT_SHOWN = (
 )
 NO_REPEATED_BATCH = "a command draws its batches itself, and cannot be given one again and again"
 NO_RATE = "the log has no learning rate, so nothing shows that the schedule of the mode was used"
-_BATCH = re.compile(
-    rb"(?:global|total|effective)[ _-](?:train[ _-])?batch[ _-]size\b[^\n\d=:]{0,80}[=:. ]\s*([\d,]+)", re.IGNORECASE
-)
-"""What trainers print about the samples in an optimizer step: Hugging Face, Megatron, torchtitan."""
-_SAMPLES_SO_FAR = re.compile(
-    r"(?:(?:total|num|number of)[ _]+)?(?:train[ _]+)?"
-    r"(?:(?:samples|examples|sequences)[ _]+(?:seen|consumed|so[ _]far)|"
-    r"(?:seen|consumed)[ _]+(?:train[ _]+)?(?:samples|examples|sequences))",
-    re.IGNORECASE,
-)
-"""Columns that count the samples of all steps so far."""
-_SAMPLES_PER_STEP = re.compile(
-    r"(?:samples|examples|sequences)[ _/]+(?:per|in|a)?[ _]*(?:step|update)|"
-    r"(?:global|total|effective)[ _]+batch[ _]+size",
-    re.IGNORECASE,
-)
-"""Columns that count the samples of one step."""
-POINTS_FOR_SAMPLES = 3
-"""Points with such a number that tell it: the first may count from another step."""
 BATCH_BYTES = 2**20
 """Bytes at the beginning of the log and of the output in which it is looked for."""
 _FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+)', re.MULTILINE)
@@ -89,6 +73,10 @@ _EXCEPTION = re.compile(
     r"^(?:\[rank\d+\]: ?)?((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Exit|Interrupt)\b.*)", re.MULTILINE
 )
 """The last line of a traceback, also behind the prefix of torchrun."""
+_USAGE_ERROR = re.compile(r"^\S+: error: .+", re.MULTILINE)
+"""What argparse prints about a flag that it does not know."""
+TELLS_WHEN = ("ended-early", "no-log", "no-loss", "steps-out-of-order")
+"""Reasons whose text says how far the log goes."""
 OUT_OF_MEMORY = ("out of memory", "OutOfMemoryError", "DefaultCPUAllocator: can't allocate memory")
 
 
@@ -231,30 +219,29 @@ class _Run:
 
     def _batch(self, log: Log, run: LoggedRun) -> BatchSizes | None:
         """Return how many samples a step has, if the log or the output says so."""
-        if (told := _samples_told(log)) is not None:
+        settings = self._monitor.case.settings
+        if (told := samples_told(log)) is not None:
             line, samples = told
-            return self._batch_sizes(run, samples * self._plan.micro_batches, line)
-        heads = [self._log.text[:BATCH_BYTES]]
+            stated = StatedBatch(line=line, samples=samples * self._plan.micro_batches, micro_batch=settings.batch_size)
+            return self._batch_sizes(run, stated)
+        heads = [self._log.text[:BATCH_BYTES], *batch_columns(log)]
         if self._plan.log is not None:
             with self._output.open("rb") as file:
                 heads.append(file.read(BATCH_BYTES))
-        found = next((match for head in heads for match in _BATCH.finditer(head)), None)
-        if found is None:
-            return None
-        samples = int(found[1].replace(b",", b"") or b"0")
-        return self._batch_sizes(run, samples, " ".join(found[0].decode(errors="replace").split()))
+        found = stated_batch(heads, settings.batch_size, settings.grad_accum_steps, settings.world_size)
+        return None if found is None else self._batch_sizes(run, found)
 
-    def _batch_sizes(self, run: LoggedRun, samples: int, line: str) -> BatchSizes:
+    def _batch_sizes(self, run: LoggedRun, stated: StatedBatch) -> BatchSizes:
         declared = self._monitor.case.settings.effective_batch
         return BatchSizes(
             step=run.steps[-1].step if run.steps else 0,
             first_step=run.spacing.first_step,
             declared=declared,
-            samples=samples,
-            micro_batch=self._monitor.case.settings.batch_size,
+            samples=stated.samples,
+            micro_batch=stated.micro_batch,
             steps=len(run.steps),
-            steps_off=len(run.steps) if samples != declared else 0,
-            log_line=plain_text(line),
+            steps_off=len(run.steps) if stated.samples != declared else 0,
+            log_line=plain_text(stated.line),
         )
 
     def _is_late(self, timeout_seconds: float | None) -> bool:
@@ -330,7 +317,7 @@ class _Run:
         text = f"the log of the command did not grow for {seconds(timeout)}, and the command was stopped"
         return self._failure("hang", text, hint="raise --smoke-timeout if the command needs longer between two points")
 
-    def _without_points(self, when: str = "", problem: object = None) -> ProcessResult:
+    def _without_points(self, when: str = "", problem: LogError | None = None) -> ProcessResult:
         """Say why there is no point: there is no log, it is an old one, or it has no loss."""
         path, problem = self._plan.log, problem or self._log.problem
         state = f"{when}, while the command still ran, " if when else "the command ended with exit status 0, but "
@@ -341,7 +328,13 @@ class _Run:
             text = f"{state}its log {self._shown(path)} was not written to: what it holds is older than the run"
             return self._failure("no-log", text, hint=self._where_it_may_be(), key="log")
         where = f"its log {self._shown(path)}" if path is not None else "what it prints"
-        text = f"{state}{where} has no loss of any step" + (f": {_first_sentence(str(problem))}" if problem else "")
+        if isinstance(problem, LogError) and problem.reason == "no-such-column":
+            text = f"{state}{where} cannot be judged: log.{str(problem).removeprefix('--')}"
+            return self._failure("no-loss", text, hint="name a column that the log has", key="log")
+        why = str(problem or "")
+        columns = why.partition("; columns: ")[2]
+        why = f": its numbers are {columns}" if columns else f": {_first_sentence(why)}" if why else ""
+        text = f"{state}{where} has no loss of any step{why}"
         hint = (
             "print step and loss in one line, as 'step 10: loss 2.31', or name the columns: "
             "log: {loss: NAME, step: NAME}"
@@ -351,8 +344,9 @@ class _Run:
     def _failed_by_itself(self, status: int) -> ProcessResult:
         printed = self._last_lines()
         raised = _EXCEPTION.findall(printed)
+        said = raised or _USAGE_ERROR.findall(printed)
         how = f"exit status {status}" if status > 0 else f"signal {-status}"
-        text = f"the command ended with {how}" + (f": {plain_text(raised[-1])[:300]}" if raised else "")
+        text = f"the command ended with {how}" + (f": {plain_text(said[-1])[:300]}" if said else "")
         reason = "exception" if raised else "crash"
         if any(one in printed for one in OUT_OF_MEMORY):
             reason = "out-of-memory"
@@ -368,13 +362,14 @@ class _Run:
     def _failure(self, reason: str, text: str, *, hint: str = "", place: str = "", key: str = "") -> ProcessResult:
         steps = self._monitor.trace.steps
         last = steps[-1].step if steps else None
-        when = f"after step {last}" if last is not None else "before the first step in the log"
+        when = f" (after step {last})" if last is not None else " (before the first step in the log)"
+        when = "" if reason in TELLS_WHEN else when
         at = f" at {place}" if place else ""
         finding = Finding(
             id="run",
             status="fail",
             reason=reason,
-            text=f"{text}{at} ({when})",
+            text=f"{text}{at}{when}",
             step=last,
             hint=hint,
             place=place,
@@ -393,17 +388,19 @@ class _Run:
 
     def _likely_log(self) -> str:
         """Name a file that the command wrote and that is called like a log; empty if there is none."""
-        looked_at = 0
+        looked_at, found = 0, list[str]()
         for folder, folders, files in os.walk(self._plan.cwd):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(files):
                 looked_at += 1
                 path = os.path.join(folder, name)
                 if looked_at > SEARCHED_FILES:
-                    return ""
-                if is_known_name(name) and _is_newer(path, self._started_wall) and path != str(self._output):
-                    return os.path.relpath(path, self._plan.cwd)
-        return ""
+                    break
+                if not name.endswith(LOG_SUFFIXES) or path == str(self._output):
+                    continue
+                if _is_newer(path, self._started_wall):
+                    found.append(os.path.relpath(path, self._plan.cwd))
+        return min(found, key=lambda path: not is_known_name(os.path.basename(path)), default="")
 
     def _shown(self, path: str) -> str:
         return path.removeprefix(os.path.join(os.path.abspath(self._root), ""))
@@ -417,21 +414,6 @@ def _logged_rates(log: Log, run: LoggedRun, micro_batches: int) -> list[tuple[in
     logged = {log.row_steps[row] for row in log.table.columns[log.lr_column].rows}
     own = {(step - first) // micro_batches + first for step in logged}
     return [(row.step, row.lr) for row in run.steps if row.lr is not None and row.step in own]
-
-
-def _samples_told(log: Log) -> tuple[str, int] | None:
-    """Return the samples in a step of the log as a column tells them, behind what it says; None if none does."""
-    for name, values in log.other_columns().items():
-        if len(values) < POINTS_FOR_SAMPLES:
-            continue
-        if _SAMPLES_PER_STEP.fullmatch(name):
-            (_, samples), *_ = values[1:]
-            return f"{name} {samples:g}", round(samples)
-        (step, first), (later, last) = values[1], values[-1]
-        if _SAMPLES_SO_FAR.fullmatch(name) and later > step and last > first:
-            samples = (last - first) / (later - step)
-            return f"{name} {first:g} at step {step} and {last:g} at step {later}", round(samples)
-    return None
 
 
 def _folder_fault(plan: CommandPlan, root: str) -> str | None:

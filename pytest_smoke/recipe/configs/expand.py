@@ -187,7 +187,7 @@ class _Expansion:
             if unclear is not None and key not in own:
                 entry = unclear.entry
                 text = f"{section}.{key} cannot be read: {unclear.text}"
-                hint = "" if "state" in unclear.text else f"; state {key} in {section}"
+                hint = "" if "state" in unclear.text or "write" in unclear.text else f"; state {key} in {section}"
                 self.faults.append(Fault(config.file.path, entry.line, entry.column, text + hint))
             elif key in needed and key not in values and not (tells_itself and section == "full"):
                 absent.append(key)
@@ -211,11 +211,13 @@ def _absent_text(section: str, absent: list[str], config: TrainerConfig, configs
             for key in absent
             if key in configs["full"].values and key != "max_steps"
         ]
-        tail = f", such as `{', '.join(examples)}` for the full run's" if examples else ""
+        tail = f", such as `{', '.join(examples)}` of the full run" if examples else ""
     else:
         examples = [f"{key}: {NEUTRAL[key]}" for key in absent if key in NEUTRAL]
-        tail = f", such as `{', '.join(examples)}` if there is none of it" if examples else ""
-    return f"{text}; a trainer's default is not guessed, write what holds in {section}{tail}"
+        tail = f", such as `{', '.join(examples)}`" if examples else ""
+    named = [key for key in absent if key not in config.elsewhere]
+    keys = f", or where the file has it: {section}.keys: {{{named[0]}: NAME}}" if named else ""
+    return f"{text}; a trainer's default is not guessed. Write what holds in {section}{tail}{keys}"
 
 
 def _spec_problems(section: str, part: Mapping[str, Any]) -> Iterator[Problem]:

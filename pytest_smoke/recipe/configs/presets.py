@@ -157,7 +157,8 @@ def _warmup_without_unit(entry: Entry) -> str:
     if "token" in entry.name or "sample" in entry.name:
         return f"{entry.key} is {value}, which is not a number of steps; state warmup_steps"
     return (
-        f"{entry.key} is {value}, of which the unit is not known; name it under keys, as warmup_steps or warmup_ratio"
+        f"{entry.key} is {value}, and may count steps or be a share of them; write keys: {{warmup_steps: {entry.key}}} "
+        f"or keys: {{warmup_ratio: {entry.key}}}"
     )
 
 

@@ -196,6 +196,7 @@ def test_without_a_learning_rate_in_the_log_only_a_recipe_that_accepts_it_is_pro
     assert outcome.text == (
         "not checked: the log has no learning rate, so nothing shows that the schedule of the mode was used"
     )
+    assert "checks: {accept_unverified: [schedule]}" in finding(outcome, "schedule").hint
     accepted = outcome_of(case(*form, checks={"accept_unverified": ["schedule"]}), tmp_path)
     assert accepted.verdict == "promote", accepted.text
     assert finding(accepted, "schedule").status == "warn"
@@ -207,6 +208,20 @@ def test_a_batch_in_the_log_that_is_not_the_declared_one_is_invalid(tmp_path: Pa
     outcome = outcome_of(case("--format", line + "\nstep {{step}} loss {{loss:.5f}} lr {{lr:.3e}}"), tmp_path)
     assert (outcome.verdict, outcome.decided_by) == ("invalid", "batch-drawn"), outcome.text
     assert outcome.text.startswith(f"the log says {line!r}, the recipe declares 16 (16 x 1 x 1)")
+
+
+def test_a_batch_size_in_every_line_that_is_not_the_declared_one_is_invalid(tmp_path: Path) -> None:
+    form = "step {{step}} loss {{loss:.5f}} lr {{lr:.3e}} batch size 32"
+    outcome = outcome_of(case("--format", form), tmp_path)
+    assert (outcome.verdict, outcome.reason) == ("invalid", "more-samples"), outcome.text
+    assert outcome.text.startswith("the log says 'batch size 32', the recipe declares 16 (16 x 1 x 1)")
+
+
+def test_too_few_points_for_the_steps_are_answered_by_a_hint_to_log_more_often(tmp_path: Path) -> None:
+    outcome = outcome_of(case("--log-every", "10"), tmp_path)
+    assert (outcome.verdict, outcome.reason) == ("inconclusive", "too-short"), outcome.text
+    hint = finding(outcome, "loss-trend").hint
+    assert hint == "log the loss of every step, not of every 10 steps; or set smoke.max_steps to 320 or more"
 
 
 def test_a_setting_that_no_placeholder_passes_on_is_named(tmp_path: Path) -> None:
@@ -243,7 +258,15 @@ def test_a_traceback_at_import_is_shown_with_its_line(tmp_path: Path) -> None:
 def test_a_command_that_exits_early_is_not_promoted(tmp_path: Path) -> None:
     outcome = outcome_of(case("--stop-at", "200"), tmp_path)
     assert (outcome.verdict, outcome.reason) == ("error", "ended-early")
-    assert "its log ends at step 200: the smoke run has 240 steps" in outcome.text
+    assert outcome.text == (
+        "the command ended with exit status 0, but its log ends at step 200: the smoke run has 240 steps"
+    )
+
+
+def test_a_flag_that_the_command_does_not_know_is_in_the_verdict(tmp_path: Path) -> None:
+    outcome = outcome_of(case("--no-such-flag"), tmp_path)
+    assert outcome.reason == "crash"
+    assert "exit status 2: train.py: error: unrecognized arguments: --no-such-flag (before" in outcome.text
 
 
 def test_a_log_that_stops_growing_ends_the_run(tmp_path: Path) -> None:
@@ -258,15 +281,23 @@ def test_a_log_that_stops_growing_ends_the_run(tmp_path: Path) -> None:
 def test_output_without_a_loss(tmp_path: Path) -> None:
     outcome = outcome_of(own(tmp_path, "for step in range(50): print('step', step, 'done')\n"), tmp_path)
     assert (outcome.verdict, outcome.reason) == ("error", "no-loss")
-    assert "what it prints has no loss of any step" in outcome.text
+    assert outcome.text.endswith("but what it prints has no loss of any step: its numbers are 'step'")
 
 
-def test_a_log_in_another_folder_is_suggested(tmp_path: Path) -> None:
-    text = "import os\nos.makedirs('runs/7')\nopen('runs/7/train.log', 'w').write('step 1: loss 2.0\\n')\n"
+def test_a_column_that_the_log_does_not_have_is_named_with_those_that_it_has(tmp_path: Path) -> None:
+    text = "for step in range(50): print(f'step {step}: loss {1 / (step + 1)}')\n"
+    outcome = outcome_of(own(tmp_path, text, log={"loss": "totl"}), tmp_path)
+    assert (outcome.verdict, outcome.reason) == ("error", "no-loss")
+    assert outcome.text.endswith("cannot be judged: log.loss 'totl': no such column; columns: 'step' and 'loss'")
+
+
+@pytest.mark.parametrize("name", ["train.log", "other.jsonl"])
+def test_a_log_in_another_folder_is_suggested(tmp_path: Path, name: str) -> None:
+    text = f"import os\nos.makedirs('runs/7')\nopen('runs/7/{name}', 'w').write('step 1: loss 2.0\\n')\n"
     outcome = outcome_of(own(tmp_path, text, log="out/train.log"), tmp_path)
     assert (outcome.verdict, outcome.reason) == ("error", "no-log")
     assert "its log out/train.log did not exist" in outcome.text
-    assert finding(outcome, "run").hint == "it wrote runs/7/train.log: set log to that file"
+    assert finding(outcome, "run").hint == f"it wrote runs/7/{name}: set log to that file"
 
 
 def test_a_log_that_never_appears_ends_the_run(tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ def test_what_the_config_does_not_state_is_named_once_with_what_to_write(folder:
     (fault,) = faults_of(folder, AXOLOTL_FULL.replace(", world_size: 8", "") + SMOKE)
     assert fault == (
         "r.smoke.yaml:2:14: full.from: configs/full.yml (axolotl) does not state world_size (the launcher sets it, such "
-        "as torchrun --nproc_per_node) and grad_clip_norm; a trainer's default is not guessed, write what holds in full, "
-        "such as `world_size: 1, grad_clip_norm: null` if there is none of it"
+        "as torchrun --nproc_per_node) and grad_clip_norm; a trainer's default is not guessed. Write what holds in full, "
+        "such as `world_size: 1, grad_clip_norm: null`, or where the file has it: full.keys: {grad_clip_norm: NAME}"
     )
 
 
@@ -140,7 +140,10 @@ def test_smoke_takes_its_settings_from_a_config_too(folder: Path) -> None:
     )
     (fault,) = faults_of(folder, AXOLOTL_FULL + "smoke: {from: configs/smoke.yml}\n")
     assert "does not state warmup_steps and grad_clip_norm" in fault
-    assert fault.endswith("such as `warmup_steps: 1000, grad_clip_norm: 1` for the full run's")
+    assert fault.endswith(
+        "Write what holds in smoke, such as `warmup_steps: 1000, grad_clip_norm: 1` of the full run, or where the file "
+        "has it: smoke.keys: {warmup_steps: NAME}"
+    )
 
 
 def test_keys_and_preset_are_checked_where_they_are_written(folder: Path) -> None:

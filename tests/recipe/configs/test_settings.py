@@ -110,7 +110,7 @@ HF = "per_device_train_batch_size: 16\ngradient_accumulation_steps: 8\n"
          "max_steps", "trainer.max_epochs is 9: how many steps"),
         (samples.LIGHTNING.replace("algorithm: null", "algorithm: value"), "grad_clip_norm", "values are clipped"),
         (samples.PLAIN.replace("warmup_steps: 1000", "warmup_epochs: 2"), "warmup_steps", "steps in one epoch"),
-        (samples.PLAIN.replace("warmup_steps: 1000", "warmup: 0.1"), "warmup_steps", "the unit is not known"),
+        (samples.PLAIN.replace("warmup_steps: 1000", "warmup: 0.1"), "warmup_steps", "may count steps or be a share"),
         (samples.PLAIN + "optim: {lr: 0.1}\n", "learning_rate", "train.lr is 0.0003 and optim.lr is 0.1"),
         (samples.MEGATRON.replace("1024", "1000"), "grad_accum_steps", "1000, which is not a multiple of"),
         (samples.PLAIN + "global_batch_size: 64\n", "effective_batch", "global_batch_size is 64, but batch_size 16 x"),
