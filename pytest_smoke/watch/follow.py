@@ -117,7 +117,8 @@ class LogFollower:
         try:
             log = self._read(path, is_last=is_last)
         except LogError as error:
-            self._fail(error.reason, f"{self._log.shown}: {error}")
+            is_empty = error.reason == "empty"
+            self._fail(error.reason, f"{self._log.shown} is empty" if is_empty else f"{self._log.shown}: {error}")
             return None
         except OSError as error:
             self._fail("unreadable", f"{self._log.shown}: {read_failure(error)}")

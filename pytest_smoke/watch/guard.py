@@ -166,7 +166,8 @@ def _stop(run: Run, verdict: Unstable, options: WatchOptions, say: Say) -> None:
     began = time.monotonic()
 
     def explain() -> None:
-        say(f"unstable ({verdict.reason}){_at(verdict.step)}: {verdict.text}")
+        where = "" if _at(verdict.step) in verdict.text else _at(verdict.step)
+        say(f"unstable ({verdict.reason}){where}: {verdict.text}")
         say(f"sent SIGTERM to {name}; SIGKILL follows after {seconds(options.grace_seconds)}")
         say(_last_good(verdict, options))
 
