@@ -85,9 +85,10 @@ def _phase_problems(keys: Keys, stage: StageSpec, per_epoch: int | None) -> Iter
 
 def _sum(keys: Keys, declared: int, key: str, lengths: Sequence[int]) -> Iterator[Problem]:
     if declared != sum(lengths):
-        sum_text = " + ".join(map(str, lengths))
+        terms = " + ".join(map(str, lengths))
+        sum_text = f"{terms} = {sum(lengths)}" if len(lengths) > 1 else terms
         text = (
-            f"{dotted(keys)} is {declared}, but the {key} of the stages add up to {sum_text} = {sum(lengths)}; "
+            f"{dotted(keys)} is {declared}, but the {key} of the stages add up to {sum_text}; "
             f"remove {keys[-1]}, or correct it"
         )
         yield Problem(keys=keys, at_key=False, text=text)

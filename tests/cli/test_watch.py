@@ -124,8 +124,8 @@ def test_a_command_that_ends_early_or_logs_elsewhere_keeps_its_exit_status(ended
     ("command", "status", "says"),
     [
         (["sh", "-c", "echo ready; exit 7"], 7, "the run was not watched: the output: no line of the log has a name"),
-        (["sh", "-c", "kill -9 $$"], 137, "the run was not watched: the output: the log is empty"),
-        (["sh", "-c", "exit 3"], 3, "the run was not watched: the output: the log is empty"),
+        (["sh", "-c", "kill -9 $$"], 137, "the run was not watched: the output is empty"),
+        (["sh", "-c", "exit 3"], 3, "the run was not watched: the output is empty"),
         (["no-such-trainer"], 127, "no-such-trainer: No such file or directory"),
         (["./trainer.py"], 126, "./trainer.py: Permission denied"),
     ],

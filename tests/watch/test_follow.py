@@ -114,7 +114,7 @@ def test_in_a_folder_the_log_that_changed_last_is_followed(tmp_path: Path) -> No
     ("content", "says"),
     [
         (None, "no log at train.log"),
-        (b"", "the log is empty"),
+        (b"", "train.log is empty"),
         (b"starting\nready\n", "no line of the log has a name with a number"),
         (b"step,val_loss\n0,1\n1,2\n", "no training loss"),
         (b"\x80\x00\x01\x02" * 99, "not a text file"),

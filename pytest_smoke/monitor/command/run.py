@@ -146,6 +146,9 @@ class _Run:
                 return self._ended()
             if self._run is not None and self._run.beyond is not None:
                 self._process.stop()
+                if not self._run.steps:
+                    self._tell_end()
+                    return self._starts_late()
                 return self._ended(note="; the command would have trained on and was stopped")
             if self._is_late(timeout_seconds):
                 return self._late(timeout_seconds or 0.0)

@@ -269,6 +269,14 @@ def test_a_flag_that_the_command_does_not_know_is_in_the_verdict(tmp_path: Path)
     assert "exit status 2: train.py: error: unrecognized arguments: --no-such-flag (before" in outcome.text
 
 
+@pytest.mark.parametrize("then", ["", "import time; time.sleep(600)"])
+def test_a_log_that_starts_after_the_run_is_an_error(tmp_path: Path, then: str) -> None:
+    text = f"for i in range(500, 550): print(f'step {{i}}: loss {{9 / i}}', flush=True)\n{then}\n"
+    outcome = outcome_of(own(tmp_path, text), tmp_path)
+    assert (outcome.verdict, outcome.reason) == ("error", "steps-out-of-order"), outcome.text
+    assert outcome.text == "the log starts at step 500, after the 50 steps of the smoke run"
+
+
 def test_a_log_that_stops_growing_ends_the_run(tmp_path: Path) -> None:
     text = "import time\nfor i in range(9): print(f'step {i}: loss {1 / (i + 1)}', flush=True)\ntime.sleep(600)\n"
     outcome = outcome_of(own(tmp_path, text), tmp_path, timeout=1.0)
