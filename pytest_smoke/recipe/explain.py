@@ -117,6 +117,8 @@ _ALLOWED: dict[str, Callable[[dict[str, Any]], str]] = {
 
 _PATTERNS: dict[Keys, str] = {
     ("task",): "an import path, package.module:Name",
+    ("hf",): "an import path, package.module:name",
+    ("lightning",): "an import path, package.module:name",
     ("checks", "grad_ratio"): "two loss terms, as term/term",
     ("ablate",): "a name of letters, digits and the characters _ . + -",
     ("stages", "name"): "a name of letters, digits and the characters _ . + -",

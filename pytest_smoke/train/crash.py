@@ -114,4 +114,5 @@ def _reason(error: BaseException) -> str:
 
 def _is_library(filename: str) -> bool:
     package = str(Path(__file__).resolve().parents[1])
-    return "site-packages" in filename or filename.startswith((package, sys.base_prefix, "<"))
+    scripts = str(Path(sys.prefix) / "bin")  # such as `pytest` itself
+    return "site-packages" in filename or filename.startswith((package, sys.base_prefix, scripts, "<"))

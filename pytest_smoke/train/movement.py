@@ -57,12 +57,13 @@ class Movement:
     def stopped(self, stage: Stage) -> dict[str, int]:
         """Return the parameters that changed, but in no window of the second half of `stage`, and since which step.
 
-        Empty if that half is short: an expert or an embedding may get no gradient for a while.
+        Parameters that were frozen in between are among them. Empty if that half is short: an expert or an embedding
+        may get no gradient for a while.
         """
         half = stage.first_step + stage.steps // 2
         if stage.end - half < STOPPED_STEPS:
             return {}
-        now = self._trainable()
+        now = dict(self._stepper.model.named_parameters())
         return {name: step for name, step in self._last_moved.items() if step <= half and name in now}
 
     def _compare(self, older: Copy, newer: Copy) -> Window:

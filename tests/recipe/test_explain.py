@@ -130,3 +130,10 @@ def test_a_missing_key_is_reported_at_the_enclosing_mapping_with_its_meaning(
 def test_a_task_must_be_an_import_path(faults: Faults, task: str) -> None:
     (fault,) = faults(f"task: {task!r}\n{FULL}{SMOKE}")
     check(fault, ["1:7: ", task, "an import path, package.module:Name"])
+
+
+@pytest.mark.parametrize("key", ["hf", "lightning"])
+@pytest.mark.parametrize("factory", ["train", "train.make", "train:make()", "./train.py:make"])
+def test_a_factory_must_be_an_import_path(faults: Faults, key: str, factory: str) -> None:
+    (fault,) = faults(f"{key}: {factory!r}\n{SMOKE}")
+    check(fault, [f"{key} is the text {factory!r}", "an import path, package.module:name"])

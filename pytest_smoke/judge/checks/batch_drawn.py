@@ -46,6 +46,9 @@ def batch_drawn(
     if event.samples != event.declared:
         fewer = event.samples < event.declared
         yields = f"batches({size}) yields" if is_task else "a micro-batch has"
+        other = f"{yields} {event.micro_batch:,}"
+        if event.micro_batch == size and not is_task:
+            other = f"its micro-batches have {size:,}, but there are not {geometry[1] * geometry[2]:,} of them"
         since = f"from step {event.first_step} on " if event.steps > event.steps_off else ""
         return Finding(
             id=finding_id,
@@ -53,7 +56,7 @@ def batch_drawn(
             reason="fewer-samples" if fewer else "more-samples",
             text=(
                 f"{since}a step draws {count(event.samples, 'sample')} instead of {event.declared:,} "
-                f"({' x '.join(f'{factor:,}' for factor in geometry)}): {yields} {event.micro_batch:,}"
+                f"({' x '.join(f'{factor:,}' for factor in geometry)}): {other}"
             ),
             step=event.first_step,
             observed=event.samples,
@@ -61,18 +64,21 @@ def batch_drawn(
             hint=(FEWER if fewer else MORE) if is_task else OF_TRAINER,
         )
     if event.steps_off:
+        is_short = event.micro_batch != size or is_task
+        sometimes = f"batches({size}) sometimes yields" if is_task else "a micro-batch sometimes has"
+        other = f"{sometimes} {event.micro_batch:,}" if is_short else "they had fewer micro-batches"
         return Finding(
             id=finding_id,
             status="warn",
             reason="uneven-batches",
             text=(
-                f"{event.steps_off:,} of {count(event.steps, 'step')} did not have {event.declared:,} samples: "
-                f"{f'batches({size}) sometimes yields' if is_task else 'a micro-batch sometimes has'} "
-                f"{event.micro_batch:,}"
+                f"{event.steps_off:,} of {count(event.steps, 'step')} did not have {event.declared:,} samples: {other}"
             ),
             observed=event.steps_off,
             bound=0,
-            hint="drop the last batch of an epoch if it is short (`drop_last=True` of a DataLoader)",
+            hint="drop the last batch of an epoch if it is short (`drop_last=True` of a DataLoader)"
+            if is_short
+            else "make the batches of an epoch a multiple of the micro-batches of a step",
         )
     text = f"each of {count(event.steps, 'step')} drew {count(event.declared, 'sample')}"
     return Finding(id=finding_id, status="pass", text=text, observed=event.declared, bound=event.declared)

@@ -57,7 +57,7 @@ def stage_learning(
         or _zero_loss(steps, windows)
         or _still(steps, windows)
         or _constant_loss(steps, windows, whole=True)
-        or _constant_probe(steps, probes)
+        or _constant_probe(steps, windows, probes)
         or _constant_loss(steps, windows, whole=False)
     )
     if cause is not None:
@@ -200,10 +200,12 @@ def _still(steps: Sequence[Step], windows: Sequence[Window]) -> _Cause | None:
     return None
 
 
-def _constant_probe(steps: Sequence[Step], probes: Sequence[ProbeLoss]) -> _Cause | None:
+def _constant_probe(steps: Sequence[Step], windows: Sequence[Window], probes: Sequence[ProbeLoss]) -> _Cause | None:
     values = {probe.loss for probe in probes}
     if len(probes) < PROBES or len(values) != 1 or not any(row.lr for row in steps):
         return None
+    if windows and not any(window.moved for window in windows):
+        return None  # nothing was trained, which is another cause
     (value,) = values
     if _is_short(value):
         return None

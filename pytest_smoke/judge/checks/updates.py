@@ -68,7 +68,8 @@ def updates(seen: Updates, *, finding_id: str = "updates") -> Finding:
             observed=list(seen.stopped),
             bound=[],
             hint=(
-                "look for code that detaches a part of the model; set requires_grad=False where it is frozen on purpose"
+                "look for code that detaches or freezes a part of the model during training; freeze before the first "
+                "step what is not meant to train"
             ),
         )
     if seen.rounded:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pytest_smoke.errors import TaskError
@@ -28,6 +29,26 @@ def built(plan: RunPlan) -> Any:
     """Seed all generators and call the plan's factory. Raises TaskError, and whatever the factory raises."""
     if plan.root not in sys.path:
         sys.path.insert(0, plan.root)
-    importlib.import_module(plan.task.partition(":")[0])  # before seeding, so that libraries it imports are seeded too
-    seed_all(plan.seed)
-    return call_factory(plan.task, plan.args, key=plan.trainer)
+    with _without_command_line(plan.task, plan.trainer):
+        # Before seeding, so that libraries it imports are seeded too.
+        importlib.import_module(plan.task.partition(":")[0])
+        seed_all(plan.seed)
+        return call_factory(plan.task, plan.args, key=plan.trainer)
+
+
+@contextlib.contextmanager
+def _without_command_line(reference: str, key: str) -> Iterator[None]:
+    """Hide the command line, which is pytest's, from a script that parses its own. Raises TaskError if it exits."""
+    before = sys.argv
+    sys.argv = [f"{reference.partition(':')[0].replace('.', '/')}.py"]
+    try:
+        yield
+    except SystemExit as error:
+        raise TaskError(
+            f"{reference} exited instead of returning. A smoke run has no command line to parse: give every option a "
+            f"default, or make it an argument of the function; sys.exit({'' if error.code is None else error.code!r}) "
+            "was called",
+            key=key,
+        ).with_traceback(error.__traceback__) from None
+    finally:
+        sys.argv = before

@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from transformers import Trainer as HfTrainer
 from transformers.trainer_utils import SchedulerType
 
 from pytest_smoke.errors import TaskError
-from pytest_smoke.text import listed
+from pytest_smoke.text import count, listed
 from pytest_smoke.train.adapters.factory import built
 from pytest_smoke.train.adapters.samples import LoaderSamples
 from pytest_smoke.train.adapters.session import Session, Wrapped, logged_losses, named_losses, replaced
@@ -27,6 +28,7 @@ from pytest_smoke.train.device import isolated_eval, seed_all
 from pytest_smoke.train.learning_rates import same_rate
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.source_files import source_files
+from pytest_smoke.train.temporary import temporary_folder
 
 SCHEDULES = {
     "constant": "constant",
@@ -100,7 +102,7 @@ def run(plan: RunPlan, device: torch.device, channel: Channel) -> None:
 
 def build(plan: RunPlan, device: torch.device) -> Any:
     """Call the plan's factory and return its trainer. Raises TaskError, and whatever the factory raises."""
-    with _refusing_sharding(plan.trainer), _device_of_trainer(device):
+    with _prepared_arguments(plan.trainer, device), _device_of_trainer(device):
         trainer = built(plan)
     if not isinstance(trainer, HfTrainer):
         raise TaskError(
@@ -109,6 +111,12 @@ def build(plan: RunPlan, device: torch.device) -> Any:
             key=plan.trainer,
         )
     _refuse_sharded(trainer.args, plan.trainer)
+    if steps := int(trainer.state.global_step):
+        raise TaskError(
+            f"{plan.task} returned a trainer that has already trained for {count(steps, 'step')}: return it as it is "
+            "before `train()` is called",
+            key=plan.trainer,
+        )
     trainer.args._n_gpu = min(1, int(trainer.args.n_gpu))  # several visible GPUs would be used by DataParallel
     return trainer
 
@@ -154,12 +162,20 @@ def _warmup_steps(args: Any, max_steps: int) -> int:
 
 
 @contextlib.contextmanager
-def _refusing_sharding(key: str) -> Iterator[None]:
-    """Refuse arguments for DeepSpeed and FSDP before the library looks for what they need."""
+def _prepared_arguments(key: str, device: torch.device) -> Iterator[None]:
+    """Prepare arguments before the library checks them, and remove the empty output folders that trainers make.
+
+    DeepSpeed and FSDP are refused before the library looks for what they need. On the CPU, `use_cpu` is set, without
+    which bf16 is an error there.
+    """
     original = TrainingArguments.__post_init__
+    new_folders: list[Path] = []
 
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:
         _refuse_sharded(self, key)
+        self.use_cpu = self.use_cpu or device.type == "cpu"
+        if self.output_dir is not None and not Path(self.output_dir).exists():
+            new_folders.append(Path(self.output_dir))
         original(self, *args, **kwargs)
 
     TrainingArguments.__post_init__ = checked
@@ -167,6 +183,9 @@ def _refusing_sharding(key: str) -> Iterator[None]:
         yield
     finally:
         TrainingArguments.__post_init__ = original
+        for folder in new_folders:
+            with contextlib.suppress(OSError):  # the factory has written something there
+                folder.rmdir()
 
 
 def _refuse_sharded(args: Any, key: str) -> None:
@@ -204,6 +223,8 @@ class _Run:
         trainer.add_callback(_Callback(self))
         seed_all(self._plan.seed)
         with ExitStack() as stack:
+            # Callbacks of the user's write there, and must not mix with the full run's files.
+            trainer.args.output_dir = str(stack.enter_context(temporary_folder("trainer-")))
             wraps: tuple[tuple[Any, str, Callable[[Wrapped], Wrapped]], ...] = (
                 (trainer, "training_step", self._on_training_step),
                 (trainer, "compute_loss", self._on_compute_loss),

@@ -53,8 +53,18 @@ DROPPED = (
     *("val_check_interval", "fast_dev_run", "profiler", "plugins", "barebones", "enable_autolog_hparams"),
 )
 """Arguments of the trainer that a smoke run leaves out or sets itself."""
-REMOVED = ("ModelCheckpoint", "EarlyStopping", "LearningRateMonitor", "ProgressBar", "Timer", "DeviceStatsMonitor")
-"""Callbacks that save, stop, print or need a logger."""
+REMOVED = (
+    *("ModelCheckpoint", "EarlyStopping", "LearningRateMonitor", "ProgressBar", "Timer", "DeviceStatsMonitor"),
+    *("StochasticWeightAveraging", "LearningRateFinder"),
+)
+"""Callbacks that save, stop, print, need a logger, or set learning rates as a scheduler does."""
+
+REFUSED = {
+    "GradientAccumulationScheduler": "changes the effective batch during training",
+    "BatchSizeFinder": "chooses a batch size of its own",
+    "BaseFinetuning": "adds parameters to the optimizer during training",
+}
+"""What callbacks do that a smoke run cannot follow, by class or base class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +92,12 @@ class Parts:
     def train_loader(self) -> Any:
         """Return the training data, as the trainer will ask for them. Raises TaskError."""
         if self.data is not None and not self.is_datamodule:
-            return self.data
+            return _one(self.data)
         owner = self.data if self.is_datamodule else self.module
         owner.prepare_data()
         owner.setup("fit")
         try:
-            return owner.train_dataloader()
+            loader = owner.train_dataloader()
         except Exception as error:
             if "train_dataloader" not in str(error):
                 raise
@@ -95,6 +105,18 @@ class Parts:
                 "there are no training data: return (module, data) from the factory, or write train_dataloader",
                 key="lightning",
             ) from None
+        return _one(loader)
+
+
+def _one(loader: Any) -> Any:
+    """Return the data loader; raise TaskError if it is a collection of several."""
+    if isinstance(loader, Mapping | list | tuple) or type(loader).__name__ == "CombinedLoader":
+        raise TaskError(
+            f"the training data are a {type(loader).__name__} of data loaders: a smoke run of a LightningModule has "
+            "one, so that its samples can be counted; train it with `command`, or as a task",
+            key="lightning",
+        )
+    return loader
 
 
 def describe(plan: RunPlan, device: torch.device) -> dict[str, Any]:
@@ -112,16 +134,9 @@ def describe(plan: RunPlan, device: torch.device) -> dict[str, Any]:
         )
     world = _world_size(arguments)
     ranks = plan.world_size if world is None else world
-    max_steps = int(arguments.get("max_steps") or -1)
-    if max_steps <= 0:
-        epochs = arguments.get("max_epochs") or DEFAULT_EPOCHS
-        try:
-            batches = len(loader)
-        except TypeError:
-            raise TaskError("the training data have no length: set max_steps in the trainer's arguments") from None
-        max_steps = epochs * max(1, math.ceil(math.ceil(batches / ranks) / accumulation))
-    steps_per_epoch = max(1, max_steps // max(1, int(arguments.get("max_epochs") or 1)))
-    rate = _main_peak(_simulated(parts, max_steps=max_steps, steps_per_epoch=steps_per_epoch))
+    steps_per_epoch = _steps_per_epoch(arguments, loader, ranks)
+    max_steps = _max_steps(arguments, steps_per_epoch)
+    rate = _main_peak(_simulated(parts, max_steps=max_steps, steps_per_epoch=steps_per_epoch or max_steps))
     clip = arguments.get("gradient_clip_val") or None
     read = {
         "batch_size": _batch_size(loader),
@@ -136,6 +151,34 @@ def describe(plan: RunPlan, device: torch.device) -> dict[str, Any]:
     return read if world is None else {**read, "world_size": world}
 
 
+def _steps_per_epoch(arguments: Mapping[str, Any], loader: Any, ranks: int) -> int | None:
+    """Return the optimizer steps of an epoch of the full run; None if the training data have no length."""
+    limit = arguments.get("overfit_batches") or arguments.get("limit_train_batches")
+    try:
+        batches = math.ceil(len(loader) / ranks)
+    except TypeError:
+        batches = limit if isinstance(limit, int) else 0
+        limit = None
+    if isinstance(limit, int):
+        batches = min(batches, limit)
+    elif limit is not None:
+        batches = int(batches * limit)
+    return math.ceil(batches / arguments.get("accumulate_grad_batches", 1)) or None
+
+
+def _max_steps(arguments: Mapping[str, Any], steps_per_epoch: int | None) -> int:
+    """Return the optimizer steps of the full run: it ends with `max_steps` or `max_epochs`, whichever is first."""
+    steps, epochs = int(arguments.get("max_steps") or -1), arguments.get("max_epochs")
+    if epochs is None:
+        epochs = DEFAULT_EPOCHS if steps < 0 else -1
+    if epochs > 0 and steps_per_epoch is not None:
+        return min(steps, epochs * steps_per_epoch) if steps > 0 else int(epochs * steps_per_epoch)
+    if steps > 0:
+        return steps
+    without = "the training data have no length" if epochs > 0 else "the trainer's arguments state no length (-1)"
+    raise TaskError(f"{without}: set max_steps in the trainer's arguments", key="lightning")
+
+
 def run(plan: RunPlan, device: torch.device, channel: Channel) -> None:
     """Train the plan's module, report to `channel` and follow its commands. Raises TaskError and what it raises."""
     parts = build(plan)
@@ -146,7 +189,7 @@ def run(plan: RunPlan, device: torch.device, channel: Channel) -> None:
 def build(plan: RunPlan) -> Parts:
     """Call the plan's factory and return the parts. Raises TaskError, and whatever the factory raises."""
     returned = built(plan)
-    parts: tuple[Any, ...] = returned if isinstance(returned, tuple) else (returned,)
+    parts: tuple[Any, ...] = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
     padded: list[Any] = [*parts, None, None] if 1 <= len(parts) <= 3 else [None] * 3
     module, data, arguments = padded[:3]
     if not _is_module(module) or not isinstance(arguments, dict | None):
@@ -171,9 +214,12 @@ def build(plan: RunPlan) -> Parts:
             "ranks. Let the factory leave it out, and write the number of ranks as full.world_size",
             key=plan.trainer,
         )
-    scheduled = [type(one).__name__ for one in _callbacks(found.arguments)]
-    if "GradientAccumulationScheduler" in scheduled:
-        raise TaskError("GradientAccumulationScheduler changes the effective batch during training", key=plan.trainer)
+    for callback in _callbacks(found.arguments):
+        for kind in type(callback).__mro__:
+            if kind.__name__ in REFUSED:
+                name = type(callback).__name__
+                text = f"the callback {name} {REFUSED[kind.__name__]}: let the factory leave it out"
+                raise TaskError(text, key=plan.trainer)
     return found
 
 
@@ -244,14 +290,15 @@ def _simulated(parts: Parts, *, max_steps: int, steps_per_epoch: int) -> list[Ra
     trainer.strategy.connect(parts.module)
     given = {"datamodule": parts.data} if parts.is_datamodule else {"train_dataloaders": parts.data}
     trainer._data_connector.attach_data(parts.module, **given)
-    optimizer, scheduler, interval = _configured(parts.module.configure_optimizers())
-    return rates_of(optimizer, scheduler, steps=max_steps, every=steps_per_epoch if interval == "epoch" else 1)
+    optimizer, scheduler, every = _configured(parts.module.configure_optimizers(), steps_per_epoch)
+    return rates_of(optimizer, scheduler, steps=max_steps, every=every)
 
 
-def _configured(returned: Any) -> tuple[torch.optim.Optimizer, Any, str]:
-    """Return the optimizer, its scheduler (None without one) and the interval of what `configure_optimizers` returned.
+def _configured(returned: Any, steps_per_epoch: int) -> tuple[torch.optim.Optimizer, Any, int]:
+    """Return the optimizer of what `configure_optimizers` returned, its scheduler (None without one), and its interval.
 
-    Raises TaskError for several optimizers, and for none.
+    The interval is the number of optimizer steps between two of the scheduler. Raises TaskError for several optimizers,
+    and for none.
     """
     optimizers, given = returned, None
     if isinstance(returned, Mapping):
@@ -262,7 +309,7 @@ def _configured(returned: Any) -> tuple[torch.optim.Optimizer, Any, str]:
         optimizers, given = returned[0].get("optimizer"), returned[0].get("lr_scheduler")
     found = list(optimizers) if isinstance(optimizers, list | tuple) else [optimizers]
     if len(found) != 1 or not isinstance(found[0], torch.optim.Optimizer):
-        what = f"{len(found)} optimizers" if len(found) > 1 else type(found[0]).__name__
+        what = f"{len(found)} optimizers" if len(found) > 1 else "no optimizer"
         raise TaskError(
             f"configure_optimizers returned {what}: a smoke run of a LightningModule has one optimizer; train it with "
             "`command`, or as a task",
@@ -271,10 +318,11 @@ def _configured(returned: Any) -> tuple[torch.optim.Optimizer, Any, str]:
     many = list(given) if isinstance(given, list | tuple) else [given] if given is not None else []
     if len(many) > 1:
         raise TaskError("configure_optimizers returned several schedulers: chain them in one", key="lightning")
-    scheduler, interval = many[0] if many else None, "epoch"
+    scheduler, interval, frequency = many[0] if many else None, "epoch", 1
     if isinstance(scheduler, Mapping):
-        interval, scheduler = scheduler.get("interval", "epoch"), scheduler.get("scheduler")
-    return found[0], scheduler, interval
+        interval, frequency = scheduler.get("interval", "epoch"), int(scheduler.get("frequency", 1))
+        scheduler = scheduler.get("scheduler")
+    return found[0], scheduler, frequency * (steps_per_epoch if interval == "epoch" else 1)
 
 
 def rates_of(optimizer: torch.optim.Optimizer, scheduler: Any, *, steps: int, every: int) -> list[Rate]:
@@ -335,6 +383,7 @@ class _Run:
                 key="smoke.batch_size",
             )
         self.samples = LoaderSamples(loader)
+        self._steps_per_epoch = _steps_per_epoch(parts.arguments, loader, plan.world_size)
         self._session = Session(plan, device, channel, self)
         self._training_step: Wrapped = self._module.training_step
         self._takes_index = len(inspect.signature(self._training_step).parameters) > 1
@@ -435,8 +484,12 @@ class _Run:
             trainer.training = True
             vars(connector).update(place)
             self._module._current_fx_name = hook
-        metrics = trainer.callback_metrics
-        return {name: float(metrics[name]) for name in sorted(self._validated) if name in metrics}
+        # With several data loaders, Lightning appends `/dataloader_idx_N` to a name.
+        return {
+            name: float(value)
+            for name, value in sorted(trainer.callback_metrics.items())
+            if name.partition("/dataloader_idx_")[0] in self._validated
+        }
 
     def _losses(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         trainer = self._trainer
@@ -532,12 +585,7 @@ class _Run:
     def _on_configure(self, original: Wrapped) -> Wrapped:
         def configure_optimizers() -> Any:
             stage = self._plan.stages[0]
-            optimizer, scheduler, interval = _configured(original())
-            every = (
-                1
-                if interval == "step"
-                else max(1, stage.full_steps // int(self._parts.arguments.get("max_epochs") or 1))
-            )
+            optimizer, scheduler, every = _configured(original(), self._steps_per_epoch or stage.full_steps)
             self._peaks = [rate.peak for rate in rates_of(optimizer, scheduler, steps=stage.full_steps, every=every)]
             for group, peak in zip(optimizer.param_groups, self._peaks, strict=True):
                 group["lr"] = peak

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from functools import partial
+from functools import partial, update_wrapper
 from typing import Any, Protocol
 
 import torch
@@ -322,12 +322,21 @@ class Session:
             self._term_probe.add(loss, values, share)
             self._weights_of_terms = self._term_probe.weights
             if len(self._weights_of_terms) < 2:
-                problem = "no named loss is a part of the loss with a gradient of its own"
+                problem = self._too_few_terms(values)
         except Exception as error:  # a term that is missing here, a reentrant checkpoint
             problem = f"the loss terms cannot be differentiated one by one: {type(error).__name__}"
         if problem:
             self._term_probe, self.term_problem = None, problem
             self.not_checked({"grad-ratio": problem})
+
+    def _too_few_terms(self, values: Mapping[str, Tensor]) -> str:
+        """Return why there are no two terms whose gradients can be compared, as a clause."""
+        if constant := [term for term, value in values.items() if not value.requires_grad]:
+            have = "have" if len(constant) > 1 else "has"
+            return f"{listed(constant)} {have} no gradient, so there are no two terms to compare (log without detach())"
+        if self._weights_of_terms:
+            return f"{listed(self._weights_of_terms)} is the whole loss, so there is no other term to compare with"
+        return "no named loss is a part of the loss with a gradient of its own"
 
     def on_micro_batch(
         self, batch: Any, loss: Tensor, terms: Mapping[str, Tensor], *, trained_samples: int | None = None
@@ -565,8 +574,12 @@ Wrapped = Callable[..., Any]
 
 @contextlib.contextmanager
 def replaced(owner: Any, name: str, make: Callable[[Wrapped], Wrapped]) -> Iterator[None]:
-    """Replace a method of one object by `make(method)`, and remove the replacement on exit."""
-    setattr(owner, name, make(getattr(owner, name)))
+    """Replace a method of one object by `make(method)`, and remove the replacement on exit.
+
+    The replacement shows the signature of the method, by which trainers choose the arguments.
+    """
+    original = getattr(owner, name)
+    setattr(owner, name, update_wrapper(make(original), original))
     try:
         yield
     finally:

@@ -399,6 +399,8 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     ):
         yield batch_drawn(seen, (16, 4, 1))
         yield batch_drawn(seen, (16, 4, 1), is_task=False)
+    for fewer_batches in (replace(sizes, samples=32, micro_batch=16), replace(fair, steps_off=12)):
+        yield batch_drawn(fewer_batches, (16, 4, 1), is_task=False)
 
     yield from applied(FakeRun(case(), [FakeStage(case().stages[0], steps=rows([1.0] * 800))]))
     other_rate = LearningRateDiffers(step=50, group=0, scheduled=0.003, used=0.0, groups=1, planned_groups=1)

@@ -286,6 +286,12 @@ pass  batch-drawn
     the samples in a batch cannot be counted: it is flat, as packed samples are
 pass  batch-drawn
     the samples in a batch cannot be counted: it is flat, as packed samples are
+FAIL  batch-drawn (fewer-samples)
+    a step draws 32 samples instead of 64 (16 x 4 x 1): its micro-batches have 16, but there are not 4 of them
+    hint: look for a data loader, a training step or a loss of its own that uses another batch size than the arguments say
+warn  batch-drawn (uneven-batches)
+    12 of 800 steps did not have 64 samples: they had fewer micro-batches
+    hint: make the batches of an epoch a multiple of the micro-batches of a step
 pass  lr-applied
     the optimizer used the scheduled learning rate in all 800 steps
 FAIL  lr-applied (other-learning-rate)
@@ -436,10 +442,10 @@ FAIL  updates (frozen-parameter-changed)
     hint: the stage's `train` globs freeze these parameters; look for code that writes to them directly
 FAIL  updates (parameters-stopped)
     2 of 4 trainable parameters stopped changing by step 42: 0.weight and 0.bias
-    hint: look for code that detaches a part of the model; set requires_grad=False where it is frozen on purpose
+    hint: look for code that detaches or freezes a part of the model during training; freeze before the first step what is not meant to train
 warn  updates (parameters-stopped)
     2 of 9 trainable parameters stopped changing by step 42: 0.weight and 0.bias
-    hint: look for code that detaches a part of the model; set requires_grad=False where it is frozen on purpose
+    hint: look for code that detaches or freezes a part of the model during training; freeze before the first step what is not meant to train
 warn  updates (lost-in-rounding)
     1 of 9 trainable parameters did not change, because their updates are smaller than the spacing of their values: norm.weight
     hint: keep the weights in fp32 (`full.precision` sets autocast), or use a higher learning rate

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import pydoc_data.topics
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,7 +55,7 @@ def arguments(**changes: Any) -> TrainingArguments:
         "gradient_accumulation_steps": 2,
         "learning_rate": 3e-3,
         "lr_scheduler_type": "cosine",
-        "warmup_steps": 10,
+        "warmup_steps": 4,
         "weight_decay": 0.1,
         "num_train_epochs": 20,
         "report_to": "none",
@@ -105,7 +107,7 @@ def decaying() -> Trainer:
 def own_scheduler() -> Trainer:
     made = model()
     optimizer = torch.optim.AdamW(made.parameters(), lr=3e-3)
-    scheduler = get_cosine_schedule_with_warmup(optimizer, 10, 5000)
+    scheduler = get_cosine_schedule_with_warmup(optimizer, 4, 5000)
     return trainer(given={"model": made, "optimizers": (optimizer, scheduler)})
 
 
@@ -146,8 +148,8 @@ def summed() -> Trainer:
     return trainer(Summed)
 
 
-class BreaksAt20(TwoTerms):
-    nan_from = 20
+class BreaksAt8(TwoTerms):
+    nan_from = 8
 
 
 def two_terms(penalty_weight: float = 0.1) -> Trainer:
@@ -170,7 +172,7 @@ def two_terms(penalty_weight: float = 0.1) -> Trainer:
 
 
 def breaks() -> Trainer:
-    return trainer(BreaksAt20)
+    return trainer(BreaksAt8)
 
 
 class Still(torch.optim.AdamW):
@@ -183,14 +185,14 @@ def does_not_step() -> Trainer:
     return trainer(given={"model": made, "optimizers": (Still(made.parameters(), lr=3e-3), None)})
 
 
-class StopsAt20(TrainerCallback):
+class StopsAt8(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        control.should_training_stop = state.global_step >= 20
+        control.should_training_stop = state.global_step >= 8
         return control
 
 
 def stops() -> Trainer:
-    return trainer(given={"callbacks": [StopsAt20()]})
+    return trainer(given={"callbacks": [StopsAt8()]})
 
 
 def no_data() -> Trainer:
@@ -260,3 +262,46 @@ def frozen() -> Trainer:
     made = model()
     made.requires_grad_(False)
     return trainer(given={"model": made, "optimizers": (torch.optim.AdamW(made.parameters(), lr=3e-3), None)})
+
+
+class FreezesAt10(TrainerCallback):
+    def on_step_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        if state.global_step == 10:
+            model.transformer.requires_grad_(False)
+            model.transformer.ln_f.requires_grad_(True)
+
+
+def freezes() -> Trainer:
+    return trainer(given={"callbacks": [FreezesAt10()]}, gradient_accumulation_steps=1)
+
+
+class WritesNotes(TrainerCallback):
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        (Path(args.output_dir) / "notes.txt").write_text("began")
+
+
+def script() -> Trainer:
+    """Return a trainer whose settings a script parses, with bf16 and a callback that writes files."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--output-dir", default="trained_by_script")
+    parsed = parser.parse_args()
+    return trainer(
+        given={"callbacks": [WritesNotes()]},
+        learning_rate=parsed.learning_rate,
+        output_dir=parsed.output_dir,
+        bf16=True,
+    )
+
+
+def script_with_required_option() -> Trainer:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", required=True)
+    parser.parse_args()
+    return trainer()
+
+
+def trained() -> Trainer:
+    made = trainer(max_steps=1, save_strategy="no", disable_tqdm=True)
+    made.train()
+    return made

@@ -6,7 +6,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
@@ -221,3 +227,38 @@ class Skips(Classifier):
 
 def skips() -> Any:
     return Skips(), loader(), ARGUMENTS
+
+
+class SeveralLoaders(Classifier):
+    """Has two validation loaders, no `batch_idx`, and a warm-up whose scheduler steps every tenth step."""
+
+    def training_step(self, batch: Any) -> Tensor:
+        return super().training_step(batch, 0)
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        super().validation_step(batch, batch_idx)
+
+    def val_dataloader(self) -> Any:
+        return [super(SeveralLoaders, self).val_dataloader() for _ in range(2)]
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.rate)
+        warm = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.1, total_iters=1)
+        return [optimizer], [{"scheduler": warm, "interval": "step", "frequency": 10}]
+
+
+def several_loaders() -> Any:
+    averaging = StochasticWeightAveraging(1e-2)
+    return [SeveralLoaders(), loader(), {**ARGUMENTS, "callbacks": averaging, "limit_train_batches": 8}]
+
+
+def two_training_loaders() -> Any:
+    return Classifier(), {"first": loader(), "second": loader()}
+
+
+def unfreezes() -> Any:
+    return Classifier(), loader(), {**ARGUMENTS, "callbacks": [BackboneFinetuning()]}
+
+
+def endless() -> Any:
+    return Classifier(), loader(), {"max_epochs": -1}

@@ -57,6 +57,7 @@ def main() -> None:
             (case,) = load_cases(path, root=ROOT)
             preflight = replace(options, preflight_only=name.startswith("preflight"))
             found[name] = run_smoke(case, preflight, item_id=name).outcome.to_dict()
+            found[name]["files_left"] = [str(left) for left in Path().iterdir()]
     print(json.dumps(found))
 
 

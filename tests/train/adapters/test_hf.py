@@ -1,4 +1,4 @@
-"""Smoke runs of Hugging Face trainers: real ones on text, and ones that are wrong in one way each."""
+"""Smoke runs of trainers of Hugging Face and TRL: real ones on text, and ones that are wrong in one way each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tests.train.adapters.outcomes import finding_of, outcomes_of
 pytestmark = pytest.mark.skipif(not find_spec("transformers"), reason="needs the extra hf")
 
 TRAINERS = "tests.train.adapters.hf_trainers"
-STEPS = {"two_terms": 80, "does_not_step": 30, "experts": 24, "stream": 24, "other_geometry": 24}
+TRL_TRAINERS = "tests.train.adapters.trl_trainers"
+STEPS = {"does_not_step": 24, "freezes": 100, "experts": 10, "stream": 10, "other_geometry": 10, "script": 10}
 """Steps of the runs that are not stopped early; of all others 60."""
 MORE = {
     "two_terms": (
@@ -25,18 +26,18 @@ MORE = {
 }
 SMOKE = {"other_geometry": "batch_size: 4, grad_accum_steps: 4"}
 EXPECTED = {
-    "two_terms": ("promote", "", ["no rise in 80 points"]),
+    "two_terms": ("promote", "", ["no rise in 60 points"]),
     "diverging": ("unstable", None, ["loss "]),
     "half_batches": ("invalid", "fewer-samples", ["a step draws 8 samples instead of 16 (8 x 2 x 1)"]),
     "sliced_steps": ("invalid", "fewer-samples", ["a step draws 8 samples instead of 16 (8 x 2 x 1)"]),
-    "decaying": ("invalid", "other-learning-rate", ["0.000297 at step 1, the recipe schedules 0.0003"]),
+    "decaying": ("invalid", "other-learning-rate", ["0.0007425 at step 1, the recipe schedules 0.00075"]),
     "own_scheduler": (
         "invalid",
         "other-learning-rate",
-        ["used the learning rate 0.0029999952 at step 14, the recipe schedules 0.003"],
+        ["used the learning rate 0.0029999953 at step 8, the recipe schedules 0.003"],
     ),
     "overridden_scheduler": ("invalid", "other-learning-rate", ["at step 0, the recipe schedules 0"]),
-    "breaks": ("unstable", "non-finite", ["penalty_loss is NaN at step 20"]),
+    "breaks": ("unstable", "non-finite", ["penalty_loss is NaN at step 8"]),
     "does_not_step": ("hold", "parameters-still", ["and changed nothing"]),
     "eval_mode": ("invalid", "eval-mode", ["the model trains in evaluation mode at step 0"]),
     "summed_ranks": ("invalid", "gradients-added-up", ["The full run's 2 ranks average theirs"]),
@@ -45,7 +46,7 @@ EXPECTED = {
         "differs-from-trainer",
         ["full.learning_rate is 0.001 in the recipe and 0.003 in the trainer that the factory returns"],
     ),
-    "stops": ("error", "invalid-task", ["the trainer stopped by itself after 20 steps of 60"]),
+    "stops": ("error", "invalid-task", ["the trainer stopped by itself after 8 steps of 60"]),
     "no_data": ("error", "invalid-task", ["has no train_dataset"]),
     "returns_model": ("error", "invalid-task", ["returned GPT2LMHeadModel, not a transformers.Trainer"]),
     "deepspeed": ("error", "invalid-task", ["TrainingArguments has deepspeed set", "full.world_size"]),
@@ -53,12 +54,23 @@ EXPECTED = {
     "raises": ("error", "exception", ["FileNotFoundError: corpus.jsonl at tests/train/adapters/hf_trainers.py:"]),
     "own_loop": ("error", "invalid-task", ["the trainer makes its steps in a loop of its own"]),
     "frozen": ("error", "invalid-task", ["the model has no parameter that requires a gradient"]),
+    "freezes": ("hold", "parameters-stopped", ["26 of 28 trainable parameters stopped changing by step 8"]),
+    "script": (None, None, []),
+    "script_with_required_option": (
+        "error",
+        "invalid-task",
+        ["exited instead of returning", "sys.exit(2) was called at tests/train/adapters/hf_trainers.py:"],
+    ),
+    "trained": ("error", "invalid-task", ["returned a trainer that has already trained for 1 step"]),
     "experts": (None, None, []),
     "stream": (None, None, []),
     "preflight_world": ("inconclusive", None, []),
     "other_geometry": (None, None, []),
 }
 """Verdict, reason (None: any), fragments of the sentence."""
+HAS_TRL = find_spec("trl") is not None
+if HAS_TRL:
+    EXPECTED |= {name: ("promote", "", ["no rise in 60 points"]) for name in ("sft", "dpo")}
 FACTORY_OF = {
     "summed_ranks": "summed",
     "repeats": "trainer",
@@ -71,7 +83,8 @@ MORE["summed_ranks"] = MORE["world"]
 def recipe_of(name: str) -> str:
     steps = STEPS.get(name, 60)
     smoke = f"max_steps: {steps}" + (f", {SMOKE[name]}" if name in SMOKE else "")
-    return f"hf: {TRAINERS}:{FACTORY_OF.get(name, name)}\nsmoke: {{{smoke}}}\n{MORE.get(name, '')}\n"
+    module = TRL_TRAINERS if name in ("sft", "dpo") else TRAINERS
+    return f"hf: {module}:{FACTORY_OF.get(name, name)}\nsmoke: {{{smoke}}}\n{MORE.get(name, '')}\n"
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +104,14 @@ def test_a_trainer_gets_its_verdict_for_its_own_reason(outcomes: dict[str, Any],
 
 def test_the_full_run_is_read_from_the_arguments(outcomes: dict[str, Any]) -> None:
     facts = outcomes["two_terms"]["facts"]
-    assert facts["settings"] | {"max_steps": 80} == {
+    assert facts["settings"] | {"max_steps": 60} == {
         "batch_size": 8,
         "grad_accum_steps": 2,
         "world_size": 1,
         "learning_rate": 3e-3,
         "lr_schedule": "constant",
-        "warmup_steps": 10,
-        "max_steps": 80,
+        "warmup_steps": 4,
+        "max_steps": 60,
         "precision": "fp32",
         "grad_clip_norm": 1.0,
         "loss_weights": {},
@@ -118,7 +131,7 @@ def test_the_checks_of_a_task_are_made(outcomes: dict[str, Any]) -> None:
     assert {check: found[check]["status"] for check in (*made, "supervised-tokens", "grad-ratio")} == dict.fromkeys(
         (*made, "supervised-tokens", "grad-ratio"), "pass"
     )
-    assert found["batch-drawn"]["text"] == "each of 80 steps drew 16 samples"
+    assert found["batch-drawn"]["text"] == "each of 60 steps drew 16 samples"
 
 
 def test_losses_that_compute_loss_returns_are_terms(outcomes: dict[str, Any]) -> None:
@@ -155,14 +168,14 @@ def test_metrics_are_those_of_the_trainers_own_evaluation(outcomes: dict[str, An
 
 def test_a_stream_trains_without_samples_for_a_probe_batch(outcomes: dict[str, Any]) -> None:
     outcome = outcomes["stream"]
-    assert outcome["facts"]["steps"] == 24
+    assert outcome["facts"]["steps"] == 10
     assert "probe_loss" not in outcome["facts"]["last_values"]
     assert finding_of(outcome, "batch-drawn")["status"] == "pass"
 
 
 def test_another_geometry_with_the_same_effective_batch_is_applied(outcomes: dict[str, Any]) -> None:
     outcome = outcomes["other_geometry"]
-    assert finding_of(outcome, "batch-drawn")["text"] == "each of 24 steps drew 16 samples"
+    assert finding_of(outcome, "batch-drawn")["text"] == "each of 10 steps drew 16 samples"
     assert finding_of(outcome, "accumulation")["status"] == "pass"
 
 
@@ -170,3 +183,17 @@ def test_ranks_that_cannot_be_told_apart_are_not_checked(outcomes: dict[str, Any
     finding = finding_of(outcomes["summed_ranks"], "ranks")
     assert finding["status"] == "not-checked"
     assert "one data loader draws the samples of all ranks" in finding["text"]
+
+
+def test_a_script_is_built_with_the_defaults_of_its_options_and_writes_no_files(outcomes: dict[str, Any]) -> None:
+    outcome = outcomes["script"]
+    assert outcome["facts"]["steps"] == 10
+    assert (outcome["facts"]["settings"]["precision"], outcome["facts"]["settings"]["learning_rate"]) == ("bf16", 3e-3)
+    assert outcome["files_left"] == []
+
+
+@pytest.mark.skipif(not HAS_TRL, reason="TRL is not installed")
+def test_a_pair_of_answers_is_one_sample(outcomes: dict[str, Any]) -> None:
+    """DPO's batch has two rows per sample."""
+    assert finding_of(outcomes["sft"], "batch-drawn")["text"] == "each of 60 steps drew 8 samples"
+    assert finding_of(outcomes["dpo"], "batch-drawn")["text"] == "each of 60 steps drew 8 samples"

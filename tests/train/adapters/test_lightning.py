@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from pytest_smoke.errors import TaskError
+from pytest_smoke.train.adapters import lightning
 from tests.train.adapters.outcomes import finding_of, outcomes_of
 
 pytestmark = pytest.mark.skipif(not find_spec("lightning"), reason="needs the extra lightning")
@@ -33,6 +35,10 @@ EXPECTED = {
     "two_optimizers": ("error", "invalid-task", ["configure_optimizers returned 2 optimizers"]),
     "returns_trainer": ("error", "invalid-task", ["returned Trainer: it must return a LightningModule"]),
     "no_data": ("error", "invalid-task", ["there are no training data"]),
+    "several_loaders": ("promote", "", []),
+    "two_training_loaders": ("error", "invalid-task", ["the training data are a dict of data loaders"]),
+    "unfreezes": ("error", "invalid-task", ["the callback BackboneFinetuning adds parameters to the optimizer"]),
+    "endless": ("error", "invalid-task", ["state no length (-1): set max_steps"]),
     "sharded": ("error", "invalid-task", ["strategy fsdp", "full.world_size"]),
     "other_batch": ("error", "invalid-task", ["the data loader has batches of 32"]),
     "raises": ("error", "exception", ["FileNotFoundError: digits.csv at tests/train/adapters/lightning_modules.py:"]),
@@ -45,6 +51,7 @@ MORE = {
         "full: {from_scratch: true, max_steps: 2600}"
     ),
     "repeats": "full: {batch_size: 64}",
+    "several_loaders": "checks: {accept: ['`val_accuracy/dataloader_idx_1` > 0.5']}",
 }
 SMOKE = {"classifier": ", evaluate_every_steps: 30", "other_batch": ", batch_size: 16, grad_accum_steps: 4"}
 
@@ -118,3 +125,39 @@ def test_metrics_are_those_that_validation_logs(outcomes: dict[str, Any]) -> Non
     outcome = outcomes["classifier"]
     assert [step for step, _ in outcome["metrics"]["val_accuracy"]] == [30, 60, 80]
     assert outcome["facts"]["initial_metrics"].keys() == {"val_accuracy"}
+
+
+def test_each_of_several_validation_loaders_has_its_metric(outcomes: dict[str, Any]) -> None:
+    metrics = outcomes["several_loaders"]["metrics"]
+    assert metrics.keys() == {"val_accuracy/dataloader_idx_0", "val_accuracy/dataloader_idx_1"}
+
+
+def test_the_frequency_of_a_scheduler_and_the_limit_of_batches_count(outcomes: dict[str, Any]) -> None:
+    facts = outcomes["several_loaders"]["facts"]
+    assert (facts["settings"]["warmup_steps"], facts["full_steps"]) == (10, 100 * 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "steps"),
+    [
+        ({}, 1000 * 26),
+        ({"max_epochs": 10}, 260),
+        ({"max_epochs": 10, "max_steps": 5000}, 260),
+        ({"max_epochs": 10, "max_steps": 50}, 50),
+        ({"max_epochs": -1, "max_steps": 50}, 50),
+        ({"max_epochs": 10, "limit_train_batches": 0.5}, 130),
+        ({"max_epochs": 10, "limit_train_batches": 5}, 30),
+        ({"max_epochs": 10, "overfit_batches": 2}, 10),
+        ({"max_epochs": 10, "limit_train_batches": 1.0}, 260),
+    ],
+)
+def test_the_full_run_ends_with_its_steps_or_its_epochs(arguments: dict[str, Any], steps: int) -> None:
+    given = {"accumulate_grad_batches": 2, **arguments}
+    assert lightning._max_steps(given, lightning._steps_per_epoch(given, range(52), 1)) == steps
+
+
+def test_a_stream_has_the_length_that_is_set() -> None:
+    stream = iter(())
+    assert lightning._max_steps({"max_steps": 7}, lightning._steps_per_epoch({"max_steps": 7}, stream, 1)) == 7
+    with pytest.raises(TaskError, match="have no length: set max_steps"):
+        lightning._max_steps({"max_epochs": 2}, lightning._steps_per_epoch({"max_epochs": 2}, stream, 1))
