@@ -363,7 +363,7 @@ def _learning_rate(lr: Any, optimizer: Any) -> Any:
         rates = []
     if not rates:
         kind = type(optimizer).__name__
-        raise RecorderError(f"optimizer is a {kind} without param_groups that have an lr; give lr= instead")
+        raise RecorderError(f"optimizer is of type {kind}, without param_groups that have an lr; give lr= instead")
     known, tensors = -math.inf, []
     for rate in rates:
         value = rate if type(rate) is float else _value(rate, "the optimizer's lr")

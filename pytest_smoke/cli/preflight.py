@@ -24,8 +24,8 @@ SCHEMA = 1
 """Version of the JSON output; raised when a key changes its meaning or goes away."""
 WIDTH = 79
 HEADINGS = {
-    "unfair": "must be the same",
-    "unknown": "could not be told",
+    "unfair": "not as required",
+    "unknown": "could not be compared",
     "allowed": "may differ",
     "not-compared": "not compared",
 }
@@ -47,7 +47,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         description="Tell whether a run is a fair smoke run of another, by their configs alone. Each is a config file "
         "of a trainer (Hugging Face, LLaMA-Factory, axolotl, torchtitan, Lightning, Hydra, or plain JSON, YAML, TOML "
         "or Python text), or a recipe, of which the full run or the smoke run counts. Nothing is trained.",
-        epilog="Exit status: 0 if the smoke run is fair, 1 if it is not, 2 if it could not be told because something "
+        epilog="Exit status: 0 if the smoke run is fair, 1 if it is not, 2 if that is unknown because something "
         "is missing.",
     )
     parser.add_argument("full", metavar="FULL", help="config of the full run, or a recipe")
@@ -189,8 +189,8 @@ def _summary(verdict: str, full: RunSettings, smoke: RunSettings, found: list[Se
         return f"fair: {names}, {which} that shapes the training is the same"
     if verdict == "could-not-tell":
         return f"could not tell: {names}, {count(unknown, 'setting')} missing or unclear"
-    more = f", {unknown} more could not be told" if unknown else ""
-    return f"not fair: {names}, {count(unfair, 'setting')} not as they must be{more}"
+    more = f", {unknown} more could not be compared" if unknown else ""
+    return f"not fair: {names}, {count(unfair, 'setting')} {'is' if unfair == 1 else 'are'} not as required{more}"
 
 
 def _wrapped(text: str, first: str, rest: str) -> list[str]:

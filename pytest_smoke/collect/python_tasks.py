@@ -44,7 +44,7 @@ def send_task(task: Any, args: Mapping[str, Any], *, folder: Path, root: Path) -
     is_factory = inspect.isclass(task) or not all(callable(getattr(task, method, None)) for method in METHODS)
     if is_factory and not callable(task):
         missing = [f"{method}()" for method in METHODS if not callable(getattr(task, method, None))]
-        raise TaskError(f"a {type(task).__name__} is not a task: it lacks {', '.join(missing)}")
+        raise TaskError(f"an object of type {type(task).__name__} is not a task: it lacks {', '.join(missing)}")
     name = str(getattr(task, "__name__", type(task).__name__))
     if not is_factory and args:
         raise TaskError(f"args={args} cannot be given to {name}: it is a task already; give its class and args")

@@ -26,6 +26,7 @@ EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND = 126, 127
 """As a shell exits with for a command that it cannot execute or find."""
 EXIT_SIGNAL = 128
 """Added to the number of the signal that ended a command."""
+STDERR = 2
 WAIT_SECONDS = 0.1
 """Time between two looks at whether the run has ended."""
 MAX_COPY_BYTES = 1 << 26
@@ -106,7 +107,7 @@ def watch_command(command: Sequence[str], options: WatchOptions, *, follows_outp
                 say(f"{command[0]}: {error.strerror or error}")
                 return EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else EXIT_NOT_EXECUTABLE
             pass_on_to(run)
-            return _guard(run, judge, options, say)
+            return _guard(run, judge, options, _on_own_lines(say, run))
     finally:
         if judge is not None:
             judge.kill()
@@ -134,6 +135,19 @@ def _judge(options: WatchOptions, say: Say) -> JudgeProcess | None:
     except OSError as error:
         say(f"no process to judge in ({error.strerror or error}): the run goes on unwatched")
         return None
+
+
+def _on_own_lines(say: Say, run: Command) -> Say:
+    """Return `say` for a terminal that the command may have left in the middle of a line, as a progress bar does."""
+
+    def on_own_line(text: str) -> None:
+        if run.is_mid_line and os.isatty(STDERR):
+            run.is_mid_line = False
+            with contextlib.suppress(OSError):
+                os.write(STDERR, b"\n")
+        say(text)
+
+    return on_own_line
 
 
 def _guard(run: Run, judge: JudgeProcess | None, options: WatchOptions, say: Say) -> int:

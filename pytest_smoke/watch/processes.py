@@ -60,6 +60,8 @@ class Command:
         self, command: Sequence[str], *, copy: Callable[[bytes], None] | None, say: Callable[[str], None]
     ) -> None:
         self._copy, self._say = copy, say
+        self.is_mid_line = False
+        """Whether what was passed on last is the beginning of a line, such as a progress bar."""
         environment = {**os.environ, **({"PYTHONUNBUFFERED": "1"} if copy is not None else {})}
         out, err = _streams(copy is not None)
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
@@ -125,6 +127,7 @@ class Command:
                     targets[pipe] = NOWHERE
                     reason = error.strerror or error
                     self._say(f"the command's output is lost from here on ({reason}); the run goes on")
+                self.is_mid_line = not data.endswith(b"\n")
                 if self._copy is not None:
                     self._copy(data)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -159,14 +160,14 @@ def test_a_progress_bar_gives_the_steps_of_the_lines_after_it(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "trainer.py").write_text(
         "import sys, time\n"
-        "for step in range(150):\n"
-        "    print(f'\\r{step}/150 [00:01<00:20, 80it/s]', end='', file=sys.stderr, flush=True)\n"
+        "for step in range(60):\n"
+        "    print(f'\\r{step}/60 [00:01<00:20, 80it/s]', end='', file=sys.stderr, flush=True)\n"
         "    print({'loss': 2 - step / 200, 'epoch': step / 50}, flush=True)\n"
-        "    time.sleep(0.004)\n"
+        "    time.sleep(0.03)\n"
     )
     assert main(["watch", "--", sys.executable, "trainer.py"]) == 0
     last = capfd.readouterr().err.rpartition("watch: ")[2]
-    assert last == "not unstable: 150 losses of 'loss' judged\n"
+    assert last == "not unstable: 60 losses of 'loss' judged\n"
 
 
 def test_a_full_disk_does_not_stop_the_run(ended: dict[str, Ended]) -> None:
@@ -197,6 +198,15 @@ def test_signals_are_passed_on(tmp_path: Path, number: int) -> None:
         out = process.stdout.read()
     assert process.returncode == 40 + number
     assert out.endswith(b"got %d\n" % number)
+
+
+def test_a_note_in_a_terminal_does_not_continue_a_progress_bar(tmp_path: Path) -> None:
+    terminal, end = pty.openpty()
+    code = "print('50 %|###', end='')"
+    subprocess.run([*WATCH, "--", sys.executable, "-c", code], stdout=end, stderr=end, cwd=tmp_path, check=True)
+    os.close(end)
+    assert os.read(terminal, 4096).startswith(b"50 %|###\r\nwatch: ")
+    os.close(terminal)
 
 
 def test_a_judge_that_dies_does_not_stop_the_run(tmp_path: Path) -> None:

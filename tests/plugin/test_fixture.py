@@ -65,7 +65,7 @@ def test_mistakes(smoke):
         assert "cannot be sent to the training process" in text
         assert "at the top level of a module" in text
         assert len(text.splitlines()) == 1
-    assert says(3) == "a int is not a task: it lacks model(), batches(), losses()"
+    assert says(3) == "an object of type int is not a task: it lacks model(), batches(), losses()"
     assert "it is a task already" in says(Mine(8), args={"width": 8})
     assert "has no argument widht; did you mean width?" in says(make, args={"widht": 8}, error=RecipeError)
     text = says(Mine, full={"batch_size": 64, "learning_rate": 0.1}, error=RecipeError)
