@@ -20,6 +20,7 @@ from pytest_smoke.judge.curve.detectors import (
     EarlyDivergenceDetector,
     SpikeDetector,
     SwingDetector,
+    WorseThanUntrainedDetector,
 )
 from pytest_smoke.judge.curve.evidence import Evidence
 from pytest_smoke.judge.curve.final_verdict import MIN_BLOCKS_JUDGED, FinalVerdict, StableCurve
@@ -87,6 +88,8 @@ class CurveJudge:
         self._divergence = DivergenceDetector()
         self._swings = SwingDetector()
         self._early_divergence = EarlyDivergenceDetector()
+        self._untrained: WorseThanUntrainedDetector | None = WorseThanUntrainedDetector(planned_points)
+        """None after an expected jump."""
         self._correlation = Correlation()
         self._trend = Trend(planned_points, correlation=self._correlation)
         self._early_trends: list[tuple[int, Trend]] = []
@@ -125,6 +128,9 @@ class CurveJudge:
         self._step = step
         if lr is not None or self._evidence.has_learning_rate:
             self._evidence.add(step, lr)
+        if self._untrained and self._untrained.add(step, loss, probe_loss) and probe_loss is not None:
+            text = messages.worse_than_untrained(self._untrained, step, probe_loss)
+            return self._report(step, replace(_divergence_alarm(text, None), series="probe_loss"))
         if len(self._first_losses) < FIRST_LOSSES:
             self._first_losses.append(loss)
         if probe_loss is not None:
@@ -313,6 +319,7 @@ class CurveJudge:
         self._divergence = DivergenceDetector()
         self._swings = SwingDetector()
         self._early_divergence = EarlyDivergenceDetector()
+        self._untrained = None
         self._correlation.start_segment()
         rises = [rise for trend in self._trends if (rise := trend.start_segment(last_step))]
         return [rise for rise in rises if not rise.is_weak]

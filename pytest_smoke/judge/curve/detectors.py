@@ -60,6 +60,13 @@ EARLY_START_POINTS = 8
 """Points after the first within which an early divergence begins."""
 
 
+WORSE_SHARE = 0.05
+"""Share by which a score of the probe batch exceeds the untrained model's. The same labelled runs have 2 % and 10 %."""
+WORSE_POINTS = 4
+"""Losses before such a score counts, or 1 % of the planned points: a burst is shorter."""
+WORSE_RUN_SHARE = 0.01
+
+
 def min_spike_points(reference_points: int, planned_points: int) -> int:
     """Return the smallest p with C(reference + p, p) >= planned / FALSE_SPIKE_CHANCE.
 
@@ -395,3 +402,45 @@ class EarlyDivergenceDetector:
                 self._lowest_above[index] = min(self._lowest_above[index], value)
             else:
                 self._above[index], self._lowest_above[index] = 0, inf
+
+
+class WorseThanUntrainedDetector:
+    """Detect a run that the first updates made worse: the loss on the probe batch is above that of the untrained model.
+
+    Most losses since then are above the first loss and the first score, too: it is not this batch alone.
+    """
+
+    def __init__(self, planned_points: int) -> None:
+        self.first_step = 0
+        """Step of the first loss."""
+        self.first_score = 0.0
+        """Loss on the probe batch before the first update."""
+        self.points = 0
+        """Number of losses after the first."""
+        self.points_above = 0
+        """Those of them above the first loss and the first score."""
+        self._min_points = max(WORSE_POINTS, WORSE_RUN_SHARE * planned_points)
+        self._level: float | None = None
+        self._has_begun = False
+
+    def add(self, step: int, loss: float, score: float | None) -> bool:
+        """Add one loss, and the score before its step if there is one; return whether it shows that the run is worse.
+
+        Without a score at the first loss, or with one that is not positive, nothing is detected.
+        """
+        if not self._has_begun:
+            self._has_begun = True
+            if score is not None and score > 0:
+                self.first_step, self.first_score, self._level = step, score, max(loss, score)
+            return False
+        if self._level is None:
+            return False
+        is_worse = (
+            score is not None
+            and score > (1 + WORSE_SHARE) * self.first_score
+            and self.points >= self._min_points
+            and self.points_above > self.points / 2
+        )
+        self.points += 1
+        self.points_above += loss > self._level
+        return is_worse

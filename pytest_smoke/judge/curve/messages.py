@@ -13,6 +13,7 @@ from pytest_smoke.judge.curve.detectors import (
     EarlyDivergenceDetector,
     SpikeDetector,
     SwingDetector,
+    WorseThanUntrainedDetector,
 )
 from pytest_smoke.judge.curve.evidence import Evidence
 from pytest_smoke.judge.curve.trend import DetectionLimit, Rise
@@ -95,6 +96,16 @@ def early_divergence(seen: EarlyDivergenceDetector, step: int) -> str:
     return (
         f"loss diverged from {number(seen.level)} (step {seen.first_step}) to at least {number(seen.lowest)} in each "
         f"of the {seen.streak_points} points up to step {step}{relative(seen.lowest - seen.level, seen.level)}"
+    )
+
+
+def worse_than_untrained(seen: WorseThanUntrainedDetector, step: int, score: float) -> str:
+    """Describe a model that is worse than before its first update."""
+    change = score - seen.first_score
+    return (
+        f"loss on the probe batch rose from {number(seen.first_score)} (step {seen.first_step}) to {number(score)} at "
+        f"step {step}: {signed(change)}{relative(change, seen.first_score)}, and {seen.points_above} of "
+        f"{count(seen.points, 'loss', 'losses')} since are above the first"
     )
 
 

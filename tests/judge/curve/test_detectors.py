@@ -161,3 +161,42 @@ def test_blow_up_after_an_expected_jump_diverges() -> None:
     losses = enumerate([*before, *after])
     found = next(verdict for step, loss in losses if (verdict := curve_judge.add(step, loss)))
     assert (found.reason, found.step, found.data["last_good_step"]) == ("divergence", 104, 100)
+
+
+def hump(step: int, height: float) -> float:
+    """Return an overshoot of the first 30 steps."""
+    return height * max(0.0, 1 - abs(step - 15) / 15)
+
+
+@pytest.mark.parametrize(
+    ("loss_height", "score_height", "verdict"),
+    [
+        pytest.param(1.0, 0.5, "unstable", id="both worse than untrained"),
+        pytest.param(1.0, 0.0, "promote", id="only the loss"),
+        pytest.param(0.0, 0.5, "promote", id="only one score"),
+        pytest.param(1.0, 0.1, "promote", id="score hardly worse"),
+    ],
+)
+def test_first_updates_that_make_the_model_worse_are_unstable(
+    loss_height: float, score_height: float, verdict: str
+) -> None:
+    rng = random.Random(5)
+    judging = CurveJudge(planned_points=1000)
+    for step in range(1000):
+        level = 4.0 - 2.0 * min(1.0, max(0, step - 30) / 500)
+        score = level + hump(step, score_height) + rng.gauss(0, 0.002) if step % 25 == 0 or step == 15 else None
+        if judging.add(step, level + hump(step, loss_height) + rng.gauss(0, 0.1), probe_loss=score):
+            break
+    seen = judging.finish()
+    assert seen.verdict == verdict, seen.text
+    if verdict == "unstable":
+        assert (seen.reason, seen.series, seen.step) == ("divergence", "probe_loss", 15)
+        assert seen.data["last_good_step"] is None
+
+
+def test_scores_say_nothing_about_an_untrained_model_after_an_expected_jump() -> None:
+    judging = CurveJudge(planned_points=400, expected_jumps=[100])
+    for step in range(400):
+        level = (2.0 if step < 100 else 5.0) - 0.001 * step + 0.02 * (step % 3)
+        judging.add(step, level, probe_loss=level if step % 10 == 0 else None)
+    assert judging.finish().verdict == "promote"

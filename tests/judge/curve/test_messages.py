@@ -115,6 +115,16 @@ VERDICTS = [
         id="rise-without-noise",
     ),
     pytest.param(
+        lambda: judged([2.0, *noise(3.0, 0.1, 40), *DESCENT], probe=probe_scores([2.0] + [2.6] * 40 + DESCENT)),
+        "unstable",
+        "divergence",
+        (
+            "loss on the probe batch rose from 2 (step 0) to 2.6 at step 25: +0.6 (+30 %), and 25 of 25 losses since "
+            "are above the first"
+        ),
+        id="worse-than-untrained",
+    ),
+    pytest.param(
         lambda: judged(noise(2.0, 1.2, 1000), probe=probe_scores(with_rise(noise(2.0, 0.01, 1000), 700, 0.3))),
         "unstable",
         "rise",
