@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import math
 import os
 import sys
@@ -18,7 +17,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from pytest_smoke.errors import RecorderError, UnstableError
-from pytest_smoke.files import json_value
+from pytest_smoke.files import strict_json
 from pytest_smoke.judge.curve.curve_judge import CurveJudge, CurveVerdict
 from pytest_smoke.judge.curve.evidence import MAX_STEPS_NEEDED
 
@@ -281,8 +280,8 @@ class Recorder:
             return
         keys, text = self._keys, f'{{"step": {step}'
         for name, value in values.items():
-            key = keys.get(name) or keys.setdefault(name, json.dumps(name))
-            text += f", {key}: {value}" if value - value == 0.0 else f", {key}: {json.dumps(json_value(value))}"
+            key = keys.get(name) or keys.setdefault(name, strict_json(name))
+            text += f", {key}: {value}" if value - value == 0.0 else f", {key}: {strict_json(value)}"
         line = (text + "}\n").encode()
         try:
             written = os.write(self._file, line)

@@ -48,7 +48,7 @@ EXPECTED = {
     "shifts": ("promote", "", ["training loss rose at step 4", "but the fixed probe batch did not"]),
     "unlearns": ("unstable", None, ["loss"]),
     "diverges": ("unstable", None, ["loss"]),
-    "blows_up": ("unstable", "rise", ["loss rose from its lowest level, 1.3", "(steps 0-1)"]),
+    "blows_up": ("unstable", "divergence", ["loss on the probe batch rose from 1.38 (step 0)"]),
     "overflows_fp16": ("unstable", "non-finite", ["inf"]),
     "ignored_labels": ("unstable", "non-finite", ["ce is NaN at step 0"]),
     "rounds_bf16": ("unstable", "non-finite", ["nll"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pytest_smoke.files import strict_json
 from pytest_smoke.recipe.configs.names import equivalent
 from pytest_smoke.recipe.fields import Frozen
 from pytest_smoke.recipe.model import (
@@ -168,7 +168,7 @@ def _as_list(command: str) -> str:
     except ValueError:  # a quote that is not closed
         words = command.split()
     plain = re.compile(r"[A-Za-z0-9_./=+-]+")
-    return f"[{', '.join(word if plain.fullmatch(word) else json.dumps(word) for word in words)}]"
+    return f"[{', '.join(word if plain.fullmatch(word) else strict_json(word) for word in words)}]"
 
 
 def _wrong_length(kind: str, ctx: dict[str, Any], keys: Keys) -> str:

@@ -130,7 +130,8 @@ class CurveJudge:
             self._evidence.add(step, lr)
         if self._untrained and self._untrained.add(step, loss, probe_loss) and probe_loss is not None:
             text = messages.worse_than_untrained(self._untrained, step, probe_loss)
-            return self._report(step, replace(_divergence_alarm(text, None), series="probe_loss"))
+            alarm = _divergence_alarm(text, self._untrained.first_step)
+            return self._report(step, replace(alarm, series="probe_loss"))
         if len(self._first_losses) < FIRST_LOSSES:
             self._first_losses.append(loss)
         if probe_loss is not None:

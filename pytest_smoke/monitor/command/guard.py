@@ -15,6 +15,7 @@ import sys
 import time
 from contextlib import suppress
 
+from pytest_smoke.files import strict_json
 from pytest_smoke.train.descendants import adopt_orphans, descendants, end_descendants
 
 TERM_SECONDS = 10.0
@@ -85,4 +86,4 @@ def _reap() -> None:
 
 def _tell(status: int, what: dict[str, object]) -> None:
     with suppress(OSError):  # pytest has died
-        os.write(status, json.dumps(what).encode() + b"\n")
+        os.write(status, strict_json(what).encode() + b"\n")

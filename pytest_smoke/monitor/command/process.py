@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from pytest_smoke.errors import CommandError
+from pytest_smoke.files import strict_json
 from pytest_smoke.monitor.command.guard import TERM_SECONDS
 from pytest_smoke.recipe.command import CommandPlan
 
@@ -50,7 +51,7 @@ class CommandProcess:
         env: Mapping[str, str] = {**os.environ, **UNBUFFERED, **plan.env}
         spec = {"argv": plan.argv, "cwd": plan.cwd, "env": env, "term_seconds": self._term_seconds}
         assert self._guard.stdin is not None
-        self._guard.stdin.write(json.dumps(spec).encode() + b"\n")
+        self._guard.stdin.write(strict_json(spec).encode() + b"\n")
         self._guard.stdin.flush()
         started = self._next(None)
         if started is None or "pid" not in started:

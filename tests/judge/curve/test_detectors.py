@@ -191,7 +191,7 @@ def test_first_updates_that_make_the_model_worse_are_unstable(
     assert seen.verdict == verdict, seen.text
     if verdict == "unstable":
         assert (seen.reason, seen.series, seen.step) == ("divergence", "probe_loss", 15)
-        assert seen.data["last_good_step"] is None
+        assert seen.data["last_good_step"] == 0
 
 
 def test_scores_say_nothing_about_an_untrained_model_after_an_expected_jump() -> None:
