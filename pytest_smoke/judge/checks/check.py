@@ -56,6 +56,7 @@ UNVERIFIED = Reason(
     id="unverified",
     status="not-checked",
     when="the same, and a promotion needs the check, or the recipe asks for it",
+    yields_to=("run", "finite"),
 )
 ACCEPTED_UNVERIFIED = Reason(
     id="accepted-unverified",

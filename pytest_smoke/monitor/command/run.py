@@ -75,6 +75,8 @@ _EXCEPTION = re.compile(
 """The last line of a traceback, also behind the prefix of torchrun."""
 _USAGE_ERROR = re.compile(r"^\S+: error: .+", re.MULTILINE)
 """What argparse prints about a flag that it does not know."""
+WITHOUT_LOSS = ("no-loss-column", "empty")
+"""Reasons of the readers for a log that has no loss (yet)."""
 TELLS_WHEN = ("ended-early", "no-log", "no-loss", "steps-out-of-order")
 """Reasons whose text says how far the log goes."""
 OUT_OF_MEMORY = ("out of memory", "OutOfMemoryError", "DefaultCPUAllocator: can't allocate memory")
@@ -328,13 +330,17 @@ class _Run:
             text = f"{state}its log {self._shown(path)} did not exist"
             return self._failure("no-log", text, hint=self._where_it_may_be(), key="log")
         if path is not None and self._log.is_old:
-            text = f"{state}its log {self._shown(path)} was not written to: what it holds is older than the run"
+            text = f"{state}its log {self._shown(path)} was not written to: what it contains is older than the run"
             return self._failure("no-log", text, hint=self._where_it_may_be(), key="log")
         where = f"its log {self._shown(path)}" if path is not None else "what it prints"
-        if isinstance(problem, LogError) and problem.reason == "no-such-column":
-            text = f"{state}{where} cannot be judged: log.{str(problem).removeprefix('--')}"
-            return self._failure("no-loss", text, hint="name a column that the log has", key="log")
         why = str(problem or "")
+        if problem is not None and problem.reason not in WITHOUT_LOSS:
+            is_column = problem.reason == "no-such-column"
+            why = f"log.{why.removeprefix('--')}" if is_column else why
+            text = f"{state}{where} cannot be judged: {why}"
+            hint = "name a column that the log has" if is_column else ""
+            hint = self._where_it_may_be() if problem.reason == "unreadable" and path is not None else hint
+            return self._failure("no-loss", text, hint=hint, key="log")
         columns = why.partition("; columns: ")[2]
         why = f": its numbers are {columns}" if columns else f": {_first_sentence(why)}" if why else ""
         text = f"{state}{where} has no loss of any step{why}"

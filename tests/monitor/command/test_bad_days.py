@@ -299,6 +299,20 @@ def test_a_column_that_the_log_does_not_have_is_named_with_those_that_it_has(tmp
     assert outcome.text.endswith("cannot be judged: log.loss 'totl': no such column; columns: 'step' and 'loss'")
 
 
+def test_a_log_that_is_a_folder_or_has_several_runs_says_so(tmp_path: Path) -> None:
+    text = (
+        "for i in range(9):\n"
+        "    for s in (1, 2): print(f'seed {s} step {i}: loss {i + s}', file=open('b.log', 'a'), flush=True)\n"
+    )
+    outcome = outcome_of(own(tmp_path, text, log="."), tmp_path)
+    assert outcome.text.endswith("its log . cannot be judged: this is a folder; name a text file in it")
+    assert finding(outcome, "run").hint == "it wrote b.log: set log to that file"
+    assert finding(outcome, "schedule").hint == ""  # there is no log to add a learning rate to
+    (tmp_path / "b.log").unlink()
+    outcome = outcome_of(own(tmp_path, text, log="b.log"), tmp_path)
+    assert "its log b.log cannot be judged: the log holds 2 runs (seed 1 and seed 2): split it" in outcome.text
+
+
 @pytest.mark.parametrize("name", ["train.log", "other.jsonl"])
 def test_a_log_in_another_folder_is_suggested(tmp_path: Path, name: str) -> None:
     text = f"import os\nos.makedirs('runs/7')\nopen('runs/7/{name}', 'w').write('step 1: loss 2.0\\n')\n"
