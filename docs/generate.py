@@ -421,7 +421,9 @@ def _verdict_of(check: Check, reason: Reason) -> str:
 def _when(reason: Reason) -> str:
     if not reason.yields_to:
         return reason.when
-    others = "another check" if "*" in reason.yields_to else f"the check {listed(map(code, reason.yields_to))}"
+    names = list(map(code, reason.yields_to))
+    others = f"the check {names[0]}" if len(names) == 1 else f"one of the checks {listed(names)}"
+    others = "another check" if "*" in reason.yields_to else others
     return f"{reason.when}; if {others} failed, that failure decides"
 
 

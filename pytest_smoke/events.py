@@ -198,6 +198,8 @@ class Metrics:
     """Optimizer step before which they were computed."""
     values: dict[str, float]
     """Value by metric."""
+    is_evaluation: bool = True
+    """Whether they measure the model. Other columns of a command's log, such as a time, are only read by criteria."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,8 @@ def metric_advisories(run: RunView) -> Iterator[Finding]:
         return
     metrics: dict[str, list[tuple[int, float]]] = {}
     for event in run.events(Metrics):
+        if not event.is_evaluation:
+            continue
         for name, value in event.values.items():
             metrics.setdefault(name, []).append((event.step, value))
     last = run.stages[-1].stage

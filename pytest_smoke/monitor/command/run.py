@@ -21,6 +21,7 @@ from pytest_smoke.events import (
     SourceFiles,
 )
 from pytest_smoke.files import file_sha256
+from pytest_smoke.logs.columns import is_held_out
 from pytest_smoke.logs.find import is_known_name
 from pytest_smoke.logs.log import ColumnNames, Log
 from pytest_smoke.monitor.child import ProcessResult, Watch, failed_run, result_of
@@ -206,11 +207,14 @@ class _Run:
     def _metrics_of(self, log: Log, run: LoggedRun) -> Iterator[Event]:
         """Yield the new values of the columns that are no part of the points."""
         last = run.steps[-1].step if run.steps else -1
+        declared = self._monitor.case.recipe.metrics
         for name, values in log.other_columns().items():
+            metric = "_".join(name.split())
+            is_evaluation = is_held_out(name) or metric in declared
             for step, value in values:
                 if step <= last and (name, step) not in self._metrics:
                     self._metrics.add((name, step))
-                    yield Metrics(step, {"_".join(name.split()): value})
+                    yield Metrics(step, {metric: value}, is_evaluation)
 
     def _difference(self, log: Log, run: LoggedRun) -> LearningRateDiffers | None:
         """Return the first difference from the schedule, once."""

@@ -113,6 +113,15 @@ def test_other_columns_are_metrics_and_a_named_one_is_the_loss_on_fixed_samples(
     assert len(outcome.metrics["val_loss"]) == STEPS
 
 
+def test_columns_that_are_no_evaluation_get_no_advice_unless_the_recipe_declares_them(tmp_path: Path) -> None:
+    form = "step {{step}}: loss {{loss:.5f}}, lr {{lr:.3e}}, speed {{norm:.4f}}"
+    for keys in ({}, {"metrics": {"speed": {"better": "higher"}}}):
+        outcome = outcome_of(case("--format", form, checks={"accept": ["speed >= 0"]}, **keys), tmp_path)
+        assert (outcome.verdict, len(outcome.metrics["speed"])) == ("promote", STEPS), outcome.text
+        advised = [one for one in outcome.findings if one.check == "peak-regression"]
+        assert bool(advised) == bool(keys), advised
+
+
 def test_a_command_ends_with_a_killed_pytest_process(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "import os, time\nopen('id', 'w').write(str(os.getpid()))\nprint('step 1: loss 2', flush=True)\n"
