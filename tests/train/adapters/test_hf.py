@@ -13,7 +13,16 @@ pytestmark = pytest.mark.skipif(not find_spec("transformers"), reason="needs the
 
 TRAINERS = "tests.train.adapters.hf_trainers"
 TRL_TRAINERS = "tests.train.adapters.trl_trainers"
-STEPS = {"does_not_step": 24, "freezes": 100, "experts": 10, "stream": 10, "other_geometry": 10, "script": 10}
+STEPS = {
+    "sft": 40,
+    "dpo": 40,
+    "does_not_step": 24,
+    "freezes": 100,
+    "experts": 10,
+    "stream": 10,
+    "other_geometry": 10,
+    "script": 10,
+}
 """Steps of the runs that are not stopped early; of all others 60."""
 MORE = {
     "two_terms": (
@@ -70,7 +79,7 @@ EXPECTED = {
 """Verdict, reason (None: any), fragments of the sentence."""
 HAS_TRL = find_spec("trl") is not None
 if HAS_TRL:
-    EXPECTED |= {name: ("promote", "", ["no rise in 60 points"]) for name in ("sft", "dpo")}
+    EXPECTED |= {name: ("promote", "", ["no rise in 40 points"]) for name in ("sft", "dpo")}
 FACTORY_OF = {
     "summed_ranks": "summed",
     "repeats": "trainer",
@@ -195,5 +204,5 @@ def test_a_script_is_built_with_the_defaults_of_its_options_and_writes_no_files(
 @pytest.mark.skipif(not HAS_TRL, reason="TRL is not installed")
 def test_a_pair_of_answers_is_one_sample(outcomes: dict[str, Any]) -> None:
     """DPO's batch has two rows per sample."""
-    assert finding_of(outcomes["sft"], "batch-drawn")["text"] == "each of 60 steps drew 8 samples"
-    assert finding_of(outcomes["dpo"], "batch-drawn")["text"] == "each of 60 steps drew 8 samples"
+    assert finding_of(outcomes["sft"], "batch-drawn")["text"] == "each of 40 steps drew 8 samples"
+    assert finding_of(outcomes["dpo"], "batch-drawn")["text"] == "each of 40 steps drew 8 samples"

@@ -15,9 +15,9 @@ pytestmark = pytest.mark.skipif(not find_spec("lightning"), reason="needs the ex
 
 MODULES = "tests.train.adapters.lightning_modules"
 EXPECTED = {
-    "classifier": ("promote", "", ["no rise in 80 points"]),
-    "datamodule": ("promote", "", ["no rise in 80 points"]),
-    "one_cycle": ("promote", "", ["no rise in 80 points"]),
+    "classifier": ("promote", "", ["no rise in 60 points"]),
+    "datamodule": ("promote", "", ["no rise in 60 points"]),
+    "one_cycle": ("promote", "", ["no rise in 60 points"]),
     "diverging": ("unstable", None, []),
     "shrinking": ("invalid", "fewer-samples", ["a step draws 32 samples instead of 64 (32 x 2 x 1)"]),
     "repeats": (
@@ -29,7 +29,7 @@ EXPECTED = {
     "own_scheduler": ("invalid", "other-learning-rate", ["at step 1, the recipe schedules 0.00015"]),
     "breaks": ("unstable", "non-finite", ["penalty_loss is NaN at step 20"]),
     "eval_mode": ("invalid", "eval-mode", ["the model trains in evaluation mode at step 0"]),
-    "stops": ("error", "invalid-task", ["the trainer stopped by itself after 20 steps of 80"]),
+    "stops": ("error", "invalid-task", ["the trainer stopped by itself after 20 steps of 60"]),
     "skips": ("error", "invalid-task", ["training_step returned NoneType without a loss"]),
     "manual": ("error", "invalid-task", ["Manual optimizes manually (automatic_optimization = False)"]),
     "two_optimizers": ("error", "invalid-task", ["configure_optimizers returned 2 optimizers"]),
@@ -58,7 +58,7 @@ SMOKE = {"classifier": ", evaluate_every_steps: 30", "other_batch": ", batch_siz
 
 def recipe_of(name: str) -> str:
     factory = FACTORY_OF.get(name, name)
-    smoke = f"smoke: {{max_steps: 80{SMOKE.get(name, '')}}}"
+    smoke = f"smoke: {{max_steps: 60{SMOKE.get(name, '')}}}"
     return f"lightning: {MODULES}:{factory}\n{smoke}\n{MORE.get(name, '')}\n"
 
 
@@ -86,7 +86,7 @@ def test_the_full_run_is_read_from_module_data_and_arguments(outcomes: dict[str,
         "learning_rate": 3e-3,
         "lr_schedule": "constant",
         "warmup_steps": 20,  # that of the module's scheduler
-        "max_steps": 80,
+        "max_steps": 60,
         "precision": "fp32",
         "grad_clip_norm": 1.0,
         "loss_weights": {},
@@ -104,7 +104,7 @@ def test_devices_are_ranks_whose_batches_are_accumulated(outcomes: dict[str, Any
     outcome = outcomes["datamodule"]
     assert outcome["facts"]["settings"]["world_size"] == 4
     assert outcome["facts"]["full_steps"] == 100 * 13
-    assert finding_of(outcome, "batch-drawn")["text"] == "each of 80 steps drew 128 samples"
+    assert finding_of(outcome, "batch-drawn")["text"] == "each of 60 steps drew 128 samples"
 
 
 def test_the_checks_of_a_task_are_made(outcomes: dict[str, Any]) -> None:
@@ -123,7 +123,7 @@ def test_logged_losses_are_terms_with_the_weights_that_they_have_in_the_loss(out
 
 def test_metrics_are_those_that_validation_logs(outcomes: dict[str, Any]) -> None:
     outcome = outcomes["classifier"]
-    assert [step for step, _ in outcome["metrics"]["val_accuracy"]] == [30, 60, 80]
+    assert [step for step, _ in outcome["metrics"]["val_accuracy"]] == [30, 60]
     assert outcome["facts"]["initial_metrics"].keys() == {"val_accuracy"}
 
 
