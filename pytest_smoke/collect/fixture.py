@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases, settings_cases
 from pytest_smoke.recipe.model import Mode
 from pytest_smoke.text import count
+from pytest_smoke.train.temporary import temporary_folder
 
 
 class Smokes:
@@ -82,9 +82,9 @@ class Smokes:
             return self._execute(self._case_of_recipe(recipe, mode, cell), name=str(recipe))
         if cell is not None:
             raise ValueError(f"cell={cell!r} chooses a cell of a recipe, and this smoke run has none")
-        with tempfile.TemporaryDirectory(prefix="smoke-task-") as folder:
+        with temporary_folder("task-") as folder:
             root = self._item.config.rootpath
-            task = send_task(recipe, args or {}, folder=Path(folder), root=root)
+            task = send_task(recipe, args or {}, folder=folder, root=root)
             smoke = {"max_steps": steps, "mode": mode, **sections.pop("smoke", {})}
             data = {
                 "task": task.reference,

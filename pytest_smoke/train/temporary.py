@@ -21,7 +21,11 @@ PREFIXES = ("smoke-", "pymp-")
 
 @contextmanager
 def temporary_folder(name: str) -> Iterator[Path]:
-    """Yield a new folder `smoke-NAME*` in the temporary directory, and remove it on exit. Raises OSError."""
+    """Yield a new folder `smoke-NAME*` in the temporary directory, and remove it on exit. Raises OSError.
+
+    The first one in a process also removes what killed sessions left: one of commands alone starts no training process.
+    """
+    _remove_once(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=f"smoke-{name}"))
     handle = _lock(folder)
     try:
@@ -38,9 +42,15 @@ def clean_up_after_killed_sessions() -> None:
 
     Once per process, before `multiprocessing` starts one.
     """
+    _remove_once(Path(tempfile.gettempdir()))
     with contextlib.suppress(OSError):
-        remove_without_owner(Path(tempfile.gettempdir()))
         _lock(Path(util.get_temp_dir()))  # kept open: until the process ends
+
+
+@cache
+def _remove_once(temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        remove_without_owner(temporary)
 
 
 def remove_without_owner(temporary: Path) -> None:

@@ -55,3 +55,14 @@ def test_a_temporary_folder_is_locked_until_it_is_removed(tmp_path: Path, monkey
         remove_without_owner(tmp_path)
         assert folder.exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_temporary_folder_removes_those_of_killed_sessions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / "smoke-command-left"
+    left.mkdir()
+    (left / LOCK).touch()
+    with temporary_folder("command-") as folder:
+        assert list(tmp_path.iterdir()) == [folder]
