@@ -38,8 +38,9 @@ from pytest_smoke.train.launch import OUTPUT_BYTES, OUTPUT_LINES
 
 POLL_SECONDS = 0.1
 """Time between two looks at the log."""
-SLEEP_PER_READ = 10
-"""Sleep at least this many times as long as the last read took: each read parses the whole log."""
+SLEEP_PER_READ = 30
+"""Sleep at least this many times as long as the last read took, so that reading takes 3 % of a core at most: each read
+parses the whole log."""
 LOG_SUFFIXES = (".log", ".txt", ".out", ".csv", ".tsv", ".json", ".jsonl")
 """Ends of the names of files that could be the missing log."""
 SEARCHED_FILES = 2000

@@ -59,6 +59,10 @@ FIXED = {
 """Arguments that a smoke run sets, where the installed version has them."""
 USE_CPU = "ACCELERATE_USE_CPU"
 """Environment variable that Accelerate reads when a trainer is built."""
+OWN_TOKENS = (
+    "average_tokens_across_devices is off, so each rank of the full run divides its loss by its own tokens, and the "
+    "smoke run on one device by those of all ranks: the gradients differ where ranks have different numbers of tokens"
+)
 NOT_METRICS = ("_runtime", "_per_second", "epoch", "_preparation_time")
 """Ends of the names that `evaluate` returns and that are not metrics."""
 QUIET = ("PrinterCallback", "ProgressCallback", "NotebookProgressCallback")
@@ -76,13 +80,22 @@ def describe(plan: RunPlan, device: torch.device) -> dict[str, Any]:
     loader = _train_loader(trainer, plan)
     accumulation = int(args.gradient_accumulation_steps)
     max_steps = int(args.max_steps)
+    is_split = _splits_batches(args)
+    batch_size = int(args.per_device_train_batch_size)
+    if is_split and batch_size % plan.world_size:
+        raise TaskError(
+            f"accelerator_config.split_batches divides per_device_train_batch_size {batch_size} among "
+            f"{plan.world_size} ranks: it must be a multiple of their number",
+            key="full.world_size",
+        )
     if max_steps <= 0:
-        per_rank = math.ceil(len(loader) / plan.world_size)
+        batches, ranks = len(loader), 1 if is_split else plan.world_size
+        per_rank = batches // ranks if args.dataloader_drop_last else math.ceil(batches / ranks)
         max_steps = math.ceil(args.num_train_epochs * max(1, math.ceil(per_rank / accumulation)))
     kind = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
     own_scheduler = trainer.lr_scheduler is not None
     return {
-        "batch_size": int(args.per_device_train_batch_size),
+        "batch_size": batch_size // plan.world_size if is_split else batch_size,
         "grad_accum_steps": accumulation,
         "learning_rate": _peak_rate(trainer),
         "lr_schedule": "other" if own_scheduler else SCHEDULES.get(kind, "other"),
@@ -91,6 +104,11 @@ def describe(plan: RunPlan, device: torch.device) -> dict[str, Any]:
         "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
         "grad_clip_norm": float(args.max_grad_norm) if args.max_grad_norm and args.max_grad_norm > 0 else None,
     }
+
+
+def _splits_batches(args: Any) -> bool:
+    """Return whether Accelerate divides a batch of the data loader among the ranks; else each draws its own."""
+    return bool(getattr(args.accelerator_config, "split_batches", False))
 
 
 def run(plan: RunPlan, device: torch.device, channel: Channel) -> None:
@@ -323,7 +341,14 @@ class _Run:
         self._learn_terms()
         if session.terms and session.term_problem:
             not_checked["grad-ratio"] = session.term_problem
+        if self._plan.world_size > 1 and self._weights_by_rank():
+            not_checked["items-drawn"] = OWN_TOKENS
         session.start(not_checked=not_checked)
+
+    def _weights_by_rank(self) -> bool:
+        """Return whether the full run divides the loss of each rank by the items of that rank alone."""
+        counts = getattr(self._trainer, "model_accepts_loss_kwargs", False) or self._trainer.compute_loss_func
+        return bool(counts) and not getattr(self._trainer.args, "average_tokens_across_devices", True)
 
     def _learn_terms(self) -> None:
         """Learn the names of the losses: from the model's output, and from what a `compute_loss` of its own returns."""

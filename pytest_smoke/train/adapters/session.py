@@ -403,12 +403,11 @@ class Session:
         if self._watched_mode and self._modes is not None and (mode := self._modes.event(step, stage.name)) is not None:
             self._put(mode)
         self._loss_watch.keep(step, self._batches)
-        names = tuple(self._terms)
-        means = [torch.stack([value.float() for value in values]).mean() for values in self._terms.values()]
-        loss = torch.stack([value.float().mean() for value in self._losses]).sum()
+        terms = {name: len(values) for name, values in self._terms.items()}
         rates = self._rates.used()
-        row = torch.stack([part.to(self._device).float() for part in (loss, *means, self._norm, *rates.on_device)])
-        self._deferred.put(partial(self._step_event, step, names, dict(self._logged), rates), row)
+        parts = [*self._losses, *(value for values in self._terms.values() for value in values), self._norm]
+        row = torch.stack([self._scalar(part) for part in (*parts, *rates.on_device)])
+        self._deferred.put(partial(self._step_event, step, len(self._losses), terms, dict(self._logged), rates), row)
         if rates.on_device:
             self._deferred.put(partial(self._rate_event, step, rates), row[-len(rates.on_device) :])
         elif difference := self._rate_event(step, rates, []):
@@ -519,19 +518,38 @@ class Session:
         """Report an event that needs no copy from the device, but has to follow the steps before it."""
         self._deferred.put(lambda _: event, torch.empty(0, device=self._device))
 
+    def _scalar(self, value: Tensor) -> Tensor:
+        """Return the mean of a tensor as float32 on the run's device."""
+        if value.ndim:
+            value = value.float().mean()
+        return (
+            value if value.dtype == torch.float32 and value.device == self._device else value.to(self._device).float()
+        )
+
     def _step_event(
-        self, step: int, names: tuple[str, ...], logged: dict[str, float], rates: UsedRates, values: Sequence[float]
+        self,
+        step: int,
+        losses: int,
+        term_values: Mapping[str, int],
+        logged: Mapping[str, float],
+        rates: UsedRates,
+        values: Sequence[float],
     ) -> Step:
-        terms = dict(zip(names, values[1:], strict=False))
+        """Make the event of a step from its losses, the values of each term, the norm and the rates, in this order."""
+        loss, at = sum(values[:losses]), losses
+        terms = {}
+        for name, amount in term_values.items():
+            terms[name] = sum(values[at : at + amount]) / amount
+            at += amount
         weights = self._weights_of_terms
         if REST in weights and weights.keys() - {REST} <= terms.keys():
-            terms[REST] = values[0] - sum(weights[term] * terms[term] for term in weights.keys() - {REST})
+            terms[REST] = loss - sum(weights[term] * terms[term] for term in weights.keys() - {REST})
         return Step(
             step=step,
-            loss=values[0],
+            loss=loss,
             terms={**terms, **logged},
-            grad_norm=values[1 + len(names)],
-            lr=rates.lr(rates.with_values(values[2 + len(names) :])),
+            grad_norm=values[at],
+            lr=rates.lr(rates.with_values(values[at + 1 :])),
         )
 
     def _rate_event(self, step: int, rates: UsedRates, values: Sequence[float]) -> LearningRateDiffers | None:

@@ -72,6 +72,15 @@ def diverging() -> Trainer:
     return trainer(learning_rate=2.0)
 
 
+def split_batches() -> Trainer:
+    """Return a trainer whose batch of 8 is divided among the ranks."""
+    return trainer(accelerator_config={"split_batches": True})
+
+
+def tokens_by_rank() -> Trainer:
+    return trainer(average_tokens_across_devices=False)
+
+
 class HalfBatches(Trainer):
     """Its own data loader has half of the batch size that the arguments declare."""
 

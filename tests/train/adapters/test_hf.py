@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.train.adapters.outcomes import finding_of, outcomes_of
+from pytest_smoke import schedules
+from tests.train.adapters.outcomes import OFFLINE, ONE_CORE, ROOT, finding_of, outcomes_of
 
 pytestmark = pytest.mark.skipif(not find_spec("transformers"), reason="needs the extra hf")
 
@@ -22,6 +28,7 @@ STEPS = {
     "stream": 10,
     "other_geometry": 10,
     "script": 10,
+    "tokens_by_rank": 10,
 }
 """Steps of the runs that are not stopped early; of all others 60."""
 MORE = {
@@ -31,6 +38,9 @@ MORE = {
     "repeats": "full: {learning_rate: 1.0e-3, batch_size: 8, max_steps: 5000}",
     "preflight_world": "full: {world_size: 2}",
     "world": "full: {world_size: 2}",
+    "preflight_split": "full: {world_size: 2}",
+    "split_odd": "full: {world_size: 3}",
+    "tokens_by_rank": "full: {world_size: 2}",
     "other_geometry": "",
 }
 SMOKE = {"other_geometry": "batch_size: 4, grad_accum_steps: 4"}
@@ -74,6 +84,9 @@ EXPECTED = {
     "experts": (None, None, []),
     "stream": (None, None, []),
     "preflight_world": ("inconclusive", None, []),
+    "preflight_split": ("inconclusive", None, []),
+    "split_odd": ("error", "invalid-task", ["divides per_device_train_batch_size 8 among 3 ranks"]),
+    "tokens_by_rank": (None, None, []),
     "other_geometry": (None, None, []),
 }
 """Verdict, reason (None: any), fragments of the sentence."""
@@ -84,6 +97,8 @@ FACTORY_OF = {
     "summed_ranks": "summed",
     "repeats": "trainer",
     "preflight_world": "trainer",
+    "preflight_split": "split_batches",
+    "split_odd": "split_batches",
     "other_geometry": "two_terms",
 }
 MORE["summed_ranks"] = MORE["world"]
@@ -132,6 +147,32 @@ def test_the_full_run_is_read_from_the_arguments(outcomes: dict[str, Any]) -> No
 def test_ranks_shorten_an_epoch(outcomes: dict[str, Any]) -> None:
     facts = outcomes["preflight_world"]["facts"]
     assert (facts["full_steps"], facts["effective_batch_samples"]) == (20 * 125, 32)
+
+
+def test_settings_for_two_ranks_are_those_of_two_processes(outcomes: dict[str, Any], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.train.adapters.hf_ranks", "trainer", "split_batches"],
+        env={**os.environ, **OFFLINE, **ONE_CORE, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    for factory, real in json.loads(done.stdout).items():
+        facts = outcomes["preflight_world" if factory == "trainer" else "preflight_split"]["facts"]
+        assert (facts["full_steps"], facts["effective_batch_samples"]) == (real["max_steps"], real["samples"]), factory
+        warmup = facts["settings"]["warmup_steps"]
+        smoked = schedules.named("constant", warmup, 60)
+        until_peak = range(warmup + 1)  # a scheduler that each of two processes steps is there after half of it
+        assert real["rates"][: warmup + 1] == pytest.approx([smoked(step) for step in until_peak])
+
+
+def test_ranks_that_divide_by_their_own_tokens_are_named(outcomes: dict[str, Any]) -> None:
+    found = finding_of(outcomes["tokens_by_rank"], "items-drawn")
+    assert found["status"] == "not-checked"
+    assert "average_tokens_across_devices is off, so each rank of the full run divides its loss" in found["text"]
 
 
 def test_the_checks_of_a_task_are_made(outcomes: dict[str, Any]) -> None:
