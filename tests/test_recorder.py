@@ -202,7 +202,7 @@ def test_expected_jumps_and_training_from_scratch_are_known(path: Path) -> None:
         ({"loss": 1.0, "step": 3}, "step is 3, must be above 3, the last recorded step"),
         ({"loss": 1.0, "step": 4.5}, "step is 4.5, must be a whole number of 0 or more"),
         ({"loss": 1.0, "lr": 0.1, "optimizer": optimizer(0.1)}, "both lr and optimizer are given"),
-        ({"loss": 1.0, "optimizer": object()}, "optimizer is a object without param_groups that have an lr"),
+        ({"loss": 1.0, "optimizer": object()}, "optimizer is of type object, without param_groups that have an lr"),
     ],
 )
 def test_bad_values_are_one_clear_error(path: Path, given: dict[str, Any], says: str) -> None:
