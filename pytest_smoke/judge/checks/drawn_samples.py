@@ -125,8 +125,9 @@ def _is_too_much(shared: int, left: Sequence[str], right: Sequence[str]) -> bool
     samples = min(len(left), len(right))
     if samples < MIN_SAMPLES:
         return False
-    if set(left) == set(right):
-        return True
+    half = samples // 2
+    if set(left) == set(right) and 4 * len({*left[:half]} & {*right[:half]}) > half:
+        return True  # if the first halves differ, each rank drew in a second epoch what the other had drawn before
     repeats = max(len(stream) - len(set(stream)) for stream in (left, right))
     # Of n draws with replacement from N samples, n^2 / 2N are repeats, and two such streams share n^2 / N.
     expected = 2.0 * (repeats + UNSEEN_REPEATS)

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_smoke.events import DrawnSamples
@@ -133,6 +133,7 @@ def test_independent_ranks_pass_whatever_the_pool(pool: int, batch_size: int, se
 
 
 @given(size=st.integers(8, 2000), batch_size=st.integers(1, 16), seed=st.integers(0, 10**6))
+@example(size=8, batch_size=1, seed=586)
 def test_disjoint_shares_of_shuffled_epochs_pass(size: int, batch_size: int, seed: int) -> None:
     streams = [epochs(size, seed, rank=rank, world_size=2) for rank in range(2)]
     assert ranks_of(streams, steps=24, batch_size=batch_size).status == "pass"
