@@ -57,14 +57,17 @@ class Movement:
     def stopped(self, stage: Stage) -> dict[str, int]:
         """Return the parameters that changed, but in no window of the second half of `stage`, and since which step.
 
-        Parameters that were frozen in between are among them. Empty if that half is short: an expert or an embedding
-        may get no gradient for a while.
+        Parameters that were frozen in between are among them if they are more than half of those that changed: what is
+        left is not the run that was to be judged. Empty if the second half is short: an expert or an embedding may get
+        no gradient for a while.
         """
         half = stage.first_step + stage.steps // 2
         if stage.end - half < STOPPED_STEPS:
             return {}
-        now = dict(self._stepper.model.named_parameters())
-        return {name: step for name, step in self._last_moved.items() if step <= half and name in now}
+        trainable, now = self._trainable(), dict(self._stepper.model.named_parameters())
+        frozen = [name for name in self._last_moved if name in now and name not in trainable]
+        watched = now if 2 * len(frozen) > len(self._last_moved) else trainable
+        return {name: step for name, step in self._last_moved.items() if step <= half and name in watched}
 
     def _compare(self, older: Copy, newer: Copy) -> Window:
         (first_step, before), (end_step, after) = older, newer

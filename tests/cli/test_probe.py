@@ -81,7 +81,9 @@ def test_the_dominant_term_is_found_on_the_checkpoint_of_a_stopped_run(
     plugins.mkdir()
     shutil.copy(shared_fork_server.__file__, plugins)
     monkeypatch.setenv("PYTHONPATH", str(plugins), prepend=os.pathsep)
-    options = ["--smoke", "-p", "no:cacheprovider", *OPTIONS, "-o", "smoke_files=*.control.yaml"]
+    # The session server has imported the plugin before pytest could rewrite its assertions, of which it has few.
+    warm = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    options = ["--smoke", "-p", "no:cacheprovider", *warm, *OPTIONS, "-o", "smoke_files=*.control.yaml"]
     recipe = str(CONTROLS / "dominates.control.yaml")
     session_server.run([*options, "--smoke-report", str(report), recipe], cwd=ROOT)
     (folder,) = (report / "checkpoints").glob("*/trained")
