@@ -290,7 +290,7 @@ class Recorder:
         except OSError as error:
             os.close(self._file)
             self._file = None
-            text = f"{self.path} cannot be written from step {step} on ({error.strerror or error}); judging goes on"
+            text = f"{self.path} cannot be written from step {step} on ({error.strerror or error}); judging continues"
             warnings.warn(text, stacklevel=4)
 
 

@@ -288,7 +288,7 @@ def test_a_full_disk_warns_once_and_judging_goes_on() -> None:
 
 
 class OnAccelerator(torch.Tensor):
-    """A tensor that counts how often it is read, on the CPU where there is no accelerator."""
+    """A tensor that counts how often it is read. It is on the CPU, for machines without an accelerator."""
 
     reads = 0
 

@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     except PermissionError:
         return fail("watch", f"process {args.pid} belongs to another user")
     except KeyboardInterrupt:
-        _say("interrupted; the run goes on unwatched")
+        _say("interrupted; the run continues unwatched")
         return EXIT_SIGNAL + signal.SIGINT
 
 

@@ -279,7 +279,7 @@ def _check_values(model: nn.Module) -> None:
 
 
 def _as_terms(losses: object) -> Mapping[str, Tensor]:
-    """Return what `losses` returned. Raises TaskError if it is no mapping, or an empty one."""
+    """Return what `losses` returned. Raises TaskError unless it is a mapping with at least one term."""
     if isinstance(losses, Mapping) and losses:
         return losses
     returned = "no term" if isinstance(losses, Mapping) else type(losses).__name__

@@ -30,7 +30,7 @@ STDERR = 2
 WAIT_SECONDS = 0.1
 """Time between two looks at whether the run has ended."""
 MAX_COPY_BYTES = 1 << 26
-"""Size from which the copy of the output is started anew: the points of the earlier part are known."""
+"""Size at which the copy of the output is emptied: its earlier points are known."""
 OUTPUT = "the output"
 
 Say = Callable[[str], None]
@@ -78,7 +78,7 @@ class OutputCopy:
             except OSError as error:
                 self._is_open = False
                 reason = error.strerror or error
-                self._say(f"the output cannot be copied to {self.path} ({reason}): the run goes on unwatched")
+                self._say(f"the output cannot be copied to {self.path} ({reason}): the run continues unwatched")
 
     def remove(self) -> None:
         """Delete the file."""
@@ -97,7 +97,7 @@ def watch_command(command: Sequence[str], options: WatchOptions, *, follows_outp
             copy = OutputCopy(say)
             options = replace(options, log=replace(options.log, path=str(copy.path), is_new_run=False))
         except OSError as error:
-            say(f"no temporary file for the output ({error.strerror or error}): the run goes on unwatched")
+            say(f"no temporary file for the output ({error.strerror or error}): the run continues unwatched")
     judge = _judge(options, say) if copy is not None or not follows_output else None
     try:
         with _passed_on() as pass_on_to:
@@ -133,7 +133,7 @@ def _judge(options: WatchOptions, say: Say) -> JudgeProcess | None:
     try:
         return JudgeProcess(options.log, poll_seconds=options.poll_seconds)
     except OSError as error:
-        say(f"no process to judge in ({error.strerror or error}): the run goes on unwatched")
+        say(f"no process to judge in ({error.strerror or error}): the run continues unwatched")
         return None
 
 

@@ -65,7 +65,7 @@ class JudgeProcess:
                 self._process.join(1.0)
                 code = self._process.exitcode or 0
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
-                found.append(f"the judging process {how}: the run goes on, but nothing watches it")
+                found.append(f"the judging process {how}: the run continues, but nothing watches it")
         return found
 
     def end(self) -> list[Report]:

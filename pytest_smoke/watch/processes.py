@@ -94,7 +94,7 @@ class Command:
     def stop(self, grace_seconds: float, on_term: Callable[[], None]) -> bool:
         """Stop the command's process group, and descendants in groups of their own."""
         below = _outside(self._process.pid, _identified(descendants(self._process.pid)))
-        for number in (signal.SIGTERM, signal.SIGCONT):  # a suspended process handles SIGTERM only when it goes on
+        for number in (signal.SIGTERM, signal.SIGCONT):  # a suspended process handles SIGTERM only when it continues
             self.signal(number)
             _kill(below, number)
         on_term()
@@ -126,7 +126,7 @@ class Command:
                 except OSError as error:
                     targets[pipe] = NOWHERE
                     reason = error.strerror or error
-                    self._say(f"the command's output is lost from here on ({reason}); the run goes on")
+                    self._say(f"the command's output is lost from here on ({reason}); the run continues")
                 self.is_mid_line = not data.endswith(b"\n")
                 if self._copy is not None:
                     self._copy(data)

@@ -172,7 +172,7 @@ def test_a_progress_bar_gives_the_steps_of_the_lines_after_it(
 
 def test_a_full_disk_does_not_stop_the_run(ended: dict[str, Ended]) -> None:
     run = ended["has no disk"]
-    lost = "watch: the command's output is lost from here on (No space left on device); the run goes on"
+    lost = "watch: the command's output is lost from here on (No space left on device); the run continues"
     assert (run.status, run.err) == (0, [lost, "bye", "watch: not unstable: 300 losses of 'loss' judged"])
 
 
@@ -221,7 +221,7 @@ def test_a_judge_that_dies_does_not_stop_the_run(tmp_path: Path) -> None:
         os.kill(judge, signal.SIGKILL)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out.count(b"\n")) == (0, 99)
-    assert b"the judging process was killed by signal 9: the run goes on, but nothing watches it" in err
+    assert b"the judging process was killed by signal 9: the run continues, but nothing watches it" in err
 
 
 @pytest.mark.parametrize("rises_at", ["100", NEVER])

@@ -87,7 +87,7 @@ class GrowingLog:
         return log
 
     def _bytes(self, state: os.stat_result) -> bytes:
-        """Return what the command wrote: all after what was there before, or all if the file was written anew."""
+        """Return what the command wrote: everything after the earlier content, or the whole file if it was replaced."""
         before = self._before
         with open(self.path, "rb") as file:
             if before is not None and not self._is_appended(before, state, file.fileno()):

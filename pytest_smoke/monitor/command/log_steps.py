@@ -71,7 +71,7 @@ def logged_run(
 
 
 def _spacing(steps: Sequence[int]) -> int:
-    """Return the usual distance of two steps; the first one only counts if there is no other."""
+    """Return the usual distance between two steps; the first distance counts only if there is no other."""
     distances = [after - before for before, after in pairwise(steps) if after > before]
     return min(distances[1:] or distances, default=1)
 

@@ -328,7 +328,7 @@ class _Run:
         return self._failure("hang", text, hint="raise --smoke-timeout if the command needs longer between two points")
 
     def _without_points(self, when: str = "", problem: LogError | None = None) -> ProcessResult:
-        """Say why there is no point: there is no log, it is an old one, or it has no loss."""
+        """Say why no point was read: the log is missing, is an old one, or has no loss."""
         path, problem = self._plan.log, problem or self._log.problem
         state = f"{when}, while the command still ran, " if when else "the command ended with exit status 0, but "
         if path is not None and not os.path.lexists(path):

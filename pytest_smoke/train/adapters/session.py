@@ -388,7 +388,7 @@ class Session:
         self._skipped += skipped
 
     def without_update(self) -> None:
-        """End a step in which a loss scaler skipped the optimizer, but the schedule goes on."""
+        """End a step in which a loss scaler skipped the optimizer, but the schedule continues."""
         self._rates.cancel()
 
     def end_step(self) -> bool:

@@ -18,7 +18,7 @@ STABLE = Finding(id="loss-trend", status="pass", text="no rise")
 
 
 def without_data(check_id: str, **checks: Any) -> Finding:
-    """Return the finding of a check of which a run reported that there is no data."""
+    """Return the finding of a check for which the run reported that it has no data."""
     monitor = RunMonitor(with_checks(**checks), early_stop=True)
     monitor.on_events([NotChecked(reasons={check_id: "the log does not show it"})])
     (finding,) = DEFAULT.without_data(monitor)

@@ -1,4 +1,4 @@
-"""A log that a command appends to, replaces or writes anew: only what this run wrote is read."""
+"""A log that a command appends to, replaces or overwrites: only what this run wrote is read."""
 
 from __future__ import annotations
 
