@@ -1,4 +1,4 @@
-"""The recipes and log lines of the page on commands: each recipe is valid, and each log is read as the page says."""
+"""The recipes and log lines of trainers that run as commands: each recipe is valid, and each log is read as said."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ from pytest_smoke.monitor.command.log_steps import logged_run, rate_difference
 from pytest_smoke.recipe.command import CommandPlan, settings_not_passed
 from pytest_smoke.recipe.load import load_cases
 
-PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "smoke-a-command.md").read_text()
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
+PAGES = {
+    "nanoGPT and its forks": "smoke-nanogpt.md",
+    "torchtitan": "smoke-torchtitan.md",
+    "Megatron": "smoke-megatron.md",
+    "axolotl": "smoke-axolotl.md",
+    "LLaMA-Factory": "smoke-llama-factory.md",
+}
+RECIPE_AND_LOG = re.compile(r"```yaml title=\"\w+.smoke.yaml\"\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
 TRAINERS = {
-    title.strip(): (recipe, log)
-    for title, recipe, log in re.findall(
-        r"^## ([^\n]+)\n(?:(?!^## ).)*?```yaml title=\"\w+.smoke.yaml\"\n(.*?)```\n\n```text\n(.*?)```",
-        PAGE,
-        re.MULTILINE | re.DOTALL,
-    )
+    trainer: found.groups()
+    for trainer, page in PAGES.items()
+    if (found := RECIPE_AND_LOG.search((HOW_TO / page).read_text()))
 }
 LOGS_ITS_RATE = ("Megatron", "axolotl", "LLaMA-Factory")
 NOT_PASSED = {  # settings of the recipe that the trainer reads from its own configuration
@@ -29,8 +34,10 @@ NOT_PASSED = {  # settings of the recipe that the trainer reads from its own con
 }
 
 
-def test_every_trainer_of_the_page_has_a_recipe_and_a_log() -> None:
-    assert list(TRAINERS) == ["nanoGPT and its forks", "torchtitan", "Megatron", "axolotl", "LLaMA-Factory"]
+def test_every_trainer_has_a_page_with_a_recipe_and_a_log() -> None:
+    assert list(TRAINERS) == list(PAGES)
+    page = (HOW_TO / "smoke-a-command.md").read_text()
+    assert [name for name, linked in PAGES.items() if f"[{name}]({linked})" not in page] == []
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
