@@ -90,6 +90,7 @@ def main() -> None:
         with nullcontext(sys.stdout) if is_printed else open(f"{args.folder}/{fault}.log", "a") as out:
             train(fault, out)
     if distributed.is_initialized():
+        distributed.barrier()  # a process that leaves first can break the connections of the other one
         distributed.destroy_process_group()
 
 

@@ -94,7 +94,7 @@ def test_a_log_of_every_fifth_step_is_planned_with_a_fifth_of_the_points(tmp_pat
 
 
 def test_a_wiring_run_makes_its_few_steps_and_is_stopped(tmp_path: Path) -> None:
-    outcome = outcome_of(case(mode="wiring"), tmp_path)
+    outcome = outcome_of(case("--sleep", "0.05", mode="wiring"), tmp_path)
     assert outcome.completed == "wiring", outcome.text
     assert outcome.facts.steps == 10
     assert finding(outcome, "overfit").status == "not-checked"
