@@ -26,8 +26,8 @@ from statistics import median
 from typing import Any
 
 import torch
+from loop_overhead import MonitorChannel
 
-from pytest_smoke.events import Command, Event, Finish
 from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.monitor.smoke import RunOptions, run_smoke
 from pytest_smoke.recipe.case import Case
@@ -57,25 +57,6 @@ COMMAND = {
     "--batch-size": "{batch_size}",
 }
 CPU = torch.device("cpu")
-
-
-class MonitorChannel:
-    """Hands events straight to the monitor, and never stops the run."""
-
-    def __init__(self, monitor: RunMonitor) -> None:
-        self.monitor = monitor
-
-    def send(self, events: list[Event]) -> None:
-        """Judge them."""
-        self.monitor.on_events(events)
-
-    def poll(self) -> Command | None:
-        """Return nothing yet."""
-        return None
-
-    def wait(self) -> Command:
-        """End the run."""
-        return Finish()
 
 
 def command_case(steps: int) -> Case:

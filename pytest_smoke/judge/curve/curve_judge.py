@@ -137,11 +137,11 @@ class CurveJudge:
         if probe_loss is not None:
             if self._initial_score is None:
                 self._initial_score = probe_loss
+                for trend in self._trends:
+                    trend.shows_weak_rises = True
             self._last_scores.append(probe_loss)
             self._confirmation.add_score(step, probe_loss)
             self._correlation.ignore()  # correlated noise does not reach the probe batch, and so is not confirmed
-            for trend in self._trends:
-                trend.shows_weak_rises = True
         verdict = self._judge_loss(step, loss)
         return verdict if verdict or probe_loss is None else self._judge_probe(step, probe_loss)
 

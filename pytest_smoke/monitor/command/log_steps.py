@@ -71,7 +71,7 @@ def logged_run(
 
 
 def _spacing(steps: Sequence[int]) -> int:
-    """Return the usual distance between two steps; the first distance counts only if there is no other."""
+    """Return the smallest distance between two logged steps. The first one is used only if there is no other."""
     distances = [after - before for before, after in pairwise(steps) if after > before]
     return min(distances[1:] or distances, default=1)
 
