@@ -68,6 +68,18 @@ def add_format(parser: argparse.ArgumentParser, *, json_help: str) -> None:
     )
 
 
+def add_expected_jump(parser: argparse.ArgumentParser) -> None:
+    """Add `--expected-jump STEP`, which can be repeated."""
+    parser.add_argument(
+        "--expected-jump",
+        type=positive_int,
+        action="append",
+        default=[],
+        metavar="STEP",
+        help="step at which the data or the loss change by design; can be repeated",
+    )
+
+
 def print_text(text: str) -> None:
     """Print to the standard output at once: a script may be waiting for the line."""
     print(printable(text, sys.stdout.encoding), flush=True)

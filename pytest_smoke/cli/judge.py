@@ -13,6 +13,7 @@ from typing import Any
 from pytest_smoke.cli.arguments import (
     EXIT_ERROR,
     Subparsers,
+    add_expected_jump,
     add_format,
     fail,
     positive_int,
@@ -127,14 +128,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         metavar="N",
         help="number of points in the complete log; a log with fewer points ended early (default: logs are complete)",
     )
-    parser.add_argument(
-        "--expected-jump",
-        type=positive_int,
-        action="append",
-        default=[],
-        metavar="STEP",
-        help="step at which the data or the loss change by design; can be repeated",
-    )
+    add_expected_jump(parser)
     parser.add_argument(
         "--from-scratch",
         action="store_true",

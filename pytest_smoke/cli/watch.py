@@ -9,7 +9,7 @@ import signal
 import time
 from pathlib import Path
 
-from pytest_smoke.cli.arguments import Subparsers, fail, positive_int, print_message, seconds
+from pytest_smoke.cli.arguments import Subparsers, add_expected_jump, fail, positive_int, print_message, seconds
 from pytest_smoke.logs.log import ColumnNames
 from pytest_smoke.watch.follow import WatchedLog
 from pytest_smoke.watch.guard import EXIT_SIGNAL, OUTPUT, WatchOptions, watch_command, watch_process
@@ -43,14 +43,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         help="number of losses that the complete log will have (default: unknown; a rise is then recognized by the "
         "length so far)",
     )
-    parser.add_argument(
-        "--expected-jump",
-        type=positive_int,
-        action="append",
-        default=[],
-        metavar="STEP",
-        help="step at which the data or the loss change by design; can be repeated",
-    )
+    add_expected_jump(parser)
     parser.add_argument(
         "--checkpoints",
         type=Path,
