@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_smoke.collect.report_folder import VerdictsFile, lock, sweep
+from pytest_smoke.collect.session_reports import remove_reports
 from pytest_smoke.errors import SmokeError
 from pytest_smoke.judge.checks.check import Check
 from pytest_smoke.judge.checks.registry import Registry
@@ -49,6 +50,7 @@ def _open_report(config: pytest.Config, folder: Path) -> VerdictsFile | None:
         sweep(folder)
         if config.option.smoke_bisect:
             return None
+        remove_reports(folder)
         file = VerdictsFile(folder)
         file.create()
     except SmokeError as error:

@@ -13,6 +13,7 @@ from pytest_smoke.collect.item import SmokeItem
 from pytest_smoke.collect.lost import lost_outcome, outcome_without_run, smoke_ids
 from pytest_smoke.collect.progress import terminal_width
 from pytest_smoke.collect.report_folder import VerdictsFile
+from pytest_smoke.collect.session_reports import write_reports
 from pytest_smoke.files import VERDICTS
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.plain import exception_text
@@ -147,6 +148,8 @@ class Summary:
         if self._file is not None:
             self._file.flush()
             self._problems += [self._file.problem] if self._file.problem else []
+            outcomes = sorted(self._outcomes.values(), key=lambda outcome: outcome.id)
+            self._problems += write_reports(outcomes, self._config.option.smoke_report)
         if self._problems and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -1,0 +1,35 @@
+"""Files of a report folder that are rendered once, when the session ends, from all of its outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pytest_smoke.files import write_atomic
+from pytest_smoke.outcome import Outcome
+from pytest_smoke.plain import exception_text
+
+Renderer = Callable[[Sequence[Outcome], Path], str]
+"""Returns the text of a file from the outcomes, sorted by id, and the report folder, which has their traces."""
+
+RENDERERS: Mapping[str, Renderer] = {}
+"""Renderer of each file, by its name in the report folder."""
+
+
+def remove_reports(folder: Path) -> None:
+    """Remove the files of an earlier session, so that they cannot be taken for those of this one. Raises OSError."""
+    for name in RENDERERS:
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_reports(outcomes: Sequence[Outcome], folder: Path) -> list[str]:
+    """Write every file; return a sentence for each that could not be rendered or written."""
+    problems = []
+    for name, render in RENDERERS.items():
+        try:
+            write_atomic(folder / name, render(outcomes, folder))
+        except OSError as error:
+            problems.append(f"{folder / name} could not be written: {error.strerror or error}")
+        except Exception as error:  # a report must not cost the session its exit status and its other reports
+            problems.append(f"{folder / name} could not be rendered: {exception_text(error)}")
+    return problems
