@@ -18,6 +18,10 @@ from torch.nn import functional as F
 FEATURES, CLASSES, WIDTH = 16, 4, 32
 
 
+def device_of(model: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
 class Teacher:
     """Classifies points as a fixed random teacher does; the cross-entropy falls quickly, then slowly."""
 
@@ -45,7 +49,8 @@ class Teacher:
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         batch = next(self.batches(512, seed=99))
-        return {"val_accuracy": (model(batch["points"]).argmax(1) == batch["labels"]).float().mean().item()}
+        predicted = model(batch["points"].to(device_of(model))).argmax(1).cpu()
+        return {"val_accuracy": (predicted == batch["labels"]).float().mean().item()}
 
 
 class Overflows(Teacher):
@@ -220,7 +225,7 @@ class Overfits(Teacher):
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         points = torch.randn(2000, FEATURES, generator=torch.Generator().manual_seed(5))
-        right = model(points).argmax(1) == (points @ self.teacher).argmax(1)
+        right = model(points.to(device_of(model))).argmax(1).cpu() == (points @ self.teacher).argmax(1)
         return {"val_accuracy": right.float().mean().item()}
 
 
@@ -263,7 +268,7 @@ class Recites(Teacher):
         return {"ce": F.cross_entropy(model(pairs).flatten(0, 1), batch[:, 3:].flatten())}
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
-        gold = self.sequences(self.ITEMS, torch.Generator().manual_seed(5))
+        gold = self.sequences(self.ITEMS, torch.Generator().manual_seed(5)).to(device_of(model))
         generated = gold[:, :3]
         for _ in range(3, self.LENGTH):
             generated = torch.cat([generated, model(generated[:, -2:]).argmax(-1)[:, None]], 1)
