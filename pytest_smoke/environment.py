@@ -33,6 +33,13 @@ def versions() -> dict[str, str]:
 
 
 @cache
+def repository_folder(root: Path) -> str | None:
+    """Return `root` as a path below the root of its git repository; None if it is that root, or in no repository."""
+    top = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
+    return root.relative_to(top).as_posix() if top != root else None
+
+
+@cache
 def git_commit(root: Path) -> str | None:
     """Return the commit of the repository around `root`, with `-dirty` if tracked files changed; None without one."""
     try:

@@ -34,6 +34,8 @@ class Finding:
     """What to try next; empty if there is nothing to suggest."""
     key: str = ""
     """Dotted recipe key to look at: `full.learning_rate`, `checks.accept[0]`."""
+    key_place: str = ""
+    """`file:line` of that key, or of the nearest key above it that the recipe has; empty if no recipe was read."""
     place: str = ""
     """`file:line` in the user's own code, if the finding is about code."""
     data: dict[str, Any] = field(default_factory=dict)
@@ -231,6 +233,8 @@ class Facts:
     """Absolute path of the folder of the model package."""
     started_at: str | None = None
     """Start of the smoke run, ISO 8601 in UTC."""
+    repository_folder: str | None = None
+    """pytest's rootdir as a path below the root of its git repository; None if it is that root, or in no repository."""
     git_commit: str | None = None
     """Commit of the project, with `-dirty` if files were changed; None outside a git repository."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -308,6 +312,15 @@ class Outcome:
     def deciding(self) -> Finding | None:
         """The finding that decided the verdict."""
         return self.finding(self.decided_by)
+
+    @property
+    def place(self) -> str:
+        """`file:line` of the code, or of the recipe key, that the deciding finding is about."""
+        return self.place_of(self.deciding)
+
+    def place_of(self, finding: Finding | None) -> str:
+        """Return `file:line` of what a finding is about; the first line of the recipe if it is about no line."""
+        return (finding and (finding.place or finding.key_place)) or f"{self.recipe}:1"
 
     def finding(self, finding_id: str) -> Finding | None:
         """Return the finding with this id; None if there is none."""

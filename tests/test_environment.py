@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoke.environment import PACKAGES, git_commit, version_of, versions
+from pytest_smoke.environment import PACKAGES, git_commit, repository_folder, version_of, versions
 
 
 def git(root: Path, *args: str) -> str:
@@ -54,6 +54,12 @@ def test_without_a_repository_or_without_git_there_is_no_commit(
     monkeypatch.setenv("PATH", str(outside))
     (repository / "no-git").mkdir()
     assert git_commit(repository / "no-git") is None
+
+
+def test_the_folder_of_a_project_is_relative_to_the_root_of_its_repository(repository: Path) -> None:
+    assert repository_folder(repository / "recipes") == "recipes"
+    assert repository_folder(repository / "recipes" / "of lm") == "recipes/of lm"
+    assert repository_folder(repository) is None
 
 
 def test_versions_are_those_of_python_and_of_packages_that_can_change_a_verdict() -> None:

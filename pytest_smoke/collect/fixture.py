@@ -136,5 +136,5 @@ class Smokes:
         device = device_for(self._item, case, item_id=item_id)
         outcome = run_for_item(self._item, case, device=device, item_id=item_id).outcome
         if not outcome.promoted:
-            self._item.add_report_section("call", f"smoke {name}", failure_text(outcome, case, self._item))
+            self._item.add_report_section("call", f"smoke {name}", failure_text(outcome, self._item))
         return outcome

@@ -14,7 +14,6 @@ import pytest
 from pytest_smoke.collect.bounded_output import bounded_output
 from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.progress import progress_of, terminal_width
-from pytest_smoke.collect.source_location import source_location
 from pytest_smoke.keys import OUTCOMES, REGISTRY, REPORTED, SUMMARY
 from pytest_smoke.monitor.smoke import NO_DEVICE, RunOptions, SmokeResult, run_smoke, skipped_outcome
 from pytest_smoke.outcome import Outcome
@@ -58,7 +57,7 @@ class SmokeItem(pytest.Item):
         outcomes = self.stash.get(OUTCOMES, [])
         if not outcomes or isinstance(excinfo.value, KeyboardInterrupt):
             return super().repr_failure(excinfo)
-        return failure_text(outcomes[-1], self.case, self)
+        return failure_text(outcomes[-1], self)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Return where the item comes from."""
@@ -84,7 +83,7 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         item.stash[REPORTED] = len(item.stash[OUTCOMES])
         report.smoke_outcomes = [outcome.to_dict() for outcome in outcomes]  # type: ignore[attr-defined]  # our own
         if report.skipped and isinstance(item, SmokeItem):
-            path, _, line = source_location(outcomes[-1], item.case).rpartition(":")
+            path, _, line = outcomes[-1].place.rpartition(":")
             report.longrepr = (plain_name(path), int(line), outcomes[-1].text)
 
 
@@ -134,7 +133,7 @@ def run_with_options(config: pytest.Config, case: Case, *, device: str, item_id:
         return run_smoke(case, options, item_id=item_id, watch=watch)
 
 
-def failure_text(outcome: Outcome, case: Case, item: pytest.Item) -> str:
+def failure_text(outcome: Outcome, item: pytest.Item) -> str:
     """Return the failure text of a smoke run, with the command that reruns it from where pytest was started."""
     option = item.config.option
     words = ["pytest --smoke"]
@@ -146,7 +145,7 @@ def failure_text(outcome: Outcome, case: Case, item: pytest.Item) -> str:
     words.append(shlex.quote(f"{path}::{item.nodeid.partition('::')[2]}"))
     return failure(
         outcome,
-        place=plain_name(source_location(outcome, case)),
+        place=plain_name(outcome.place),
         rerun=plain_name(" ".join(words)),
         width=terminal_width(),
         verbose=item.config.option.verbose > 0,

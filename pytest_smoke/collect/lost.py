@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_smoke.collect.file import is_recipe
-from pytest_smoke.environment import git_commit, versions
+from pytest_smoke.environment import git_commit, repository_folder, versions
 from pytest_smoke.judge.verdict import decide
 from pytest_smoke.options import MODES
 from pytest_smoke.outcome import Facts, Finding, Outcome, Status
@@ -62,5 +62,9 @@ def outcome_without_run(
         text=verdict.text,
         decided_by=verdict.decided_by,
         findings=(finding,),
-        facts=Facts(git_commit=git_commit(config.rootpath), versions=versions()),
+        facts=Facts(
+            repository_folder=repository_folder(config.rootpath),
+            git_commit=git_commit(config.rootpath),
+            versions=versions(),
+        ),
     )

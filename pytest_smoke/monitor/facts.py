@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pytest_smoke.environment import git_commit, versions
+from pytest_smoke.environment import git_commit, repository_folder, versions
 from pytest_smoke.judge.checks.schedule import evidence_needed, evidence_steps
 from pytest_smoke.judge.metrics.main_metric import main_metric
 from pytest_smoke.monitor.run_monitor import RunMonitor, StageMonitor
@@ -28,6 +28,7 @@ def planned_facts(case: Case, *, root: Path) -> Facts:
         better={name: spec.better for name, spec in case.recipe.metrics.items() if spec.better},
         full_accept=tuple(case.recipe.checks.full_accept),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        repository_folder=repository_folder(root),
         git_commit=git_commit(root),
         versions=versions(),
     )

@@ -301,6 +301,7 @@ def _outcome(
 ) -> Outcome:
     trainer = case.recipe.trainer
     completed = [replace(one, key=trainer) if one.key == "task" else one for one in registry.completed(findings)]
+    completed = [replace(one, key_place=case.place_of(one.key)) for one in completed]
     verdict = decide(completed, registry)
     metrics = monitor.trace.metrics if monitor else {}
     outcome = Outcome(

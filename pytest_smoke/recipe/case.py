@@ -127,6 +127,14 @@ class Case:
         """Return the first of these dotted recipe keys that the file contains; the last one if it contains none."""
         return next((key for key in candidates if key in self.places), candidates[-1])
 
+    def place_of(self, key: str) -> str:
+        """Return `path:line` of a dotted recipe key, of the nearest key above it that the file has, or of line 1."""
+        while key:
+            if key in self.places:
+                return self.places[key]
+            key = key[: max(key.rfind("."), key.rfind("["), 0)]
+        return f"{self.path}:1"
+
     def read_from(self, section: str, key: str) -> str | None:
         """Return the config file that a setting of `full` or `smoke` was read from; None if the recipe states it."""
         config = self.configs.get(section)
