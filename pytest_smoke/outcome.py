@@ -173,6 +173,8 @@ class Facts:
     """What the ablation cell changes; None for the baseline."""
     full_accept: tuple[str, ...] = ()
     """Criteria that the full run must meet."""
+    recipe_text: str | None = None
+    """The recipe as it was read, followed by the files that it extends; None if it was written in Python."""
     steps: int | None = None
     """Optimizer steps made."""
     device: str | None = None

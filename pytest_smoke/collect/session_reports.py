@@ -7,12 +7,13 @@ from pathlib import Path
 
 from pytest_smoke.files import write_atomic
 from pytest_smoke.outcome import Outcome
+from pytest_smoke.page.report import report_page
 from pytest_smoke.plain import exception_text
 
 Renderer = Callable[[Sequence[Outcome], Path], str]
 """Returns the text of a file from the outcomes, sorted by id, and the report folder, which has their traces."""
 
-RENDERERS: Mapping[str, Renderer] = {}
+RENDERERS: Mapping[str, Renderer] = {"index.html": report_page}
 """Renderer of each file, by its name in the report folder."""
 
 

@@ -27,6 +27,7 @@ def planned_facts(case: Case, *, root: Path) -> Facts:
         args=dict(case.recipe.args),
         better={name: spec.better for name, spec in case.recipe.metrics.items() if spec.better},
         full_accept=tuple(case.recipe.checks.full_accept),
+        recipe_text=case.text or None,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         repository_folder=repository_folder(root),
         git_commit=git_commit(root),

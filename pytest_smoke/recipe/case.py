@@ -37,6 +37,8 @@ class Case:
     """SHA-256 of each file that the recipe was read from, by absolute path."""
     configs: Mapping[str, TrainerConfig] = field(default_factory=dict, compare=False, repr=False)
     """The config files that `full` and `smoke` were read from, by section."""
+    text: str = field(default="", compare=False, repr=False)
+    """The recipe as it was read, with the files that it extends; empty if it was written in Python."""
     read: Mapping[str, Any] | None = None
     """Settings of the full run as its trainer has them; None if the recipe has them, or before they are read."""
     repeated: Mapping[str, Any] = field(default_factory=dict)

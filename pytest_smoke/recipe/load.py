@@ -95,6 +95,7 @@ def _cases_of(files: RecipeFiles, shown_path: str, *, root: Path, mode: Mode | N
             places=places,
             checksums=files.checksums,
             configs=files.configs,
+            text=files.text,
         )
         for one_mode in modes_of(recipe.smoke, mode)
         for cell, changed in recipes.items()
@@ -227,6 +228,14 @@ class RecipeFiles:
     """The config files, by the section that names them."""
     read_places: Mapping[Keys, Fault] = field(default_factory=dict)
     """Where the settings are written that were read of these, as faults without a text."""
+
+    @property
+    def text(self) -> str:
+        """The recipe as it was read, followed by the files that it extends; empty for settings in Python."""
+        return "\n".join(
+            f"# {document.path}\n{document.text}" if number else document.text
+            for number, document in enumerate(self.documents)
+        )
 
     def places(self) -> dict[str, str]:
         """Return `path:line` by dotted key: of each section, stage and criterion, and of each key in a section."""

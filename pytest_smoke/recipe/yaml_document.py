@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isinf
 from typing import Any, Final
 
@@ -65,6 +65,8 @@ class Document:
     """PyYAML's nodes, which know their lines and columns."""
     data: dict[str, Any]
     """Plain data, with `REFUSED` in place of every value that has a fault."""
+    text: str = field(default="", repr=False)
+    """The file as it was read."""
 
     def key_place(self, keys: Sequence[str | int]) -> Place | None:
         """Return where the last of `keys` is written, or where an element of a list starts; None if it is not here."""
@@ -99,7 +101,7 @@ def parse_document(text: str, path: str, dialect: Dialect = RECIPE) -> tuple[Doc
     if not isinstance(root, MappingNode) or not isinstance(data, dict):
         shape = "a list" if isinstance(root, SequenceNode) else f"the text {_short(root.value)}"
         return None, reader.faults or [Fault(path, *_place(root), f"the file contains {shape}; {dialect.shape}")]
-    return Document(path=path, root=root, data=data), reader.faults
+    return Document(path=path, root=root, data=data, text=text), reader.faults
 
 
 def place_at(text: str, index: int) -> Place:

@@ -1,0 +1,43 @@
+"use strict";
+(() => {
+  const filters = document.getElementById("filters");
+  if (!filters) return;
+  const rows = [...document.querySelectorAll("tr[data-run]")];
+  const search = document.getElementById("search");
+  const shown = document.getElementById("shown");
+  const boxes = [...filters.querySelectorAll("input[type=checkbox]")];
+  let texts = null; // of the rows, read at the first search
+
+  const filter = () => {
+    const verdicts = new Set(boxes.filter((box) => box.checked).map((box) => box.value));
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    if (words.length && !texts) texts = rows.map((row) => row.textContent.toLowerCase());
+    let visible = 0;
+    rows.forEach((row, at) => {
+      const fits = verdicts.has(row.dataset.verdict) && words.every((word) => texts[at].includes(word));
+      row.hidden = !fits;
+      const run = document.getElementById(`run-${row.dataset.run}`);
+      if (run) run.hidden = !fits;
+      visible += fits;
+    });
+    shown.textContent = visible === rows.length ? "" : `${visible} of ${rows.length} shown`;
+  };
+  filters.hidden = rows.length < 2;
+  filters.addEventListener("change", filter);
+  search.addEventListener("input", filter);
+
+  // A link to a run opens it.
+  const open = () => {
+    const run = location.hash.startsWith("#run-") && document.getElementById(location.hash.slice(1));
+    if (!run) return;
+    run.open = true;
+    run.scrollIntoView({ block: "start" });
+    run.querySelector("summary").focus({ preventScroll: true });
+  };
+  addEventListener("hashchange", open);
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest && event.target.closest("a.name");
+    if (link && link.hash === location.hash) open();
+  });
+  open();
+})();
