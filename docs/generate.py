@@ -47,7 +47,8 @@ REPORT_FOLDER = (
     ("checkpoints/ID/last-good/", "weights from before the loss became unstable"),
     ("packages/ID/", "the model package, if the recipe has `smoke.pipeline`"),
     ("predictions/ID.jsonl", "the rows that the task's `predictions` returned"),
-    ("stale/", "files of an earlier session whose smoke run did not train this time"),
+    ("bisect.json", "the state of a bisect, if the session was one"),
+    ("stale/", "what earlier sessions left: files, and `verdicts.json` with the newest earlier outcome of each id"),
     (".lock", "empty; the session that writes the folder has locked it"),
 )
 """Files of a report folder. No code lists them, so a test compares this table with a real folder."""

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Mapping
@@ -16,10 +17,15 @@ from typing import Any
 
 VERDICTS = "verdicts.json"
 """The file of a report folder that holds the outcomes."""
+BISECT = "bisect.json"
+"""The file of a report folder that holds the state of a bisect."""
 STALE = "stale"
-"""Folder of a report for what earlier sessions left and the newest one did not make again."""
+"""Folder of a report for what sessions before the newest one left there."""
 NOT_REGULAR = "not a regular file"
 """What reading a folder, a named pipe or a device is refused with."""
+READABLE_CHARACTERS = 120
+"""Longest readable part of an item's file name; file systems allow 255 bytes, of which suffixes and temporary names
+need some."""
 VERDICTS_SCHEMA = 1
 """Version of that file; raised when a key changes its meaning or goes away."""
 
@@ -60,7 +66,14 @@ def sync_to_disk(path: Path) -> None:
 def file_name(node_id: str) -> str:
     """Return the base name for an item's files: readable, at most 129 characters, and different for every id."""
     readable = "".join(char if char.isascii() and (char.isalnum() or char in "-._") else "_" for char in node_id)
-    return f"{readable[-120:]}-{sha256(node_id.encode(errors='surrogatepass')).hexdigest()[:8]}"
+    return f"{readable[-READABLE_CHARACTERS:]}-{sha256(node_id.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def is_file_name(name: str) -> bool:
+    """Tell whether `name`, without a suffix, can be from `file_name`; a user's own file in the folder is not."""
+    readable, _, digest = name.rpartition("-")
+    is_of_node_id = "__" in readable or len(readable) == READABLE_CHARACTERS  # `::` is `__`, unless it was cut off
+    return is_of_node_id and re.fullmatch("[0-9a-f]{8}", digest) is not None
 
 
 def file_sha256(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -18,6 +18,11 @@ MARKERS = (
 )
 RECIPE_GLOB = "*.smoke.yaml"
 DEFAULT_TIMEOUT_SECONDS = 600.0
+READS_ONLY = (
+    *("collectonly", "help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow"),
+    *("setuponly", "setupplan"),
+)
+"""Options of pytest with which a session executes no item."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -109,7 +114,8 @@ def check(config: pytest.Config) -> None:
         typed = option.smoke_report
         option.smoke_report = config.invocation_params.dir / typed  # a test may change the current folder
         try:
-            option.smoke_report.mkdir(parents=True, exist_ok=True)
+            if option.smoke and executes_items(option):
+                option.smoke_report.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise pytest.UsageError(f"--smoke-report {typed}: cannot create the folder: {error.strerror}") from None
     if option.smoke_resume and option.smoke_report is None:
@@ -117,6 +123,11 @@ def check(config: pytest.Config) -> None:
     recipes = [arg for arg in config.args if arg.partition("::")[0].endswith(RECIPE_GLOB.removeprefix("*"))]
     if recipes and not option.smoke:
         raise pytest.UsageError(f"recipes are collected only with --smoke: pytest --smoke {' '.join(recipes)}")
+
+
+def executes_items(option: Any) -> bool:
+    """Tell whether a session with these options executes items; one that only lists something must change no file."""
+    return not any(getattr(option, name, False) for name in READS_ONLY)
 
 
 def _only_bisect(config: pytest.Config) -> None:

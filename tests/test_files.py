@@ -18,6 +18,7 @@ from pytest_smoke.files import (
     file_name,
     file_sha256,
     invalid_json,
+    is_file_name,
     json_value,
     read_failure,
     read_json,
@@ -82,6 +83,16 @@ def test_a_file_name_is_safe_and_short(node_id: str) -> None:
     assert name.isascii()
     assert len(name) <= 129
     assert not set(name) & set('/\\:*?"<>|\0')
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_the_file_name_of_a_node_id_is_recognized(path: str, name: str) -> None:
+    assert is_file_name(file_name(f"{path}::{name}"))
+
+
+@pytest.mark.parametrize("name", ["train-20261126", "run-deadbeef", "a__b", "a__b-1234567", "a__b-1234567g", "", "-"])
+def test_a_name_of_the_user_is_not_taken_for_a_file_name(name: str) -> None:
+    assert not is_file_name(name)
 
 
 @given(st.lists(st.text(max_size=40), unique=True, max_size=20))

@@ -16,6 +16,7 @@ from pytest_smoke.collect.item import run_with_options
 from pytest_smoke.collect.progress import say, terminal_width
 from pytest_smoke.collect.summary import from_start
 from pytest_smoke.errors import BisectStateError, SmokeError
+from pytest_smoke.files import BISECT
 from pytest_smoke.keys import BISECT_RESULT
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.plain import plain_text
@@ -24,7 +25,6 @@ from pytest_smoke.recipe.load import load_cases
 from pytest_smoke.report.bisect import bisect_summary, trial_line
 from pytest_smoke.text import count
 
-STATE = "bisect.json"
 COLOURS = {"promote": "green", "": "bold"}
 """Markup of a line by its verdict; red for any other."""
 
@@ -56,7 +56,7 @@ class BisectItem(pytest.Item):
     def runtest(self) -> None:
         """Search. Raises BisectFailedError if there is no answer."""
         option = self.config.option
-        path = option.smoke_report / STATE if option.smoke_report else None
+        path = option.smoke_report / BISECT if option.smoke_report else None
         try:
             cache = VerdictCache(path)
         except (BisectStateError, OSError) as error:
@@ -127,7 +127,7 @@ class BisectSummary:
         for text, verdict in bisect_summary(self._result, width=terminal_width()):
             terminalreporter.write_line(text, **{COLOURS.get(verdict, "red"): True})
         if self._config.option.smoke_report:
-            path = from_start(self._config.option.smoke_report / STATE, self._config)
+            path = from_start(self._config.option.smoke_report / BISECT, self._config)
             terminalreporter.write_line(f"written to {path}")
 
 

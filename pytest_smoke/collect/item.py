@@ -94,9 +94,7 @@ def device_for(item: pytest.Item, case: Case, *, item_id: str) -> str:
     try:
         return need_device(case.recipe.requires, item.config)
     except (pytest.skip.Exception, pytest.fail.Exception) as lacking:
-        outcome = skipped_outcome(
-            case, str(lacking), item_id=item_id, root=item.config.rootpath, report=item.config.option.smoke_report
-        )
+        outcome = skipped_outcome(case, str(lacking), item_id=item_id, root=item.config.rootpath)
         item.stash.setdefault(OUTCOMES, []).append(outcome)
         raise
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
 import os
 import shutil
 import threading
@@ -11,14 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pytest_smoke.errors import SmokeError
-from pytest_smoke.files import VERDICTS, write_atomic
+from pytest_smoke.files import BISECT, STALE, VERDICTS, VERDICTS_SCHEMA, read_json, write_atomic
+from pytest_smoke.monitor.artifacts import earlier_results
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.report.verdicts_json import join_outcomes, outcome_json
 
+UNREADABLE = f"unreadable-{VERDICTS}"
+"""Name in `stale` of a `verdicts.json` whose outcomes cannot be read."""
 LOCK = ".lock"
 """File in a report folder that its session has locked."""
 HALF_WRITTEN = (
-    f".{VERDICTS}.*",
+    *(f".{VERDICTS}.*", f"{STALE}/.{VERDICTS}.*"),
     *("traces/.*", "predictions/.*.partial", "packages/.*.partial"),
     *(f"checkpoints/*/.{name}.*" for name in ("trained", "last-good", "checked", "step-*")),
 )
@@ -57,6 +62,67 @@ def sweep(folder: Path) -> None:
     for pattern in HALF_WRITTEN:
         for path in folder.glob(pattern):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def set_aside(folder: Path, *, bisect: bool) -> None:
+    """Move what earlier sessions left in a report folder to `stale`, so that the rest is from this session.
+
+    Of files with the same name, `stale` keeps the newest; of outcomes, the newest of each id. What is compared with the
+    recipes before it is used stays: receipts, what `--smoke-resume` continues from and, for a `bisect`, its verdicts.
+    Raises OSError.
+    """
+    _set_aside_outcomes(folder)
+    for relative in earlier_results(folder):
+        _move(folder / relative, folder / STALE / relative)
+    here, aside = folder / BISECT, folder / STALE / BISECT
+    if not bisect:
+        _move(here, aside)
+    elif not here.exists():
+        _move(aside, here)
+
+
+def _set_aside_outcomes(folder: Path) -> None:
+    """Move the outcomes in `verdicts.json` to that of `stale`, to those of other ids, which a killed session kept."""
+    path, aside = folder / VERDICTS, folder / STALE / VERDICTS
+    if not path.is_file():
+        return
+    outcomes = _read_outcomes(path)
+    if outcomes is None:
+        _move(path, folder / STALE / UNREADABLE)
+        return
+    if outcomes:
+        older = _read_outcomes(aside) if aside.is_file() else {}
+        if older is None:
+            _move(aside, folder / STALE / UNREADABLE)
+        write_atomic(aside, join_outcomes((older or {}) | outcomes))
+    path.unlink()
+
+
+def _read_outcomes(path: Path) -> dict[str, str] | None:
+    """Return the JSON of each outcome in a file by its id; None if the file is not one of this version.
+
+    It is not indented: that would take ten times as long, for files that few people read.
+    """
+    try:
+        tree = read_json(path)
+        if tree["schema"] != VERDICTS_SCHEMA:
+            return None
+        return {str(one["id"]): json.dumps(one, allow_nan=False) for one in tree["outcomes"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _move(path: Path, target: Path) -> None:
+    """Move a file or folder, also to another file system; an older one at `target` is removed."""
+    if not path.exists():
+        return
+    if target.is_dir():
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(path, target)
+    if path.parent.parent.name == "checkpoints":
+        with contextlib.suppress(OSError):  # not empty: a run can be resumed from it
+            path.parent.rmdir()
 
 
 class VerdictsFile:

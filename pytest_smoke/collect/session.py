@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoke.collect.report_folder import VerdictsFile, lock, sweep
+from pytest_smoke.collect.report_folder import VerdictsFile, lock, set_aside, sweep
 from pytest_smoke.collect.session_reports import remove_reports
 from pytest_smoke.errors import SmokeError
 from pytest_smoke.judge.checks.check import Check
 from pytest_smoke.judge.checks.registry import Registry
 from pytest_smoke.keys import REGISTRY, SUMMARY
+from pytest_smoke.options import executes_items
 
 
 def configure(config: pytest.Config) -> None:
@@ -28,7 +29,7 @@ def configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     file = None
-    if config.option.smoke_report is not None and not config.option.collectonly:
+    if config.option.smoke_report is not None and executes_items(config.option):
         file = _open_report(config, config.option.smoke_report)
     if config.option.smoke_bisect:
         from pytest_smoke.collect.bisect import BisectSummary
@@ -41,22 +42,24 @@ def configure(config: pytest.Config) -> None:
 
 
 def _open_report(config: pytest.Config, folder: Path) -> VerdictsFile | None:
-    """Lock the report folder until the session ends, and empty its `verdicts.json`; None for a bisect, without one.
+    """Lock the report folder until the session ends, and set aside what is in it; return its `verdicts.json`, empty.
 
-    An old file cannot be taken for this session's then.
+    An old file cannot be taken for this session's then. None for a bisect, which has none.
     """
     try:
         config.add_cleanup(lock(folder))
         sweep(folder)
+        remove_reports(folder)
+        set_aside(folder, bisect=bool(config.option.smoke_bisect))
         if config.option.smoke_bisect:
             return None
-        remove_reports(folder)
         file = VerdictsFile(folder)
         file.create()
     except SmokeError as error:
         raise pytest.UsageError(f"--smoke-report: {error}") from None
     except OSError as error:
-        raise pytest.UsageError(f"--smoke-report {folder}: cannot write {error.filename}: {error.strerror}") from None
+        problem = f"cannot write {error.filename or folder}: {error.strerror or error}"
+        raise pytest.UsageError(f"--smoke-report {folder}: {problem}") from None
     return file
 
 

@@ -15,6 +15,7 @@ from pytest_smoke.collect.progress import terminal_width
 from pytest_smoke.collect.report_folder import VerdictsFile
 from pytest_smoke.collect.session_reports import write_reports
 from pytest_smoke.files import VERDICTS
+from pytest_smoke.options import executes_items
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.plain import exception_text
 from pytest_smoke.report.ablations import ablation_tables
@@ -125,7 +126,7 @@ class Summary:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail a session that has no outcome of an item that it collected, or could not write `verdicts.json`."""
-        if self._config.option.collectonly:
+        if not executes_items(self._config.option):
             return
         lost = sorted((self._expected - self._arrived).elements())
         if lost:

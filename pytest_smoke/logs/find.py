@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from itertools import islice
 
 from pytest_smoke.errors import LogError
-from pytest_smoke.files import STALE, VERDICTS
+from pytest_smoke.files import BISECT, STALE, VERDICTS
 from pytest_smoke.logs import columns, tensorboard
 from pytest_smoke.logs.read import read_head
 from pytest_smoke.logs.source import STDIN, is_regular
@@ -60,7 +60,8 @@ def find(path: str) -> list[str]:
     states: dict[str, tuple[int, str]] = {}
     for folder, folders, files in os.walk(path):
         folders.sort()
-        if VERDICTS in files and STALE in folders:  # a report of smoke runs, with what an earlier session left
+        is_report = VERDICTS in files or BISECT in files
+        if is_report and STALE in folders:  # what earlier sessions left
             folders.remove(STALE)
         if any(tensorboard.EVENT_FILE_MARK in name for name in files):
             # SummaryWriter.add_scalars writes each series to its own subfolder: `loss_train`, `loss_val`.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_smoke.errors import ExamplesError
-from pytest_smoke.files import STALE, file_name, open_regular, read_failure
+from pytest_smoke.files import STALE, file_name, is_file_name, open_regular, read_failure
 from pytest_smoke.judge.checks.prediction_errors import prediction_errors, unreadable_predictions
 from pytest_smoke.ner.examples import read_lines
 from pytest_smoke.ner.tally import report_of
@@ -26,6 +26,12 @@ from pytest_smoke.train.checkpoints.layout import (
 )
 from pytest_smoke.train.plan import PipelinePlan
 from pytest_smoke.train.temporary import temporary_folder
+
+ITEM_RESULTS = (
+    *("traces/{name}.csv", "logs/{name}.log", "predictions/{name}.jsonl", "packages/{name}"),
+    *(f"checkpoints/{{name}}/{kind}" for kind in (TRAINED, LAST_GOOD)),
+)
+"""Files and folders of an item's results, relative to the report folder; `{name}` is the item's `file_name`."""
 
 
 def checkpoints_of(item_id: str) -> str:
@@ -52,32 +58,27 @@ def command_output(report: Path | None, *, item_id: str) -> Iterator[Path]:
         yield path
 
 
-def set_aside(report: Path, item_id: str) -> None:
-    """Move what an earlier session left of an item to the folder `stale`: it does not belong to today's verdict.
+def earlier_results(report: Path) -> Iterator[str]:
+    """Yield every file and folder of results in a report folder, relative to it, whichever session left them.
 
-    What an interrupted run is resumed from stays. Raises OSError.
+    What an interrupted run is resumed from is not among them, and no file that has another name than an item's.
     """
-    for relative in _files_of(item_id):
-        path, target = report / relative, report / STALE / relative
-        if not path.exists():
-            continue
-        _remove(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.rename(target)
-    _remove_if_empty(report / checkpoints_of(item_id))
+    for pattern in ITEM_RESULTS:
+        above, _, final = pattern.partition("{name}")
+        for path in sorted((report / above).glob(f"*{final}")):
+            relative = path.relative_to(report).as_posix()
+            if is_file_name(relative.removeprefix(above).removesuffix(final)):
+                yield relative
 
 
 def remove_files(report: Path, item_id: str) -> None:
-    """Remove what an earlier session left of an item that runs again, as `set_aside`. Raises OSError."""
-    _remove(*(report / relative for relative in _files_of(item_id)))
-    _remove_if_empty(report / checkpoints_of(item_id))
+    """Remove what there is of an item that runs again, also in `stale`. Raises OSError.
 
-
-def _files_of(item_id: str) -> list[str]:
-    """Return every file and folder of an item's results, relative to the report folder."""
-    name, checkpoints = file_name(item_id), checkpoints_of(item_id)
-    finals = [f"{checkpoints}/{kind}" for kind in (TRAINED, LAST_GOOD)]
-    return [trace_of(item_id), output_of(item_id), f"packages/{name}", f"predictions/{name}.jsonl", *finals]
+    What an interrupted run is resumed from stays.
+    """
+    for folder in (report, report / STALE):
+        _remove(*(folder / pattern.format(name=file_name(item_id)) for pattern in ITEM_RESULTS))
+        _remove_if_empty(folder / checkpoints_of(item_id))
 
 
 @contextmanager

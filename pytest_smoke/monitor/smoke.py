@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,6 @@ from pytest_smoke.monitor.artifacts import (
     predictions_of,
     remove_files,
     saving_of,
-    set_aside,
     trace_of,
 )
 from pytest_smoke.monitor.baseline import read_baseline
@@ -115,8 +113,6 @@ class _SmokeRun:
         self._facts = planned_facts(self._case, root=self._root)
         files = Sources(self._case, root=self._root, item_id=self._item_id)
         if not self._case.is_complete and (failure := self._read_settings()) is not None:
-            if self._report is not None:
-                set_aside(self._report, self._item_id)
             return SmokeResult(outcome=self._outcome([failure.finding], self._facts, output=failure.output))
         case = self._case
         if edited := files.edited_recipe():
@@ -130,8 +126,6 @@ class _SmokeRun:
         if options.preflight_only or failed:
             if not failed:
                 self._findings.append(preflight_only())
-            if self._report is not None:
-                set_aside(self._report, self._item_id)
             return SmokeResult(outcome=self._outcome(self._findings, self._facts))
         if self._report is not None:
             remove_files(self._report, self._item_id)
@@ -272,11 +266,8 @@ class _SmokeRun:
         )
 
 
-def skipped_outcome(case: Case, why: str, *, item_id: str, root: Path, report: Path | None = None) -> Outcome:
+def skipped_outcome(case: Case, why: str, *, item_id: str, root: Path) -> Outcome:
     """Return the outcome of a smoke run that this machine cannot execute."""
-    if report is not None:
-        with contextlib.suppress(OSError):
-            set_aside(report, item_id)
     finding = Finding(id="run", status="not-checked", reason="unmet-requirements", text=why, key="requires")
     return _outcome(case, item_id, [finding], planned_facts(case, root=root), DEFAULT)
 
