@@ -17,7 +17,10 @@ from pytest_smoke.train.hooks import has_hook
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device `auto`, `cpu`, `mps`, `cuda` or `cuda:N`. Raises DeviceError if it is not available."""
+    """Return the device `auto`, `cpu`, `mps`, `cuda` or `cuda:N`. Raises DeviceError if it is not available.
+
+    `cuda` is `cuda:0`: tensors on it have that index, and torch refuses to select a device without one.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, index = name.partition(":")
@@ -26,7 +29,7 @@ def resolve_device(name: str) -> torch.device:
         raise DeviceError(
             f"there is no device {name!r}: torch {torch.__version__} sees {count(present[kind], f'{kind} device')}"
         )
-    return torch.device(kind, int(index)) if index else torch.device(kind)
+    return torch.device(kind, int(index or 0)) if kind == "cuda" else torch.device(kind)
 
 
 def device_name(device: torch.device) -> str:

@@ -65,6 +65,15 @@ def test_tensors_in_nested_mappings_lists_tuples_and_named_tuples_move_to_the_de
     assert moved["c"].y[1] == 3
 
 
+@pytest.mark.parametrize(("name", "device"), [("cuda", "cuda:0"), ("auto", "cuda:0"), ("cuda:2", "cuda:2")])
+def test_a_cuda_device_has_an_index(name: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.cuda.set_device refuses one without."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert resolve_device(name) == torch.device(device)
+    assert torch.device(device).index is not None
+
+
 def test_a_missing_device_is_named_with_the_number_of_those_that_torch_sees() -> None:
     with pytest.raises(TaskError, match=r"there is no device 'cuda:99': torch .* sees \d+ cuda devices?$"):
         resolve_device("cuda:99")
