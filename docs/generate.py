@@ -45,6 +45,7 @@ REPORT_FOLDER = (
     ("traces/ID.csv", "one row per optimizer step: loss, learning rate, gradient norm, probe loss, loss terms"),
     ("checkpoints/ID/trained/", "weights and optimizer state after the last step"),
     ("checkpoints/ID/last-good/", "weights from before the loss became unstable"),
+    ("tensorboard/ID/", "a TensorBoard event file, with `--smoke-tensorboard`"),
     ("packages/ID/", "the model package, if the recipe has `smoke.pipeline`"),
     ("predictions/ID.jsonl", "the rows that the task's `predictions` returned"),
     ("bisect.json", "the state of a bisect, if the session was one"),

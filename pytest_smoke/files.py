@@ -30,16 +30,17 @@ VERDICTS_SCHEMA = 1
 """Version of that file; raised when a key changes its meaning or goes away."""
 
 
-def write_atomic(path: Path, text: str) -> None:
+def write_atomic(path: Path, content: str | bytes) -> None:
     """Write to a temporary file in the same folder, then rename, so that a reader sees the old file or the new one.
 
-    Raises OSError.
+    A text is encoded as UTF-8. Raises OSError.
     """
+    data = content.encode("utf-8") if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
         os.chmod(temporary, 0o666 & ~current_umask())  # mkstemp makes files that only their owner may read
         os.replace(temporary, path)
     except BaseException:

@@ -45,6 +45,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="write verdicts.json, traces, checkpoints, predictions and packages to DIR",
     )
     group.addoption(
+        "--smoke-tensorboard",
+        action="store_true",
+        help="also write TensorBoard event files to DIR/tensorboard; needs --smoke-report DIR and the package "
+        "tensorboard",
+    )
+    group.addoption(
         "--smoke-resume",
         action="store_true",
         help="resume smoke runs that a previous --smoke-resume session did not finish; needs --smoke-report",
@@ -118,6 +124,8 @@ def check(config: pytest.Config) -> None:
                 option.smoke_report.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise pytest.UsageError(f"--smoke-report {typed}: cannot create the folder: {error.strerror}") from None
+    if option.smoke_tensorboard and option.smoke_report is None:
+        raise pytest.UsageError("--smoke-tensorboard needs --smoke-report DIR: the event files are written there")
     if option.smoke_resume and option.smoke_report is None:
         raise pytest.UsageError("--smoke-resume needs --smoke-report DIR: checkpoints are kept there")
     recipes = [arg for arg in config.args if arg.partition("::")[0].endswith(RECIPE_GLOB.removeprefix("*"))]
@@ -135,6 +143,8 @@ def _only_bisect(config: pytest.Config) -> None:
     option = config.option
     if option.smoke_preflight:
         raise pytest.UsageError("--smoke-bisect trains, --smoke-preflight does not: use one of them")
+    if option.smoke_tensorboard:
+        raise pytest.UsageError("--smoke-bisect writes no TensorBoard event files: remove --smoke-tensorboard")
     if config.args_source is pytest.Config.ArgsSource.ARGS:
         raise pytest.UsageError(f"--smoke-bisect runs only its own smoke runs; remove {' '.join(config.args)}")
     files = [config.invocation_params.dir / named.partition("::")[0] for named in option.smoke_bisect]

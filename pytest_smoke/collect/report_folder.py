@@ -24,7 +24,7 @@ LOCK = ".lock"
 """File in a report folder that its session has locked."""
 HALF_WRITTEN = (
     *(f".{VERDICTS}.*", f"{STALE}/.{VERDICTS}.*"),
-    *("traces/.*", "predictions/.*.partial", "packages/.*.partial"),
+    *("traces/.*", "predictions/.*.partial", "packages/.*.partial", "tensorboard/*/.*"),
     *(f"checkpoints/*/.{name}.*" for name in ("trained", "last-good", "checked", "step-*")),
 )
 """Names under which files are written before they are renamed."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_smoke.collect.event_files import check_installed, remove_event_files
 from pytest_smoke.collect.report_folder import VerdictsFile, lock, set_aside, sweep
 from pytest_smoke.collect.session_reports import remove_reports
 from pytest_smoke.errors import SmokeError
@@ -30,6 +31,8 @@ def configure(config: pytest.Config) -> None:
         return
     file = None
     if config.option.smoke_report is not None and executes_items(config.option):
+        if config.option.smoke_tensorboard:
+            check_installed()
         file = _open_report(config, config.option.smoke_report)
     if config.option.smoke_bisect:
         from pytest_smoke.collect.bisect import BisectSummary
@@ -50,6 +53,7 @@ def _open_report(config: pytest.Config, folder: Path) -> VerdictsFile | None:
         config.add_cleanup(lock(folder))
         sweep(folder)
         remove_reports(folder)
+        remove_event_files(folder)
         set_aside(folder, bisect=bool(config.option.smoke_bisect))
         if config.option.smoke_bisect:
             return None

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pytest_smoke.collect.event_files import FOLDER, write_event_file
 from pytest_smoke.collect.item import SmokeItem
 from pytest_smoke.collect.lost import lost_outcome, outcome_without_run, smoke_ids
 from pytest_smoke.collect.progress import terminal_width
@@ -121,6 +122,10 @@ class Summary:
         self._outcomes[item_id] = outcome
         if self._file is not None:
             self._file.add(outcome)
+            if self._config.option.smoke_tensorboard and (
+                problem := write_event_file(outcome, self._config.option.smoke_report)
+            ):
+                self._problems.append(problem)
         self._announce(outcome)
 
     @pytest.hookimpl(tryfirst=True)
@@ -193,6 +198,8 @@ class Summary:
         if self._file is not None and not self._file.problem:
             path = from_start(self._config.option.smoke_report / VERDICTS, self._config)
             terminalreporter.write_line(f"written to {path}")
+            if self._config.option.smoke_tensorboard:
+                terminalreporter.write_line(f"to look at the curves: tensorboard --logdir {path.parent / FOLDER}")
 
     def _announce(self, outcome: Outcome) -> None:
         """Call `pytest_smoke_outcome`; if a plugin raises, warn and continue the session."""
