@@ -42,6 +42,11 @@ HELP_WIDTH = 78
 REPORT_FOLDER = (
     ("verdicts.json", "the outcome of every smoke run of the session, described below"),
     ("index.html", "the page with all smoke runs and their plots; it needs no network"),
+    (
+        "receipts/ID.json",
+        "the receipt of a promotion, which [`gate`](commands.md#gate) demands; signed with `ID.json.sig`",
+    ),
+    ("receipts/refused/ID.json", "the same of a run that was not promoted: a record that an override starts from"),
     ("traces/ID.csv", "one row per optimizer step: loss, learning rate, gradient norm, probe loss, loss terms"),
     ("checkpoints/ID/trained/", "weights and optimizer state after the last step"),
     ("checkpoints/ID/last-good/", "weights from before the loss became unstable"),

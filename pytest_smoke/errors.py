@@ -169,5 +169,18 @@ class AuditError(SmokeError):
     """There is no data mix to audit, or the task could not be asked for samples."""
 
 
+class SigningError(SmokeError):
+    """A receipt cannot be signed; the message names the key or the program, and what to do."""
+
+
+class GateError(SmokeError):
+    """The full run must not be launched: a smoke run has no receipt that holds. The message is one sentence."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+        """Why, as one kebab-case phrase for scripts: `no-receipt`, `changed`, `unknown-signer`, ..."""
+
+
 class BisectStateError(SmokeError):
     """The file that should hold the state of a bisect holds something else."""

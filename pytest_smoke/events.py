@@ -28,10 +28,20 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class SourceFiles:
-    """The files below the rootdir from which the modules of the training process were imported."""
+    """The files below the rootdir from which the modules of the training process were imported, and its libraries."""
 
     checksums: dict[str, str]
     """SHA-256 by absolute path."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Versions of the libraries that are imported, of CUDA, cuDNN and the driver, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFiles:
+    """The data that the task names in `data_files`, before the first step."""
+
+    digests: dict[str, dict[str, Any]]
+    """`DataDigest.to_dict()` by the path that the task named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -576,6 +586,7 @@ PIPELINE_STAGES = ("evaluate", "export", "quantize", "package", "load")
 Event = (
     Started
     | SourceFiles
+    | DataFiles
     | Step
     | LogSpacing
     | NotChecked

@@ -123,9 +123,9 @@ def invalid_json(path: Path | str, error: ValueError | RecursionError) -> str:
     return f"{path}: not valid JSON ({'nested too deeply' if isinstance(error, RecursionError) else error})"
 
 
-def strict_json(tree: Any, *, indent: int | None = None) -> str:
+def strict_json(tree: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """Serialize a tree of builtins. JSON has no number for NaN and infinities: they are the texts of `json_value`."""
-    return json.dumps(json_value(tree), indent=indent, allow_nan=False)
+    return json.dumps(json_value(tree), indent=indent, sort_keys=sort_keys, allow_nan=False)
 
 
 def json_value(value: Any) -> Any:

@@ -10,12 +10,16 @@ if TYPE_CHECKING:
     from pytest_smoke.bisect.result import BisectResult
     from pytest_smoke.judge.checks.registry import Registry
     from pytest_smoke.outcome import Outcome
+    from pytest_smoke.receipts.receipt import Receipt
 
 OUTCOMES: pytest.StashKey[list[Outcome]] = pytest.StashKey()
 """On an item: the outcomes of its smoke runs, in order."""
 
 REPORTED: pytest.StashKey[int] = pytest.StashKey()
 """On an item: how many of its outcomes are on a report."""
+
+RECEIPT: pytest.StashKey[Receipt | None] = pytest.StashKey()
+"""On a recipe's item: the receipt of its newest smoke run."""
 
 BISECT_RESULT: pytest.StashKey[BisectResult] = pytest.StashKey()
 """On a bisect's item: its result."""

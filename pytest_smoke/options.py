@@ -42,7 +42,14 @@ def add_options(parser: pytest.Parser) -> None:
         "--smoke-report",
         type=Path,
         metavar="DIR",
-        help="write verdicts.json, traces, checkpoints, predictions and packages to DIR",
+        help="write verdicts.json, receipts, traces, checkpoints, predictions and packages to DIR",
+    )
+    group.addoption(
+        "--smoke-sign-key",
+        type=Path,
+        metavar="KEY",
+        help="sign the receipts of promotions with this SSH key; needs --smoke-report. Of a key in the SSH agent, name "
+        "the .pub file",
     )
     group.addoption(
         "--smoke-tensorboard",
@@ -126,6 +133,10 @@ def check(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--smoke-report {typed}: cannot create the folder: {error.strerror}") from None
     if option.smoke_tensorboard and option.smoke_report is None:
         raise pytest.UsageError("--smoke-tensorboard needs --smoke-report DIR: the event files are written there")
+    if option.smoke_sign_key is not None:
+        if option.smoke_report is None:
+            raise pytest.UsageError("--smoke-sign-key needs --smoke-report DIR: receipts are written there")
+        option.smoke_sign_key = config.invocation_params.dir / option.smoke_sign_key
     if option.smoke_resume and option.smoke_report is None:
         raise pytest.UsageError("--smoke-resume needs --smoke-report DIR: checkpoints are kept there")
     recipes = [arg for arg in config.args if arg.partition("::")[0].endswith(RECIPE_GLOB.removeprefix("*"))]

@@ -241,6 +241,9 @@ class Facts:
     """Commit of the project, with `-dirty` if files were changed; None outside a git repository."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of Python and of the packages that can change a verdict."""
+    fingerprint: str | None = None
+    """SHA-256 of the recipe, code and data, as in the receipt: runs with the same one differ in nothing that it
+    covers."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return a tree of builtins without the values that are not known."""

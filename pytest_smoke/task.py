@@ -43,6 +43,11 @@ class Task(Protocol):
         Called at the start of every stage, and of every phase in it, if the recipe declares stages; `phase` is None in
         a stage without phases. It may change the model in place, and what `batches` and `losses` do from then on.
         Parameters can be added at the start of a stage only, because the optimizer is made there.
+    `data_files() -> Iterable[path]`, or an attribute with the paths
+        Files and folders with the data that the task trains on, relative to pytest's rootdir. Their digests are in the
+        receipt of a promotion, and `gate` compares them: of a file or folder of up to 64 MiB all content counts, of a
+        larger one all names, all sizes, and evenly spaced parts of the content. Called once, before the first step.
+        Default: none, so that a change of the data is not noticed.
     `largest_batch() -> batch`
         The micro-batch that takes the most memory, as `batches` may yield it: the longest sequences, the largest
         images. A forward and a backward pass are made on it before the first step, so that running out of memory is

@@ -14,7 +14,7 @@ import pytest
 from pytest_smoke.collect.bounded_output import bounded_output
 from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.progress import progress_of, terminal_width
-from pytest_smoke.keys import OUTCOMES, REGISTRY, REPORTED, SUMMARY
+from pytest_smoke.keys import OUTCOMES, RECEIPT, REGISTRY, REPORTED, SUMMARY
 from pytest_smoke.monitor.smoke import NO_DEVICE, RunOptions, SmokeResult, run_smoke, skipped_outcome
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.plain import plain_name
@@ -82,6 +82,8 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     if outcomes and (report.when != "setup" or report.failed):  # a fixture may execute smoke runs until the teardown
         item.stash[REPORTED] = len(item.stash[OUTCOMES])
         report.smoke_outcomes = [outcome.to_dict() for outcome in outcomes]  # type: ignore[attr-defined]  # our own
+        if (receipt := item.stash.get(RECEIPT, None)) is not None:
+            report.smoke_receipt = receipt.to_dict()  # type: ignore[attr-defined]  # our own
         if report.skipped and isinstance(item, SmokeItem):
             path, _, line = outcomes[-1].place.rpartition(":")
             report.longrepr = (plain_name(path), int(line), outcomes[-1].text)
@@ -103,6 +105,8 @@ def run_for_item(item: pytest.Item, case: Case, *, device: str, item_id: str) ->
     """Execute `case` with the session's options, and leave its outcome on `item`. Raises what interrupts it."""
     result = run_with_options(item.config, case, device=device, item_id=item_id)
     item.stash.setdefault(OUTCOMES, []).append(result.outcome)
+    if isinstance(item, SmokeItem):
+        item.stash[RECEIPT] = result.receipt
     item.user_properties.extend(properties(result.outcome))
     if result.interrupt is not None:
         summary: Any = item.config.pluginmanager.get_plugin(SUMMARY)

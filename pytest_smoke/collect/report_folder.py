@@ -25,6 +25,7 @@ LOCK = ".lock"
 HALF_WRITTEN = (
     *(f".{VERDICTS}.*", f"{STALE}/.{VERDICTS}.*"),
     *("traces/.*", "predictions/.*.partial", "packages/.*.partial", "tensorboard/*/.*"),
+    *("receipts/.*", "receipts/refused/.*"),
     *(f"checkpoints/*/.{name}.*" for name in ("trained", "last-good", "checked", "step-*")),
 )
 """Names under which files are written before they are renamed."""

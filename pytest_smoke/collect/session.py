@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +16,9 @@ from pytest_smoke.judge.checks.check import Check
 from pytest_smoke.judge.checks.registry import Registry
 from pytest_smoke.keys import REGISTRY, SUMMARY
 from pytest_smoke.options import executes_items
+
+if TYPE_CHECKING:
+    from pytest_smoke.receipts.folder import ReceiptsFolder
 
 
 def configure(config: pytest.Config) -> None:
@@ -41,7 +45,22 @@ def configure(config: pytest.Config) -> None:
     else:
         from pytest_smoke.collect.summary import Summary
 
-        config.pluginmanager.register(Summary(config, file), SUMMARY)
+        receipts = _receipts(config) if file is not None else None
+        config.pluginmanager.register(Summary(config, file, receipts), SUMMARY)
+
+
+def _receipts(config: pytest.Config) -> ReceiptsFolder:
+    """Return the folder of receipts. Raises UsageError if they cannot be signed: better now than after training."""
+    from pytest_smoke.receipts.folder import ReceiptsFolder  # imports pydantic
+    from pytest_smoke.receipts.signing import sign
+
+    key = config.option.smoke_sign_key
+    if key is not None:
+        try:
+            sign(b"pytest-smoke", key, namespace="pytest-smoke-trial")
+        except SmokeError as error:
+            raise pytest.UsageError(f"--smoke-sign-key: {error}") from None
+    return ReceiptsFolder(config.option.smoke_report, key=key)
 
 
 def _open_report(config: pytest.Config, folder: Path) -> VerdictsFile | None:

@@ -19,6 +19,8 @@ from pytest_smoke.files import VERDICTS
 from pytest_smoke.options import executes_items
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.plain import exception_text
+from pytest_smoke.receipts.folder import ReceiptsFolder
+from pytest_smoke.receipts.receipt import Receipt
 from pytest_smoke.report.ablations import ablation_tables
 from pytest_smoke.report.acceptance import acceptance_table
 from pytest_smoke.report.full_run_estimate import full_run_lines
@@ -77,8 +79,10 @@ class FailureText(str):
 class Summary:
     """Collects outcomes. There is one: in the controller of pytest-xdist, or in the only process."""
 
-    def __init__(self, config: pytest.Config, file: VerdictsFile | None) -> None:
-        self._config, self._file = config, file
+    def __init__(
+        self, config: pytest.Config, file: VerdictsFile | None, receipts: ReceiptsFolder | None = None
+    ) -> None:
+        self._config, self._file, self._receipts = config, file, receipts
         self._outcomes: dict[str, Outcome] = {}
         self._expected: Counter[str] = Counter()
         """How often each recipe's item was collected to be executed."""
@@ -95,6 +99,14 @@ class Summary:
         """Remember which items the workers of pytest-xdist are to execute."""
         self._expected |= Counter(smoke_ids(ids, self._config))
 
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Remove the receipt of an item that is about to be executed: if it is killed, no older one is left."""
+        if self._receipts is not None and smoke_ids([nodeid], self._config):
+            try:
+                self._receipts.start(nodeid)
+            except OSError as error:
+                self._problems.append(f"an older receipt of {nodeid} could not be removed: {error}")
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the outcomes of a report and write them, so that a killed session loses none."""
         arrived = outcomes_on(report)
@@ -107,10 +119,12 @@ class Summary:
             report.longrepr = FailureText(report.longrepr)
         for outcome in arrived:
             self.add(outcome)
+        self._add_receipt(report.nodeid, getattr(report, "smoke_receipt", None))
 
     def add_interrupted(self, item: pytest.Item, outcome: Outcome) -> None:
         """Keep the outcome of an item of which no report will come."""
         self._arrived[item.nodeid] += 1
+        self._add_receipt(item.nodeid, None)
         self.add(outcome)
 
     def add(self, outcome: Outcome) -> None:
@@ -127,6 +141,17 @@ class Summary:
             ):
                 self._problems.append(problem)
         self._announce(outcome)
+
+    def _add_receipt(self, node_id: str, tree: dict[str, Any] | None) -> None:
+        """Write the receipt of a recipe's item; without one, leave no older one."""
+        if self._receipts is None or not smoke_ids([node_id], self._config):
+            return
+        try:
+            receipt = Receipt.from_dict({**tree, "id": node_id}) if tree is not None else None
+            self._receipts.add(node_id, receipt)
+        except (OSError, ValueError) as error:  # SigningError is a ValueError
+            why = error.strerror or error if isinstance(error, OSError) else error
+            self._problems.append(f"the receipt of {node_id} could not be written: {why}")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_smoke.environment import git_commit, repository_folder, versions
+from pytest_smoke.events import SourceFiles
 from pytest_smoke.judge.checks.schedule import evidence_needed, evidence_steps
 from pytest_smoke.judge.metrics.main_metric import main_metric
 from pytest_smoke.monitor.run_monitor import RunMonitor, StageMonitor
@@ -51,7 +52,9 @@ def planned_facts(case: Case, *, root: Path) -> Facts:
 def run_facts(facts: Facts, monitor: RunMonitor, case: Case) -> Facts:
     """Add what the run showed."""
     steps, started, ended = monitor.trace.steps, monitor.started, monitor.ended
-    known: dict[str, Any] = {"steps": monitor.steps}
+    known: dict[str, Any] = {"steps": monitor.steps, "versions": dict(facts.versions)}
+    for event in monitor.events(SourceFiles):
+        known["versions"] |= event.versions
     if started is not None:
         known |= {"device": started.device, "device_name": started.device_name, "torch": started.torch}
         known |= {"parameters": started.parameters, "trainable_parameters": started.trainable}

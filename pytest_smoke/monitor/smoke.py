@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pytest_smoke.errors import BaselineError
-from pytest_smoke.events import SourceFiles
+from pytest_smoke.events import DataFiles, SourceFiles
 from pytest_smoke.files import file_name, write_atomic
 from pytest_smoke.judge.checks.baseline import baseline, unreadable_baseline
 from pytest_smoke.judge.checks.loss import preflight_only
@@ -42,6 +42,8 @@ from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.monitor.sources import Sources
 from pytest_smoke.outcome import Facts, Finding, Outcome
 from pytest_smoke.plain import exception_text, plain, plain_text
+from pytest_smoke.receipts.build import receipt_of_run
+from pytest_smoke.receipts.receipt import Receipt
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.command import CommandPlan
 from pytest_smoke.train.plan import RunPlan
@@ -81,6 +83,8 @@ class SmokeResult:
     outcome: Outcome
     error: Exception | None = None
     """What the task raised, if it ran in this process."""
+    receipt: Receipt | None = None
+    """What the run depends on and has shown; None for one that was not judged, and for one without a report folder."""
     interrupt: BaseException | None = None
     """What interrupted the run (Ctrl-C, say); the caller keeps the outcome and raises it again."""
 
@@ -89,7 +93,7 @@ def run_smoke(case: Case, options: RunOptions, *, item_id: str, watch: Watch | N
     """Execute the smoke run `case` of an item, and judge it. Whatever goes wrong, there is an outcome."""
     run = _SmokeRun(case, options, item_id=item_id, watch=watch)
     try:
-        return run.execute()
+        return run.with_receipt(run.execute())
     except Exception as error:
         return SmokeResult(outcome=run.failed(error))
     except BaseException as interrupt:
@@ -106,12 +110,33 @@ class _SmokeRun:
         self._findings: list[Finding] = []
         self._facts = Facts()
         self._monitor: RunMonitor | None = None
+        self._files: Sources | None = None
+
+    def with_receipt(self, result: SmokeResult) -> SmokeResult:
+        """Add the receipt, if the run was judged and there is a folder to write it to."""
+        outcome, monitor, files = result.outcome, self._monitor, self._files
+        if self._report is None or outcome.completed or files is None:
+            return result
+        data: dict[str, Mapping[str, Any]] = {}
+        for event in monitor.events(DataFiles) if monitor is not None else ():
+            data |= event.digests
+        receipt = receipt_of_run(
+            self._case,
+            outcome,
+            root=self._root,
+            files=files.files(monitor.events(SourceFiles) if monitor is not None else ()),
+            data=data,
+            isolation=self._options.isolation,
+            early_stop=self._options.early_stop,
+        )
+        outcome = replace(outcome, facts=replace(outcome.facts, fingerprint=receipt.fingerprint))
+        return replace(result, outcome=outcome, receipt=receipt)
 
     def execute(self) -> SmokeResult:
         """Make every check, and train in between."""
         options, registry = self._options, self._options.registry
         self._facts = planned_facts(self._case, root=self._root)
-        files = Sources(self._case, root=self._root, item_id=self._item_id)
+        files = self._files = Sources(self._case, root=self._root, item_id=self._item_id)
         if not self._case.is_complete and (failure := self._read_settings()) is not None:
             return SmokeResult(outcome=self._outcome([failure.finding], self._facts, output=failure.output))
         case = self._case

@@ -43,6 +43,23 @@ class Sources:
             known = {**event.checksums, **known}
         return [*self._different(known), *self._edited_data(baseline)]
 
+    def files(self, imported: Sequence[SourceFiles]) -> dict[str, str]:
+        """Return the SHA-256 of the source files below the root by path from it, as they were when they were read.
+
+        `imported`: as for `edited`. Recipes and configs are not among them: what they say counts, not their text.
+        """
+        known = {path: checksum for path, checksum in self._known.items() if path not in self._case.checksums}
+        for event in imported:
+            known = {**event.checksums, **known}
+        base = os.path.join(os.path.abspath(self._root), "")
+        below = {
+            path: checksum
+            for path, checksum in known.items()
+            if path.startswith(base) and checksum and not _is_installed(path)
+        }
+        configs = {os.path.join(base, config.file.path) for config in self._case.configs.values()}
+        return {self._shown(path): sum for path, sum in sorted(below.items()) if path not in configs}
+
     def _different(self, known: Mapping[str, str]) -> list[str]:
         return [self._shown(path) for path, checksum in known.items() if _checksum(path) != checksum]
 
@@ -61,6 +78,11 @@ class Sources:
     def _shown(self, path: str) -> str:
         base = os.path.join(os.path.abspath(self._root), "")
         return Path(path.removeprefix(base)).as_posix()
+
+
+def _is_installed(path: str) -> bool:
+    """Tell whether a file belongs to an installed package, in a virtual environment below the root."""
+    return bool({"site-packages", "dist-packages"} & set(Path(path).parts))
 
 
 def _checksum(path: str) -> str:

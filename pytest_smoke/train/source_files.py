@@ -1,10 +1,15 @@
-"""Which of a project's files a training process has imported."""
+"""Which of a project's files, and which libraries, a training process has imported."""
 
 from __future__ import annotations
 
+import os
 import sys
+from importlib.machinery import all_suffixes
 from pathlib import Path
 
+import torch
+
+from pytest_smoke.environment import version_of
 from pytest_smoke.events import SourceFiles
 from pytest_smoke.files import file_sha256
 
@@ -12,23 +17,48 @@ OWN = Path(__file__).parents[1]
 """Folder of this package, which is below the rootdir in its own repository."""
 INSTALLED = ("site-packages", "dist-packages")
 """Folders of installed packages, which may be below the rootdir, in a virtual environment."""
+SUFFIXES = tuple(all_suffixes())
+"""Endings of source files, compiled ones and extension modules."""
+LIBRARIES = {
+    **{name: name for name in ("transformers", "accelerate", "lightning", "peft", "trl", "datasets", "tokenizers")},
+    **{name: name for name in ("numpy", "torchvision", "torchaudio", "timm", "deepspeed", "bitsandbytes", "xformers")},
+    "pytorch_lightning": "pytorch-lightning",
+    "flash_attn": "flash-attn",
+}
+"""Distributions by the name under which they are imported: libraries that take part in training."""
 
 
 def source_files(root: str) -> SourceFiles:
-    """Return the source files below `root` of all modules that are imported now.
+    """Return the source files below `root` of all modules that are imported now, and the versions of libraries.
 
     Without installed packages and this one, which are not the user's code: an outcome has their versions.
     """
     checksums: dict[str, str] = {}
     for module in list(sys.modules.values()):
         file = vars(module).get("__file__") if isinstance(module, type(sys)) else None
-        if not isinstance(file, str) or not file.endswith(".py"):
+        if not isinstance(file, str) or not file.endswith(SUFFIXES):
             continue
-        path = Path(file).absolute()
+        path = Path(os.path.abspath(file))
         if not path.is_relative_to(root) or path.is_relative_to(OWN) or any(part in INSTALLED for part in path.parts):
             continue
         try:
             checksums[str(path)] = file_sha256(path)
         except OSError:
             checksums[str(path)] = ""  # deleted since it was imported
-    return SourceFiles(checksums)
+    return SourceFiles(checksums, library_versions())
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of torch, of what it runs on, and of the libraries that are imported now."""
+    found = {"torch": str(torch.__version__)}
+    if torch.version.cuda:
+        found["cuda"] = torch.version.cuda
+    if torch.version.hip:
+        found["hip"] = torch.version.hip
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch types it so
+        found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]  # the same
+        driver = getattr(torch._C, "_cuda_getDriverVersion", None)  # only in a build for CUDA
+        if driver is not None:
+            found["cuda-driver"] = str(driver())  # the CUDA version that it supports: 13000 for 13.0
+    libraries = {name: version_of(name) for module, name in LIBRARIES.items() if module in sys.modules}
+    return found | {name: version for name, version in libraries.items() if version is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import os
 import sys
 import sysconfig
 from collections import Counter
@@ -17,7 +18,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from pytest_smoke.data_files import data_digest
 from pytest_smoke.errors import TaskError
+from pytest_smoke.events import DataFiles
+from pytest_smoke.files import read_failure
 from pytest_smoke.task import Task
 from pytest_smoke.text import closest, listed
 from pytest_smoke.train.hooks import has_hook, hook_of
@@ -31,11 +35,13 @@ REQUIRED = ("model", "batches", "losses")
 """Methods that every task has."""
 OPTIONAL = (
     *("loss_weights", "optimizer", "counts", "evaluate", "probe_batch", "sources", "on_stage_start", "predictions"),
-    *("example_inputs", "dynamic_shapes", "labels", "largest_batch"),
+    *("example_inputs", "dynamic_shapes", "labels", "largest_batch", "data_files"),
 )
 """Hooks that a task may have."""
 NOT_CALLABLE = ("loss_weights",)
 """Hooks that are no method."""
+MAX_DATA_FILES = 1000
+"""Files and folders that `data_files` may name. A receipt has a line for each."""
 MISSPELT_SIMILARITY = 0.8
 """Similarity (`difflib`) to an optional hook from which a name is taken for a misspelt one."""
 
@@ -192,6 +198,37 @@ def counts_of(task: Task, batch: Any, terms: tuple[str, ...]) -> list[float]:
     if any(not 0 <= items < float("inf") for items in counts):
         raise TaskError(f"counts(batch) returned {given!r}: every count must be finite and not negative")
     return counts
+
+
+def data_files_of(task: Task, root: str) -> DataFiles | None:
+    """Return the digests of the files and folders that the task names; None if it has no `data_files`.
+
+    Paths are relative to `root`. Raises TaskError for another form, and for data that cannot be read.
+    """
+    given = hook_of(task, "data_files")
+    if given is None:
+        return None
+    named = given() if callable(given) else given
+    if isinstance(named, str | os.PathLike):
+        named = [named]
+    digests: dict[str, dict[str, Any]] = {}
+    try:
+        for path in named:
+            shown = (
+                os.path.relpath(file, root)
+                if (file := os.path.join(root, path)).startswith(f"{root}{os.sep}")
+                else file
+            )
+            digests[shown.replace(os.sep, "/")] = data_digest(Path(file)).to_dict()
+            if len(digests) > MAX_DATA_FILES:
+                raise TaskError(
+                    f"data_files names more than {MAX_DATA_FILES:,} files: name their folder, which counts as one"
+                )
+    except TypeError:
+        raise TaskError(f"data_files returned {named!r:.200}: it must return the paths of files and folders") from None
+    except OSError as error:
+        raise TaskError(f"data_files names {error.filename}: {read_failure(error)}") from None
+    return DataFiles(digests)
 
 
 def sources_of(task: Task, batch: Any) -> dict[str, int]:

@@ -27,10 +27,11 @@ from pytest_smoke.train.channel import Channel, PlainChannel
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.data import seeded_task
 from pytest_smoke.train.descendants import adopt_orphans, end_descendants
-from pytest_smoke.train.device import accelerators, resolve_device
+from pytest_smoke.train.device import accelerators, generator_states, resolve_device, set_generator_states
 from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.source_files import source_files
+from pytest_smoke.train.task import data_files_of
 
 
 class PipeChannel:
@@ -96,6 +97,11 @@ def train(plan: RunPlan, channel: Channel) -> None:
 def _train_task(plan: RunPlan, device: torch.device, channel: Channel) -> None:
     task = seeded_task(plan)
     channel.send([source_files(plan.root)])
+    states = generator_states(device)
+    data = data_files_of(task, plan.root)
+    set_generator_states(states, device)  # whatever the task does to find its files, it trains the same
+    if data is not None:
+        channel.send([data])
     Loop(plan, task, device, channel).run()
 
 

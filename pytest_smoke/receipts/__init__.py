@@ -1,0 +1,1 @@
+"""Receipts of promotions: what was tested, with which inputs, and whether that still holds."""

@@ -1,0 +1,159 @@
+"""The canonical form of a recipe: one tree for all ways to write it. And the names of what differs between two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from pytest_smoke.files import json_value, strict_json
+from pytest_smoke.plain import plain, plain_name
+from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.load import path_from
+from pytest_smoke.recipe.model import Settings
+
+NOT_COMPARED = ("ablate", "requires", "full", "smoke")
+"""Sections that are left out: other cells and the machine do not change this run. The last two have a form of their
+own here."""
+VALUE_CHARS = 40
+"""Longest value that a change shows whole."""
+SCIENTIFIC_BELOW = 0.01
+"""Absolute value from which on down a number is shown as `5e-4`, as learning rates are written."""
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "not set"
+
+
+ABSENT: Final = _Absent()
+"""The value of a key that a recipe does not have."""
+
+
+def canonical_recipe(case: Case, *, root: Path) -> dict[str, Any]:
+    """Return everything in a recipe that the run of `case` depends on, with all defaults filled in.
+
+    Comments, the order of keys, `extends`, `from`, the spelling of numbers, and values of the full run that `smoke`
+    repeats make no difference. Settings that are read from a trainer are not in it: its source and arguments are.
+    """
+    recipe = case.recipe
+    dumped = recipe.model_dump()
+    tree = {key: value for key, value in dumped.items() if key not in NOT_COMPARED and value is not None}
+    if recipe.mix is not None and recipe.mix.corpus is not None:
+        tree["mix"] = {**dumped["mix"], "corpus": path_from(Path(recipe.mix.corpus), root)}
+    full = _full(case, dumped["full"])
+    return {**tree, "full": full, "smoke": _smoke(case, full, dumped["smoke"]), "cell": case.cell}
+
+
+def stored(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tree as a receipt has it: builtins of bounded length that JSON can hold."""
+    return dict(plain(json_value(tree)))
+
+
+def fingerprint(tree: Any) -> str:
+    """Return the SHA-256 of a tree of builtins; the order of keys makes no difference, the type of a number does."""
+    return sha256(strict_json(_marked(tree), sort_keys=True).encode()).hexdigest()
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Name every value that differs between two canonical recipes: `learning_rate 5e-4 -> 1e-3`."""
+    return list(_changes(before, after, ()))
+
+
+def shown(value: Any) -> str:
+    """Format a value of a recipe on one short line: `5e-4`, `true`, `none`, `not set`, `[1, 2]`."""
+    if value is ABSENT:
+        return "not set"
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return _number(value)
+    text = plain_name(value if isinstance(value, str) and value else strict_json(value, sort_keys=True))
+    return text if len(text) <= VALUE_CHARS else f"{text[: VALUE_CHARS - 3]}..."
+
+
+def _marked(value: Any) -> Any:
+    """Mark texts, so that none is taken for the text of a number that JSON does not have, or of another type."""
+    if isinstance(value, str):
+        return f"'{value}"
+    if isinstance(value, Mapping):
+        return {str(key): _marked(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_marked(part) for part in value]
+    return value if value is None or isinstance(value, int | float) else repr(value)
+
+
+def _number(value: float) -> str:
+    if not 0 < abs(value) < SCIENTIFIC_BELOW:
+        return repr(value)
+    shortest = next(text for places in range(18) if float(text := f"{value:.{places}e}") == value)
+    digits, _, exponent = shortest.partition("e")
+    return f"{digits}e{int(exponent)}"
+
+
+def _full(case: Case, dumped: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the full run; only the repeated ones if they are read from a trainer."""
+    if case.read is not None:
+        return dict(case.repeated)
+    return dict(dumped) if case.is_complete else case.recipe.repeated
+
+
+def _smoke(case: Case, full: Mapping[str, Any], dumped: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the smoke run sets that is not the full run's."""
+    smoke = case.recipe.smoke
+    shared = {*Settings.model_fields} - {"max_steps"}
+    own = {key: value for key, value in dumped.items() if key not in {*shared, "args", "change", "mode"}}
+    declared = {key: value for key, value in case.declared.items() if key in shared and key != "loss_weights"}
+    args = {**case.recipe.args, **smoke.args}
+    weights = {name: weight for name, weight in smoke.loss_weights.items() if full.get("loss_weights") is not None}
+    return {
+        **own,
+        **{key: value for key, value in declared.items() if not _same(value, full.get(key, ABSENT))},
+        "run_steps": min(smoke.run_steps or smoke.max_steps, smoke.max_steps),
+        "pipeline": case.pipeline.model_dump() if case.pipeline is not None else None,
+        "lr_schedule": case.settings.lr_schedule,
+        "mode": case.mode,
+        "args": {key: value for key, value in args.items() if not _same(value, case.recipe.args.get(key, ABSENT))},
+        "loss_weights": {
+            name: weight for name, weight in weights.items() if not _same(weight, full["loss_weights"].get(name))
+        },
+    }
+
+
+def _changes(before: Any, after: Any, path: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in dict.fromkeys((*before, *after)):
+            yield from _changes(before.get(key, ABSENT), after.get(key, ABSENT), (*path, key))
+        return
+    if _same(before, after):
+        return
+    if _are_alike(before, after):
+        for at, (first, second) in enumerate(zip(before, after, strict=True)):
+            part = first.get("name") if isinstance(first.get("name"), str) else at
+            yield from _changes(first, second, (*path[:-1], f"{path[-1]}[{part}]"))
+        return
+    name = plain_name(".".join(path[1:] if path[:1] == ("full",) and len(path) > 1 else path))
+    if _are_texts(before) and _are_texts(after):
+        gone, new = [text for text in before if text not in after], [text for text in after if text not in before]
+        if path[:1] == ("checks",) and (gone or new):
+            yield from (f"{name} lost {shown(text)}" for text in gone)
+            yield from (f"{name} got {shown(text)}" for text in new)
+            return
+    yield f"{name} {shown(before)} -> {shown(after)}"
+
+
+def _are_alike(before: Any, after: Any) -> bool:
+    """Tell whether both are lists of the same number of mappings, such as the stages of a recipe."""
+    if not isinstance(before, list) or not isinstance(after, list) or len(before) != len(after):
+        return False
+    return all(isinstance(part, Mapping) for part in (*before, *after))
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Compare values as a task would see them: 1, 1.0 and true are different."""
+    return type(first) is type(second) and fingerprint(first) == fingerprint(second)

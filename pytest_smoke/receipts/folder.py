@@ -1,0 +1,68 @@
+"""The folder `receipts/` of a report: which file belongs to which smoke run, and how it is replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytest_smoke.files import file_name, write_atomic
+from pytest_smoke.receipts.receipt import Receipt
+from pytest_smoke.receipts.signing import NAMESPACE, sign
+
+FOLDER = "receipts"
+"""Folder of the receipts in a report folder."""
+REFUSED = "refused"
+"""Folder in it for the records of smoke runs that were not promoted, which an override starts from."""
+
+
+def receipt_of(item_id: str) -> str:
+    """Return the file of an item's receipt, relative to the folder of receipts."""
+    return f"{file_name(item_id)}.json"
+
+
+def signature_of(receipt: Path) -> Path:
+    """Return the file with the signature of a receipt."""
+    return receipt.with_name(f"{receipt.name}.sig")
+
+
+class ReceiptsFolder:
+    """Keeps the receipts in a report folder: each belongs to the newest verdict on its smoke run."""
+
+    def __init__(self, report: Path, *, key: Path | None = None) -> None:
+        self._folder, self._key = report / FOLDER, key
+        self._seen: set[str] = set()
+
+    def start(self, item_id: str) -> None:
+        """Remove what an earlier session left of an item: if this one is killed, nothing is left. Raises OSError."""
+        if item_id not in self._seen:
+            self._remove(item_id)
+
+    def add(self, item_id: str, receipt: Receipt | None) -> None:
+        """Write the receipt of a promotion, or the record of another verdict; None removes both.
+
+        A second run of the item in one session gets none: a promotion after a failure is no promotion. Raises OSError,
+        and SigningError; no receipt is left then.
+        """
+        again = item_id in self._seen
+        self._seen.add(item_id)
+        self._remove(item_id)
+        if receipt is None or (again and receipt.verdict == "promote"):
+            return
+        folder = self._folder if receipt.verdict == "promote" else self._folder / REFUSED
+        write(folder / receipt_of(item_id), receipt, key=self._key)
+
+    def _remove(self, item_id: str) -> None:
+        for folder in (self._folder, self._folder / REFUSED):
+            path = folder / receipt_of(item_id)
+            path.unlink(missing_ok=True)  # the receipt first: a signature alone proves nothing
+            signature_of(path).unlink(missing_ok=True)
+
+
+def write(path: Path, receipt: Receipt, *, key: Path | None, namespace: str = NAMESPACE) -> None:
+    """Write a receipt, and its signature if there is a key. Raises OSError and SigningError."""
+    text = receipt.to_text()
+    signature = sign(text.encode(), key, namespace=namespace) if key is not None else None
+    if signature is None:
+        signature_of(path).unlink(missing_ok=True)
+    else:
+        write_atomic(signature_of(path), signature)
+    write_atomic(path, text)
