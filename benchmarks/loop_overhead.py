@@ -31,7 +31,7 @@ SIZES = {
     "cuda": {
         "small step": (64, 64, 64, 4000),
         "medium step": (1024, 8192, 4096, 1000),
-        "large step": (4096, 16384, 8192, 200),
+        "large step": (2048, 16384, 4096, 200),
     },
 }
 """Features, width, batch size and steps, by device and name."""

@@ -44,7 +44,9 @@ class Phase:
     """What is made at the start of each stage and phase, because the model and its loss may change there."""
 
     probe_batches: list[Any]
-    """The probe batch, on the device."""
+    """The probe batch as the task yielded it, for its `counts`."""
+    probe_on_device: list[Any]
+    """The same on the device."""
     weights: WeightHistory
     """Recent weights, all of the same structure."""
     modes: ModeWatch
@@ -69,6 +71,7 @@ class Instrumentation:
         batches = probe_batches_of(self._task, self._plan.batch_size, seed=self._plan.seed)
         weights = WeightHistory(self._stepper.model)
         return Phase(
+            batches,
             to_device(batches, self._device),
             weights,
             ModeWatch(self._stepper.model),
@@ -128,7 +131,7 @@ class Instrumentation:
 
     def _score_probe_batch(self, phase: Phase, step: int) -> None:
         with isolated_eval(self._stepper.model, self._device):
-            means = self._stepper.score(phase.probe_batches)
+            means = self._stepper.score(phase.probe_on_device, counted=phase.probe_batches)
         self._deferred.put(lambda values: ProbeLoss(step, self._stepper.weighted_sum(values)), means)
 
     def evaluate_initially(self) -> None:

@@ -149,7 +149,7 @@ class Stepper:
         self.rates.unwatch()
         self.steps_called += self.rates.stepped
         self.scaler.update()
-        return _row([*values, norm]), gram
+        return self._row([*values, norm]), gram
 
     def clear_gradients(self) -> None:
         """Set the gradients of all parameters to None: those of the model, and others that the optimizer holds."""
@@ -184,12 +184,16 @@ class Stepper:
         self.clear_gradients()
         self._backward(batches)
 
-    def score(self, batches: Sequence[Any]) -> Tensor:
-        """Return the terms' means over micro-batches, float32 [terms]; the caller disables gradients."""
+    def score(self, batches: Sequence[Any], *, counted: Sequence[Any] | None = None) -> Tensor:
+        """Return the terms' means over micro-batches, float32 [terms]; the caller disables gradients.
+
+        `counted`: the same micro-batches as the task yielded them, if `batches` are on the device. `counts` gets those,
+        as in a step: it may use tensors of its own, which are on the CPU, and reads values.
+        """
         values: list[Tensor] = []
-        for losses in self._micro_losses(batches):
+        for losses in self._micro_losses(batches, counted=counted):
             values = _summed(values, losses)
-        return _row(values)
+        return self._row(values)
 
     def weighted_sum(self, means: Sequence[float]) -> float:
         """Return the loss, the weighted sum of the terms' means. Computed on the host, at no cost to the device."""
@@ -225,9 +229,11 @@ class Stepper:
             raise TaskError(f"no loss term has a gradient ({_listed(losses)}): is a loss detached?")
         return [losses[term] for term in self.terms]
 
-    def _micro_losses(self, batches: Sequence[Any], *, autocast: bool = True) -> Iterator[list[Tensor]]:
+    def _micro_losses(
+        self, batches: Sequence[Any], *, autocast: bool = True, counted: Sequence[Any] | None = None
+    ) -> Iterator[list[Tensor]]:
         """Yield the terms of each micro-batch, times its share of the step: their sum is the loss of one big batch."""
-        self.counts = counts = [counts_of(self.task, batch, self.terms) for batch in batches]
+        self.counts = counts = [counts_of(self.task, batch, self.terms) for batch in counted or batches]
         totals = [sum(column) for column in zip(*counts, strict=True)]
         if 0.0 in totals:
             term = self.terms[totals.index(0.0)]
@@ -256,6 +262,10 @@ class Stepper:
                 scaled.backward()  # type: ignore[no-untyped-call]  # torch types it so
             values = _summed(values, losses)
         return values
+
+    def _row(self, values: Sequence[Tensor]) -> Tensor:
+        """Stack scalars, float32 on the device. A term may be a constant on the CPU, and so is the norm of nothing."""
+        return torch.stack([value.to(self.device, torch.float32) for value in values])
 
     def _clip(self) -> Tensor:
         norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
@@ -295,10 +305,6 @@ def _summed(earlier: list[Tensor], losses: Sequence[Tensor]) -> list[Tensor]:
     # In 16 bits a sum of many equal values stops growing: 256 of them in bf16.
     values = [loss.detach().float() if loss.dtype.itemsize < 4 else loss.detach() for loss in losses]
     return [a + b for a, b in zip(earlier, values, strict=True)] if earlier else values
-
-
-def _row(values: Sequence[Tensor]) -> Tensor:
-    return torch.stack([value.float() for value in values])
 
 
 def _listed(terms: Iterable[str]) -> str:

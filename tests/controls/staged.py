@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.controls.tasks import CLASSES, FEATURES, WIDTH, Teacher
+from tests.controls.tasks import CLASSES, FEATURES, WIDTH, Teacher, device_of
 
 NEARNESS = {"text": 1.0, "latent": 0.3, "": 0.15}
 """Scale of the points by phase (none in stage B). Near the origin their labels are less clear, so the loss jumps."""
@@ -74,7 +74,7 @@ class TwoStages(Teacher):
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         batch = next(Teacher.batches(self, 512, seed=99))
-        logits = self.logits(model, batch["points"])
+        logits = self.logits(model, batch["points"].to(device_of(model))).cpu()
         return {"val_accuracy": (logits.argmax(1) == batch["labels"]).float().mean().item()}
 
 

@@ -391,8 +391,9 @@ class Contrasts(Teacher):
 
     def losses(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
         logits = model(batch["points"])
-        alike = F.normalize(logits) @ F.normalize(batch["points"] @ self.teacher).T
-        return {**super().losses(model, batch), "contrast": F.cross_entropy(alike, torch.arange(len(logits)))}
+        alike = F.normalize(logits) @ F.normalize(batch["points"] @ self.teacher.to(logits.device)).T
+        own = torch.arange(len(logits), device=logits.device)
+        return {**super().losses(model, batch), "contrast": F.cross_entropy(alike, own)}
 
 
 class HalfBatch(Teacher):

@@ -34,6 +34,24 @@ class Breaks(Teacher):
         return {"ce": F.cross_entropy(model(points), labels)}
 
 
+class Constant(Teacher):
+    def losses(self, model, batch):
+        return {**super().losses(model, batch), "offset": torch.tensor(0.0)}
+
+
+class Counted(Teacher):
+    def __init__(self):
+        super().__init__()
+        self.weights = torch.tensor([1.0, 2.0, 1.0, 0.5])
+
+    def losses(self, model, batch):
+        weights = self.weights.to(batch["points"].device)
+        return {"ce": F.cross_entropy(model(batch["points"]), batch["labels"], weights)}
+
+    def counts(self, batch):
+        return self.weights[batch["labels"]].sum().item()
+
+
 class Wide(Teacher):
     def model(self):
         return nn.Sequential(nn.Linear(16, 2048), nn.GELU(), nn.Linear(2048, 2048), nn.GELU(), nn.Linear(2048, 4))
@@ -56,6 +74,22 @@ def test_a_recipe_trains_in_reduced_precision(project: Project, precision: str) 
     project.recipe()
     project.extending("wide", f"task: cuda_tasks:Wide\nfull: {{precision: {precision}, learning_rate: 1.0e-3}}\n")
     project.run("--smoke", "--smoke-device", "cuda", "wide.smoke.yaml").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("task", ["Constant", "Counted"])
+def test_a_task_may_use_tensors_of_its_own_on_the_cpu(project: Project, task: str) -> None:
+    """A loss term that is a constant, and a `counts` that indexes its weights with the labels."""
+    (project.path / "cuda_tasks.py").write_text(TASKS)
+    project.recipe()
+    project.extending("own", f"task: cuda_tasks:{task}\nfull: {{grad_accum_steps: 2}}\n")
+    project.run("--smoke", "--smoke-device", "cuda", "own.smoke.yaml").assert_outcomes(passed=1)
+
+
+def test_gradients_that_are_switched_off_are_seen_on_the_device(project: Project) -> None:
+    project.recipe()
+    project.extending("stops", "task: tasks:StopsTraining\nargs: {at_step: 200}\n")
+    result = project.run("--smoke", "--smoke-device", "cuda", "stops.smoke.yaml")
+    result.stdout.fnmatch_lines(["hold (zero-gradient): *"])
 
 
 def test_faults_on_the_device_end_with_their_own_reason(project: Project) -> None:

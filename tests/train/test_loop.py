@@ -56,6 +56,37 @@ def test_the_loss_is_the_weighted_sum_of_the_terms(plan: Planner, pair: Any) -> 
         assert step.loss == pytest.approx(step.terms["first"] + 3.0 * step.terms["second"], rel=1e-5)
 
 
+class OnDevice(dict[str, Any]):
+    """A batch that knows whether it was moved to the device of the run."""
+
+    moved = False
+
+    def to(self, device: torch.device) -> OnDevice:
+        copy = OnDevice({name: tensor.to(device) for name, tensor in self.items()})
+        copy.moved = True
+        return copy
+
+
+def test_counts_always_gets_the_batch_as_the_task_yielded_it(plan: Planner, pair: Any) -> None:
+    """In a probe as in a step: it may index a tensor of its own, which is on the CPU."""
+    batches, losses, seen = pair.batches, pair.losses, []
+
+    def counts(batch: OnDevice) -> float:
+        seen.append(batch.moved)
+        return 1.0
+
+    def on_device(model: Any, batch: OnDevice) -> Any:
+        assert batch.moved
+        return losses(model, batch["x"])
+
+    pair.batches = lambda *args, **kwargs: (OnDevice(x=x) for x in batches(*args, **kwargs))
+    pair.losses, pair.counts = on_device, counts
+    channel = run(plan(micro_batches=2), pair)
+    assert len(channel.of(ProbeLoss)) == 20
+    assert len(seen) > 60
+    assert not any(seen)
+
+
 def test_probes_and_evaluations_do_not_change_training(plan: Planner, pair: Any) -> None:
     """Even if the task draws random numbers in its evaluation."""
     plain = [s.loss for s in run(plan(), pair).of(Step)]
