@@ -296,6 +296,9 @@ class Outcome:
     """Mean `loss` and first `step` of at most 240 blocks of consecutive steps."""
     metrics: Mapping[str, list[Any]] = field(default_factory=dict)
     """`[step, value]` pairs by metric of the task's `evaluate`."""
+    gradients: Mapping[str, list[Any]] = field(default_factory=dict)
+    """`[step, norm, weighted norm]` of each gradient probe by loss term: 2-norm of its gradient, without and with the
+    absolute weight of the term."""
     output: str = ""
     """Last lines that the training process printed, if it crashed or hung."""
 

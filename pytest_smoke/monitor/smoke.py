@@ -334,6 +334,7 @@ def _outcome(
         facts=facts,
         curve=monitor.trace.curve() if monitor else {},
         metrics={name: [list(point) for point in points] for name, points in metrics.items()},
+        gradients=monitor.trace.gradient_norms() if monitor else {},
         output=output,
     )
     return Outcome.from_dict(plain(outcome.to_dict()))  # checks of plugins, and recipes, may hold other values

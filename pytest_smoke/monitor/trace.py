@@ -83,6 +83,14 @@ class Trace:
         """Return the last value of every series."""
         return {name: points[-1][1] for name, points in self.series().items() if points}
 
+    def gradient_norms(self) -> dict[str, list[list[Any]]]:
+        """Return step, norm and weighted norm of each gradient probe, by loss term."""
+        norms: dict[str, list[list[Any]]] = defaultdict(list)
+        for probe in self.gradients:
+            for term, norm in probe.raw.items():
+                norms[term].append([probe.step, norm, probe.weighted[term]])
+        return dict(norms)
+
     def curve(self) -> dict[str, list[Any]]:
         """Return mean losses of at most `CURVE_POINTS` blocks; `step` is the first step of each."""
         size = -(-len(self.steps) // CURVE_POINTS) or 1

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_smoke.outcome import Facts, Finding, Outcome, StageFacts
 from pytest_smoke.page.html import Html, join, table, tag
 from pytest_smoke.page.verdict import badge
 from pytest_smoke.report.terminal import label, style
-from pytest_smoke.text import STATUS_WORDS, count, number, percent, seconds
+from pytest_smoke.text import NOT_CHECKED, STATUS_WORDS, count, number, percent, seconds
 
 _GRAVITY = ("fail", "not-checked", "warn", "pass")
+LONG_FACT = 28
+"""Characters from which a fact gets a line of its own."""
 HINTS = 3
 """Hints below the verdict, at most; all of them are in the table of findings."""
 
 
-def run_section(outcome: Outcome, *, name: str, at: int, plots: Html, notes: tuple[str, ...], opened: bool) -> Html:
+def run_section(outcome: Outcome, *, name: str, at: int, plots: Html, notes: Sequence[str], opened: bool) -> Html:
     """Return the part of the page about one run.
 
     `at`: its number on the page. `plots`: what comes below its verdict. `notes`: what the page lacks, and why.
@@ -34,7 +37,7 @@ def run_section(outcome: Outcome, *, name: str, at: int, plots: Html, notes: tup
         *(tag("p", hint, class_="hint") for hint in _hints(outcome)),
         *(tag("p", note, class_="note") for note in notes),
         plots,
-        findings_table(outcome),
+        findings_tables(outcome),
         _stages(facts.stages),
         facts_list(facts),
         _fold("Settings", _settings(facts)),
@@ -45,27 +48,49 @@ def run_section(outcome: Outcome, *, name: str, at: int, plots: Html, notes: tup
     return tag("details", summary, body, class_="run card", id=f"run-{at}", open=opened, data_verdict=style(outcome))
 
 
-def findings_table(outcome: Outcome) -> Html:
-    """Return the table of all findings, the deciding one first, then by their status."""
-    if not outcome.findings:
-        return Html("")
-    ordered = sorted(outcome.findings, key=lambda one: (one.id != outcome.decided_by, _GRAVITY.index(one.status)))
-    return tag(
-        "div",
-        table(
-            "Findings",
-            ("check", "status", "what was found", "observed", "bound", "step", "place"),
-            map(_finding_row, ordered),
-            numeric=(3, 4, 5),
-        ),
-        class_="findings",
+def unreadable_section(outcome: Outcome, *, name: str, at: int, why: str) -> Html:
+    """Return the part of a run whose outcome has values of the wrong types."""
+    note = f"The outcome of this run is damaged and cannot be shown: {why}"
+    return run_section(outcome, name=name, at=at, plots=Html(""), notes=[note], opened=False)
+
+
+def findings_tables(outcome: Outcome) -> Html:
+    """Return the table of findings that need attention, the deciding one first, and the folded one of the others."""
+    ordered = _by_gravity(outcome)
+    shown = [one for one in ordered if one.status in ("fail", "warn") or one.id == outcome.decided_by]
+    others = [one for one in ordered if one not in shown]
+    statuses = Counter(one.status for one in others)
+    counted = [f"{count(statuses['pass'], 'check')} passed"] if statuses["pass"] else []
+    unchecked = statuses["not-checked"]
+    counted += [f"{unchecked:,} {NOT_CHECKED}" if counted else f"{count(unchecked, 'check')} {NOT_CHECKED}"] * bool(
+        unchecked
     )
+    return join(
+        (
+            _findings("Findings", shown, outcome) if shown else "",
+            _fold(", ".join(counted), _findings("Other findings", others, outcome)) if others else "",
+        )
+    )
+
+
+def _findings(caption: str, findings: Sequence[Finding], outcome: Outcome) -> Html:
+    header = ("check", "status", "what was found", "observed", "bound", "step", "place")
+    rows = [_finding_row(finding, outcome) for finding in findings]
+    return tag("div", table(caption, header, rows, numeric=(3, 4, 5)), class_="findings")
+
+
+def _by_gravity(outcome: Outcome) -> list[Finding]:
+    """Order the findings: the deciding one first, then by their status."""
+    return sorted(outcome.findings, key=lambda one: (one.id != outcome.decided_by, _GRAVITY.index(one.status)))
 
 
 def facts_list(facts: Facts) -> Html:
     """Return what is known of a run, as names with values."""
-    known = [(name, value) for name, value in _facts(facts) if value]
-    rows = (tag("div", tag("dt", name), tag("dd", value)) for name, value in known)
+    known = sorted(((name, value) for name, value in _facts(facts) if value), key=lambda fact: len(fact[1]) > LONG_FACT)
+    rows = (
+        tag("div", tag("dt", name), tag("dd", value), class_="wide" if len(value) > LONG_FACT else None)
+        for name, value in known
+    )
     return join((tag("h3", "Facts"), tag("dl", *rows, class_="facts"))) if known else Html("")
 
 
@@ -117,19 +142,21 @@ def _aside(outcome: Outcome) -> str:
 
 
 def _hints(outcome: Outcome) -> list[str]:
-    ordered = sorted(outcome.findings, key=lambda one: (one.id != outcome.decided_by, _GRAVITY.index(one.status)))
+    ordered = _by_gravity(outcome)
     return list(dict.fromkeys(one.hint for one in ordered if one.hint and one.status in ("fail", "not-checked")))[
         :HINTS
     ]
 
 
-def _finding_row(finding: Finding) -> tuple[object, ...]:
+def _finding_row(finding: Finding, outcome: Outcome) -> tuple[object, ...]:
     status = tag("span", STATUS_WORDS[finding.status], class_=f"status status-{finding.status}")
-    hint = tag("div", finding.hint, class_="hint") if finding.hint else ""
+    decides = finding.id == outcome.decided_by and finding.text == outcome.text
+    shown = finding.hint if finding.hint not in _hints(outcome) else ""
+    hint = tag("div", shown, class_="hint") if shown else ""
     return (
         tag("span", finding.id, class_="mono"),
         status,
-        tag("div", finding.text, hint, class_="text"),
+        tag("div", "see above" if decides else finding.text, hint, class_="text"),
         figure(finding.observed),
         figure(finding.bound),
         "" if finding.step is None else f"{finding.step:,}",
@@ -161,7 +188,7 @@ def _facts(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "device", " · ".join(dict.fromkeys(text for text in (facts.device, facts.device_name) if text))
     yield "steps", steps_of(facts) + ("" if facts.full_steps is None else f" of a full run of {facts.full_steps:,}")
     if facts.evidence_steps is not None:
-        needed = "" if facts.evidence_needed_steps is None else f", {facts.evidence_needed_steps:,} needed"
+        needed = "" if facts.evidence_needed_steps is None else f" of {facts.evidence_needed_steps:,} needed"
         yield "evidence steps", f"{facts.evidence_steps:,}{needed}"
     if facts.smallest_rise_share is not None:
         yield "smallest detectable rise", percent(float(facts.smallest_rise_share))
@@ -174,7 +201,7 @@ def _facts(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "seed", "" if facts.seed is None else str(facts.seed)
     yield "wall time", time_of(facts)
     yield "training time", "" if facts.train_seconds is None else seconds(facts.train_seconds)
-    yield "throughput", "" if facts.samples_per_second is None else f"{number(facts.samples_per_second)} samples/s"
+    yield "throughput", "" if facts.samples_per_second is None else f"{_many(facts.samples_per_second)} samples/s"
     yield "full run, estimated", "" if facts.estimated_full_seconds is None else seconds(facts.estimated_full_seconds)
     yield "peak memory", "" if facts.peak_memory_gib is None else f"{number(facts.peak_memory_gib)} GiB"
     yield "utilization", "" if facts.utilization_percent is None else f"{number(facts.utilization_percent, 3)} %"
@@ -187,7 +214,7 @@ def _facts(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "resumed at steps", ", ".join(f"{step:,}" for step in facts.resumed_at_steps)
     yield "task", facts.task or ""
     yield "command", " ".join(facts.command)
-    yield "started", facts.started_at or ""
+    yield "started", (facts.started_at or "").replace("T", " ").replace("+00:00", " UTC")
     yield "commit", facts.git_commit or ""
     yield "package", facts.package or ""
     for kept in facts.checkpoints:
@@ -208,6 +235,11 @@ def _settings(facts: Facts) -> Html:
 
 def _text(text: str) -> Html:
     return tag("pre", text, tabindex=0) if text else Html("")
+
+
+def _many(value: float) -> str:
+    """Format a number that may be in the thousands: `57,800`."""
+    return f"{float(number(value)):,.0f}" if 1000 <= value < 1e12 else number(value)
 
 
 def _fold(title: str, content: Html) -> Html:

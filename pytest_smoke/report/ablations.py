@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pytest_smoke.judge.metrics.main_metric import final_slope
@@ -19,35 +20,57 @@ DROPPED = ("step", CHANGE, "loss")
 """Columns that are left out of a table too wide for the terminal, the first one first."""
 
 
-def ablation_tables(outcomes: Iterable[Outcome], *, width: int = WIDTH) -> list[list[tuple[str, str]]]:
-    """Render a table for each recipe and mode with more than one cell, unless none of its runs made a step.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ablations:
+    """The cells of one recipe and mode, side by side."""
 
-    A table's first line is its title, its second the header; each line comes with what colours it.
-    """
+    title: str
+    """What the table is about."""
+    header: tuple[str, ...]
+    """Names of the columns."""
+    rows: tuple[tuple[str, ...], ...]
+    """One row per cell, the baseline first."""
+    outcomes: tuple[Outcome, ...]
+    """The outcome of each row."""
+
+
+def ablations(outcomes: Iterable[Outcome]) -> list[Ablations]:
+    """Compare the cells of each recipe and mode with more than one, unless none of their runs made a step."""
     groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         groups[outcome.recipe, outcome.mode].append(outcome)
     return [
-        _table(recipe, mode, sorted(group, key=lambda outcome: (outcome.cell is not None, outcome.id)), width)
+        _compared(recipe, mode, sorted(group, key=lambda outcome: (outcome.cell is not None, outcome.id)))
         for (recipe, mode), group in sorted(groups.items())
         if len({outcome.cell for outcome in group}) > 1 and any(outcome.facts.steps for outcome in group)
     ]
 
 
-def _table(recipe: str, mode: str, outcomes: Sequence[Outcome], width: int) -> list[tuple[str, str]]:
+def ablation_tables(outcomes: Iterable[Outcome], *, width: int = WIDTH) -> list[list[tuple[str, str]]]:
+    """Render the tables of `ablations` for a terminal.
+
+    A table's first line is its title, its second the header; each line comes with what colours it.
+    """
+    return [_table(one, width) for one in ablations(outcomes)]
+
+
+def _compared(recipe: str, mode: str, outcomes: Sequence[Outcome]) -> Ablations:
     facts = next((outcome.facts for outcome in outcomes if outcome.facts.main_metric), None)
     metric = facts.main_metric if facts else None
     better = (facts.main_metric_better if facts else None) or "higher"
     best = [] if metric is None else [f"{'highest' if better == 'higher' else 'lowest'} {metric}", CHANGE]
-    rows = fitted_table(
-        ["cell", "verdict", "step", *best, "loss", "changes"],
-        [_row(outcome, metric, better) for outcome in outcomes],
-        width,
-        wrapped=("changes",),
-        dropped=DROPPED,
+    return Ablations(
+        title=f"ablations of {recipe}, mode {mode}",
+        header=("cell", "verdict", "step", *best, "loss", "changes"),
+        rows=tuple(tuple(_row(outcome, metric, better)) for outcome in outcomes),
+        outcomes=tuple(outcomes),
     )
-    styles = ["", *map(style, outcomes)]
-    title = (f"ablations of {recipe}, mode {mode}", "")
+
+
+def _table(found: Ablations, width: int) -> list[tuple[str, str]]:
+    rows = fitted_table(found.header, found.rows, width, wrapped=("changes",), dropped=DROPPED)
+    styles = ["", *map(style, found.outcomes)]
+    title = (found.title, "")
     return [title, *((line, style) for lines, style in zip(rows, styles, strict=True) for line in lines)]
 
 

@@ -27,20 +27,24 @@ def bisect_summary(result: BisectResult, *, width: int = WIDTH) -> list[tuple[st
         unseen = listed(result.unseen, limit=len(result.unseen))
         lines += wrap(f"also different, without effect on a smoke run: {unseen}", width, first="  ", rest="    ")
     section = [(line, "") for line in lines]
-    if result.tried:
-        rows = [
-            (
-                str(number),
-                verdict_label(trial.verdict, trial.reason),
-                "-" if trial.step is None else str(trial.step),
-                _settings(trial, total),
-            )
-            for number, trial in enumerate(result.tried, start=1)
-        ]
+    if rows := trial_rows(result):
         styles = ["", *(trial.verdict for trial in result.tried)]
         table = fitted_table(HEADER, rows, width, wrapped=HEADER[3:])
         section += [(line, style) for row, style in zip(table, styles, strict=True) for line in row]
     return section + [(line, "promote" if result.found else "error") for line in wrap(result.text, width)]
+
+
+def trial_rows(result: BisectResult) -> list[tuple[str, ...]]:
+    """Return the trials as rows below `HEADER`."""
+    return [
+        (
+            str(number),
+            verdict_label(trial.verdict, trial.reason),
+            "-" if trial.step is None else str(trial.step),
+            _settings(trial, len(result.differences)),
+        )
+        for number, trial in enumerate(result.tried, start=1)
+    ]
 
 
 def _settings(trial: BisectTrial, total: int) -> str:

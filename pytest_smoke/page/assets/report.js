@@ -41,3 +41,36 @@
   });
   open();
 })();
+
+// Plots are drawn when they come into view.
+(() => {
+  const waiting = new Set(document.querySelectorAll(".plots[data-plots]"));
+  const build = (container) => {
+    if (!waiting.delete(container)) return;
+    const data = Page.data(container.dataset.plots);
+    if (data) Plots.build(container, data, container.dataset.plots);
+  };
+  const observer = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) {
+        if (!isIntersecting) continue;
+        observer.unobserve(target);
+        build(target);
+      }
+    },
+    { rootMargin: "400px" },
+  );
+  for (const container of waiting) observer.observe(container);
+  addEventListener("beforeprint", () => {
+    for (const container of waiting) if (container.closest("details").open) build(container);
+  });
+
+  const log = document.getElementById("log");
+  if (!log) return;
+  log.hidden = waiting.size === 0;
+  log.addEventListener("click", () => {
+    const on = log.getAttribute("aria-pressed") !== "true";
+    log.setAttribute("aria-pressed", String(on));
+    Plots.logarithmic(on);
+  });
+})();
