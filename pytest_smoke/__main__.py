@@ -9,7 +9,10 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS = ("judge", "watch", "preflight", "gate", "audit", "compare", "diagnose", "probe", "package", "schema", "init")
+COMMANDS = (
+    *("judge", "watch", "preflight", "gate", "audit", "compare", "history"),
+    *("diagnose", "probe", "package", "schema", "init"),
+)
 PROGRAM = "python -m pytest_smoke"
 EXIT_FAILED = 2
 """The command could not do its work or print it. Status 1, with which Python ends a crash, means a verdict here."""

@@ -377,6 +377,7 @@ class CurveJudge:
             limit = self._stable_curve().detection_limit()
             data["smallest_rise"] = limit.share_of_level if limit else None
             data["smallest_rise_loss"] = limit.rise if limit else None
+            data["smallest_rise_of_limit"] = limit.ratio_to_claim if limit else None
         return CurveVerdict(
             verdict=final.verdict,
             reason=final.reason,

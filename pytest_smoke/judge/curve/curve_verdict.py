@@ -35,7 +35,7 @@ class CurveVerdict:
     `planned_points`, `last_step`. A rise: `low_span` and `high_span` as [first step, last step, mean], `sigmas`; a
     spike: `high_span` as [first step, last step, lowest loss]. `last_good_step` is the newest step that is certainly
     before the instability. `smallest_rise` is the smallest lasting rise that would have been detected, as a share of
-    the lowest level; `smallest_rise_loss` is the same in units of the loss. `points_needed` is the number of points
-    that would decide. `evidence_steps`, `evidence_end`, `evidence_needed` describe the steps near the peak learning
-    rate.
+    the lowest level; `smallest_rise_loss` is the same in units of the loss, and `smallest_rise_of_limit` as a share of
+    the rise from which the curve is `too-noisy`. `points_needed` is the number of points that would decide.
+    `evidence_steps`, `evidence_end`, `evidence_needed` describe the steps near the peak learning rate.
     """
