@@ -42,6 +42,7 @@ NOT_RUN = {
     "* audit recipes/* --draw *": "makes the shipped tagger's data, which takes 10 s; tests/cli/test_audit.py draws",
     "* probe recipes/*": "makes the shipped tagger's data, which takes 10 s; tests/cli/test_probe.py probes",
     "pytest --smoke test_*.py": "asserts verdicts, which ten steps do not give; tests/plugin/test_smoke.py does it",
+    "tensorboard --logdir *": "serves until it is stopped; tests/plugin/test_tensorboard.py reads the files",
     "*short.smoke.yaml *": "makes the shipped tagger's data, too",
 }
 """Commands that no test runs, and why."""
@@ -67,6 +68,7 @@ OUTPUT_OF_TRAINING = ("* compare * before::*", "* compare before::*")
 NEEDS = {
     "docs/how-to/smoke-a-hugging-face-trainer.md": "transformers",
     "docs/how-to/smoke-a-lightning-module.md": "lightning",
+    "docs/how-to/send-results-to-a-tracker.md": "tensorboard",
 }
 """Pages about an extra, and a package of it. They are skipped where it is not installed."""
 
