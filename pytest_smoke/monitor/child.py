@@ -173,8 +173,8 @@ def _listen(
         try:
             events = child.receive(GRACE_SECONDS if settled else timeout_seconds)
         except (ChildDiedError, ChildTimeoutError):
-            if monitor.ended is not None:
-                return  # the run is over: what keeps the process alive (a prefetcher, say) does not matter
+            if monitor.ended is not None or monitor.crashed is not None:
+                return  # the run is over: how the process ends (a prefetcher keeps it, cleaning up fails) is no result
             raise
         if events is None:
             return

@@ -14,6 +14,8 @@ from pytest_smoke.errors import DeviceError, TaskError
 from pytest_smoke.events import Crashed
 from pytest_smoke.plain import MESSAGE_CHARS, exception_text, plain_text
 
+OTHER_PROCESSES = re.compile(r"(of which [\d.]+ \w+ is free\.).*", re.DOTALL)
+"""In what torch says of a full device, a sentence for each process on it, and advice on its allocator, follow this."""
 TRACEBACK_LINES = 30
 """Newest lines of a traceback that are kept."""
 
@@ -56,6 +58,10 @@ def crash_of(error: BaseException, root: str) -> Crashed:
     notes = [note for note in getattr(error, "__notes__", ()) if isinstance(note, CauseNote)]
     cause = notes[0].cause if notes else Cause("")
     text = str(error) if isinstance(error, TaskError) else exception_text(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        text = OTHER_PROCESSES.sub(r"\1", text)
+    if isinstance(error, torch.AcceleratorError):
+        text = text.partition("\n")[0]  # advice on debugging follows, the same for every error
     if in_worker := _of_worker(error, root):
         text, place = in_worker[0], in_worker[1] or place
     return Crashed(
@@ -67,6 +73,16 @@ def crash_of(error: BaseException, root: str) -> Crashed:
         cause=cause.text,
         hint=cause.hint,
     )
+
+
+def has_lost_device(error: BaseException) -> bool:
+    """Tell whether an exception, or one that led to it, is an error after which a process cannot use its device."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    return any(isinstance(one, torch.AcceleratorError) for one in chain)
 
 
 def _of_worker(error: BaseException, root: str) -> tuple[str, str] | None:

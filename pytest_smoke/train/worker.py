@@ -24,7 +24,7 @@ from pytest_smoke.plain import plain, plain_fields
 from pytest_smoke.recipe.model import Trainer
 from pytest_smoke.train.adapters.factory import require
 from pytest_smoke.train.channel import Channel, PlainChannel
-from pytest_smoke.train.crash import crash_of
+from pytest_smoke.train.crash import crash_of, has_lost_device
 from pytest_smoke.train.data import seeded_task
 from pytest_smoke.train.descendants import adopt_orphans, end_descendants
 from pytest_smoke.train.device import accelerators, generator_states, resolve_device, set_generator_states
@@ -148,6 +148,9 @@ def train_main(plan: RunPlan, connection: Connection, output: Connection, enviro
         print(crash.traceback, file=sys.stderr)
         with contextlib.suppress(ParentDiedError):
             channel.send([plain_fields(crash)])
+        if has_lost_device(error) and not channel.is_copy:
+            end_descendants(os.getpid())
+            os._exit(1)  # to free what is on the device would abort the process, and print over the traceback
     finally:
         if not channel.is_copy:
             end_descendants(os.getpid())  # a daemon of the task would keep the fork server alive

@@ -79,6 +79,40 @@ def test_outcomes_of_tasks_that_report_odd_values_arrive_from_workers_and_can_be
     assert len(list(ElementTree.parse(project.path / "junit.xml").getroot().iter("testcase"))) == 6
 
 
+ABORTS = """
+import os
+import tasks
+import torch
+
+class Held:
+    def __del__(self):
+        os.abort()
+
+class Aborts(tasks.Teacher):
+    def __init__(self, lost):
+        super().__init__()
+        self.lost, self.first = lost, True
+    def losses(self, model, batch):
+        held, self.first = Held() if self.first else None, False  # the batch is tried again
+        raise (torch.AcceleratorError if self.lost else ValueError)("no such label\\nSearch for advice")
+"""
+
+
+def test_a_process_that_aborts_while_it_cleans_up_reports_what_was_raised_before(project: Project) -> None:
+    """As after an assertion on a CUDA device, where freeing any memory of the device aborts the process."""
+    (project.path / "aborts.py").write_text(ABORTS)
+    for name, lost in {"usable": "false", "lost": "true"}.items():
+        project.recipe(name, f"args: {{lost: {lost}}}\n", base=RECIPE.replace("tasks:Teacher", "aborts:Aborts"))
+    result = project.run("--smoke", "--smoke-report", "out")
+    outcomes = by_name(project)
+    assert outcomes["usable"]["text"].startswith("ValueError: no such label")
+    assert outcomes["lost"]["text"] == "AcceleratorError: no such label at aborts.py:16 (before the first step)"
+    assert {outcome["reason"] for outcome in outcomes.values()} == {"exception"}
+    assert "Fatal Python error" not in outcomes["lost"]["output"]
+    assert "torch.AcceleratorError: no such label" in outcomes["lost"]["output"]
+    result.assert_outcomes(failed=2)
+
+
 LOSES = """
 import pytest
 

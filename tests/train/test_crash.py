@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pytest_smoke.errors import TaskError
-from pytest_smoke.train.crash import crash_of
+from pytest_smoke.train.crash import crash_of, has_lost_device
 
 
 class Unlabelled(Dataset[Tensor]):
@@ -41,3 +42,44 @@ def test_an_exception_in_a_data_loader_worker_is_named_without_the_traceback_in_
 )
 def test_an_exception_is_named_with_its_message_if_it_has_one(error: BaseException, text: str) -> None:
     assert crash_of(error, ".").text == text
+
+
+FULL = """\
+CUDA out of memory. Tried to allocate 400.00 GiB. GPU 0 has a total capacity of 139.80 GiB of which 130.45 GiB is \
+free. Process 583 has 520.00 MiB memory in use. Including non-PyTorch memory, this process has 806.00 MiB memory in \
+use. If reserved but unallocated memory is large try setting PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True. See
+documentation"""
+ASSERTED = """CUDA error: device-side assert triggered
+Search for `cudaErrorAssert' in the documentation.
+CUDA kernel errors might be asynchronously reported at some other API call, so the trace may be wrong."""
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            torch.OutOfMemoryError(FULL),
+            "OutOfMemoryError: CUDA out of memory. Tried to allocate 400.00 GiB. GPU 0 has a total capacity of "
+            "139.80 GiB of which 130.45 GiB is free.",
+        ),
+        (torch.OutOfMemoryError("MPS backend out of memory"), "OutOfMemoryError: MPS backend out of memory"),
+        (torch.AcceleratorError(ASSERTED), "AcceleratorError: CUDA error: device-side assert triggered"),
+    ],
+)
+def test_an_error_of_the_device_is_named_without_general_advice(error: BaseException, text: str) -> None:
+    assert crash_of(error, ".").text == text
+
+
+def test_a_device_is_lost_also_if_the_task_raised_an_error_of_its_own_for_it() -> None:
+    def wrapped(error: BaseException) -> BaseException:
+        try:
+            raise error
+        except RuntimeError:
+            try:
+                raise KeyError("batch") from None
+            except KeyError as raised:
+                return raised
+
+    assert has_lost_device(torch.AcceleratorError(ASSERTED))
+    assert has_lost_device(wrapped(torch.AcceleratorError(ASSERTED)))
+    assert not has_lost_device(wrapped(torch.OutOfMemoryError(FULL)))
