@@ -73,6 +73,11 @@ class Trend:
     drifting: Sequence[Drifting]
     """The margin that is next at its limit comes first."""
 
+    @property
+    def current(self) -> list[int]:
+        """Numbers of the series that are tested: on each device the one of its newest run."""
+        return _current(self.series_of, self.series)
+
     def nearest(self) -> tuple[str, Any] | None:
         """Return name and value of the smallest margin of the newest point; None if it has none."""
         margins = self.points[-1].margins
@@ -118,8 +123,7 @@ def trends(points: Mapping[str, Sequence[Point]]) -> list[Trend]:
     grouped = {item_id: _series(runs) for item_id, runs in points.items()}
     tested: dict[tuple[str, int, str], list[int]] = {}
     for item_id, (series_of, series) in grouped.items():
-        newest = {str(series[number].conditions["device"]): number for number in series_of if number is not None}
-        for number in newest.values():
+        for number in _current(series_of, series):
             for at, run in enumerate(points[item_id]):
                 for name in run.margins if series_of[at] == number else ():
                     tested.setdefault((item_id, number, name), []).append(at)
@@ -154,6 +158,11 @@ def short_commit(commit: str) -> str:
     """Shorten a commit, and keep that files were changed: `1a2b3c4d5-dirty`."""
     name, dash, rest = commit.partition("-")
     return name[:SHORT_COMMIT] + dash + rest
+
+
+def _current(series_of: Sequence[int | None], series: Sequence[Series]) -> list[int]:
+    newest = {str(series[number].conditions["device"]): number for number in series_of if number is not None}
+    return list(newest.values())
 
 
 def _series(points: Sequence[Point]) -> tuple[list[int | None], list[Series]]:

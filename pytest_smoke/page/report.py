@@ -88,7 +88,7 @@ def page(runs: Sequence[PageRun], *, title: str = "Smoke runs", problems: Sequen
         notes.append(f"Details and plots are shown of the first {DETAILED:,} runs; verdicts.json has those of all.")
     main = (
         *(tag("p", note, class_="note") for note in notes),
-        _filters(verdicts) if len(outcomes) > 1 else "",
+        filters(verdicts) if len(outcomes) > 1 else "",
         tag("section", _overview(rows), class_="card overview", aria_label="Overview") if rows else "",
         *_ablations([outcome for outcome in outcomes if outcome.id not in damaged]),
         tag("section", *sections, id="runs", aria_label="Runs", class_="runs", tabindex="-1"),
@@ -212,7 +212,7 @@ def _ablations(outcomes: Sequence[Outcome]) -> list[Html]:
     return sections
 
 
-def _filters(verdicts: Counter[str]) -> Html:
+def filters(verdicts: Counter[str]) -> Html:
     """Return the controls that choose runs by verdict and text; hidden while scripts are off."""
     chips = (
         tag(

@@ -60,7 +60,7 @@ const Plots = (() => {
       if (series.x[middle] <= step) low = middle;
       else high = middle - 1;
     }
-    return series.x[low] <= step ? short(series.y[low]) : "–";
+    return series.x[low] === step || (series.x[low] < step && !series.exact) ? short(series.y[low]) : "–";
   };
 
   const axis = (more) => ({
@@ -218,7 +218,7 @@ const Plots = (() => {
         tabindex: "0",
         role: "application",
         "aria-roledescription": "plot",
-        "aria-label": `${panel.title}, steps ${grouped(run.first)} to ${grouped(run.last)}. Arrow keys move the cursor, plus and minus zoom, Escape shows all steps.`,
+        "aria-label": `${panel.title}, ${run.noun}s ${grouped(run.first)} to ${grouped(run.last)}. Arrow keys move the cursor, plus and minus zoom, Escape shows all ${run.noun}s.`,
       });
       this.figure = element("figure", panel.wide ? { class: "wide" } : {}, caption, this.target, this.table());
       this.target.addEventListener("keydown", (event) => this.key(event));
@@ -326,15 +326,15 @@ const Plots = (() => {
           }
           for (const [first, last] of one.bad.slice(0, 100)) kept.add(first).add(last);
         }
-        const head = element("tr", {}, element("th", { scope: "col", class: "num" }, "step"));
+        const head = element("tr", {}, element("th", { scope: "col", class: this.run.labels ? "" : "num" }, this.run.noun));
         for (const one of series) head.append(element("th", { scope: "col", class: "num" }, one.name));
         const body = element("tbody");
         for (const step of [...kept].sort((a, b) => a - b)) {
-          const row = element("tr", {}, element("th", { scope: "row", class: "num" }, grouped(step)));
+          const row = element("tr", {}, element("th", { scope: "row", class: this.run.labels ? "" : "num" }, this.run.labels ? this.run.name(step) : grouped(step)));
           for (const one of series) row.append(element("td", { class: "num" }, valueAt(one, step)));
           body.append(row);
         }
-        const note = `${this.panel.title}: ${grouped(kept.size)} of ${grouped(steps.length)} drawn steps, with the extremes of each series`;
+        const note = `${this.panel.title}: ${grouped(kept.size)} of ${grouped(steps.length)} drawn ${this.run.noun}s, with the extremes of each series`;
         const table = element("table", {}, element("caption", {}, note), element("thead", {}, head), body);
         fold.append(element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": note }, table));
       });
@@ -346,6 +346,8 @@ const Plots = (() => {
     constructor(container, data, key) {
       this.key = key;
       this.unit = data.unit || "optimizer step";
+      this.noun = data.noun || "step"; // what an x is called, and the names of them from 1 on
+      this.labels = data.labels || null;
       this.marks = [...data.marks].sort((a, b) => a.x - b.x);
       const ends = data.panels.flatMap((panel) => panel.series.map((series) => [series.x[0], series.x.reduce((a, b) => a + b, 0)]));
       this.first = Math.min(...ends.map((end) => end[0]).filter((end) => end !== undefined));
@@ -377,6 +379,10 @@ const Plots = (() => {
       for (const { plot } of this.panels) plot.setScale("x", { min: low, max: high });
     }
 
+    name(step) {
+      return (this.labels && this.labels[step - 1]) || `${this.noun} ${grouped(step)}`;
+    }
+
     // A screen reader reads the line when the keyboard moves the cursor; a mouse would make it talk without end.
     readout(step, panel) {
       if (step === null) {
@@ -387,7 +393,7 @@ const Plots = (() => {
       const values = panel.panel.series.map((series) => `${series.name} ${valueAt(series, step)}`);
       const marks = this.marks.filter((mark) => mark.x === step).map((mark) => mark.text);
       if (this.keyboard && panel.target !== document.activeElement) return;
-      this.line.textContent = [`step ${grouped(step)}`, ...values, ...marks].join(" · ");
+      this.line.textContent = [this.name(step), ...values, ...marks].join(" · ");
     }
   }
 
