@@ -47,6 +47,8 @@ REPORT_FOLDER = (
         "the receipt of a promotion, which [`gate`](commands.md#gate) demands; signed with `ID.json.sig`",
     ),
     ("receipts/refused/ID.json", "the same of a run that was not promoted: a record that an override starts from"),
+    ("summary.md", "the verdicts, reasons and hints as Markdown, the worst first"),
+    ("smoke.sarif", "the findings that failed or warn, for code scanning and editors"),
     ("traces/ID.csv", "one row per optimizer step: loss, learning rate, gradient norm, probe loss, loss terms"),
     ("checkpoints/ID/trained/", "weights and optimizer state after the last step"),
     ("checkpoints/ID/last-good/", "weights from before the loss became unstable"),

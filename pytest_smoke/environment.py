@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from functools import cache
@@ -30,6 +31,11 @@ def versions() -> dict[str, str]:
     """Return the versions of Python and of `PACKAGES`."""
     found = {name: version_of(name) for name in PACKAGES}
     return {"python": platform.python_version(), **{name: text for name, text in found.items() if text is not None}}
+
+
+def in_github_workflow() -> bool:
+    """Tell whether GitHub's runner reads what this process prints."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
 @cache

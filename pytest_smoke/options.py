@@ -10,12 +10,14 @@ import pytest
 
 from pytest_smoke.devices import DEVICE_HELP, parse_device
 from pytest_smoke.errors import SmokeError
+from pytest_smoke.text import either
 
 MODES = ("constant", "long-tail", "wiring")
 MARKERS = (
     "smoke: a smoke test; it runs only with --smoke",
     "gpu(count=1, memory_gib=0): needs that many GPUs with that much memory each; skipped where they are missing",
 )
+JUNIT_PROPERTIES = ("testcase", "testsuite")
 RECIPE_GLOB = "*.smoke.yaml"
 DEFAULT_TIMEOUT_SECONDS = 600.0
 READS_ONLY = (
@@ -95,6 +97,13 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini(
         "smoke_files", type="args", default=[], help=f"globs of further recipe files, in addition to {RECIPE_GLOB}"
     )
+    parser.addini(
+        "smoke_junit_properties",
+        type="string",
+        default=JUNIT_PROPERTIES[0],
+        help="element of JUnit XML with the figures of smoke runs: testcase, or testsuite for readers that validate "
+        "the file, as the Jenkins plugin xunit does",
+    )
 
 
 def _device(text: str) -> str:
@@ -117,6 +126,9 @@ def _seconds(text: str) -> float:
 def check(config: pytest.Config) -> None:
     """Apply what one option implies for another. Raises UsageError if options contradict each other."""
     option = config.option
+    where = config.getini("smoke_junit_properties")
+    if where not in JUNIT_PROPERTIES:
+        raise pytest.UsageError(f"smoke_junit_properties = {where}: must be {either(JUNIT_PROPERTIES)}")
     if option.smoke_bisect:
         _only_bisect(config)
     if option.smoke_preflight:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 
@@ -15,6 +16,9 @@ UNUSED_PLUGINS = ("hypothesispytest", "faker", "anyio")
 OPTIONS = ("--smoke-device", "cpu", "-p", "shared_fork_server", *(f"-pno:{name}" for name in UNUSED_PLUGINS))
 """Options of the sessions that `run_pytest` runs. A test that starts one itself requests that fixture, too: it provides
 the plugin."""
+
+for _name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+    os.environ.pop(_name, None)  # or the suite's own sessions would write to the summary of the step that runs it
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,9 @@ class SessionServer:
         """
         if self._process is None:
             command = [sys.executable, "-P", __file__]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            # A test may have set variables of GitHub, to which the session of the server itself would write.
+            env = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         began = time.perf_counter()

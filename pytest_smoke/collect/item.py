@@ -14,11 +14,13 @@ import pytest
 from pytest_smoke.collect.bounded_output import bounded_output
 from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.progress import progress_of, terminal_width
+from pytest_smoke.environment import in_github_workflow
 from pytest_smoke.keys import OUTCOMES, RECEIPT, REGISTRY, REPORTED, SUMMARY
 from pytest_smoke.monitor.smoke import NO_DEVICE, RunOptions, SmokeResult, run_smoke, skipped_outcome
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.plain import plain_name
 from pytest_smoke.recipe.case import Case
+from pytest_smoke.report.annotations import without_commands
 from pytest_smoke.report.terminal import failure, headline, properties
 
 
@@ -107,7 +109,8 @@ def run_for_item(item: pytest.Item, case: Case, *, device: str, item_id: str) ->
     item.stash.setdefault(OUTCOMES, []).append(result.outcome)
     if isinstance(item, SmokeItem):
         item.stash[RECEIPT] = result.receipt
-    item.user_properties.extend(properties(result.outcome))
+    if item.config.getini("smoke_junit_properties") == "testcase":
+        item.user_properties.extend(properties(result.outcome))
     if result.interrupt is not None:
         summary: Any = item.config.pluginmanager.get_plugin(SUMMARY)
         if summary is not None and isinstance(result.interrupt, KeyboardInterrupt | pytest.exit.Exception):
@@ -145,10 +148,11 @@ def failure_text(outcome: Outcome, item: pytest.Item) -> str:
         words.append(f"--smoke-device {option.smoke_device}")
     path = os.path.relpath(item.path, item.config.invocation_params.dir)
     words.append(shlex.quote(f"{path}::{item.nodeid.partition('::')[2]}"))
-    return failure(
+    text = failure(
         outcome,
         place=plain_name(outcome.place),
         rerun=plain_name(" ".join(words)),
         width=terminal_width(),
         verbose=item.config.option.verbose > 0,
     )
+    return without_commands(text) if in_github_workflow() else text

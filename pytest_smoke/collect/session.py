@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 from pytest_smoke.collect.event_files import check_installed, remove_event_files
 from pytest_smoke.collect.report_folder import VerdictsFile, lock, set_aside, sweep
 from pytest_smoke.collect.session_reports import remove_reports
+from pytest_smoke.environment import in_github_workflow
 from pytest_smoke.errors import SmokeError
 from pytest_smoke.judge.checks.check import Check
 from pytest_smoke.judge.checks.registry import Registry
@@ -18,6 +20,7 @@ from pytest_smoke.keys import REGISTRY, SUMMARY
 from pytest_smoke.options import executes_items
 
 if TYPE_CHECKING:
+    from pytest_smoke.collect.summary import Summary
     from pytest_smoke.receipts.folder import ReceiptsFolder
 
 
@@ -46,7 +49,21 @@ def configure(config: pytest.Config) -> None:
         from pytest_smoke.collect.summary import Summary
 
         receipts = _receipts(config) if file is not None else None
-        config.pluginmanager.register(Summary(config, file, receipts), SUMMARY)
+        summary = Summary(config, file, receipts)
+        config.pluginmanager.register(summary, SUMMARY)
+        _register_for_ci(config, summary)
+
+
+def _register_for_ci(config: pytest.Config, summary: Summary) -> None:
+    """Register what writes for CI systems, where the session is asked for it or runs in one."""
+    if config.getini("smoke_junit_properties") == "testsuite":
+        from pytest_smoke.collect.junit import SuiteProperties
+
+        config.pluginmanager.register(SuiteProperties(config), "smoke-junit")
+    if in_github_workflow() or os.environ.get("GITHUB_STEP_SUMMARY"):
+        from pytest_smoke.collect.github import GitHub
+
+        config.pluginmanager.register(GitHub(config, summary), "smoke-github")
 
 
 def _receipts(config: pytest.Config) -> ReceiptsFolder:

@@ -15,6 +15,7 @@ from pytest_smoke.collect.lost import lost_outcome, outcome_without_run, smoke_i
 from pytest_smoke.collect.progress import terminal_width
 from pytest_smoke.collect.report_folder import VerdictsFile
 from pytest_smoke.collect.session_reports import write_reports
+from pytest_smoke.environment import in_github_workflow
 from pytest_smoke.files import VERDICTS
 from pytest_smoke.options import executes_items
 from pytest_smoke.outcome import Outcome
@@ -23,6 +24,7 @@ from pytest_smoke.receipts.folder import ReceiptsFolder
 from pytest_smoke.receipts.receipt import Receipt
 from pytest_smoke.report.ablations import ablation_tables
 from pytest_smoke.report.acceptance import acceptance_table
+from pytest_smoke.report.annotations import without_commands
 from pytest_smoke.report.full_run_estimate import full_run_lines
 from pytest_smoke.report.prediction_errors import error_lines
 from pytest_smoke.report.terminal import label, unchecked, verdict_table, warnings
@@ -84,6 +86,8 @@ class Summary:
     ) -> None:
         self._config, self._file, self._receipts = config, file, receipts
         self._outcomes: dict[str, Outcome] = {}
+        self._of_passed: set[str] = set()
+        """Ids of the outcomes of tests that passed, whatever their verdicts are."""
         self._expected: Counter[str] = Counter()
         """How often each recipe's item was collected to be executed."""
         self._arrived: Counter[str] = Counter()
@@ -118,7 +122,9 @@ class Summary:
         if report.failed and isinstance(report.longrepr, str) and arrived[0].id == report.nodeid:
             report.longrepr = FailureText(report.longrepr)
         for outcome in arrived:
-            self.add(outcome)
+            item_id = self.add(outcome)
+            if report.passed:
+                self._of_passed.add(item_id)
         self._add_receipt(report.nodeid, getattr(report, "smoke_receipt", None))
 
     def add_interrupted(self, item: pytest.Item, outcome: Outcome) -> None:
@@ -127,8 +133,8 @@ class Summary:
         self._add_receipt(item.nodeid, None)
         self.add(outcome)
 
-    def add(self, outcome: Outcome) -> None:
-        """Keep an outcome; one with the id of another gets a number, so that neither is lost."""
+    def add(self, outcome: Outcome) -> str:
+        """Keep an outcome, and return its id; one with the id of another gets a number, so that neither is lost."""
         number = 1
         while (item_id := outcome.id if number == 1 else f"{outcome.id}#{number}") in self._outcomes:
             number += 1
@@ -141,6 +147,17 @@ class Summary:
             ):
                 self._problems.append(problem)
         self._announce(outcome)
+        return item_id
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """All outcomes, sorted by id."""
+        return sorted(self._outcomes.values(), key=lambda outcome: outcome.id)
+
+    @property
+    def unexpected(self) -> list[Outcome]:
+        """The outcomes, but for what tests that passed expected: smoke runs of theirs that were not promoted."""
+        return [one for one in self.outcomes if one.promoted or one.id not in self._of_passed]
 
     def _add_receipt(self, node_id: str, tree: dict[str, Any] | None) -> None:
         """Write the receipt of a recipe's item; without one, leave no older one."""
@@ -179,8 +196,7 @@ class Summary:
         if self._file is not None:
             self._file.flush()
             self._problems += [self._file.problem] if self._file.problem else []
-            outcomes = sorted(self._outcomes.values(), key=lambda outcome: outcome.id)
-            self._problems += write_reports(outcomes, self._config.option.smoke_report)
+            self._problems += write_reports(self.outcomes, self._config.option.smoke_report)
         if self._problems and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -197,34 +213,38 @@ class Summary:
         verbose = self._config.option.verbose > 0
         terminalreporter.ensure_newline()  # else the first line below does it, and leaves an empty one
         terminalreporter.section("smoke runs")
+
+        def write(line: str, **markup: bool) -> None:
+            terminalreporter.write_line(without_commands(line) if in_github_workflow() else line, **markup)
+
         for line, verdict in verdict_table(outcomes, width=width):
-            terminalreporter.write_line(line, **{COLOURS.get(verdict, "red"): True})
+            write(line, **{COLOURS.get(verdict, "red"): True})
         for line in warnings(outcomes, width=width, verbose=verbose):
-            terminalreporter.write_line(line, yellow=True)
+            write(line, yellow=True)
         for line in unchecked(outcomes, width=width, verbose=verbose):
-            terminalreporter.write_line(line)
+            write(line)
         for line in full_run_lines(outcomes, width=width) if verbose else []:
-            terminalreporter.write_line(line)
+            write(line)
         for line in error_lines(outcomes, width=width):
-            terminalreporter.write_line(line)
-        for outcome in sorted(outcomes, key=lambda outcome: outcome.id):
+            write(line)
+        for outcome in self.outcomes:
             if outcome.facts.full_accept and (rows := acceptance_table(outcome, width=width - 2)):
-                terminalreporter.write_line("")
-                terminalreporter.write_line(f"acceptance of {outcome.id}", bold=True)
+                write("")
+                write(f"acceptance of {outcome.id}", bold=True)
                 for row in rows:
-                    terminalreporter.write_line(f"  {row}")
+                    write(f"  {row}")
         for table in ablation_tables(outcomes, width=width):
-            terminalreporter.write_line("")
+            write("")
             for line, verdict in table:
-                terminalreporter.write_line(line, **{COLOURS.get(verdict, "red"): True})
+                write(line, **{COLOURS.get(verdict, "red"): True})
         for outcome in self._outcomes.values():
             if outcome.promoted and outcome.facts.package:
-                terminalreporter.write_line(f"packaged in {from_start(Path(outcome.facts.package), self._config)}")
+                write(f"packaged in {from_start(Path(outcome.facts.package), self._config)}")
         if self._file is not None and not self._file.problem:
             path = from_start(self._config.option.smoke_report / VERDICTS, self._config)
-            terminalreporter.write_line(f"written to {path}")
+            write(f"written to {path}")
             if self._config.option.smoke_tensorboard:
-                terminalreporter.write_line(f"to look at the curves: tensorboard --logdir {path.parent / FOLDER}")
+                write(f"to look at the curves: tensorboard --logdir {path.parent / FOLDER}")
 
     def _announce(self, outcome: Outcome) -> None:
         """Call `pytest_smoke_outcome`; if a plugin raises, warn and continue the session."""

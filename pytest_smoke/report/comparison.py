@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_smoke.compare.comparison import ComparisonRow, RunComparison
+from pytest_smoke.report.markdown import escaped
+from pytest_smoke.report.markdown import table as markdown_table
 from pytest_smoke.text import listed, number, table
 
 HEADER = ("", "OLD", "NEW", "change")
@@ -30,15 +32,15 @@ def comparison_text(comparison: RunComparison) -> str:
 def comparison_markdown(comparison: RunComparison) -> str:
     """Render in GitHub's Markdown, for a pull request or a CI summary."""
     parts = [
-        f"### {_escaped(comparison.old)} → {_escaped(comparison.new)}",
-        _markdown_table(HEADER, [_cells(row) for row in comparison.rows]),
-        *(_escaped(sentence) + "." for sentence in _unchanged(comparison)),
-        f"- OLD: {_escaped(comparison.old_text)}\n- NEW: {_escaped(comparison.new_text)}",
-        _escaped(comparison.alignment) + ".",
+        f"### {escaped(comparison.old)} → {escaped(comparison.new)}",
+        _escaped_table(HEADER, comparison.rows),
+        *(escaped(sentence) + "." for sentence in _unchanged(comparison)),
+        f"- OLD: {escaped(comparison.old_text)}\n- NEW: {escaped(comparison.new_text)}",
+        escaped(comparison.alignment) + ".",
     ]
     if comparison.settings:
-        parts.append(_markdown_table(("setting", "OLD", "NEW"), [_cells(row)[:3] for row in comparison.settings]))
-    return "\n\n".join([*parts, *(f"- {_escaped(note)}" for note in comparison.notes)]) + "\n"
+        parts.append(_escaped_table(("setting", "OLD", "NEW"), comparison.settings))
+    return "\n\n".join([*parts, *(f"- {escaped(note)}" for note in comparison.notes)]) + "\n"
 
 
 def _unchanged(comparison: RunComparison) -> list[str]:
@@ -59,12 +61,5 @@ def _figure(value: str | float | None, step: int | None) -> str:
     return f"{shown} (step {step})" if step is not None else shown
 
 
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(_escaped, line)) + " |" for line in lines)
-
-
-def _escaped(cell: str) -> str:
-    for sign in "\\|`*_<":
-        cell = cell.replace(sign, f"\\{sign}")
-    return cell.replace("\n", " ")
+def _escaped_table(header: Sequence[str], rows: Sequence[ComparisonRow]) -> str:
+    return markdown_table(header, [[escaped(cell) for cell in _cells(row)[: len(header)]] for row in rows])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from pytest_smoke.outcome import Finding, Outcome, StageFacts
@@ -42,17 +42,34 @@ def failure(outcome: Outcome, *, place: str, rerun: str, width: int = WIDTH, ver
     Lists the checks that failed or warn, and counts the others; `verbose` lists all.
     """
     parts = [wrap(headline(outcome), width)]
-    losses = [float(value) for value in outcome.curve.get("loss", [])]
-    if losses:
-        parts.append([_curve(losses, outcome.facts.steps or 0, width)])
+    if curve := curve_line(outcome, width - 2):
+        parts.append([f"  {curve}"])
     parts.append(_finding_rows(outcome, width, verbose=verbose))
-    hints = list(dict.fromkeys(finding.hint for finding in _by_gravity(outcome) if finding.hint))[:HINTS]
-    parts.append([line for hint in hints for line in wrap(hint, width, first="  hint: ", rest=" " * 8)])
+    parts.append([line for hint in hints(outcome) for line in wrap(hint, width, first="  hint: ", rest=" " * 8)])
     if outcome.output:
         lines = [f"    {line}".rstrip() for line in outcome.output.splitlines()]
         parts.append(["  last output of the training process:", *lines])
     parts.append([f"  {place}", f"  rerun: {rerun}"])
     return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def hints(outcome: Outcome) -> list[str]:
+    """Return the hints of a smoke run that was not promoted, the most important first; at most `HINTS`."""
+    return list(dict.fromkeys(finding.hint for finding in by_gravity(outcome) if finding.hint))[:HINTS]
+
+
+def curve_line(outcome: Outcome, width: int) -> str:
+    """Draw the loss between its first and last level on one line; empty for a run without steps."""
+    losses = [float(value) for value in outcome.curve.get("loss", [])]
+    if not losses:
+        return ""
+    before, after = f"loss {number(losses[0])} ", f" {number(losses[-1])}   steps 0-{(outcome.facts.steps or 0) - 1}"
+    return before + sparkline(losses, width=max(1, min(MAX_BARS, width - len(before) - len(after)))) + after
+
+
+def table_rows(outcome: Outcome, name: str) -> list[tuple[str, ...]]:
+    """Return the cells of a smoke run for the columns `COLUMNS`, followed by those of its stages."""
+    return [_row(outcome, name), *map(_stage_row, outcome.facts.stages)]
 
 
 def verdict_table(outcomes: Iterable[Outcome], *, width: int = WIDTH) -> list[tuple[str, str]]:
@@ -65,7 +82,7 @@ def verdict_table(outcomes: Iterable[Outcome], *, width: int = WIDTH) -> list[tu
     rows: list[tuple[str, ...]] = []
     styles = [""]
     for outcome in ordered:
-        own = [_row(outcome, names[outcome.id]), *map(_stage_row, outcome.facts.stages)]
+        own = table_rows(outcome, names[outcome.id])
         rows += own
         styles += [style(outcome)] * len(own)
     table = fitted_table(COLUMNS, rows, width, dropped=DROPPED)
@@ -148,11 +165,6 @@ def _cropped(name: str, length: int) -> str:
     return name if len(name) <= length else f"...{name[3 - length :]}"
 
 
-def _curve(losses: Sequence[float], steps: int, width: int) -> str:
-    before, after = f"  loss {number(losses[0])} ", f" {number(losses[-1])}   steps 0-{steps - 1}"
-    return before + sparkline(losses, width=max(1, min(MAX_BARS, width - len(before) - len(after)))) + after
-
-
 def _finding_rows(outcome: Outcome, width: int, *, verbose: bool) -> list[str]:
     shown = [
         finding
@@ -175,7 +187,7 @@ def _finding_rows(outcome: Outcome, width: int, *, verbose: bool) -> list[str]:
     return [*lines, f"  {', '.join(counts)}; -v lists them"] if counts else lines
 
 
-def _by_gravity(outcome: Outcome) -> list[Finding]:
+def by_gravity(outcome: Outcome) -> list[Finding]:
     """Order the findings: the deciding one first, then failed, not checked, warned and passed ones."""
     return sorted(outcome.findings, key=lambda f: (f.id != outcome.decided_by, _GRAVITY.index(f.status)))
 

@@ -1,0 +1,68 @@
+"""What a step of a GitHub workflow gets: a summary of its smoke runs, and annotations at the lines of recipes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_smoke.collect.summary import Summary, from_start
+from pytest_smoke.environment import in_github_workflow, repository_folder
+from pytest_smoke.files import open_without_waiting
+from pytest_smoke.plain import plain_name
+from pytest_smoke.report.annotations import annotation_commands
+from pytest_smoke.report.summary_markdown import LIMIT_BYTES, summary_markdown
+
+
+class GitHub:
+    """Writes after everything that pytest prints, so that nothing is captured, also after Ctrl-C."""
+
+    def __init__(self, config: pytest.Config, summary: Summary) -> None:
+        self._config, self._summary = config, summary
+
+    def pytest_unconfigure(self) -> None:
+        """Append to the summary of the step, and print the annotations."""
+        if not self._summary.outcomes:
+            return
+        if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+            try:
+                self._append(Path(path))
+            except OSError as error:
+                why = error.strerror or str(error)
+                self._print(f"warning: the summary of the step could not be written to {plain_name(path)}: {why}")
+        if in_github_workflow():
+            strict = self._config.option.smoke_strict
+            for command in annotation_commands(self._summary.unexpected, path_of=self._in_workspace, skips_fail=strict):
+                self._print(command)
+
+    def _append(self, path: Path) -> None:
+        """Append the summary, no larger than what earlier sessions of the step left room for. Raises OSError."""
+        folder = self._config.option.smoke_report
+        shown = plain_name(str(from_start(folder, self._config))) if folder is not None else ""
+        with open(path, "ab", opener=open_without_waiting) as file:
+            about = os.fstat(file.fileno())
+            used = about.st_size if stat.S_ISREG(about.st_mode) else 0
+            text = summary_markdown(self._summary.outcomes, folder=shown, limit_bytes=LIMIT_BYTES - used - 1)
+            if text:
+                file.write(f"{text}\n".encode())
+            else:
+                self._print("warning: the summary of the step is full: it has no room for the smoke runs")
+
+    def _in_workspace(self, path: str) -> str:
+        """Return a path that is relative to pytest's rootdir relative to the checkout, as GitHub expects it."""
+        root, workspace = self._config.rootpath, os.environ.get("GITHUB_WORKSPACE")
+        if workspace:
+            return Path(os.path.relpath(os.path.realpath(root / path), os.path.realpath(workspace))).as_posix()
+        return os.path.normpath(Path(repository_folder(root) or "", path).as_posix())
+
+    def _print(self, line: str) -> None:
+        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None:  # under -p no:terminal
+            print(line, file=sys.stdout, flush=True)
+            return
+        reporter.ensure_newline()
+        reporter.write_line(line)

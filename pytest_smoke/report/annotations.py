@@ -1,0 +1,92 @@
+"""GitHub's annotations: workflow commands that show a sentence at a line of a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_smoke.outcome import Finding, Outcome
+from pytest_smoke.plain import plain_name, plain_text
+from pytest_smoke.report.markdown import shortened
+from pytest_smoke.report.order import worst_first
+from pytest_smoke.report.terminal import label
+from pytest_smoke.text import NOT_CHECKED, count
+
+SHOWN = 10
+"""Annotations of each level that GitHub shows of a step. What follows them is dropped without a word."""
+SKIPPED = ("unmet-requirements", "skipped")
+"""Reasons of smoke runs that were not executed here and, without `--smoke-strict`, do not fail a session."""
+TITLE_CHARS, TEXT_CHARS = 200, 2000
+"""Longest title and text. GitHub cuts a text at 64 KiB and a title at 255 characters."""
+
+_COMMAND = re.compile(r"^[^\S\n]*::|##\[", re.MULTILINE)
+Level = Literal["error", "warning", "notice"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Annotation:
+    level: Level
+    place: str
+    title: str
+    text: str
+
+
+def annotation_commands(
+    outcomes: Iterable[Outcome], *, path_of: Callable[[str], str] = str, skips_fail: bool = False
+) -> list[str]:
+    """Return the commands: an error for what was not promoted, a warning for each warning of what was.
+
+    Only the worst `SHOWN` of each level are there, and a notice that counts the others. `path_of` turns a path relative
+    to pytest's rootdir into one that GitHub finds. With `skips_fail`, smoke runs that were not executed are errors.
+    """
+    found = [one for outcome in worst_first(outcomes) for one in _of(outcome, skips_fail=skips_fail)]
+    errors = [one for one in found if one.level == "error"]
+    others = [one for one in found if one.level == "warning"]
+    commands = [_command(one, path_of) for one in [*errors[:SHOWN], *others[:SHOWN]]]
+    for noun, all_of_level in (("more smoke run that was not promoted", errors), ("more warning", others)):
+        if (hidden := len(all_of_level) - SHOWN) > 0:
+            plural = "more smoke runs that were not promoted" if all_of_level is errors else ""
+            text = f"{count(hidden, noun, plural)} not shown here: GitHub shows {SHOWN} of a step, these are the worst"
+            commands.append(_command(_Annotation("notice", "", "smoke runs", text), path_of))
+    return commands
+
+
+def without_commands(text: str) -> str:
+    """Change what GitHub's runner takes for a command in a line of a log: `::` at its start, and `##[` anywhere."""
+    return _COMMAND.sub(lambda match: f"{match[0][:-1]} {match[0][-1]}", text)
+
+
+def _of(outcome: Outcome, *, skips_fail: bool) -> list[_Annotation]:
+    name = plain_name(outcome.id)
+    if outcome.completed:
+        return []
+    if outcome.promoted:
+        warned = [finding for finding in outcome.findings if finding.status == "warn"]
+        return [_Annotation("warning", outcome.place_of(one), f"{name}: {one.id}", _text(one)) for one in warned]
+    level: Level = "warning" if outcome.reason in SKIPPED and not skips_fail else "error"
+    text = _text(outcome.deciding) if outcome.deciding else outcome.text
+    return [_Annotation(level, outcome.place, f"{name}: {label(outcome)}", text)]
+
+
+def _text(finding: Finding) -> str:
+    hint = f"\nhint: {finding.hint}" if finding.hint else ""
+    text = finding.text.removeprefix(f"{NOT_CHECKED}: ")
+    return f"{shortened(text, TEXT_CHARS)}{shortened(hint, TEXT_CHARS)}"
+
+
+def _command(one: _Annotation, path_of: Callable[[str], str]) -> str:
+    path, _, line = plain_name(one.place).rpartition(":")
+    properties = {"title": shortened(plain_name(one.title), TITLE_CHARS)}
+    if path:
+        properties = {"file": path_of(path), "line": line if line.isdecimal() else "1", **properties}
+    given = ",".join(f"{name}={_escaped(value, ':,')}" for name, value in properties.items())
+    return f"::{one.level} {given}::{_escaped(plain_text(one.text))}"
+
+
+def _escaped(text: str, also: str = "") -> str:
+    """Escape as the runner expects it: `%` first, line breaks, and in properties what separates them."""
+    for sign in f"%\r\n{also}":
+        text = text.replace(sign, f"%{ord(sign):02X}")
+    return text
