@@ -17,6 +17,8 @@ EXIT_ERROR = 2
 MAX_SECONDS = 1e6
 
 if TYPE_CHECKING:
+    from pytest_smoke.logs.judging import RunDescription
+    from pytest_smoke.logs.log import ColumnNames
     from pytest_smoke.recipe.case import Case
 
 Subparsers = argparse._SubParsersAction  # argparse has no public name for it
@@ -78,6 +80,44 @@ def add_expected_jump(parser: argparse.ArgumentParser) -> None:
         metavar="STEP",
         help="step at which the data or the loss change by design; can be repeated",
     )
+
+
+def add_log_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options on what a log does not say about itself and its run."""
+    parser.add_argument("--loss", metavar="NAME", help="column with the training loss (default: found by its name)")
+    parser.add_argument("--lr", metavar="NAME", help="column with the learning rate (default: found by its name)")
+    parser.add_argument(
+        "--ignore-lr",
+        action="store_true",
+        help="judge the loss alone, even where the learning rate is too low to be evidence for its peak",
+    )
+    parser.add_argument("--step", metavar="NAME", help="column with the step (default: found by its name)")
+    parser.add_argument(
+        "--planned",
+        type=positive_int,
+        metavar="N",
+        help="number of points in the complete log; a log with fewer points ended early (default: logs are complete)",
+    )
+    add_expected_jump(parser)
+    parser.add_argument(
+        "--from-scratch",
+        action="store_true",
+        help="training started from random weights: a loss that never improves is inconclusive",
+    )
+
+
+def log_options(args: argparse.Namespace) -> tuple[ColumnNames, RunDescription]:
+    """Return the columns and the run that the options of `add_log_options` describe."""
+    from pytest_smoke.logs.judging import RunDescription
+    from pytest_smoke.logs.log import ColumnNames
+
+    description = RunDescription(
+        planned_points=args.planned,
+        expected_jumps=tuple(args.expected_jump),
+        from_scratch=args.from_scratch,
+        ignores_learning_rate=args.ignore_lr,
+    )
+    return ColumnNames(loss=args.loss, lr=args.lr, step=args.step), description
 
 
 def print_text(text: str) -> None:

@@ -13,20 +13,19 @@ from typing import Any
 from pytest_smoke.cli.arguments import (
     EXIT_ERROR,
     Subparsers,
-    add_expected_jump,
     add_format,
+    add_log_options,
     fail,
-    positive_int,
+    log_options,
     print_json,
     print_text,
     seconds,
 )
 from pytest_smoke.errors import LogError
-from pytest_smoke.files import read_failure
 from pytest_smoke.judge.curve.curve_judge import CurveVerdict
 from pytest_smoke.logs import find
 from pytest_smoke.logs import read as logs
-from pytest_smoke.logs.judging import GrowingLogJudge, RunDescription, judge_logs
+from pytest_smoke.logs.judging import GrowingLogJudge, RunDescription, judge_logs, refusing_as_log_errors
 from pytest_smoke.logs.log import ColumnNames, Log
 from pytest_smoke.logs.source import STDIN, is_regular, open_source, whole_lines
 from pytest_smoke.logs.tensorboard import EVENT_FILE_MARK
@@ -114,26 +113,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "logs", nargs="+", metavar="LOG", help="log file, folder (all logs in it are judged), or - for standard input"
     )
     add_format(parser, json_help="one object per log, each on its own line")
-    parser.add_argument("--loss", metavar="NAME", help="column with the training loss (default: found by its name)")
-    parser.add_argument("--lr", metavar="NAME", help="column with the learning rate (default: found by its name)")
-    parser.add_argument(
-        "--ignore-lr",
-        action="store_true",
-        help="judge the loss alone, even where the learning rate is too low to be evidence for its peak",
-    )
-    parser.add_argument("--step", metavar="NAME", help="column with the step (default: found by its name)")
-    parser.add_argument(
-        "--planned",
-        type=positive_int,
-        metavar="N",
-        help="number of points in the complete log; a log with fewer points ended early (default: logs are complete)",
-    )
-    add_expected_jump(parser)
-    parser.add_argument(
-        "--from-scratch",
-        action="store_true",
-        help="training started from random weights: a loss that never improves is inconclusive",
-    )
+    add_log_options(parser)
     parser.add_argument(
         "--follow",
         action="store_true",
@@ -156,13 +136,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Judge, print, and return the worst exit code of all logs."""
-    names = ColumnNames(loss=args.loss, lr=args.lr, step=args.step)
-    description = RunDescription(
-        planned_points=args.planned,
-        expected_jumps=tuple(args.expected_jump),
-        from_scratch=args.from_scratch,
-        ignores_learning_rate=args.ignore_lr,
-    )
+    names, description = log_options(args)
     if args.follow:
         return _run_follow(args, names, description)
     worst = EXIT_PROMOTE
@@ -192,16 +166,10 @@ def _judge_all(path: str, names: ColumnNames, description: RunDescription) -> It
 def _judge_one(path: str, names: ColumnNames, description: RunDescription) -> LogVerdict:
     """Judge one log; whatever goes wrong with it leaves the others to be judged."""
     try:
-        return LogVerdict.of(*judge_logs(logs.read_all(path, names), description))
+        with refusing_as_log_errors():
+            return LogVerdict.of(*judge_logs(logs.read_all(path, names), description))
     except LogError as error:
         return LogVerdict.of_error(path, error)
-    except OSError as error:
-        return LogVerdict.of_error(path, LogError("unreadable", read_failure(error)))
-    except MemoryError:
-        return LogVerdict.of_error(path, LogError("unreadable", "not enough memory to read the log"))
-    except Exception as error:
-        text = f"the reader failed with {type(error).__name__}: {error}; please report it"
-        return LogVerdict.of_error(path, LogError("internal-error", text))
 
 
 def _show(result: LogVerdict, form: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytest_smoke.files import write_atomic
 from pytest_smoke.outcome import Outcome
-from pytest_smoke.page.report import report_page
+from pytest_smoke.page.report import INDEX, report_page
 from pytest_smoke.plain import exception_text
 from pytest_smoke.report.sarif import sarif
 from pytest_smoke.report.summary_markdown import summary_markdown
@@ -16,7 +16,7 @@ Renderer = Callable[[Sequence[Outcome], Path], str]
 """Returns the text of a file from the outcomes, sorted by id, and the report folder, which has their traces."""
 
 RENDERERS: Mapping[str, Renderer] = {
-    "index.html": report_page,
+    INDEX: report_page,
     "smoke.sarif": lambda outcomes, _: sarif(outcomes),
     "summary.md": lambda outcomes, folder: summary_markdown(outcomes, folder=folder.name),
 }

@@ -33,7 +33,7 @@ def read_runs(argument: str) -> dict[str, Run] | Run:
     report = path / VERDICTS if path.is_dir() and (path / VERDICTS).is_file() else path
     if report.name == VERDICTS or (chosen and report.suffix == ".json"):
         try:
-            runs = {tree["id"]: _run_of_outcome(tree, report.parent) for tree in _outcomes(report)}
+            runs = {tree["id"]: _run_of_outcome(tree, report.parent) for tree in outcome_trees(report)}
         except ReportError:
             raise
         except RecursionError:
@@ -66,7 +66,8 @@ def _exists(path: str) -> bool:
         return False
 
 
-def _outcomes(report: Path) -> list[Mapping[str, Any]]:
+def outcome_trees(report: Path) -> list[Mapping[str, Any]]:
+    """Return the outcomes of a `verdicts.json` as they are in it. Raises ReportError."""
     try:
         check_regular(str(report))
         tree = json.loads(report.read_text(encoding="utf-8"))

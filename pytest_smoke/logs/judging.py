@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from pytest_smoke.errors import LogError
+from pytest_smoke.files import read_failure
 from pytest_smoke.judge.curve.curve_judge import CurveJudge, CurveVerdict
 from pytest_smoke.logs.log import Log, Point
 from pytest_smoke.text import count, listed, verdict_label
@@ -42,6 +45,22 @@ RATE_IGNORED = "--ignore-lr: judged by the loss alone"
 HOW_TO_IGNORE_RATE = "for a verdict on the loss alone, add --ignore-lr"
 """Note of a log that is masked by its learning rate."""
 _WORST_FIRST = ("unstable", "invalid", "hold", "inconclusive", "promote")
+
+
+@contextmanager
+def refusing_as_log_errors() -> Iterator[None]:
+    """Turn whatever goes wrong with one log into a LogError, so that other logs can still be judged."""
+    try:
+        yield
+    except LogError:
+        raise
+    except OSError as error:
+        raise LogError("unreadable", read_failure(error)) from None
+    except MemoryError:
+        raise LogError("unreadable", "not enough memory to read the log") from None
+    except Exception as error:
+        text = f"the reader failed with {type(error).__name__}: {error}; please report it"
+        raise LogError("internal-error", text) from error
 
 
 def judge_log(log: Log, run: RunDescription) -> CurveVerdict:

@@ -13,6 +13,8 @@ from typing import Any
 
 from pytest_smoke.plain import plain_text
 
+GENERATOR = '<meta name="generator" content="pytest_smoke">'
+"""By this line a page is known as one of ours."""
 VOID = frozenset({"br", "circle", "col", "hr", "input", "line", "link", "meta", "path", "use"})
 """Elements that are written without a closing tag."""
 STYLES = ("uPlot.min.css", "page.css")
@@ -111,6 +113,7 @@ def document(
         (
             tag("meta", charset="utf-8"),
             tag("meta", http_equiv="Content-Security-Policy", content=policy),
+            Html(GENERATOR),
             tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
             tag("meta", name="color-scheme", content="light dark"),
             tag("meta", name="description", content=description or title),

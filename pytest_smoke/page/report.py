@@ -25,6 +25,8 @@ from pytest_smoke.report.order import WORST_FIRST, worst_first
 from pytest_smoke.report.terminal import label, style
 from pytest_smoke.text import count, listed
 
+INDEX = "index.html"
+"""Name of the page in a report folder."""
 SCRIPTS = (LIBRARY, "plots.js", "report.js")
 DETAILED = 500
 """Runs that have a section of their own, the worst ones: a browser needs half a minute for 10,000 of them."""
@@ -48,6 +50,8 @@ class PageRun:
     """Returns the values of each step; raises TraceError with a sentence for the page."""
     unit: str = "optimizer step"
     """What a step of the plots is."""
+    remarks: tuple[str, ...] = ()
+    """What the reader of a log found, guessed or dropped."""
 
 
 def report_page(outcomes: Sequence[Outcome], folder: Path) -> str:
@@ -180,7 +184,9 @@ def _section(run: PageRun, *, name: str, at: int, data: dict[str, Any]) -> Html:
         data[f"plots-{at}"] = drawn | {"unit": run.unit}
         values = f" The values are in {outcome.facts.trace}." if outcome.facts.trace else ""
         plots = tag("div", tag("noscript", f"Plots need JavaScript.{values}"), class_="plots", data_plots=f"plots-{at}")
-    return run_section(outcome, name=name, at=at, plots=plots, notes=[*notes, *left_out], opened=at == 0)
+    return run_section(
+        outcome, name=name, at=at, plots=plots, notes=[*notes, *left_out], remarks=run.remarks, opened=at == 0
+    )
 
 
 def _bare(outcome: Outcome) -> Outcome:

@@ -19,10 +19,20 @@ HINTS = 3
 """Hints below the verdict, at most; all of them are in the table of findings."""
 
 
-def run_section(outcome: Outcome, *, name: str, at: int, plots: Html, notes: Sequence[str], opened: bool) -> Html:
+def run_section(
+    outcome: Outcome,
+    *,
+    name: str,
+    at: int,
+    plots: Html,
+    notes: Sequence[str],
+    opened: bool,
+    remarks: Sequence[str] = (),
+) -> Html:
     """Return the part of the page about one run.
 
     `at`: its number on the page. `plots`: what comes below its verdict. `notes`: what the page lacks, and why.
+    `remarks`: how a log was read.
     """
     facts = outcome.facts
     summary = tag(
@@ -40,6 +50,7 @@ def run_section(outcome: Outcome, *, name: str, at: int, plots: Html, notes: Seq
         findings_tables(outcome),
         _stages(facts.stages),
         facts_list(facts),
+        _fold("How the log was read", tag("ul", *(tag("li", remark) for remark in remarks))) if remarks else "",
         _fold("Settings", _settings(facts)),
         _fold(f"Recipe {outcome.recipe}", _text(facts.recipe_text or "")),
         _fold("Last output of the training process", _text(outcome.output)),
