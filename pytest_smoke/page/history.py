@@ -45,8 +45,10 @@ def history_page(history: History) -> str:
     for at, trend in enumerate(history.trends):
         rows.append(_row(trend, name=names[trend.id], at=at))
         if at < DETAILED:
-            data[f"plots-{at}"] = trend_plots(trend)
-            sections.append(_section(trend, name=names[trend.id], at=at))
+            plots = trend_plots(trend)
+            if plots["panels"]:
+                data[f"plots-{at}"] = plots
+            sections.append(_section(trend, name=names[trend.id], at=at, has_plots=bool(plots["panels"])))
     smoke_runs, sessions = count(len(history.trends), "smoke run"), count(history.sessions, "session")
     drifting = len({one.id for one in history.drifting})
     verb = "drifts" if drifting == 1 else "drift"
@@ -89,7 +91,7 @@ def _margin(name: str) -> Callable[[Point], float | None]:
 
 
 def _lines(trend: Trend, name: str, value: Callable[[Point], float | None]) -> Iterator[dict[str, Any]]:
-    """Yield a line for each series, the current ones in full colour; its name has the number of the series if needed."""
+    """Yield a line for each series, the current ones in full colour; its name has the number if there are several."""
     current = trend.current
     for series in range(len(trend.series)):
         points = [
@@ -158,7 +160,7 @@ def _drift_badge(trend: Trend) -> tuple[object, ...]:
     return (" ", badge("hold", "drifts")) if trend.drifting else ()
 
 
-def _section(trend: Trend, *, name: str, at: int) -> Html:
+def _section(trend: Trend, *, name: str, at: int, has_plots: bool) -> Html:
     """Return the part of one smoke run."""
     newest = trend.points[-1]
     aside = f"{count(len(trend.points), 'session')} · {_day(trend.points[0])} to {_day(newest)}"
@@ -174,7 +176,7 @@ def _section(trend: Trend, *, name: str, at: int) -> Html:
         "div",
         *(tag("p", one.text, class_="note") for one in trend.drifting),
         tag("p", newest.text, class_=f"lead {newest.verdict}"),
-        tag("div", values, class_="plots", data_plots=f"plots-{at}"),
+        tag("div", values, class_="plots", data_plots=f"plots-{at}") if has_plots else "",
         _series_table(trend),
         _sessions_table(trend),
         class_="body",
