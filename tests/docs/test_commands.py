@@ -59,6 +59,7 @@ EXIT_STATUS = {
     "* judge docs/examples --format json": 3,
     "printf * judge -": 1,
     "* diagnose *broken.jsonl": 2,
+    "* history docs/examples/history -o trend.html": 1,
 }
 """Commands that do not succeed by design, and their exit status."""
 
