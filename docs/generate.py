@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, get_args
 
 import pytest_smoke
-from pytest_smoke import audit, diagnose, events, hookspecs, options, schedules, spans
+from pytest_smoke import audit, diagnose, events, gate, hookspecs, options, schedules, spans
 from pytest_smoke.__main__ import COMMANDS, PROGRAM
 from pytest_smoke.collect.fixture import Smokes
 from pytest_smoke.judge.checks.check import WITHOUT_DATA, Check, Reason
@@ -252,7 +252,7 @@ def python_api_page() -> Iterator[str]:
             yield from _member(pytest_smoke, name)
     yield "### Errors"
     yield table(("error", "meaning"), [(code(name), inline(error)) for name, error in errors.items()])
-    for module in (schedules, spans, diagnose, audit):
+    for module in (gate, schedules, spans, diagnose, audit):
         yield f"## {module.__name__}"
         yield docstring(module)
         for name in getattr(module, "__all__", None) or _public_names(module):

@@ -1,10 +1,7 @@
 """Public API of the gate: let a launch script demand a receipt before it starts the full run.
 
-    from pytest_smoke import gate
-
-    gate.require("lm.smoke.yaml", receipts="out", max_age="7d", require={"device": "cuda"})
-
-Importing this module imports nothing else of the package.
+As in `gate.require("lm.smoke.yaml", receipts="out", max_age="7d", require={"device": "cuda"})`. Importing this module
+imports nothing else of the package.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_smoke.devices import DEVICE_HELP, parse_device
 from pytest_smoke.errors import SmokeError
+from pytest_smoke.roots import root_above
 from pytest_smoke.text import either
 
 MODES = ("constant", "long-tail", "wiring")
@@ -148,6 +149,7 @@ def check(config: pytest.Config) -> None:
     if option.smoke_sign_key is not None:
         if option.smoke_report is None:
             raise pytest.UsageError("--smoke-sign-key needs --smoke-report DIR: receipts are written there")
+        _refuse_rootdir_of_key(config, option.smoke_sign_key)
         option.smoke_sign_key = config.invocation_params.dir / option.smoke_sign_key
     if option.smoke_resume and option.smoke_report is None:
         raise pytest.UsageError("--smoke-resume needs --smoke-report DIR: checkpoints are kept there")
@@ -159,6 +161,20 @@ def check(config: pytest.Config) -> None:
 def executes_items(option: Any) -> bool:
     """Tell whether a session with these options executes items; one that only lists something must change no file."""
     return not any(getattr(option, name, False) for name in READS_ONLY)
+
+
+def _refuse_rootdir_of_key(config: pytest.Config, key: Path) -> None:
+    """Raise UsageError if pytest took the key's path for a test, and with it another rootdir than without the option.
+
+    pytest searches its rootdir before it knows the options of plugins, and then every argument that exists is a test.
+    The ids of smoke runs are relative to the rootdir.
+    """
+    expected = root_above(config.invocation_params.dir)
+    if str(key) in config.invocation_params.args and expected is not None and config.inipath is None:
+        raise pytest.UsageError(
+            f"pytest took {key} for a test, and {config.rootpath} for its rootdir instead of {expected}: write "
+            f"--smoke-sign-key={key}"
+        )
 
 
 def _only_bisect(config: pytest.Config) -> None:

@@ -115,7 +115,7 @@ class _SmokeRun:
     def with_receipt(self, result: SmokeResult) -> SmokeResult:
         """Add the receipt, if the run was judged and there is a folder to write it to."""
         outcome, monitor, files = result.outcome, self._monitor, self._files
-        if self._report is None or outcome.completed or files is None:
+        if self._report is None or files is None or self._options.preflight_only or outcome.completed:
             return result
         data: dict[str, Mapping[str, Any]] = {}
         for event in monitor.events(DataFiles) if monitor is not None else ():

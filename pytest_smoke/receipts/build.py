@@ -82,7 +82,7 @@ def receipt_of_run(
         tested=tested(case, facts, isolation=isolation, early_stop=early_stop),
         full_accept=facts.full_accept,
         findings=tuple({"id": one.id, "status": one.status, "reason": one.reason} for one in outcome.findings),
-        not_tested=tuple(not_tested(case, facts, outcome.findings, data=data, isolation=isolation)),
+        not_tested=tuple(not_tested(case, facts, outcome.findings, files=files, data=data, isolation=isolation)),
         versions=dict(facts.versions),
         git_commit=commit.removesuffix(DIRTY) if commit is not None else None,
         git_dirty=commit.endswith(DIRTY) if commit is not None else None,

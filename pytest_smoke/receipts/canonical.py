@@ -10,6 +10,7 @@ from typing import Any, Final
 from pytest_smoke.files import json_value, strict_json
 from pytest_smoke.plain import plain, plain_name
 from pytest_smoke.recipe.case import Case
+from pytest_smoke.recipe.diff import LIKELIEST
 from pytest_smoke.recipe.load import path_from
 from pytest_smoke.recipe.model import Settings
 
@@ -57,8 +58,12 @@ def fingerprint(tree: Any) -> str:
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Name every value that differs between two canonical recipes: `learning_rate 5e-4 -> 1e-3`."""
-    return list(_changes(before, after, ()))
+    """Name every value that differs between two canonical recipes, those that most often matter first.
+
+    As in `learning_rate 5e-4 -> 1e-3`: settings of the full run have no prefix.
+    """
+    found = sorted(_changes(before, after, ()), key=lambda change: _rank(change[0]))
+    return [f"{plain_name(key.removeprefix('full.'))} {what}" for key, what in found]
 
 
 def shown(value: Any) -> str:
@@ -110,7 +115,7 @@ def _smoke(case: Case, full: Mapping[str, Any], dumped: Mapping[str, Any]) -> di
     return {
         **own,
         **{key: value for key, value in declared.items() if not _same(value, full.get(key, ABSENT))},
-        "run_steps": min(smoke.run_steps or smoke.max_steps, smoke.max_steps),
+        "run_steps": smoke.run_steps if smoke.run_steps != smoke.max_steps else None,
         "pipeline": case.pipeline.model_dump() if case.pipeline is not None else None,
         "lr_schedule": case.settings.lr_schedule,
         "mode": case.mode,
@@ -121,7 +126,12 @@ def _smoke(case: Case, full: Mapping[str, Any], dumped: Mapping[str, Any]) -> di
     }
 
 
-def _changes(before: Any, after: Any, path: tuple[str, ...]) -> Iterator[str]:
+def _rank(key: str) -> int:
+    return next((place for place, start in enumerate(LIKELIEST) if key.startswith(start)), len(LIKELIEST))
+
+
+def _changes(before: Any, after: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the dotted key of each value that differs, and how."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in dict.fromkeys((*before, *after)):
             yield from _changes(before.get(key, ABSENT), after.get(key, ABSENT), (*path, key))
@@ -133,14 +143,14 @@ def _changes(before: Any, after: Any, path: tuple[str, ...]) -> Iterator[str]:
             part = first.get("name") if isinstance(first.get("name"), str) else at
             yield from _changes(first, second, (*path[:-1], f"{path[-1]}[{part}]"))
         return
-    name = plain_name(".".join(path[1:] if path[:1] == ("full",) and len(path) > 1 else path))
+    key = ".".join(path)
     if _are_texts(before) and _are_texts(after):
         gone, new = [text for text in before if text not in after], [text for text in after if text not in before]
         if path[:1] == ("checks",) and (gone or new):
-            yield from (f"{name} lost {shown(text)}" for text in gone)
-            yield from (f"{name} got {shown(text)}" for text in new)
+            yield from ((key, f"lost {shown(text)}") for text in gone)
+            yield from ((key, f"got {shown(text)}") for text in new)
             return
-    yield f"{name} {shown(before)} -> {shown(after)}"
+    yield key, f"{shown(before)} -> {shown(after)}"
 
 
 def _are_alike(before: Any, after: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_smoke.outcome import Facts, Finding
@@ -39,15 +39,20 @@ def device_kind(facts: Facts) -> str:
 
 
 def not_tested(
-    case: Case, facts: Facts, findings: Sequence[Finding], *, data: Mapping[str, Any], isolation: str
+    case: Case,
+    facts: Facts,
+    findings: Sequence[Finding],
+    *,
+    files: Collection[str],
+    data: Mapping[str, Any],
+    isolation: str,
 ) -> list[dict[str, str]]:
-    """Return `id` and `text` of every condition of the full run that the smoke run did not have."""
-    return [{"id": name, "text": text} for name, text in _not_tested(case, facts, findings, data, isolation)]
+    """Return `id` and `text` of every condition of the full run that the smoke run did not have, or no receipt has."""
+    found = [*_not_tested(case, facts, findings, isolation), *_not_compared(case, files, data)]
+    return [{"id": name, "text": text} for name, text in found]
 
 
-def _not_tested(
-    case: Case, facts: Facts, findings: Sequence[Finding], data: Mapping[str, Any], isolation: str
-) -> Iterator[tuple[str, str]]:
+def _not_tested(case: Case, facts: Facts, findings: Sequence[Finding], isolation: str) -> Iterator[tuple[str, str]]:
     if case.is_complete:
         yield from _settings_not_tested(case, facts)
     kind = device_kind(facts)
@@ -64,12 +69,17 @@ def _not_tested(
             yield f"unverified[{finding.id}]", finding.text
         elif finding.status == "not-checked":
             yield f"not-checked[{finding.id}]", finding.text
+
+
+def _not_compared(case: Case, files: Collection[str], data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if not files:
+        yield "code", "no source file is below the rootdir, so a change of the code is not noticed"
+    elif case.recipe.trainer == "command":
+        yield "code", "the files that the command names and the modules that these import are compared, no others"
     if not data:
         yield "data", "no data files were named, so a change of the data is not noticed"
     for path in [path for path, digest in data.items() if not digest["whole"]]:
         yield f"data[{path}]", f"{path} is large: its names and sizes and parts of its content are compared"
-    if case.recipe.trainer == "command":
-        yield "code", "of a command, only the program and the files that it names or imports statically are compared"
 
 
 def _settings_not_tested(case: Case, facts: Facts) -> Iterator[tuple[str, str]]:

@@ -7,11 +7,13 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.explain import Keys, Problem, dotted
+from pytest_smoke.recipe.imports import imported_files
 from pytest_smoke.recipe.model import LogSpec, Settings, Smoke
 from pytest_smoke.text import closest
 
@@ -32,6 +34,8 @@ RUN_KEYS = (
 step, `{python}` is the interpreter that runs pytest."""
 SOURCES = (".py", ".sh", ".yaml", ".yml", ".toml", ".json", ".cfg", ".ini", ".conf", ".gin", ".jsonnet")
 """Endings of the files on a command line that it reads and does not write."""
+MODULE_OPTIONS = ("-m", "--module")
+"""Options of Python and torchrun that name a module to run."""
 NAMED = ("args", "loss_weights")
 """Mappings whose entries are placeholders, as `{args.hidden_size}`."""
 PLACEHOLDERS = (*(key for key in Settings.model_fields if key not in ("loss_weights", "from_scratch")), *RUN_KEYS)
@@ -84,14 +88,24 @@ class CommandPlan:
         )
 
     def sources(self, root: str | Path) -> list[str]:
-        """Return the scripts and configurations below `root` that the command line names, absolute."""
+        """Return the program, the scripts and the configurations below `root` that the command line names, absolute.
+
+        And the modules below `root` that its Python scripts import.
+        """
         base = os.path.join(os.path.abspath(root), "")
-        candidates = {os.path.join(self.cwd, part) for word in self.argv for part in (word, word.partition("=")[2])}
-        return sorted(
+        words = [part for word in self.argv for part in (word, word.partition("=")[2]) if part]
+        candidates = {os.path.normpath(os.path.join(self.cwd, part)) for part in words}
+        program = os.path.normpath(os.path.join(self.cwd, self.argv[0]))
+        named = {
             path
             for path in candidates - {self.log}
-            if path.startswith(base) and path.endswith(SOURCES) and os.path.isfile(path)
-        )
+            if path.startswith(base) and (path.endswith(SOURCES) or path == program) and os.path.isfile(path)
+        }
+        scripts = {path for path in named if path.endswith(".py")}
+        modules = {module for option, module in pairwise(self.argv) if option in MODULE_OPTIONS}
+        folders = [*filter(None, self.env.get("PYTHONPATH", "").split(os.pathsep)), self.cwd, os.path.abspath(root)]
+        absolute = [os.path.normpath(os.path.join(self.cwd, folder)) for folder in folders]
+        return sorted(named | imported_files(scripts, modules, folders=absolute, root=str(root)))
 
 
 def placeholder_values(case: Case) -> dict[str, str]:

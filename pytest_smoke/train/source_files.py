@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib.machinery import all_suffixes
 from pathlib import Path
 
@@ -56,9 +57,9 @@ def library_versions() -> dict[str, str]:
     if torch.version.hip:
         found["hip"] = torch.version.hip
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch types it so
-        found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]  # the same
-        driver = getattr(torch._C, "_cuda_getDriverVersion", None)  # only in a build for CUDA
-        if driver is not None:
-            found["cuda-driver"] = str(driver())  # the CUDA version that it supports: 13000 for 13.0
+        with suppress(Exception):  # an unusual build must not cost the run
+            found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]  # the same
+            # Only in a build for CUDA; it is the version of CUDA that the driver supports, 13000 for 13.0.
+            found["cuda-driver"] = str(getattr(torch._C, "_cuda_getDriverVersion")())  # noqa: B009  # mypy does not know it
     libraries = {name: version_of(name) for module, name in LIBRARIES.items() if module in sys.modules}
     return found | {name: version for name, version in libraries.items() if version is not None}

@@ -1,0 +1,37 @@
+"""The modules of a project that its scripts import, found without executing anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from modulefinder import ModuleFinder
+
+INSTALLED = ("site-packages", "dist-packages")
+"""Folders of installed packages, which may be below the rootdir, in a virtual environment."""
+
+
+def imported_files(
+    scripts: Collection[str], modules: Collection[str], *, folders: Sequence[str], root: str
+) -> set[str]:
+    """Return the files below `root` that scripts, and modules that are run by name, consist of and import.
+
+    Import statements are followed, wherever they are in a file; what is imported by a computed name is not found.
+    `folders`: where modules are looked for, besides the folder of each script. A file that cannot be parsed counts,
+    and what it imports does not.
+    """
+    base = os.path.join(os.path.abspath(root), "")
+    found = set(scripts)
+    for script in scripts:
+        found |= _imported(script, is_script=True, folders=[os.path.dirname(script), *folders])
+    for module in modules:
+        found |= _imported(module, is_script=False, folders=folders)
+    return {path for path in found if path.startswith(base) and not set(INSTALLED) & set(path.split(os.sep))}
+
+
+def _imported(name: str, *, is_script: bool, folders: Sequence[str]) -> set[str]:
+    finder = ModuleFinder(path=[folder for folder in folders if os.path.isdir(folder)])
+    with suppress(Exception):  # of a file that is no Python, or not found: what was found before it counts
+        finder.run_script(name) if is_script else finder.import_hook(name)
+    files = (getattr(module, "__file__", None) for module in finder.modules.values())
+    return {os.path.abspath(file) for file in files if isinstance(file, str)}
