@@ -75,6 +75,9 @@ def set_aside(folder: Path, *, bisect: bool) -> None:
     _set_aside_outcomes(folder)
     for relative in earlier_results(folder):
         _move(folder / relative, folder / STALE / relative)
+        with contextlib.suppress(OSError):  # one is not empty: a run can be resumed from it, say
+            for parent in Path(relative).parents[:-1]:
+                (folder / parent).rmdir()
     here, aside = folder / BISECT, folder / STALE / BISECT
     if not bisect:
         _move(here, aside)
@@ -121,9 +124,6 @@ def _move(path: Path, target: Path) -> None:
         shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(path, target)
-    if path.parent.parent.name == "checkpoints":
-        with contextlib.suppress(OSError):  # not empty: a run can be resumed from it
-            path.parent.rmdir()
 
 
 class VerdictsFile:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_smoke.collect.session_reports import RENDERERS
 from pytest_smoke.files import file_name
 from tests.plugin.conftest import RECIPE, Project
 
@@ -22,7 +23,7 @@ def files(folder: Path) -> set[str]:
 
 def not_of_this_session(project: Project, folder: str = "out") -> set[str]:
     """Return the files outside `stale/` that belong to no outcome in `verdicts.json`."""
-    named = {"verdicts.json", ".lock"} | {file_name(outcome["id"]) for outcome in project.verdicts(folder)}
+    named = {"verdicts.json", ".lock", *RENDERERS} | {file_name(outcome["id"]) for outcome in project.verdicts(folder)}
     present = {path for path in files(project.path / folder) if not path.startswith(("stale/", "receipts/"))}
     return {path for path in present if not any(name in path for name in named)}
 
@@ -42,6 +43,10 @@ def used(project: Project) -> Project:
         (project.path / "out" / name).write_text("mine")
     assert not_of_this_session(project) == set(OF_THE_USER)
     return project
+
+
+def receipts(project: Project) -> set[str]:
+    return {path for path in files(project.path / "out" / "receipts") if not path.startswith("refused/")}
 
 
 @pytest.mark.parametrize(
@@ -87,7 +92,16 @@ def test_what_a_session_does_not_run_again_is_in_stale_with_its_outcomes(used: P
         used.path / "out" / "stale"
     )
     assert stale_ids(used) == ["good.smoke.yaml::constant", "other.smoke.yaml::constant"]
-    assert (used.path / "out" / RECEIPT).read_text() == "mine"
+
+
+def test_a_receipt_stays_until_its_smoke_run_is_trained_again(used: Project) -> None:
+    good, other = (f"{file_name(f'{name}.smoke.yaml::constant')}.json" for name in ("good", "other"))
+    used.run("--smoke-preflight", "--smoke-report", "out")
+    used.run("--smoke", "--smoke-report", "out", "-k", "nothing")
+    assert receipts(used) == {good, other, Path(RECEIPT).name}
+    used.recipe(base=SHORT.replace("3.0e-3", "1.0e+9"))
+    used.run("--smoke", "--smoke-report", "out", "-k", "good").assert_outcomes(failed=1)
+    assert receipts(used) == {other, Path(RECEIPT).name}
 
 
 @pytest.mark.parametrize("workers", [["-p", "no:xdist"], ["-n", "1", "--max-worker-restart=0"]], ids=str)
