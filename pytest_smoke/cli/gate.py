@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_smoke.receipts.check import Accepted, Policy
 
 EXIT_PASSED, EXIT_REFUSED = 0, 1
+WIDTH = 79
 NOT_TESTED_SHOWN = (
     "world-size",
     "device",
@@ -161,7 +163,8 @@ def _lines(one: Accepted) -> list[str]:
     from pytest_smoke.receipts.check import age_text, override_text
 
     receipt = one.receipt
-    age = age_text((datetime.now(UTC) - receipt.ended).total_seconds())
+    age_seconds = (datetime.now(UTC) - receipt.ended).total_seconds()
+    age = age_text(age_seconds) if age_seconds >= 60 else "less than a minute"
     tested = receipt.tested
     device = plain_name(str(tested.get("device_name") or tested.get("device")))
     signed = f", signed by {one.signer}" if one.signer else ""
@@ -170,8 +173,10 @@ def _lines(one: Accepted) -> list[str]:
         by = f", signed by {one.override_signer}" if one.override_signer else ""
         lines = [f"OVERRIDE ACCEPTED: {plain_name(receipt.id)}: {override_text(receipt)}{by}"]
     missing = {entry["id"]: plain_name(entry["text"]) for entry in receipt.not_tested}
-    lines += [f"  not tested: {missing[name]}" for name in NOT_TESTED_SHOWN if name in missing]
-    return [*lines, *(f"  note: {note}" for note in one.notes)]
+    details = [f"not tested: {missing[name]}" for name in NOT_TESTED_SHOWN if name in missing]
+    for detail in [*details, *(f"note: {note}" for note in one.notes)]:
+        lines += textwrap.wrap(detail, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    return lines
 
 
 def _tree(recipe: str, one: Accepted) -> dict[str, Any]:

@@ -60,11 +60,18 @@ EXIT_STATUS = {
     "printf * judge -": 1,
     "* diagnose *broken.jsonl": 2,
     "* history docs/examples/history -o trend.html": 1,
+    "* gate blobs.smoke.yaml --receipts out --max-age 7d": 1,
+    "* gate blobs.smoke.yaml --receipts out --require device=cuda": 1,
+    "* gate blobs.smoke.yaml --receipts out --allowed-signers allowed_signers --max-age 1d": 1,
+    "* gate blobs.smoke.yaml --receipts out --require mode=constant": 1,
 }
 """Commands that do not succeed by design, and their exit status."""
 
 OUTPUT_OF_TRAINING = ("* compare * before::*", "* compare before::*")
 """Commands whose output a page shows for runs that are longer than those here."""
+
+TRAINS = ("docs/how-to/demand-a-receipt-before-launch.md",)
+"""Pages whose smoke runs must be promoted: they train in their recipe's own mode, and are short."""
 
 NEEDS = {
     "docs/how-to/smoke-a-hugging-face-trainer.md": "transformers",
@@ -166,7 +173,7 @@ def environment(tmp_path: Path, fork_server: dict[str, str]) -> dict[str, str]:
         **os.environ,
         **fork_server,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(plugins),
+        "PYTHONPATH": f"{plugins}{os.pathsep}{ROOT}",
         "PYTEST_ADDOPTS": " ".join([options, *(f"-pno:{name}" for name in UNUSED_PLUGINS)]),
         "COLUMNS": "80",
     }
@@ -208,6 +215,8 @@ def test_every_command_of_a_page_works(page: Path, project: Path, environment: d
     package = NEEDS.get(page.relative_to(ROOT).as_posix())
     if package is not None and find_spec(package) is None:
         pytest.skip(f"needs {package}")
+    if page.relative_to(ROOT).as_posix() in TRAINS:
+        environment |= {"PYTEST_ADDOPTS": environment["PYTEST_ADDOPTS"].replace(f"--smoke-mode {MODE}", "")}
     assert run_page(page.read_text(), project, environment) == []
 
 
