@@ -26,3 +26,12 @@ readme() {
     step "README, $1: $command"
     bash -euo pipefail -c "$command"
 }
+
+# Install Debian's Chromium, in which tests open the HTML page, if it is missing and can be installed; else they skip.
+browser() {
+    if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then return; fi
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return; fi
+    step "chromium"
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; } >"$work/apt.log" 2>&1 ||
+        { tail -n 3 "$work/apt.log"; echo "the tests of the HTML page are skipped: Chromium could not be installed"; }
+}

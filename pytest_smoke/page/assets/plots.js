@@ -30,7 +30,7 @@ const Plots = (() => {
   const paint = []; // what follows the theme
 
   const short = (value) => {
-    if (value === null || value === undefined) return "–";
+    if (value === null || value === undefined) return "-";
     if (value === 0) return "0";
     const size = Math.abs(value);
     if (size >= 1e5 || size < 1e-3) return value.toExponential(2).replace(/\.?0+e/, "e").replace("e+", "e");
@@ -60,7 +60,8 @@ const Plots = (() => {
       if (series.x[middle] <= step) low = middle;
       else high = middle - 1;
     }
-    return series.x[low] === step || (series.x[low] < step && !series.exact) ? short(series.y[low]) : "–";
+    const known = series.x[low] === step || (!series.exact && series.x[low] < step && step < series.x[series.x.length - 1]);
+    return known ? short(series.y[low]) : "-";
   };
 
   const axis = (more) => ({
