@@ -48,6 +48,7 @@ NOT_RUN = {
 """Commands that no test runs, and why."""
 
 EXIT_STATUS = {
+    "GITHUB_ACTIONS=true * pytest --smoke-preflight unfair.smoke.yaml": 1,
     "pytest --smoke bad.smoke.yaml": 2,
     "* audit mix.smoke.yaml": 1,
     "* preflight full.yml smoke.yml *": 1,
