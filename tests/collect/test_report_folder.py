@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoke.collect.report_folder import VerdictsFile, lock, sweep
+from pytest_smoke.collect.report_folder import VerdictsFile, lock, set_aside, sweep
 from pytest_smoke.errors import SmokeError
+from pytest_smoke.files import file_name
 from pytest_smoke.report.verdicts_json import verdicts_json
 from tests.report.test_terminal import outcome
 
@@ -73,3 +74,64 @@ def test_a_file_that_cannot_be_written_is_a_problem_until_it_can_be(tmp_path: Pa
     file.flush()
     assert file.problem == ""
     assert ids(tmp_path) == ["a"]
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def make(folder: Path, *names: str, text: str = "") -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+ONE, TWO = file_name("a.smoke.yaml::constant"), file_name(f"a.smoke.yaml::{'x' * 200}")
+
+
+def test_results_of_items_are_set_aside_and_nothing_else(tmp_path: Path) -> None:
+    results = [
+        *(f"traces/{ONE}.csv", f"traces/{TWO}.csv", f"logs/{ONE}.log", f"predictions/{ONE}.jsonl"),
+        *(f"packages/{ONE}/model.onnx", f"checkpoints/{ONE}/trained/w", f"checkpoints/{ONE}/last-good/w"),
+    ]
+    kept = [
+        *(f"checkpoints/{ONE}/step-7/w", f"checkpoints/{ONE}/events.jsonl", f"checkpoints/{ONE}/checked/w"),
+        *(
+            f"receipts/{ONE}.json",
+            "traces/mine.csv",
+            "logs/train-20261126.log",
+            "checkpoints/best/trained/w",
+            "junit.xml",
+        ),
+    ]
+    make(tmp_path, *results, *kept)
+    set_aside(tmp_path, bisect=False)
+    assert tree(tmp_path) == sorted([*kept, *(f"stale/{name}" for name in results)])
+    assert not (tmp_path / "packages").exists(), "an empty folder is no result"
+
+
+def test_of_files_with_one_name_the_newest_stays_in_stale(tmp_path: Path) -> None:
+    for text in ("old", "new"):
+        make(tmp_path, f"traces/{ONE}.csv", f"checkpoints/{ONE}/trained/{text}", text=text)
+        set_aside(tmp_path, bisect=False)
+    assert tree(tmp_path) == [f"stale/checkpoints/{ONE}/trained/new", f"stale/traces/{ONE}.csv"]
+    assert (tmp_path / "stale" / "traces" / f"{ONE}.csv").read_text() == "new"
+
+
+def test_a_folder_on_another_disk_is_set_aside_too(tmp_path: Path) -> None:
+    """Checkpoints are linked to a larger disk. What is moved between file systems is copied."""
+    make(tmp_path / "disk", f"{ONE}/trained/w")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "checkpoints").symlink_to(tmp_path / "disk")
+    set_aside(tmp_path / "out", bisect=False)
+    assert tree(tmp_path / "out" / "stale") == [f"checkpoints/{ONE}/trained/w"]
+    assert tree(tmp_path / "disk") == []
+
+
+def test_outcomes_of_all_earlier_sessions_stay_and_the_newest_of_each_id_counts(tmp_path: Path) -> None:
+    for names, text in (("ab", "first"), ("bc", "second"), ("", "nothing ran")):
+        (tmp_path / "verdicts.json").write_text(verdicts_json(outcome(id=name, text=text) for name in names))
+        set_aside(tmp_path, bisect=False)
+        assert not (tmp_path / "verdicts.json").exists()
+    kept = json.loads((tmp_path / "stale" / "verdicts.json").read_text())["outcomes"]
+    assert {one["id"]: one["text"] for one in kept} == {"a": "first", "b": "second", "c": "second"}
