@@ -102,8 +102,9 @@ class BisectItem(pytest.Item):
     def _how_to_resume(self, finished: int, path: Path | None) -> str:
         runs = count(finished, "smoke run")
         if path is None:
-            return f"{runs} finished; their verdicts are lost, because --smoke-report DIR was not given"
-        return f"{runs} finished, their verdicts are in {path}: rerun the same command to continue"
+            return f"{runs} finished; no verdict is kept, because --smoke-report DIR was not given"
+        whose = "its verdict is" if finished == 1 else "their verdicts are"
+        return f"{runs} finished, {whose} in {path}: rerun the same command to continue"
 
 
 class BisectSummary:

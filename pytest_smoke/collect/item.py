@@ -14,7 +14,9 @@ import pytest
 from pytest_smoke.collect.bounded_output import bounded_output
 from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.progress import progress_of, terminal_width
+from pytest_smoke.collect.workers import worker_of
 from pytest_smoke.environment import in_github_workflow
+from pytest_smoke.interruption import INTERRUPTION
 from pytest_smoke.keys import OUTCOMES, RECEIPT, REGISTRY, REPORTED, SUMMARY
 from pytest_smoke.monitor.smoke import NO_DEVICE, RunOptions, SmokeResult, run_smoke, skipped_outcome
 from pytest_smoke.outcome import Outcome
@@ -105,17 +107,27 @@ def device_for(item: pytest.Item, case: Case, *, item_id: str) -> str:
 
 def run_for_item(item: pytest.Item, case: Case, *, device: str, item_id: str) -> SmokeResult:
     """Execute `case` with the session's options, and leave its outcome on `item`. Raises what interrupts it."""
-    result = run_with_options(item.config, case, device=device, item_id=item_id)
-    item.stash.setdefault(OUTCOMES, []).append(result.outcome)
-    if isinstance(item, SmokeItem):
-        item.stash[RECEIPT] = result.receipt
-    if item.config.getini("smoke_junit_properties") == "testcase":
-        item.user_properties.extend(properties(result.outcome))
-    if result.interrupt is not None:
+    with INTERRUPTION.held():  # from the end of the run until its outcome is kept
+        worker = worker_of(item.config)
+        if worker is not None:
+            worker.show({})
+        result = run_with_options(item.config, case, device=device, item_id=item_id)
+        item.stash.setdefault(OUTCOMES, []).append(result.outcome)
+        if isinstance(item, SmokeItem):
+            item.stash[RECEIPT] = result.receipt
+        if item.config.getini("smoke_junit_properties") == "testcase":
+            item.user_properties.extend(properties(result.outcome))
+        unreported = item.stash[OUTCOMES][item.stash.get(REPORTED, 0) :]
         summary: Any = item.config.pluginmanager.get_plugin(SUMMARY)
-        if summary is not None and isinstance(result.interrupt, KeyboardInterrupt | pytest.exit.Exception):
-            summary.add_interrupted(item, result.outcome)  # pytest makes no report of an item that Ctrl-C ends
-        raise result.interrupt
+        if summary is not None:
+            summary.keep(item.nodeid, unreported)
+        if worker is not None and (result.interrupt is not None or not item.config.option.smoke_preflight):
+            worker.keep(item.nodeid, unreported)
+            worker.hide()
+        if result.interrupt is not None:
+            if summary is not None:
+                summary.add_kept()  # there may be no report of an item that Ctrl-C ends
+            raise result.interrupt
     return result
 
 

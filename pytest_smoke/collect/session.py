@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_smoke.collect.event_files import check_installed, remove_event_files
+from pytest_smoke.collect.interrupted import InterruptedAt
 from pytest_smoke.collect.report_folder import VerdictsFile, lock, set_aside, sweep
 from pytest_smoke.collect.session_reports import remove_reports
+from pytest_smoke.collect.workers import WorkerFolder
 from pytest_smoke.environment import in_github_workflow
 from pytest_smoke.errors import SmokeError
+from pytest_smoke.interruption import INTERRUPTION
 from pytest_smoke.judge.checks.check import Check
 from pytest_smoke.judge.checks.registry import Registry
 from pytest_smoke.keys import REGISTRY, SUMMARY
@@ -34,6 +37,7 @@ def configure(config: pytest.Config) -> None:
         config.stash[REGISTRY] = Registry(_added_checks(config))
     except SmokeError as error:
         raise pytest.UsageError(str(error)) from None
+    config.add_cleanup(INTERRUPTION.install())
     if hasattr(config, "workerinput"):
         return
     file = None
@@ -41,18 +45,23 @@ def configure(config: pytest.Config) -> None:
         if config.option.smoke_tensorboard:
             check_installed()
         file = _open_report(config, config.option.smoke_report)
+    workers = WorkerFolder(config)
+    config.pluginmanager.register(workers, "smoke-workers")
     if config.option.smoke_bisect:
         from pytest_smoke.collect.bisect import BisectSummary
 
         config.pluginmanager.register(BisectSummary(config), "smoke-bisect-summary")
+        interrupted = InterruptedAt(config, list, otherwise="interrupted during the bisect")
     else:
         from pytest_smoke.collect.summary import Summary
 
         # Preflight tests nothing that a receipt is about, so that one of a GPU machine stays valid.
         receipts = _receipts(config) if file is not None and not config.option.smoke_preflight else None
-        summary = Summary(config, file, receipts)
+        summary = Summary(config, file, workers, receipts)
         config.pluginmanager.register(summary, SUMMARY)
+        interrupted = InterruptedAt(config, summary.interrupted)
         _register_for_ci(config, summary)
+    config.pluginmanager.register(interrupted, "smoke-interrupted")
 
 
 def _register_for_ci(config: pytest.Config, summary: Summary) -> None:

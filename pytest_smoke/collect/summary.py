@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pytest_smoke.collect.lost import lost_outcome, outcome_without_run, smoke_i
 from pytest_smoke.collect.progress import terminal_width
 from pytest_smoke.collect.report_folder import VerdictsFile
 from pytest_smoke.collect.session_reports import write_reports
+from pytest_smoke.collect.workers import WorkerFolder
 from pytest_smoke.environment import in_github_workflow
 from pytest_smoke.files import VERDICTS
 from pytest_smoke.options import executes_items
@@ -82,12 +84,18 @@ class Summary:
     """Collects outcomes. There is one: in the controller of pytest-xdist, or in the only process."""
 
     def __init__(
-        self, config: pytest.Config, file: VerdictsFile | None, receipts: ReceiptsFolder | None = None
+        self,
+        config: pytest.Config,
+        file: VerdictsFile | None,
+        workers: WorkerFolder,
+        receipts: ReceiptsFolder | None = None,
     ) -> None:
-        self._config, self._file, self._receipts = config, file, receipts
+        self._config, self._file, self._workers, self._receipts = config, file, workers, receipts
         self._outcomes: dict[str, Outcome] = {}
         self._of_passed: set[str] = set()
         """Ids of the outcomes of tests that passed, whatever their verdicts are."""
+        self._kept: dict[str, Sequence[Outcome]] = {}
+        """Outcomes of an item that are not on a report yet."""
         self._expected: Counter[str] = Counter()
         """How often each recipe's item was collected to be executed."""
         self._arrived: Counter[str] = Counter()
@@ -114,7 +122,9 @@ class Summary:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the outcomes of a report and write them, so that a killed session loses none."""
         arrived = outcomes_on(report)
-        if not arrived and (lost := lost_outcome(report, self._config)) is not None:
+        if arrived:
+            self._kept.pop(report.nodeid, None)
+        elif (lost := lost_outcome(report, self._config)) is not None:
             arrived = [lost]
         if not arrived:
             return
@@ -127,11 +137,34 @@ class Summary:
                 self._of_passed.add(item_id)
         self._add_receipt(report.nodeid, getattr(report, "smoke_receipt", None))
 
-    def add_interrupted(self, item: pytest.Item, outcome: Outcome) -> None:
-        """Keep the outcome of an item of which no report will come."""
-        self._arrived[item.nodeid] += 1
-        self._add_receipt(item.nodeid, None)
-        self.add(outcome)
+    def keep(self, node_id: str, outcomes: Sequence[Outcome]) -> None:
+        """Remember the outcomes of an item until they arrive on its report, which an interruption can prevent."""
+        self._kept[node_id] = outcomes
+
+    def add_kept(self) -> None:
+        """Add the outcomes of which no report has come."""
+        for node_id, outcomes in self._kept.items():
+            self._add_of(node_id, outcomes)
+        self._kept.clear()
+
+    def interrupted(self) -> list[Outcome]:
+        """Return the outcomes of the runs that Ctrl-C or a signal interrupted."""
+        return [outcome for outcome in self._outcomes.values() if outcome.reason == "interrupted"]
+
+    def _add_of(self, node_id: str, outcomes: Sequence[Outcome]) -> None:
+        self._arrived[node_id] += 1
+        self._add_receipt(node_id, None)
+        for outcome in outcomes:
+            self.add(outcome)
+
+    def _add_those_of_workers(self) -> None:
+        """Add the outcomes of runs that are still executed, which ends them, and those whose report was not read."""
+        if self._file is not None:
+            self._file.flush()  # to end a run takes seconds, and a cancelled job may not have them
+        self._workers.end_runs()
+        for node_id, outcomes in self._workers.outcomes():
+            if new := [outcome for outcome in outcomes if outcome.id not in self._outcomes]:
+                self._add_of(node_id, new)
 
     def add(self, outcome: Outcome) -> str:
         """Keep an outcome, and return its id; one with the id of another gets a number, so that neither is lost."""
@@ -175,6 +208,9 @@ class Summary:
         """Fail a session that has no outcome of an item that it collected, or could not write `verdicts.json`."""
         if not executes_items(self._config.option):
             return
+        self.add_kept()
+        if self._workers.has_workers:
+            self._add_those_of_workers()
         lost = sorted((self._expected - self._arrived).elements())
         if lost:
             self._problems.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pytest_smoke.errors import BaselineError
 from pytest_smoke.events import DataFiles, SourceFiles
 from pytest_smoke.files import file_name, write_atomic
+from pytest_smoke.interruption import INTERRUPTION
 from pytest_smoke.judge.checks.baseline import baseline, unreadable_baseline
 from pytest_smoke.judge.checks.loss import preflight_only
 from pytest_smoke.judge.checks.prediction_errors import unreadable_predictions
@@ -92,12 +93,19 @@ class SmokeResult:
 def run_smoke(case: Case, options: RunOptions, *, item_id: str, watch: Watch | None = None) -> SmokeResult:
     """Execute the smoke run `case` of an item, and judge it. Whatever goes wrong, there is an outcome."""
     run = _SmokeRun(case, options, item_id=item_id, watch=watch)
-    try:
-        return run.with_receipt(run.execute())
-    except Exception as error:
-        return SmokeResult(outcome=run.failed(error))
-    except BaseException as interrupt:
-        return SmokeResult(outcome=run.interrupted(), interrupt=interrupt)
+    was_interrupted: Callable[[], bool] = bool  # until the block says more
+    with INTERRUPTION.held():
+        try:
+            with INTERRUPTION.released() as was_interrupted:
+                result = run.with_receipt(run.execute())
+        except Exception as error:
+            result = SmokeResult(outcome=run.failed(error))
+        except BaseException as interrupt:
+            return SmokeResult(outcome=run.interrupted(interrupt), interrupt=interrupt)
+        if was_interrupted():  # the task, or a library in this process, caught it
+            caught = KeyboardInterrupt()
+            return SmokeResult(outcome=run.interrupted(caught), interrupt=caught)
+    return result
 
 
 class _SmokeRun:
@@ -184,17 +192,29 @@ class _SmokeRun:
             [*self._findings, finding], self._facts, monitor=self._monitor, output=plain_text("".join(lines[-5:]))
         )
 
-    def interrupted(self) -> Outcome:
-        """Return the outcome of a run that the user, or a plugin, interrupted; its steps so far are kept."""
+    def interrupted(self, interrupt: BaseException) -> Outcome:
+        """Return the outcome of a run that the user, a signal or a plugin interrupted; its steps so far are kept.
+
+        Findings that more steps could not have changed are kept, too, so that an instability stays one.
+        """
         monitor = self._monitor
         step = monitor.steps - 1 if monitor is not None and monitor.steps else None
-        when = "before the first step" if step is None else f"after step {step}"
-        finding = Finding(id="run", status="not-checked", reason="interrupted", text=f"interrupted {when}", step=step)
+        when = "before the first step" if step is None or monitor is None else f"after step {step}{monitor.progress}"
+        signal = f" by {interrupt}" if isinstance(interrupt, KeyboardInterrupt) and str(interrupt) else ""
+        finding = Finding(
+            id="run", status="not-checked", reason="interrupted", text=f"interrupted{signal} {when}", step=step
+        )
         findings, facts = [*self._findings, finding], self._facts
         if monitor is not None:
             findings += monitor.early_findings.values()
-            facts = self._with_trace(run_facts(facts, monitor, self._case), monitor, findings)
+            findings += [one for one in monitor.judge_loss() if one.status == "fail"]
+            facts = checkpoint_facts(run_facts(facts, monitor, self._case), monitor, checkpoints_of(self._item_id))
+            facts = replace(facts, seconds=self._seconds(monitor))
+            facts = self._with_trace(facts, monitor, findings)
         return self._outcome(findings, facts, monitor=monitor)
+
+    def _seconds(self, monitor: RunMonitor) -> float:
+        return round(monitor.seconds_before + time.perf_counter() - self._started, 3)
 
     def _train(self, monitor: RunMonitor, files: Sources, baseline_values: Mapping[str, float] | None) -> SmokeResult:
         case, options, report, item_id = self._case, self._options, self._report, self._item_id
@@ -202,9 +222,9 @@ class _SmokeRun:
         if case.recipe.trainer == "command":
             with command_output(report, item_id=item_id) as printed:
                 command = CommandPlan.of(case, options.root)
+                log = output_of(item_id) if report is not None else None
+                self._facts = replace(self._facts, command=command.argv, log=log)
                 result = run_command(command, monitor, printed, options.timeout_seconds, self._watch, root=options.root)
-            log = output_of(item_id) if report is not None else None
-            self._facts = replace(self._facts, command=command.argv, log=log)
             return self._judged(monitor, files, baseline_values, result)
         with ExitStack() as stack:
             pipeline = stack.enter_context(pipeline_plan(case, package))
@@ -256,7 +276,7 @@ class _SmokeRun:
         facts = checkpoint_facts(run_facts(self._facts, monitor, case), monitor, checkpoints_of(item_id))
         facts = replace(
             facts,
-            seconds=round(monitor.seconds_before + time.perf_counter() - self._started, 3),
+            seconds=self._seconds(monitor),
             package=str(package) if package is not None and package.exists() else None,
         )
         facts = self._with_trace(facts, monitor, findings)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -18,6 +19,7 @@ from uuid import uuid4
 
 from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
 from pytest_smoke.events import Command, Event
+from pytest_smoke.interruption import ARRIVAL_SECONDS, INTERRUPTION, SIGNALS
 from pytest_smoke.plain import plain_text
 from pytest_smoke.train.descendants import MARK, end_descendants, end_orphans
 from pytest_smoke.train.frames import FrameError, Frames, events_of, value_of
@@ -36,6 +38,8 @@ STACK_SECONDS = 3.0
 """Time in which a hanging process must write its stacks."""
 LOOK_SECONDS = 1.0
 """Time between two looks at whether the process lives, where its pipe says nothing."""
+ENDING_A_JOB = tuple(-number for number in SIGNALS)
+"""Exit statuses of a process that a signal ended which all processes of a cancelled job get."""
 PRELOAD = "pytest_smoke.train.preload"
 
 
@@ -85,7 +89,14 @@ class Child:
             self._wait_for_exit(STACK_SECONDS)
 
     def kill(self) -> None:
-        """Kill the process and those that it started (data loader workers, and helpers in sessions of their own)."""
+        """Kill the process and those that it started (data loader workers, and helpers in sessions of their own).
+
+        A signal waits until they are gone.
+        """
+        with INTERRUPTION.held():
+            self._kill()
+
+    def _kill(self) -> None:
         if self._process.pid is not None:
             if self._process.exitcode is None:
                 end_descendants(self._process.pid)
@@ -113,6 +124,8 @@ class Child:
                 self._wait_for_exit(GRACE_SECONDS)
                 if self._process.exitcode == 0:
                     return None
+                if self._process.exitcode in ENDING_A_JOB:
+                    time.sleep(ARRIVAL_SECONDS)  # the signal to this process may be on its way
                 raise ChildDiedError(_how_it_ended(self._process.exitcode))
         return frame
 
@@ -203,7 +216,23 @@ def _fork_server() -> ForkServerContext:
     clean_up_after_killed_sessions()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([PRELOAD])
+    with _sigint_blocked():
+        # The public function belongs to the first server, even if a plugin has put another one in its place.
+        forkserver._forkserver.ensure_running()
     return context
+
+
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Start processes with SIGINT blocked: on Ctrl-C, one that still imports torch would print a traceback.
+
+    They are in the terminal's foreground process group until they get a session of their own, where they unblock it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start(main: Callable[..., None], plan: RunPlan | None, context: ForkServerContext | SpawnContext) -> Child:
@@ -213,7 +242,9 @@ def _start(main: Callable[..., None], plan: RunPlan | None, context: ForkServerC
     mark = uuid4().hex
     process = context.Process(target=main, args=(plan, child_end, child_output, {**os.environ, MARK: mark}))
     try:
-        process.start()
+        # From the server a process starts in milliseconds, and as the server was started. The server may not be ready.
+        with _sigint_blocked() if isinstance(context, SpawnContext) else contextlib.nullcontext():
+            process.start()
     except BaseException:
         parent_end.close()
         output.close()

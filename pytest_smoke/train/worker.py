@@ -185,6 +185,7 @@ def accelerators_main(connection: Connection, output: Connection, environment: d
 def _detach(output: Connection, environment: dict[str, str]) -> None:
     """Get a process group and standard streams of its own, the given environment, and end with the parent."""
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by `launch` until here
     adopt_orphans()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     for stream in (1, 2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ full:
 smoke:
   max_steps: 400
 """
+
+
+def hear_ctrl_c() -> None:
+    """Undo, as `preexec_fn`, that a shell script starts its background jobs with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Project:

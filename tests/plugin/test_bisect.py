@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import sys
 from typing import Any
 
@@ -12,7 +11,7 @@ import pexpect
 import pytest
 
 from tests.conftest import OPTIONS
-from tests.plugin.conftest import Project
+from tests.plugin.conftest import Project, hear_ctrl_c
 
 CALM = """\
 task: tasks:Teacher
@@ -91,8 +90,7 @@ def test_an_interrupted_bisect_resumes_with_the_verdicts_it_has(pair: Project) -
         cwd=str(pair.path),
         encoding="utf-8",
         timeout=60,
-        # A shell script starts its background jobs with SIGINT ignored, and child processes inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hear_ctrl_c,
     )
     shell.expect("trial 3: promote with full.learning_rate")
     shell.sendintr()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import OPTIONS
-from tests.plugin.conftest import RECIPE, Project
+from tests.plugin.conftest import RECIPE, Project, hear_ctrl_c
 
 SLOW = """
 import os, time
@@ -42,17 +42,19 @@ def slow(project: Project) -> Project:
     return project
 
 
-def kill_midway(project: Project, *, after: int) -> int:
-    """Start a session, SIGKILL pytest once a checkpoint at step `after` or later is on disk; return its step."""
+def end_midway(project: Project, *, after: int, by: signal.Signals = signal.SIGKILL) -> int:
+    """Start a session, send `by` to pytest once a checkpoint at step `after` or later is on disk; return its step."""
     (project.path / "slow").touch()
-    with subprocess.Popen([*COMMAND, "--smoke-report", "out", "--smoke-resume"], cwd=project.path) as session:
+    with subprocess.Popen(
+        [*COMMAND, "--smoke-report", "out", "--smoke-resume"], cwd=project.path, preexec_fn=hear_ctrl_c
+    ) as session:
         deadline, found = time.monotonic() + 120, 0
         while found < after:
             assert time.monotonic() < deadline, "no checkpoint was written"
             assert session.poll() is None, "the session ended before it could be killed"
             time.sleep(0.02)
             found = max((int(p.name.removeprefix("step-")) for p in rolling(project)), default=0)
-        os.kill(session.pid, signal.SIGKILL)
+        os.kill(session.pid, by)
     (project.path / "slow").unlink()
     time.sleep(1.0)  # the training process notices and exits
     return max(int(p.name.removeprefix("step-")) for p in rolling(project))
@@ -79,9 +81,9 @@ def trace(project: Project, folder: str) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def test_a_run_killed_and_resumed_twice_gives_the_outcome_of_an_uninterrupted_run(slow: Project) -> None:
+def test_a_run_killed_interrupted_and_resumed_twice_gives_the_outcome_of_an_uninterrupted_run(slow: Project) -> None:
     """The traces are equal bit for bit; the facts, a finding and the trace name both steps."""
-    cuts = [kill_midway(slow, after=50), kill_midway(slow, after=150)]
+    cuts = [end_midway(slow, after=50), end_midway(slow, after=150, by=signal.SIGINT)]
     result = slow.run("--smoke", "--smoke-report", "out", "--smoke-resume")
     result.assert_outcomes(passed=1)
     slow.run("--smoke", "--smoke-report", "plain").assert_outcomes(passed=1)
@@ -90,7 +92,7 @@ def test_a_run_killed_and_resumed_twice_gives_the_outcome_of_an_uninterrupted_ru
     (finding,) = [f for f in outcome["findings"] if f["id"] == "resumed"]
     assert finding["text"] == f"interrupted, and resumed at steps {cuts[0]} and {cuts[1]}"
     assert told(outcome) == told(plain)
-    assert outcome["facts"]["seconds"] > 0.02 * cuts[1]  # both killed sessions slept 0.02 s per step
+    assert outcome["facts"]["seconds"] > 0.02 * cuts[1]  # both earlier sessions slept 0.02 s per step
     assert outcome["facts"]["train_seconds"] > 0.02 * cuts[1]
     rows, plain_rows = trace(slow, "out"), trace(slow, "plain")
     assert [int(row["step"]) for row in rows if row.pop("resumed") == "1"] == cuts
@@ -100,7 +102,7 @@ def test_a_run_killed_and_resumed_twice_gives_the_outcome_of_an_uninterrupted_ru
 
 def test_a_changed_recipe_restarts_from_step_0_with_a_warning(slow: Project) -> None:
     """With another learning rate, no step of the interrupted run counts."""
-    kill_midway(slow, after=20)
+    end_midway(slow, after=20)
     base = RECIPE.replace("tasks:Teacher", "slow_tasks:Slow").replace("3.0e-3", "2.0e-3")
     slow.recipe(base=base)
     result = slow.run("--smoke", "--smoke-report", "out", "--smoke-resume")
@@ -120,7 +122,7 @@ def test_a_changed_recipe_restarts_from_step_0_with_a_warning(slow: Project) -> 
 
 def test_a_journal_that_lost_steps_restarts_the_run_with_a_warning(slow: Project) -> None:
     """A folder whose name is almost that of a checkpoint is left alone."""
-    kill_midway(slow, after=50)
+    end_midway(slow, after=50)
     (journal,) = (slow.path / "out" / "checkpoints").glob("*/events.jsonl")
     lines = journal.read_text().splitlines(keepends=True)
     journal.write_text("".join(line for line in lines if '"step": 7,' not in line))

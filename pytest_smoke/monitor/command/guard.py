@@ -45,8 +45,8 @@ def main(status: int) -> None:
     _tell(status, {"pid": command.pid})
     while command.poll() is None:
         ready, _, _ = select.select([sys.stdin], [], [], POLL_SECONDS)
-        if ready:  # pytest asks to stop it, or has died
-            _stop(command, spec["term_seconds"])
+        if ready:  # pytest asks to stop it, perhaps within another time, or has died
+            _stop(command, float(sys.stdin.buffer.readline() or spec["term_seconds"]))
     end_descendants(os.getpid())
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(command.pid, signal.SIGKILL)  # where no list of processes tells who is left

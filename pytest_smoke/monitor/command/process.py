@@ -15,9 +15,12 @@ from typing import Self
 
 from pytest_smoke.errors import CommandError
 from pytest_smoke.files import strict_json
+from pytest_smoke.interruption import INTERRUPTION
 from pytest_smoke.monitor.command.guard import TERM_SECONDS
 from pytest_smoke.recipe.command import CommandPlan
 
+INTERRUPTED_SECONDS = 3.0
+"""Time in which a command must exit if the session was interrupted: GitHub kills a cancelled job after 10 s."""
 EXIT_SECONDS = 5.0
 """Time in which the guard must exit after the command did."""
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from pytest_smoke.monitor.command.guard import main; main({})"
@@ -66,14 +69,28 @@ class CommandProcess:
 
     def stop(self) -> None:
         """Send SIGTERM to the command, and SIGKILL to it and its descendants if they do not exit."""
+        with INTERRUPTION.held():
+            self._stop()
+
+    def _stop(self) -> None:
         self._close_input()
         self.wait(self._term_seconds + EXIT_SECONDS)
 
-    def close(self) -> None:
-        """Stop the command if it still runs, and release what it holds."""
+    def close(self, *, term_seconds: float | None = None) -> None:
+        """Stop the command if it still runs, and release what it holds. A signal waits until then.
+
+        `term_seconds`: another time in which it must exit after SIGTERM.
+        """
+        with INTERRUPTION.held():
+            self._close(self._term_seconds if term_seconds is None else term_seconds)
+
+    def _close(self, term_seconds: float) -> None:
+        assert self._guard.stdin is not None
+        with suppress(BrokenPipeError, ValueError):  # the guard has exited; the input is closed
+            self._guard.stdin.write(b"%.3f\n" % term_seconds)
         self._close_input()
         try:
-            self._guard.wait(self._term_seconds + EXIT_SECONDS)
+            self._guard.wait(term_seconds + EXIT_SECONDS)
         except subprocess.TimeoutExpired:  # a process in a device driver cannot be killed before that returns
             self._guard.kill()
         os.close(self._status)
@@ -84,7 +101,8 @@ class CommandProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        is_interrupt = error is not None and not isinstance(error, Exception)
+        self.close(term_seconds=min(INTERRUPTED_SECONDS, self._term_seconds) if is_interrupt else None)
 
     def _close_input(self) -> None:
         assert self._guard.stdin is not None

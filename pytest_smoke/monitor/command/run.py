@@ -21,6 +21,7 @@ from pytest_smoke.events import (
     SourceFiles,
 )
 from pytest_smoke.files import file_sha256
+from pytest_smoke.interruption import ARRIVAL_SECONDS, SIGNALS
 from pytest_smoke.logs.columns import is_held_out
 from pytest_smoke.logs.find import is_known_name
 from pytest_smoke.logs.log import ColumnNames, Log
@@ -282,6 +283,8 @@ class _Run:
 
     def _exited(self) -> ProcessResult:
         status, monitor = self._process.exit_status or 0, self._monitor
+        if -status in SIGNALS:
+            time.sleep(ARRIVAL_SECONDS)  # a job was cancelled, and the signal to this process may be on its way
         self._tell_end()
         if monitor.stopped_because:
             return result_of(monitor)
