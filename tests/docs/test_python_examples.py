@@ -7,6 +7,7 @@ import importlib
 import re
 import textwrap
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,13 @@ def missing_names(source: str) -> list[str]:
     for node in ast.walk(ast.parse(textwrap.dedent(source))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "pytest_smoke":
             module = importlib.import_module(node.module or "")
-            missing += [f"{node.module}.{alias.name}" for alias in node.names if not hasattr(module, alias.name)]
+            names = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+            submodules = getattr(module, "__path__", None)
+            missing += [
+                f"{node.module}.{name}"
+                for name in names
+                if submodules is None or find_spec(f"{node.module}.{name}") is None
+            ]
     return missing
 
 
@@ -43,4 +50,5 @@ def test_an_example_compiles_and_imports_existing_names(page: str, source: str) 
 
 
 def test_a_name_that_does_not_exist_is_found() -> None:
-    assert missing_names("from pytest_smoke import Outcome, Outcom\n") == ["pytest_smoke.Outcom"]
+    assert missing_names("from pytest_smoke import Outcome, Outcom, schedules\n") == ["pytest_smoke.Outcom"]
+    assert missing_names("from pytest_smoke.schedules import cosine, gone\n") == ["pytest_smoke.schedules.gone"]
