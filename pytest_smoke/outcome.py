@@ -322,13 +322,24 @@ class Outcome:
         return self.finding(self.decided_by)
 
     @property
+    def of_test(self) -> bool:
+        """Whether a test executed the smoke run, so that the test decides what the verdict means."""
+        name = self.id.partition("::")[2].partition("#")[0]  # a plugin may execute an item again, as `...#2`
+        return name != (self.mode if self.cell is None else f"{self.mode}[{self.cell}]")
+
+    @property
     def place(self) -> str:
         """`file:line` of the code, or of the recipe key, that the deciding finding is about."""
         return self.place_of(self.deciding)
 
     def place_of(self, finding: Finding | None) -> str:
         """Return `file:line` of what a finding is about; the first line of the recipe if it is about no line."""
-        return (finding and (finding.place or finding.key_place)) or f"{self.recipe}:1"
+        return self.places_of(finding)[0]
+
+    def places_of(self, finding: Finding | None) -> list[str]:
+        """Return each `file:line` that a finding is about: the code, the recipe's key, the recipe."""
+        own = [finding.place, finding.key_place] if finding is not None else []
+        return [place for place in (*own, f"{self.recipe}:1") if place]
 
     def finding(self, finding_id: str) -> Finding | None:
         """Return the finding with this id; None if there is none."""

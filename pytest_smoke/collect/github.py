@@ -16,6 +16,7 @@ from pytest_smoke.files import open_without_waiting
 from pytest_smoke.plain import plain_name
 from pytest_smoke.report.annotations import annotation_commands
 from pytest_smoke.report.summary_markdown import LIMIT_BYTES, summary_markdown
+from pytest_smoke.text import printable
 
 
 class GitHub:
@@ -48,21 +49,24 @@ class GitHub:
             used = about.st_size if stat.S_ISREG(about.st_mode) else 0
             text = summary_markdown(self._summary.outcomes, folder=shown, limit_bytes=LIMIT_BYTES - used - 1)
             if text:
-                file.write(f"{text}\n".encode())
+                file.write(f"{chr(10) if used else ''}{text}".encode())
             else:
                 self._print("warning: the summary of the step is full: it has no room for the smoke runs")
 
     def _in_workspace(self, path: str) -> str:
-        """Return a path that is relative to pytest's rootdir relative to the checkout, as GitHub expects it."""
+        """Return a path relative to the checkout, of one relative to pytest's rootdir; empty if it is not in there."""
         root, workspace = self._config.rootpath, os.environ.get("GITHUB_WORKSPACE")
         if workspace:
-            return Path(os.path.relpath(os.path.realpath(root / path), os.path.realpath(workspace))).as_posix()
-        return os.path.normpath(Path(repository_folder(root) or "", path).as_posix())
+            found = os.path.relpath(os.path.realpath(root / path), os.path.realpath(workspace))
+        else:
+            found = os.path.normpath(Path(repository_folder(root) or "", path))
+        inside = not os.path.isabs(found) and Path(found).parts[:1] != (os.pardir,)
+        return Path(found).as_posix() if inside else ""
 
     def _print(self, line: str) -> None:
         reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is None:  # under -p no:terminal
-            print(line, file=sys.stdout, flush=True)
+            print(printable(line, sys.stdout.encoding), flush=True)
             return
         reporter.ensure_newline()
         reporter.write_line(line)

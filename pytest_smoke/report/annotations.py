@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,7 +28,8 @@ Level = Literal["error", "warning", "notice"]
 @dataclass(frozen=True, slots=True)
 class _Annotation:
     level: Level
-    place: str
+    places: Sequence[str]
+    """`file:line`, the best one first."""
     title: str
     text: str
 
@@ -39,7 +40,8 @@ def annotation_commands(
     """Return the commands: an error for what was not promoted, a warning for each warning of what was.
 
     Only the worst `SHOWN` of each level are there, and a notice that counts the others. `path_of` turns a path relative
-    to pytest's rootdir into one that GitHub finds. With `skips_fail`, smoke runs that were not executed are errors.
+    to pytest's rootdir into one that GitHub finds; it is empty for a file outside of the checkout. With `skips_fail`,
+    smoke runs that were not executed are errors.
     """
     found = [one for outcome in worst_first(outcomes) for one in _of(outcome, skips_fail=skips_fail)]
     errors = [one for one in found if one.level == "error"]
@@ -49,7 +51,7 @@ def annotation_commands(
         if (hidden := len(all_of_level) - SHOWN) > 0:
             plural = "more smoke runs that were not promoted" if all_of_level is errors else ""
             text = f"{count(hidden, noun, plural)} not shown here: GitHub shows {SHOWN} of a step, these are the worst"
-            commands.append(_command(_Annotation("notice", "", "smoke runs", text), path_of))
+            commands.append(_command(_Annotation("notice", (), "smoke runs", text), path_of))
     return commands
 
 
@@ -64,10 +66,10 @@ def _of(outcome: Outcome, *, skips_fail: bool) -> list[_Annotation]:
         return []
     if outcome.promoted:
         warned = [finding for finding in outcome.findings if finding.status == "warn"]
-        return [_Annotation("warning", outcome.place_of(one), f"{name}: {one.id}", _text(one)) for one in warned]
+        return [_Annotation("warning", outcome.places_of(one), f"{name}: {one.id}", _text(one)) for one in warned]
     level: Level = "warning" if outcome.reason in SKIPPED and not skips_fail else "error"
     text = _text(outcome.deciding) if outcome.deciding else outcome.text
-    return [_Annotation(level, outcome.place, f"{name}: {label(outcome)}", text)]
+    return [_Annotation(level, outcome.places_of(outcome.deciding), f"{name}: {label(outcome)}", text)]
 
 
 def _text(finding: Finding) -> str:
@@ -77,12 +79,19 @@ def _text(finding: Finding) -> str:
 
 
 def _command(one: _Annotation, path_of: Callable[[str], str]) -> str:
-    path, _, line = plain_name(one.place).rpartition(":")
     properties = {"title": shortened(plain_name(one.title), TITLE_CHARS)}
-    if path:
-        properties = {"file": path_of(path), "line": line if line.isdecimal() else "1", **properties}
+    for place in one.places:
+        path, line = _split(plain_name(place))
+        if file := path_of(path):
+            properties = {"file": file, "line": line, **properties}
+            break
     given = ",".join(f"{name}={_escaped(value, ':,')}" for name, value in properties.items())
     return f"::{one.level} {given}::{_escaped(plain_text(one.text))}"
+
+
+def _split(place: str) -> tuple[str, str]:
+    path, _, line = place.rpartition(":")
+    return (path, line) if path and line.isdecimal() else (place, "1")
 
 
 def _escaped(text: str, also: str = "") -> str:

@@ -140,7 +140,7 @@ def _failure(outcome: Outcome, name: str) -> str:
     items += [f"{count(len(others) - FINDINGS, 'more finding')}"] if len(others) > FINDINGS else []
     items += [f"hint: {escaped(hint, limit=SENTENCE_CHARS)}" for hint in hints(outcome)]
     items.append(f"at {code(outcome.place, limit=NAME_CHARS)}")
-    if outcome.id.startswith(f"{outcome.recipe}::"):  # not one that a test executed
+    if not outcome.of_test:
         items.append(f"rerun: {code(f'pytest --smoke {shlex.quote(outcome.id)}', limit=SENTENCE_CHARS)}")
     return "\n".join([*lines, "", *(f"- {item}" for item in items), ""])
 

@@ -88,7 +88,7 @@ def test_every_report_of_a_session_with_all_verdicts_and_hostile_names_is_valid(
     assert {one["level"] for one in sarif["runs"][0]["results"] if one["ruleId"] == "run"} == {"error", "note"}
 
     summary = (project.path / "out" / "summary.md").read_text()
-    assert (project.path / "step.md").read_text() == f"earlier\n{summary}\n"
+    assert (project.path / "step.md").read_text() == f"earlier\n\n{summary}"
     assert summary.startswith("### Smoke runs: 1 unstable, 1 error, 10 invalid, 1 hold, 1 inconclusive, 1 promoted\n")
     assert len([token for token in tokens(summary) if token.type == "tr_open"]) == 1 + len(outcomes)
 

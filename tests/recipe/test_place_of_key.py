@@ -57,3 +57,17 @@ def test_a_place_in_code_comes_before_the_recipe() -> None:
 
 def test_without_a_deciding_finding_the_place_is_the_recipe() -> None:
     assert outcome(recipe="lm.smoke.yaml").place == "lm.smoke.yaml:1"
+
+
+@pytest.mark.parametrize(
+    ("item_id", "cell", "of_test"),
+    [
+        ("a.smoke.yaml::constant", None, False),
+        ("../a.smoke.yaml::constant#2", None, False),
+        ("a.smoke.yaml::constant[wide]", "wide", False),
+        ("test_a.py::test_b#0", None, True),
+        ("test_a.py::TestB::test_c[constant]#1", None, True),
+    ],
+)
+def test_an_outcome_knows_whether_a_test_executed_it(item_id: str, cell: str | None, of_test: bool) -> None:
+    assert outcome(id=item_id, cell=cell).of_test is of_test

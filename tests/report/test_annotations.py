@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +38,19 @@ def test_a_run_that_was_not_promoted_is_an_error_at_its_line() -> None:
     level, properties, text = read(line)
     assert (level, properties["title"]) == ("error", "r00001.smoke.yaml::constant: unstable (rise)")
     assert text == "50 % up, then: down\nhint: reduce learning_rate"
+
+
+def test_code_outside_of_the_checkout_is_annotated_at_the_recipe() -> None:
+    unstable = failed(1)
+    crashed = replace(unstable, findings=(replace(unstable.findings[0], place="/usr/lib/task.py:30"),))
+
+    def inside(path: str) -> str:
+        return "" if path.startswith("/") else path
+
+    (line,) = annotation_commands([crashed], path_of=inside)
+    assert read(line)[1]["file"] == "r.smoke.yaml"
+    (line,) = annotation_commands([crashed], path_of=lambda path: "")
+    assert read(line)[1].keys() == {"title"}
 
 
 def test_a_warning_of_a_promoted_run_is_a_warning_and_a_clean_promotion_is_silent() -> None:

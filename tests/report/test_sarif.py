@@ -87,6 +87,18 @@ def test_the_finding_that_decided_is_a_result_also_if_its_check_was_not_made() -
     assert run_of([failed(1)])["invocations"] == [{"executionSuccessful": True}]
 
 
+def test_a_run_that_a_test_executed_is_a_note_because_the_test_decides() -> None:
+    (result,) = run_of([failed(1, id="test_a.py::test_b#0")])["results"]
+    assert result["level"] == "note"
+
+
+def test_a_message_names_a_file_without_the_folders_of_this_machine() -> None:
+    text = "no file: '/home/me/data/labels.csv' at 12 samples/s, see https://example.org/a/b and size/ce"
+    (result,) = run_of([failed(1, text)])["results"]
+    shown = "no file: '.../labels.csv' at 12 samples/s, see https://example.org/a/b and size/ce"
+    assert result["message"]["text"].startswith(f"{shown} (r00001.smoke.yaml::constant: unstable (rise))")
+
+
 def test_completed_runs_and_passed_checks_are_no_results() -> None:
     passed = Finding(id="mix", status="pass", text="fair")
     wiring = Finding(id="run", status="not-checked", reason="wiring", text="no verdict")
