@@ -47,7 +47,12 @@ class GitHub:
         with open(path, "ab", opener=open_without_waiting) as file:
             about = os.fstat(file.fileno())
             used = about.st_size if stat.S_ISREG(about.st_mode) else 0
-            text = summary_markdown(self._summary.outcomes, folder=shown, limit_bytes=LIMIT_BYTES - used - 1)
+            text = summary_markdown(
+                self._summary.outcomes,
+                folder=shown,
+                problems=self._summary.problems,
+                limit_bytes=LIMIT_BYTES - used - 1,
+            )
             if text:
                 file.write(f"{chr(10) if used else ''}{text}".encode())
             else:

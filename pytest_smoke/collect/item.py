@@ -165,6 +165,6 @@ def failure_text(outcome: Outcome, item: pytest.Item) -> str:
         place=plain_name(outcome.place),
         rerun=plain_name(" ".join(words)),
         width=terminal_width(),
-        verbose=item.config.option.verbose > 0,
+        verbose=item.config.getoption("verbose", 0) > 0,
     )
     return without_commands(text) if in_github_workflow() else text

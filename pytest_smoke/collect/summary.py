@@ -183,6 +183,11 @@ class Summary:
         return item_id
 
     @property
+    def problems(self) -> list[str]:
+        """What went wrong with the session itself, one sentence each."""
+        return list(self._problems)
+
+    @property
     def outcomes(self) -> list[Outcome]:
         """All outcomes, sorted by id."""
         return sorted(self._outcomes.values(), key=lambda outcome: outcome.id)
@@ -246,7 +251,7 @@ class Summary:
 
     def _print_outcomes(self, terminalreporter: pytest.TerminalReporter) -> None:
         outcomes, width = list(self._outcomes.values()), terminal_width()
-        verbose = self._config.option.verbose > 0
+        verbose = self._config.getoption("verbose", 0) > 0
         terminalreporter.ensure_newline()  # else the first line below does it, and leaves an empty one
         terminalreporter.section("smoke runs")
 

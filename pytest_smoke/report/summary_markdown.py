@@ -29,16 +29,20 @@ WIDTH = 100
 """Characters of a line with a curve."""
 
 
-def summary_markdown(outcomes: Sequence[Outcome], *, folder: str = "", limit_bytes: int = LIMIT_BYTES) -> str:
+def summary_markdown(
+    outcomes: Sequence[Outcome], *, folder: str = "", problems: Sequence[str] = (), limit_bytes: int = LIMIT_BYTES
+) -> str:
     """Render at most `limit_bytes` of UTF-8; empty if not even the first lines fit.
 
-    `folder` is the report folder, as a reader knows it; empty if there is none.
+    `folder` is the report folder, as a reader knows it; empty if there is none. `problems` are sentences about the
+    session, such as which smoke runs have no outcome.
     """
     ordered = worst_first(outcomes)
     names = short_ids([outcome.id for outcome in ordered])
     parts = _Parts(limit_bytes - RESERVED_BYTES)
     if not parts.add(f"### Smoke runs: {_counts(ordered)}\n"):
         return ""
+    parts.add_all(f"**ERROR:** {escaped(problem, limit=SENTENCE_CHARS)}\n" for problem in problems)
     _add_table(parts, ordered, names, int(limit_bytes * TABLE_SHARE))
     failed = [outcome for outcome in ordered if _failed(outcome)]
     shown = parts.add_all(_failure(outcome, names[outcome.id]) for outcome in failed)
