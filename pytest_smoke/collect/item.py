@@ -87,7 +87,7 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         item.stash[REPORTED] = len(item.stash[OUTCOMES])
         report.smoke_outcomes = [outcome.to_dict() for outcome in outcomes]  # type: ignore[attr-defined]  # our own
         if (receipt := item.stash.get(RECEIPT, None)) is not None:
-            report.smoke_receipt = receipt.to_dict()  # type: ignore[attr-defined]  # our own
+            report.smoke_receipt = receipt.to_text()  # type: ignore[attr-defined]  # our own
         if report.skipped and isinstance(item, SmokeItem):
             path, _, line = outcomes[-1].place.rpartition(":")
             report.longrepr = (plain_name(path), int(line), outcomes[-1].text)

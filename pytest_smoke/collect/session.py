@@ -55,8 +55,7 @@ def configure(config: pytest.Config) -> None:
     else:
         from pytest_smoke.collect.summary import Summary
 
-        # Preflight tests nothing that a receipt is about, so that one of a GPU machine stays valid.
-        receipts = _receipts(config) if file is not None and not config.option.smoke_preflight else None
+        receipts = _receipts(config) if file is not None else None
         summary = Summary(config, file, workers, receipts)
         config.pluginmanager.register(summary, SUMMARY)
         interrupted = InterruptedAt(config, summary.interrupted)

@@ -18,12 +18,13 @@ from pytest_smoke.collect.report_folder import VerdictsFile
 from pytest_smoke.collect.session_reports import write_reports
 from pytest_smoke.collect.workers import WorkerFolder
 from pytest_smoke.environment import in_github_workflow
+from pytest_smoke.errors import SmokeError
 from pytest_smoke.files import VERDICTS
 from pytest_smoke.options import executes_items
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.plain import exception_text
 from pytest_smoke.receipts.folder import ReceiptsFolder
-from pytest_smoke.receipts.receipt import Receipt
+from pytest_smoke.receipts.receipt import parse_receipt
 from pytest_smoke.report.ablations import ablation_tables
 from pytest_smoke.report.acceptance import acceptance_table
 from pytest_smoke.report.annotations import without_commands
@@ -36,6 +37,8 @@ COLOURS = {"promote": "green", "": "bold"}
 """Markup of a table row by verdict; red for any other."""
 STATUS_MARKUP = {"FAIL": {"red": True, "bold": True}, "warn": {"yellow": True}}
 """Markup of a check's status in a failure text."""
+NOT_RUN = ("unmet-requirements", "skipped")
+"""Reasons of items that did not run: what is known of them from an earlier session still holds."""
 LETTERS = {"preflight": "p", "wiring": "w"}
 """Progress letters of the two kinds of run that complete without a verdict."""
 
@@ -111,14 +114,6 @@ class Summary:
         """Remember which items the workers of pytest-xdist are to execute."""
         self._expected |= Counter(smoke_ids(ids, self._config))
 
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Remove the receipt of an item that is about to be executed: if it is killed, no older one is left."""
-        if self._receipts is not None and smoke_ids([nodeid], self._config):
-            try:
-                self._receipts.start(nodeid)
-            except OSError as error:
-                self._problems.append(f"an older receipt of {nodeid} could not be removed: {error}")
-
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the outcomes of a report and write them, so that a killed session loses none."""
         arrived = outcomes_on(report)
@@ -135,7 +130,7 @@ class Summary:
             item_id = self.add(outcome)
             if report.passed:
                 self._of_passed.add(item_id)
-        self._add_receipt(report.nodeid, getattr(report, "smoke_receipt", None))
+        self._add_receipt(report.nodeid, arrived[-1], getattr(report, "smoke_receipt", None))
 
     def keep(self, node_id: str, outcomes: Sequence[Outcome]) -> None:
         """Remember the outcomes of an item until they arrive on its report, which an interruption can prevent."""
@@ -153,8 +148,8 @@ class Summary:
 
     def _add_of(self, node_id: str, outcomes: Sequence[Outcome]) -> None:
         self._arrived[node_id] += 1
-        self._add_receipt(node_id, None)
         for outcome in outcomes:
+            self._add_receipt(node_id, outcome, None)
             self.add(outcome)
 
     def _add_those_of_workers(self) -> None:
@@ -197,14 +192,16 @@ class Summary:
         """The outcomes, but for what tests that passed expected: smoke runs of theirs that were not promoted."""
         return [one for one in self.outcomes if one.promoted or one.id not in self._of_passed]
 
-    def _add_receipt(self, node_id: str, tree: dict[str, Any] | None) -> None:
-        """Write the receipt of a recipe's item; without one, leave no older one."""
+    def _add_receipt(self, node_id: str, outcome: Outcome, text: str | None) -> None:
+        """Write the receipt of a recipe's item; without one, leave no older one, unless the item did not run."""
         if self._receipts is None or not smoke_ids([node_id], self._config):
             return
+        if outcome.completed or outcome.reason in NOT_RUN:
+            return
         try:
-            receipt = Receipt.from_dict({**tree, "id": node_id}) if tree is not None else None
+            receipt = replace(parse_receipt(text.encode(), node_id), id=node_id) if text is not None else None
             self._receipts.add(node_id, receipt)
-        except (OSError, ValueError) as error:  # SigningError is a ValueError
+        except (OSError, SmokeError) as error:
             why = error.strerror or error if isinstance(error, OSError) else error
             self._problems.append(f"the receipt of {node_id} could not be written: {why}")
 

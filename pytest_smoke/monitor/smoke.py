@@ -44,6 +44,7 @@ from pytest_smoke.monitor.sources import Sources
 from pytest_smoke.outcome import Facts, Finding, Outcome
 from pytest_smoke.plain import exception_text, plain, plain_text
 from pytest_smoke.receipts.build import receipt_of_run
+from pytest_smoke.receipts.folder import remove_receipt
 from pytest_smoke.receipts.receipt import Receipt
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.command import CommandPlan
@@ -162,6 +163,7 @@ class _SmokeRun:
             return SmokeResult(outcome=self._outcome(self._findings, self._facts))
         if self._report is not None:
             remove_files(self._report, self._item_id)
+            remove_receipt(self._report, self._item_id)  # now: a session that is killed must not leave an older one
         self._monitor = RunMonitor(
             case, early_stop=options.early_stop, baseline=baseline_values, registry=options.registry
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pytest_smoke.errors import GateError, RecipeError
 from pytest_smoke.files import file_name, open_regular
-from pytest_smoke.plain import plain_name
+from pytest_smoke.plain import plain_name, plain_text
 from pytest_smoke.receipts.comparison import compare, public
 from pytest_smoke.receipts.folder import FOLDER, REFUSED, receipt_of, signature_of
 from pytest_smoke.receipts.receipt import Override, Receipt, read_receipt
@@ -126,7 +126,8 @@ def _check(case: Case, policy: Policy, root: Path, now: datetime) -> Accepted:
     name = item_id(case)
     path = find_receipt(name, policy)
     receipt, raw = read_receipt(path)
-    if receipt.id != name or (receipt.recipe, receipt.mode, receipt.cell) != (case.path, case.mode, case.cell):
+    named = (name, plain_text(case.path), case.mode, case.cell)
+    if (receipt.id, receipt.recipe, receipt.mode, receipt.cell) != named:
         raise GateError("other-receipt", f"{path} is the receipt of {plain_name(receipt.id)}, not of {name}")
     signer, override_signer = _signers(receipt, raw, path, policy.trust) if policy.trust else (None, None)
     if receipt.override is not None and not policy.accept_overrides:

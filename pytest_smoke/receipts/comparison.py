@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_smoke.data_files import data_digest
+from pytest_smoke.data_files import MAX_FILES, data_digest
 from pytest_smoke.environment import version_of
 from pytest_smoke.files import file_sha256
 from pytest_smoke.plain import plain_name
@@ -83,7 +83,7 @@ def _data(before: Mapping[str, Mapping[str, Any]], root: Path) -> Iterator[str]:
             if not os.path.lexists(file):
                 yield f"{plain_name(path)} is missing"
                 continue
-            now = data_digest(file, max_files=max(1, min(digest["files"], 2**20)))
+            now = data_digest(file, max_files=max(1, min(digest["files"], MAX_FILES)))
         except (OSError, ValueError):
             now = None
         if now is None or now.to_dict() != digest:

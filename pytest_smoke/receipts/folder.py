@@ -28,13 +28,8 @@ class ReceiptsFolder:
     """Keeps the receipts in a report folder: each belongs to the newest verdict on its smoke run."""
 
     def __init__(self, report: Path, *, key: Path | None = None) -> None:
-        self._folder, self._key = report / FOLDER, key
+        self._report, self._key = report, key
         self._seen: set[str] = set()
-
-    def start(self, item_id: str) -> None:
-        """Remove what an earlier session left of an item: if this one is killed, nothing is left. Raises OSError."""
-        if item_id not in self._seen:
-            self._remove(item_id)
 
     def add(self, item_id: str, receipt: Receipt | None) -> None:
         """Write the receipt of a promotion, or the record of another verdict; None removes both.
@@ -44,17 +39,19 @@ class ReceiptsFolder:
         """
         again = item_id in self._seen
         self._seen.add(item_id)
-        self._remove(item_id)
+        remove_receipt(self._report, item_id)
         if receipt is None or (again and receipt.verdict == "promote"):
             return
-        folder = self._folder if receipt.verdict == "promote" else self._folder / REFUSED
+        folder = self._report / FOLDER / ("" if receipt.verdict == "promote" else REFUSED)
         write(folder / receipt_of(item_id), receipt, key=self._key)
 
-    def _remove(self, item_id: str) -> None:
-        for folder in (self._folder, self._folder / REFUSED):
-            path = folder / receipt_of(item_id)
-            path.unlink(missing_ok=True)  # the receipt first: a signature alone proves nothing
-            signature_of(path).unlink(missing_ok=True)
+
+def remove_receipt(report: Path, item_id: str) -> None:
+    """Remove the receipt of an item, and the record of one that was not promoted. Raises OSError."""
+    for folder in (report / FOLDER, report / FOLDER / REFUSED):
+        path = folder / receipt_of(item_id)
+        path.unlink(missing_ok=True)  # the receipt first: a signature alone proves nothing
+        signature_of(path).unlink(missing_ok=True)
 
 
 def write(path: Path, receipt: Receipt, *, key: Path | None, namespace: str = NAMESPACE) -> None:

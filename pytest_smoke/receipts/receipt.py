@@ -14,11 +14,14 @@ from typing import Any, Final, Self
 from pytest_smoke.errors import GateError
 from pytest_smoke.files import NOT_REGULAR, invalid_json, open_regular, read_failure, strict_json
 from pytest_smoke.outcome import VERDICTS
+from pytest_smoke.plain import MAX_DEPTH as MAX_PLAIN_DEPTH
 
 FORMAT = "pytest-smoke-receipt"
 """What a receipt says it is, and the namespace of its signature."""
 SCHEMA = 1
 """Version of the format; raised when a key changes its meaning or goes away."""
+MAX_DEPTH = 2 * MAX_PLAIN_DEPTH
+"""Containers inside each other in a free-form part, at most; what a session writes has half as many."""
 MAX_BYTES = 2**23
 """Largest receipt. One has about 10 KiB; each file of the project adds 0.1 KiB."""
 
@@ -243,8 +246,11 @@ def _check(value: Any, shape: Any, key: str) -> None:
     else:
         if not isinstance(value, Mapping):
             raise ValueError(f"{key or 'it'} is not a mapping")
+        if isinstance(shape, Each) and shape.value is None:
+            _check_depth(value, key, MAX_DEPTH)
+            return
         if isinstance(shape, Each):
-            for part in value.values() if shape.value is not None else ():
+            for part in value.values():
                 _check(part, shape.value, key)
             return
         for name in shape.keys() | value.keys():
@@ -252,6 +258,14 @@ def _check(value: Any, shape: Any, key: str) -> None:
                 verb = "is missing" if name in shape else "is unknown"
                 raise ValueError(f"a key {verb}: {re.sub(r'[^ -~]', '?', f'{key}.{name}'.lstrip('.'))[:80]}")
             _check(value[name], shape[name], f"{key}.{name}".lstrip("."))
+
+
+def _check_depth(value: Any, key: str, left: int) -> None:
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    if left == 0 and parts:
+        raise ValueError(f"{key} is nested too deeply")
+    for part in parts:
+        _check_depth(part, key, left - 1)
 
 
 def _is_a(value: Any, kind: type) -> bool:

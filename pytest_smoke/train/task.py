@@ -200,34 +200,34 @@ def counts_of(task: Task, batch: Any, terms: tuple[str, ...]) -> list[float]:
     return counts
 
 
-def data_files_of(task: Task, root: str) -> DataFiles | None:
-    """Return the digests of the files and folders that the task names; None if it has no `data_files`.
+def data_files_of(owner: Any, root: str) -> DataFiles | None:
+    """Return the digests of the files and folders that a task or trainer names; None if it has no `data_files`.
 
     Paths are relative to `root`. Raises TaskError for another form, and for data that cannot be read.
     """
-    given = hook_of(task, "data_files")
+    given = hook_of(owner, "data_files")
     if given is None:
         return None
     named = given() if callable(given) else given
     if isinstance(named, str | os.PathLike):
         named = [named]
+    paths: list[Any] = list(named) if isinstance(named, Iterable) else [None]
+    if not all(isinstance(path, str | os.PathLike) for path in paths):
+        raise TaskError(f"data_files returned {named!r:.200}: it must return the paths of files and folders")
+    if len(paths) > MAX_DATA_FILES:
+        text = (
+            f"data_files names {len(paths):,} files, and may name {MAX_DATA_FILES:,}: name their folder, which is one"
+        )
+        raise TaskError(text)
     digests: dict[str, dict[str, Any]] = {}
-    try:
-        for path in named:
-            shown = (
-                os.path.relpath(file, root)
-                if (file := os.path.join(root, path)).startswith(f"{root}{os.sep}")
-                else file
-            )
-            digests[shown.replace(os.sep, "/")] = data_digest(Path(file)).to_dict()
-            if len(digests) > MAX_DATA_FILES:
-                raise TaskError(
-                    f"data_files names more than {MAX_DATA_FILES:,} files: name their folder, which counts as one"
-                )
-    except TypeError:
-        raise TaskError(f"data_files returned {named!r:.200}: it must return the paths of files and folders") from None
-    except OSError as error:
-        raise TaskError(f"data_files names {error.filename}: {read_failure(error)}") from None
+    base = os.path.join(root, "")
+    for path in paths:
+        file = os.path.normpath(os.path.join(root, path))
+        try:
+            digest = data_digest(Path(file))
+        except OSError as error:
+            raise TaskError(f"data_files names {error.filename}: {read_failure(error)}") from None
+        digests[file.removeprefix(base).replace(os.sep, "/")] = digest.to_dict()
     return DataFiles(digests)
 
 

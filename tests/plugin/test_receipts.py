@@ -104,29 +104,42 @@ def test_a_failing_rerun_leaves_no_usable_receipt_and_a_promotion_replaces_its_r
     assert gate(mine, capsys=capsys)[0] == 0
 
 
-@pytest.mark.parametrize(
-    "options",
-    [("--smoke-preflight",), ("-k", "nothing"), ("--smoke-device", "cuda", "--smoke-strict")],
-    ids=["preflight", "not selected", "no device"],
-)
-def test_a_run_that_is_not_promoted_again_keeps_no_receipt(mine: Project, options: tuple[str, ...]) -> None:
-    """One that is not selected is not run: its receipt still holds."""
-    path = mine.path / "out" / "receipts" / f"{file_name(GOOD)}.json"
-    path.parent.mkdir(parents=True)
-    path.write_text("{}")
-    mine.recipe(base=SHORT, extra="requires: {device: cuda}\n")
-    mine.run("--smoke", "--smoke-report", "out", *options)
-    assert path.exists() == (options[0] == "-k")
+def test_a_receipt_stays_if_the_smoke_run_is_not_executed(mine: Project) -> None:
+    mine.recipe(base=SHORT)
+    mine.run("--smoke", "--smoke-report", "out")
+    before = files(mine)
+    for options in (["--smoke-preflight"], ["-k", "nothing"], ["--smoke-mode", "wiring"]):
+        mine.run("--smoke", "--smoke-report", "out", *options)
+        assert files(mine) == before
+    mine.recipe(base=SHORT, extra="requires: {device: cuda, memory_gib: 100000}\n")
+    mine.run("--smoke", "--smoke-report", "out", "--smoke-strict")
+    assert files(mine) == before
+
+
+def test_a_preflight_that_fails_leaves_no_receipt(mine: Project) -> None:
+    mine.run("--smoke", "--smoke-report", "out")
+    mine.recipe(base=SHORT.replace("smoke:\n", "smoke:\n  learning_rate: 0.1\n"))
+    mine.run("--smoke-preflight", "--smoke-report", "out")
+    assert files(mine) == []
 
 
 @pytest.mark.parametrize("workers", [("-p", "no:xdist"), ("-n", "1", "--max-worker-restart=0")], ids=str)
-def test_a_killed_session_leaves_no_older_receipt(mine: Project, workers: tuple[str, ...]) -> None:
+def test_a_session_that_is_killed_in_training_leaves_no_older_receipt(mine: Project, workers: tuple[str, ...]) -> None:
     path = mine.path / "out" / "receipts" / f"{file_name(GOOD)}.json"
     path.parent.mkdir(parents=True)
     for name in (path, path.with_name(f"{path.name}.sig"), path.with_name(f".{path.name}.1234")):
         name.write_text("{}")
-    mine.pytester.makeconftest("import os\ndef pytest_runtest_call(item): os._exit(9)\n")
+    sleeps = TASK.replace("from lib import late", "open('trains', 'w').close(); import time; time.sleep(60)")
+    (mine.path / "mine.py").write_text(sleeps)
+    mine.pytester.makeconftest(
+        "import os, threading, time\n"
+        "def watch():\n"
+        "    while not os.path.exists('trains'): time.sleep(0.01)\n"
+        "    os._exit(9)\n"
+        "def pytest_runtest_call(item): threading.Thread(target=watch, daemon=True).start()\n"
+    )
     mine.run("--smoke", "--smoke-report", "out", *workers, fresh=True)
+    assert (mine.path / "trains").exists()
     assert files(mine) == []
 
 
@@ -134,7 +147,6 @@ def test_a_promotion_after_a_failure_in_one_session_gets_no_receipt(mine: Projec
     mine.pytester.makeconftest(
         "from _pytest.runner import runtestprotocol\n"
         "def pytest_runtest_protocol(item, nextitem):\n"
-        "    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)\n"
         "    accept = item.case.recipe.checks.accept\n"
         "    accept[:] = ['loss < 0']\n"
         "    runtestprotocol(item, nextitem=nextitem)\n"
@@ -195,8 +207,8 @@ def test_a_key_that_pytest_takes_for_a_test_is_an_error(mine: Project, tmp_path:
 
 def test_a_receipt_that_cannot_be_written_fails_the_session(mine: Project) -> None:
     folder = mine.path / "out" / "receipts"
-    folder.parent.mkdir()
-    folder.write_text("a file in the way")
+    folder.mkdir(parents=True)
+    (folder / f"{file_name(GOOD)}.json").mkdir()  # a folder in the way
     result = mine.run("--smoke", "--smoke-report", "out")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(f"*ERROR: the receipt of {GOOD} could not be written: *")
@@ -223,7 +235,7 @@ def test_the_receipt_of_a_command_has_its_scripts_and_the_modules_they_import(
     [
         ('["nothing.txt"]', "data_files names *nothing.txt: file not found"),
         ("5", "data_files returned 5: it must return the paths of files and folders"),
-        ("[None]", "data_files returned *None*: it must return the paths of files and folders"),
+        ("lambda self: [b'data']", "data_files returned *data*: it must return the paths of files and folders"),
     ],
 )
 def test_data_files_of_another_form_are_an_error(mine: Project, value: str, message: str) -> None:

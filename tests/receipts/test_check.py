@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from pytest_smoke.receipts.folder import receipt_of, signature_of, write
 from pytest_smoke.receipts.receipt import read_receipt
 from pytest_smoke.receipts.signing import OVERRIDE_NAMESPACE, Trust
 from tests.receipts.conftest import NOW, VERSIONS, Keys, Project
+from tests.receipts.test_receipt import TREES, sealed
 
 ID = "lm.smoke.yaml::constant"
 FILE = f"out/receipts/{receipt_of(ID)}"
@@ -198,6 +200,41 @@ def test_a_receipt_of_another_run_is_refused_under_a_new_name(project: Project) 
     assert text == f"{renamed} is the receipt of {ID}, not of other.smoke.yaml::constant".replace(
         f"{project.root}/", ""
     )
+
+
+def test_a_signed_receipt_of_another_run_is_refused_under_a_new_name(project: Project, keys: Keys) -> None:
+    other = project.root / "other.smoke.yaml"
+    other.write_text("extends: lm.smoke.yaml\n")
+    renamed = project.receipts / receipt_of("other.smoke.yaml::constant")
+    project.write(key=keys["gpu"])
+    shutil.copy(project.path, renamed)
+    shutil.copy(signature_of(project.path), signature_of(renamed))
+    trust = Trust(allowed_signers=keys.allowed({"runner": "gpu"}, file="replay-allowed"))
+    assert f"is the receipt of {ID}, not of" in project.refusal(other, trust=trust)
+
+
+@given(data=st.data(), value=TREES)
+def test_whatever_is_in_a_receipt_the_gate_passes_or_raises_a_gate_error(
+    data: st.DataObject, value: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whoever has no key can make a right SHA-256."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    tree = json.loads(json.dumps(project.receipt().to_dict()))
+    places = [(tree, key) for key in sorted(tree.keys() - {"id", "recipe", "mode", "cell", "format", "schema"})]
+    places += [(part, key) for part in (tree["inputs"], tree["tested"], tree["versions"]) for key in sorted(part)]
+    places += [
+        (tree["inputs"]["files"], "model.py"),
+        (tree["inputs"]["data"], "data"),
+        (tree["inputs"]["recipe"], "full"),
+    ]
+    target, key = data.draw(st.sampled_from(places))
+    target[key] = value
+    if data.draw(st.booleans()) and isinstance(target[key], str):
+        target[target[key]] = target.pop(key)  # any text as a path, a condition or a library
+    project.path.parent.mkdir(parents=True)
+    project.path.write_bytes(sealed(tree))
+    with suppress(GateError):
+        project.check(require={"device": "cuda"}, accept_overrides=True)
 
 
 def test_an_edited_or_garbled_receipt_is_refused(project: Project) -> None:

@@ -28,6 +28,7 @@ from pytest_smoke.train.device import isolated_eval, seed_all
 from pytest_smoke.train.learning_rates import same_rate
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.source_files import source_files
+from pytest_smoke.train.task import data_files_of
 from pytest_smoke.train.temporary import temporary_folder
 
 SCHEDULES = {
@@ -115,6 +116,8 @@ def run(plan: RunPlan, device: torch.device, channel: Channel) -> None:
     """Train the plan's trainer, report to `channel` and follow its commands. Raises TaskError and what it raises."""
     trainer = build(plan, device)
     channel.send([source_files(plan.root)])
+    if (data := data_files_of(trainer, plan.root)) is not None:
+        channel.send([data])
     _Run(plan, device, channel, trainer).run()
 
 

@@ -28,6 +28,7 @@ from pytest_smoke.train.device import isolated_eval, seed_all
 from pytest_smoke.train.learning_rates import same_rate
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.source_files import source_files
+from pytest_smoke.train.task import data_files_of
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 """Packages of Lightning; the classes of one are not those of the other."""
@@ -183,6 +184,9 @@ def run(plan: RunPlan, device: torch.device, channel: Channel) -> None:
     """Train the plan's module, report to `channel` and follow its commands. Raises TaskError and what it raises."""
     parts = build(plan)
     channel.send([source_files(plan.root)])
+    for part in (parts.module, parts.data):
+        if (data := data_files_of(part, plan.root)) is not None:
+            channel.send([data])
     _Run(plan, device, channel, parts).run()
 
 
