@@ -47,6 +47,11 @@ def test_each_run_has_a_folder_with_its_own_events_only(project: Project) -> Non
         assert [event.step for event in events.Tensors("verdict")] == [outcome["step"] or 400]
     assert found["good"].Scalars("metrics/val_accuracy")
 
+    # `judge` reads them, as it reads those of any trainer.
+    [folder] = (project.path / "out" / "tensorboard").glob("good*")
+    judged = f"from pytest_smoke.__main__ import main; import sys; sys.exit(main(['judge', {str(folder)!r}]))"
+    project.pytester.runpython_c(judged).stdout.fnmatch_lines(["*: promote: *"])
+
     # The second session trains one of them again, for fewer steps.
     own = project.path / "out" / "tensorboard" / "own" / "events.out.tfevents.1"
     own.parent.mkdir()
@@ -62,17 +67,6 @@ def test_each_run_has_a_folder_with_its_own_events_only(project: Project) -> Non
     # A session without the option leaves no events that belong to other verdicts.
     project.run("--smoke", "--smoke-report", "out", "--smoke-preflight")
     assert runs(project) == {}
-
-
-def test_the_events_of_a_run_are_a_log_that_judge_reads(project: Project) -> None:
-    project.recipe()
-    project.run(*OPTIONS)
-    [folder] = (project.path / "out" / "tensorboard").iterdir()
-    result = project.pytester.runpython_c(
-        f"from pytest_smoke.__main__ import main; import sys; sys.exit(main(['judge', {str(folder)!r}]))"
-    )
-    assert result.ret == 0
-    result.stdout.fnmatch_lines(["*: promote: *"])
 
 
 def test_events_that_cannot_be_written_fail_the_session_with_a_sentence(project: Project) -> None:
