@@ -45,7 +45,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--smoke-report",
         type=Path,
         metavar="DIR",
-        help="write verdicts.json, receipts, traces, checkpoints, predictions and packages to DIR",
+        help="write an HTML page (index.html), verdicts.json, receipts, traces, checkpoints, predictions and packages "
+        "to DIR",
     )
     group.addoption(
         "--smoke-sign-key",

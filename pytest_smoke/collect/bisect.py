@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from pytest_smoke.bisect.search import Bisection
 from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.item import run_with_options
 from pytest_smoke.collect.progress import say, terminal_width
+from pytest_smoke.collect.session_reports import write_report
 from pytest_smoke.collect.summary import from_start
 from pytest_smoke.errors import BisectStateError, SmokeError
 from pytest_smoke.files import BISECT
 from pytest_smoke.keys import BISECT_RESULT
 from pytest_smoke.outcome import Outcome
+from pytest_smoke.page.report import INDEX, bisect_page
 from pytest_smoke.plain import plain_text
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases
@@ -113,11 +116,22 @@ class BisectSummary:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._result: BisectResult | None = None
+        self._problem = ""
+        """Why the page could not be written; empty if it was."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the result."""
         if tree := getattr(report, "smoke_bisect_result", None):
             self._result = BisectResult.from_dict(tree)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the page of the result, and fail the session if that fails."""
+        if self._result is None or not (folder := self._config.option.smoke_report):
+            return
+        self._problem = write_report(folder / INDEX, partial(bisect_page, self._result))
+        if self._problem and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the trials and the answer."""
@@ -128,8 +142,11 @@ class BisectSummary:
         for text, verdict in bisect_summary(self._result, width=terminal_width()):
             terminalreporter.write_line(text, **{COLOURS.get(verdict, "red"): True})
         if self._config.option.smoke_report:
-            path = from_start(self._config.option.smoke_report / BISECT, self._config)
-            terminalreporter.write_line(f"written to {path}")
+            page = INDEX if not self._problem else BISECT
+            path = from_start(self._config.option.smoke_report / page, self._config)
+            terminalreporter.write_line(f"report: {path}")
+        if self._problem:
+            terminalreporter.write_line(f"ERROR: {self._problem}", red=True, bold=True)
 
 
 def attach_bisect_result(item: pytest.Item, report: pytest.TestReport) -> None:

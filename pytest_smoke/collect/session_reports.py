@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from pytest_smoke.files import write_atomic
@@ -31,12 +32,16 @@ def remove_reports(folder: Path) -> None:
 
 def write_reports(outcomes: Sequence[Outcome], folder: Path) -> list[str]:
     """Write every file; return a sentence for each that could not be rendered or written."""
-    problems = []
-    for name, render in RENDERERS.items():
-        try:
-            write_atomic(folder / name, render(outcomes, folder))
-        except OSError as error:
-            problems.append(f"{folder / name} could not be written: {error.strerror or error}")
-        except Exception as error:  # a report must not cost the session its exit status and its other reports
-            problems.append(f"{folder / name} could not be rendered: {exception_text(error)}")
-    return problems
+    written = (write_report(folder / name, partial(render, outcomes, folder)) for name, render in RENDERERS.items())
+    return [problem for problem in written if problem]
+
+
+def write_report(path: Path, render: Callable[[], str]) -> str:
+    """Write one file; return why it could not be rendered or written, empty if it was."""
+    try:
+        write_atomic(path, render())
+    except OSError as error:
+        return f"{path} could not be written: {error.strerror or error}"
+    except Exception as error:  # a report must not cost the session its exit status and its other reports
+        return f"{path} could not be rendered: {exception_text(error)}"
+    return ""

@@ -22,6 +22,7 @@ from pytest_smoke.errors import SmokeError
 from pytest_smoke.files import VERDICTS
 from pytest_smoke.options import executes_items
 from pytest_smoke.outcome import Outcome
+from pytest_smoke.page.report import INDEX
 from pytest_smoke.plain import exception_text
 from pytest_smoke.receipts.folder import ReceiptsFolder
 from pytest_smoke.receipts.receipt import parse_receipt
@@ -279,8 +280,10 @@ class Summary:
             if outcome.promoted and outcome.facts.package:
                 write(f"packaged in {from_start(Path(outcome.facts.package), self._config)}")
         if self._file is not None and not self._file.problem:
-            path = from_start(self._config.option.smoke_report / VERDICTS, self._config)
-            write(f"written to {path}")
+            folder = self._config.option.smoke_report
+            page = INDEX if (folder / INDEX).is_file() else VERDICTS  # the page could not be written
+            path = from_start(folder / page, self._config)
+            write(f"report: {path}")
             if self._config.option.smoke_tensorboard:
                 write(f"to look at the curves: tensorboard --logdir {path.parent / FOLDER}")
 

@@ -43,8 +43,11 @@ def run_section(
     )
     body = tag(
         "div",
-        tag("p", outcome.text, class_=f"lead {style(outcome)}"),
-        *(tag("p", hint, class_="hint") for hint in _hints(outcome)),
+        tag(
+            "div",
+            tag("p", outcome.text, class_=f"lead {style(outcome)}"),
+            *(tag("p", hint, class_="hint") for hint in _hints(outcome)),
+        ),
         *(tag("p", note, class_="note") for note in notes),
         plots,
         findings_tables(outcome),

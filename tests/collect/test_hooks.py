@@ -84,7 +84,7 @@ def test_a_check_of_a_plugin_is_in_every_report_without_further_edits(
     team.pytester.makeconftest(ADDS_TEAM_RATE)
     result = team.run("--smoke", "--smoke-mode", "wiring", "--smoke-report", "out", "--junitxml=junit.xml")
     result.stdout.fnmatch_lines(
-        ["invalid (rate-too-low): learning_rate is 0.0001, below 0.001", "  bad.smoke.yaml:2", "*verdicts.json"]
+        ["invalid (rate-too-low): learning_rate is 0.0001, below 0.001", "  bad.smoke.yaml:2", "report: out/index.html"]
     )
     outcomes = by_recipe(team)
     bad, good = outcomes["bad"], outcomes["good"]

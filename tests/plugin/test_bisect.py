@@ -69,9 +69,12 @@ def test_a_bisect_finds_two_settings_that_act_together_and_prints_every_trial(
             "3      promote * full.learning_rate",
             "found: full.learning_rate: 0.1 -> 5 and args.momentum: 0 -> 0.95 together make calm.smoke.yaml unstable; "
             "both are needed",
-            "written to out/bisect.json",
+            "report: out/index.html",
         ]
     )
+    page = (pair.path / "out" / "index.html").read_text()
+    assert "found: full.learning_rate: 0.1 -&gt; 5 and args.momentum" in page
+    assert page.count('<th scope="row"') >= len(KEYS) + 2
     tree = state(pair)
     assert tree["minimal"] == PAIR
     assert 'name="smoke_bisect" value="found: full.learning_rate' in (pair.path / "junit.xml").read_text()

@@ -105,5 +105,5 @@ def test_the_package_is_imported_only_if_it_is_asked_for(project: Project) -> No
     project.recipe()
     project.pytester.makepyfile(without_tensorboard="import sys\nsys.modules['tensorboard'] = None\n")
     result = project.run("-p", "without_tensorboard", "--smoke", "--smoke-mode", "wiring", "--smoke-report", "out")
-    result.stdout.fnmatch_lines(["written to out/verdicts.json"])
+    result.stdout.fnmatch_lines(["report: out/index.html"])
     assert not (project.path / "out" / "tensorboard").exists()
