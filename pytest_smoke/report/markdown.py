@@ -14,7 +14,7 @@ _SIGNS = str.maketrans(
     | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "<span>$</span>", "\n": " ", "\t": " "}
 )
 """What starts emphasis, code, links, images, cells, headings, HTML or a formula (`$` has no shorter escape)."""
-_LINK = re.compile(r"(?<=[@#])(?=\w)|(?<=:)(?=//)|(?<=\bwww)(?=\.)", re.IGNORECASE)
+_LINK = re.compile(r"(?<=@)(?=\S)|(?<=#)(?=\w)|(?<=:)(?=//)|(?<=\bwww)(?=\.)", re.IGNORECASE)
 """Between which characters a `BREAK` prevents a mention, a reference and a bare address."""
 _LIST = re.compile(r"^(?:\d{1,9}(?=[.)](?:\s|$))|(?=[-+=]))")
 """What starts a list or a heading at the beginning of a line, up to the sign."""

@@ -18,7 +18,7 @@ TEXTS = (
     "@octocat and @octo/team",
     "#12 and octo/repo#12",
     "[text](https://example.org) ![image](x.png) <https://example.org>",
-    "https://example.org www.example.org a@example.org",
+    "https://example.org www.example.org a@example.org 1@.a",
     "**bold** __bold__ *a* _a_ ~~a~~",
     "$x^2$ $$x$$",
     "# heading",
