@@ -141,7 +141,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(project: Path, fork_server: dict[str, str]) -> Any:
-    """Run the commands of an example as its CI system does: each in a shell, and none after one that failed."""
+    """Run the commands of an example as its CI system does: each in a shell, and none after one that failed.
+
+    A session of pytest that another example ran with the same words is not repeated.
+    """
+    sessions = set()
     options = [
         "--smoke-device cpu",
         "-p shared_fork_server",
@@ -160,9 +164,11 @@ def run(project: Path, fork_server: dict[str, str]) -> Any:
     def of(example: str) -> subprocess.CompletedProcess[str]:
         (project / "launched").unlink(missing_ok=True)
         for command in COMMANDS[example]:
-            if command.line.startswith("pip install "):
-                continue
             line = command.line.replace("cuda", "cpu")
+            if line.startswith("pip install ") or line in sessions:
+                continue
+            if line.startswith("pytest "):
+                sessions.add(line)
             done = subprocess.run(
                 ["bash", "-e", "-o", "pipefail", "-c", line],
                 cwd=project,
