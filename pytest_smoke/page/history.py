@@ -27,6 +27,9 @@ COLUMNS = (
     ("time", "num time"),
 )
 """Columns of the overview, with their classes."""
+LISTED = 100
+"""Sessions in the table of a smoke run, the newest ones: 50 smoke runs in 300 sessions would be 15,000 rows. The plots
+have all."""
 CHANGES = 3
 """Changes that are named at the first session of a series in a plot; the table has all."""
 FIGURES: tuple[tuple[str, Callable[[Point], float | None]], ...] = (
@@ -203,9 +206,9 @@ def _series_table(trend: Trend) -> Html:
 
 
 def _sessions_table(trend: Trend) -> Html:
-    """Return all sessions, the newest first."""
+    """Return the newest sessions."""
     rows = []
-    for at in range(len(trend.points) - 1, -1, -1):
+    for at in reversed(range(max(0, len(trend.points) - LISTED), len(trend.points))):
         point, series = trend.points[at], trend.series_of[at]
         nearest = min(point.margins.items(), key=lambda one: one[1].left, default=None)
         rows.append(
@@ -225,7 +228,10 @@ def _sessions_table(trend: Trend) -> Html:
         )
     header = ("session", "folder", "started", "commit", "verdict", "series", "loss", "margin", "nearest limit")
     whole = table("Sessions, the newest first", (*header, "time", "samples/s"), rows, numeric=(0, 5, 6, 7, 9, 10))
-    return tag("details", tag("summary", f"All {count(len(rows), 'session')}"), whole, class_="fold")
+    title = f"All {count(len(rows), 'session')}"
+    if len(rows) < len(trend.points):
+        title = f"The newest {len(rows)} of {len(trend.points):,} sessions"
+    return tag("details", tag("summary", title), whole, class_="fold")
 
 
 def _notes(notes: Sequence[str]) -> Iterator[Html]:
