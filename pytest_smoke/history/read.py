@@ -90,8 +90,9 @@ def read_sessions(folders: Sequence[Path]) -> Sessions:
         for at, tree in enumerate(trees):
             try:
                 item_id, point = _point(tree, session, otherwise=latest)
-            except ValueError as error:
-                broken.append(f"outcome {at + 1} ({error})")
+            except (ValueError, RecursionError) as error:
+                why = "nested too deeply" if isinstance(error, RecursionError) else error
+                broken.append(f"outcome {at + 1} ({why})")
                 continue
             identity = _identity(tree, item_id, point)
             earlier = first_seen.setdefault(identity, name)
@@ -120,11 +121,19 @@ def read_sessions(folders: Sequence[Path]) -> Sessions:
 
 
 def _report_files(folder: Path, notes: list[str]) -> Iterator[tuple[Path, str]]:
-    """Yield every `verdicts.json` below a folder with the name of its session; no folder is entered twice."""
+    """Yield every `verdicts.json` below a folder with the name of its session; no folder is entered twice.
+
+    Raises ReportError for what is no folder.
+    """
 
     def unreadable(error: OSError) -> None:
         notes.append(f"{plain_name(str(error.filename))} is left out: {read_failure(error)}")
 
+    if folder.name == VERDICTS_FILE and folder.is_file():
+        yield folder, plain_name(folder.absolute().parent.name)
+        return
+    if not folder.is_dir():
+        raise ReportError(f"{plain_name(str(folder))} is no folder" if folder.exists() else f"{folder}: no such folder")
     entered: set[tuple[int, int]] = set()
     for place, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
         folders.sort()

@@ -52,7 +52,7 @@ def test_a_folder_without_sessions_is_exit_status_2(tmp_path: Path, capsys: pyte
     assert main(["history", str(tmp_path / "missing")]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "no verdicts.json below" in printed.err
+    assert "missing: no such folder" in printed.err
 
 
 def test_json_has_points_series_and_drifts(sessions: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_smoke.errors import ReportError
 from pytest_smoke.history.trend import Trend, history
 from pytest_smoke.outcome import Facts, Outcome
+from pytest_smoke.page.history import history_page
+from pytest_smoke.report.history import history_text
 from tests.history.sessions import START, edit, outcome, write
+from tests.page.test_html import Parsed
 
 
 def trend(folder: Path) -> Trend:
@@ -199,12 +205,70 @@ def test_what_earlier_sessions_left_in_a_used_folder_is_not_read(tmp_path: Path)
     assert found.notes == (f"{tmp_path}/out/stale is left out: it mixes sessions; give each a folder",)
 
 
-@pytest.mark.parametrize("name", ["missing", "empty", "file"])
-def test_a_folder_without_sessions_is_an_error(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing", "missing: no such folder"),
+        ("file", "file is no folder"),
+        ("empty", r"no verdicts\.json below .*empty: write one per session with pytest --smoke"),
+    ],
+)
+def test_a_folder_without_sessions_is_an_error(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
-    with pytest.raises(ReportError, match=r"no verdicts\.json below .*: write one per session with pytest --smoke"):
+    with pytest.raises(ReportError, match=message):
         history([tmp_path / name])
+
+
+def test_a_file_can_be_named_instead_of_its_folder(tmp_path: Path) -> None:
+    paths = [write(tmp_path / name, [outcome(at)]) for at, name in enumerate("ba")]
+    (found,) = history(paths).trends
+    assert [point.session for point in found.points] == ["b", "a"]
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+PLACES = [
+    (),
+    ("facts",),
+    *((key,) for key in outcome(0).to_dict()),
+    *(("facts", key) for key in outcome(0).facts.to_dict()),
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(PLACES), ANY), max_size=3))
+def test_a_report_that_was_changed_by_hand_is_shown_or_noted(changes: list[tuple[tuple[str, ...], Any]]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(folder / "good", [outcome(0)])
+        tree: Any = {"schema": 1, "outcomes": [json.loads(json.dumps(outcome(1).to_dict()))]}
+        for place, value in changes:
+            inside = tree["outcomes"][0]
+            if not place:
+                tree["outcomes"][0] = value
+            elif isinstance(inside, dict) and len(place) == 1:
+                inside[place[0]] = value
+            elif isinstance(inside, dict) and isinstance(inside.get("facts"), dict):
+                inside["facts"][place[1]] = value
+        (folder / "changed").mkdir()
+        (folder / "changed" / "verdicts.json").write_text(json.dumps(tree))
+        found = history([folder])
+        assert sum(len(one.points) for one in found.trends) + len(found.notes) == 2
+        assert Parsed(history_page(found)).text
+        json.dumps(found.to_dict(), allow_nan=False)
+        history_text(found)
+
+
+def test_what_is_nested_too_deeply_is_noted(tmp_path: Path) -> None:
+    write(tmp_path / "good", [outcome(0)])
+    path = write(tmp_path / "deep", [outcome(1)])
+    deep = "[" * 900 + "]" * 900
+    path.write_text(path.read_text().replace('"batch_size": 64', f'"batch_size": {{"a": {deep}}}'))
+    found = history([tmp_path])
+    assert sum(len(one.points) for one in found.trends) + len(found.notes) == 2
 
 
 def test_sessions_of_which_none_can_be_shown_are_an_error_that_says_why(tmp_path: Path) -> None:
