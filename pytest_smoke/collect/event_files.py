@@ -20,10 +20,14 @@ SUFFIX = ".smoke"
 def check_installed() -> None:
     """Raise UsageError if event files cannot be written, because the package is missing or broken."""
     try:
-        from tensorboard.plugins.hparams import summary_v2  # noqa: F401  # the largest import of report/event_file
+        from tensorboard.plugins.hparams import summary_v2  # noqa: F401  # imports most of what report/event_file needs
     except ImportError as error:
         raise pytest.UsageError(
             f"--smoke-tensorboard needs the package tensorboard (pip install tensorboard): {error}"
+        ) from None
+    except Exception as error:  # protobuf raises TypeError if another version wrote the package's messages
+        raise pytest.UsageError(
+            f"--smoke-tensorboard: the package tensorboard cannot be imported: {exception_text(error)}"
         ) from None
 
 

@@ -88,6 +88,10 @@ def test_events_that_cannot_be_written_fail_the_session_with_a_sentence(project:
             "*--smoke-tensorboard needs the package tensorboard (pip install tensorboard): *",
         ),
         (
+            ["-p", "broken_tensorboard", *OPTIONS],
+            "*--smoke-tensorboard: the package tensorboard cannot be imported: TypeError: Descriptors*",
+        ),
+        (
             ["--smoke-bisect", "good.smoke.yaml", "good.smoke.yaml", *OPTIONS[1:]],
             "*--smoke-bisect writes no TensorBoard event files: *",
         ),
@@ -95,7 +99,13 @@ def test_events_that_cannot_be_written_fail_the_session_with_a_sentence(project:
 )
 def test_what_is_missing_is_a_usage_error(project: Project, options: list[str], message: str) -> None:
     project.recipe()
-    project.pytester.makepyfile(without_tensorboard="import sys\nsys.modules['tensorboard.plugins.hparams'] = None\n")
+    project.pytester.makepyfile(
+        without_tensorboard="import sys\nsys.modules['tensorboard.plugins.hparams'] = None\n",
+        broken_tensorboard="import sys\nsys.path.insert(0, 'broken')\n",
+    )
+    broken = project.path / "broken" / "tensorboard"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise TypeError('Descriptors cannot be created directly')\n")
     result = project.run(*options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([message])

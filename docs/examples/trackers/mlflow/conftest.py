@@ -27,7 +27,7 @@ def pytest_smoke_outcome(config, outcome):
     run_id = client.create_run(experiment_id, tags=tags, run_name=outcome.id).info.run_id
     RUNS.append(run_id)
 
-    params = [Param(allowed(name), str(value)) for name, value in settings_of(outcome).items()]
+    params = [Param(allowed(name), str(value)[:6000]) for name, value in settings_of(outcome).items()]
     now = int(time.time() * 1000)
     metrics = [
         Metric(allowed(name), value, now, step)

@@ -6,6 +6,7 @@ import io
 from collections import defaultdict
 
 PROJECT = "smoke-runs"
+STORED = []  # ids of the smoke runs of this session
 
 
 def pytest_smoke_outcome(config, outcome):
@@ -15,12 +16,13 @@ def pytest_smoke_outcome(config, outcome):
         for step, values in points_of(config, outcome):
             run.log(values, step=step)
         run.log({"promoted": int(outcome.promoted)})  # a run without numbers is not listed
+    STORED.append(outcome.id)
 
 
 def pytest_sessionfinish(session):
     report = session.config.getoption("smoke_report", None)
     page = report and report / "index.html"  # written by now
-    if page and page.is_file() and not hasattr(session.config, "workerinput"):  # not in a worker of pytest-xdist
+    if STORED and page and page.is_file():
         with open_run(name="report") as run:
             run.log_artifact(str(page), name="smoke-report", type="report")
 

@@ -4,6 +4,7 @@ import csv
 from collections import defaultdict
 
 PROJECT = "smoke-runs"
+STORED = []  # ids of the smoke runs of this session
 
 
 def pytest_smoke_outcome(config, outcome):
@@ -21,12 +22,13 @@ def pytest_smoke_outcome(config, outcome):
         {"verdict": outcome.verdict, "reason": outcome.reason, "git_commit": outcome.facts.git_commit or ""}
     )
     run.finish(exit_code=0 if outcome.promoted else 1)
+    STORED.append(outcome.id)
 
 
 def pytest_sessionfinish(session):
     report = session.config.getoption("smoke_report", None)
     page = report and report / "index.html"  # written by now
-    if page and page.is_file() and not hasattr(session.config, "workerinput"):  # not in a worker of pytest-xdist
+    if STORED and page and page.is_file():
         run = start_run(session.config.rootpath, name="report", job_type="report")
         run.log_artifact(str(page), name="smoke-report", type="report")
         run.finish()
