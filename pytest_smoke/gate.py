@@ -9,12 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_smoke.receipts.receipt import Receipt
 
-__all__ = ["require"]
+__all__ = ["Receipt", "require"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the class of receipts on first use."""
+    if name != "Receipt":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pytest_smoke.receipts.receipt import Receipt
+
+    return Receipt
 
 
 def require(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,6 @@ def config_digests(case: Case) -> dict[str, str]:
     return {config.file.path: fingerprint(config.file.data) for config in case.configs.values()}
 
 
-def corpus_digest(case: Case, *, root: Path) -> dict[str, dict[str, Any]]:
-    """Return the digest of the corpus of the recipe's mix by its path; empty without one. Raises OSError."""
-    corpus = case.recipe.mix.corpus if case.recipe.mix is not None else None
-    if corpus is None:
-        return {}
-    return {path_from(Path(corpus), root): data_digest(Path(corpus)).to_dict()}
-
-
 def receipt_of_run(
     case: Case,
     outcome: Outcome,
@@ -47,18 +40,23 @@ def receipt_of_run(
 ) -> Receipt:
     """Return the receipt of a smoke run, whatever its verdict.
 
-    `files`: SHA-256 of source files by path from the root; `data`: digests of the data that the task names. Raises
-    OSError if the corpus of the mix cannot be read.
+    `files`: SHA-256 of source files by path from the root; `data`: digests of the data that the task names.
     """
     facts = outcome.facts
     recipe = canonical_recipe(case, root=root)
-    data = {**corpus_digest(case, root=root), **data}
+    known, unread = dict(data), {}
+    if case.recipe.mix is not None and case.recipe.mix.corpus is not None:
+        corpus = path_from(Path(case.recipe.mix.corpus), root)
+        try:
+            known[corpus] = data_digest(Path(case.recipe.mix.corpus)).to_dict()
+        except OSError as error:
+            unread[corpus] = error.strerror or str(error)
     inputs = {
         "recipe": stored(recipe),
         "recipe_sha256": fingerprint(recipe),
         "configs": config_digests(case),
         "files": dict(files),
-        "data": {path: dict(digest) for path, digest in data.items()},
+        "data": {path: dict(digest) for path, digest in known.items()},
     }
     commit = facts.git_commit
     return Receipt(
@@ -76,13 +74,15 @@ def receipt_of_run(
             "steps": facts.steps,
             "evidence_steps": facts.evidence_steps,
             "evidence_needed_steps": facts.evidence_needed_steps,
-            "smallest_rise": facts.smallest_rise,
-            "smallest_rise_share": facts.smallest_rise_share,
+            "smallest_rise": _finite(facts.smallest_rise),
+            "smallest_rise_share": _finite(facts.smallest_rise_share),
         },
         tested=tested(case, facts, isolation=isolation, early_stop=early_stop),
         full_accept=facts.full_accept,
         findings=tuple({"id": one.id, "status": one.status, "reason": one.reason} for one in outcome.findings),
-        not_tested=tuple(not_tested(case, facts, outcome.findings, files=files, data=data, isolation=isolation)),
+        not_tested=tuple(
+            not_tested(case, facts, outcome.findings, files=files, data=known, unread=unread, isolation=isolation)
+        ),
         versions=dict(facts.versions),
         git_commit=commit.removesuffix(DIRTY) if commit is not None else None,
         git_dirty=commit.endswith(DIRTY) if commit is not None else None,
@@ -90,6 +90,10 @@ def receipt_of_run(
         ended_at=_now(),
         seconds=facts.seconds,
     )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None
 
 
 def _now() -> str:

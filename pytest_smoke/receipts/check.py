@@ -174,8 +174,10 @@ def find_receipt(name: str, policy: Policy) -> Path:
     if found:
         raise GateError("two-receipts", f"{name} has two receipts, {found[0]} and {found[1]}: remove one of them")
     where = policy.receipts
-    if not where.exists():
-        raise GateError("no-receipt", f"{name} has no receipt: there is no folder {where}")
+    how = "; a promotion with `pytest --smoke --smoke-report DIR` writes one"
+    if not where.is_dir():
+        problem = f"{where} is not a folder" if where.exists() else f"there is no folder {where}"
+        raise GateError("no-receipt", f"{name} has no receipt: {problem}{how}")
     for refused in (folder / REFUSED / receipt_of(name) for folder in folders):
         if refused.is_file():
             record, _ = read_receipt(refused)
@@ -184,7 +186,7 @@ def find_receipt(name: str, policy: Policy) -> Path:
                 "not-promoted", f"the verdict on {name} is {verdict}, not promote: {plain_name(record.text)}"
             )
     other = next(_of_another_root(name, folders), None)
-    more = f"; it has one of {plain_name(other)}, which another rootdir explains (--root)" if other else ""
+    more = f"; it has one of {plain_name(other)}, which another rootdir explains (--root)" if other else how
     raise GateError("no-receipt", f"{name} has no receipt in {where}{more}")
 
 

@@ -45,10 +45,14 @@ def not_tested(
     *,
     files: Collection[str],
     data: Mapping[str, Any],
+    unread: Mapping[str, str],
     isolation: str,
 ) -> list[dict[str, str]]:
-    """Return `id` and `text` of every condition of the full run that the smoke run did not have, or no receipt has."""
-    found = [*_not_tested(case, facts, findings, isolation), *_not_compared(case, files, data)]
+    """Return `id` and `text` of every condition of the full run that the smoke run did not have, or no receipt has.
+
+    `unread`: why data could not be read, by path.
+    """
+    found = [*_not_tested(case, facts, findings, isolation), *_not_compared(case, files, data, unread)]
     return [{"id": name, "text": text} for name, text in found]
 
 
@@ -71,7 +75,11 @@ def _not_tested(case: Case, facts: Facts, findings: Sequence[Finding], isolation
             yield f"not-checked[{finding.id}]", finding.text
 
 
-def _not_compared(case: Case, files: Collection[str], data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _not_compared(
+    case: Case, files: Collection[str], data: Mapping[str, Any], unread: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    for path, why in unread.items():
+        yield f"data[{path}]", f"a change of {path} is not noticed: {why}"
     if not files:
         yield "code", "no source file is below the rootdir, so a change of the code is not noticed"
     elif case.recipe.trainer == "command":

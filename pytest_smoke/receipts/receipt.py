@@ -109,7 +109,7 @@ class Receipt:
             if datetime.fromisoformat(tree[moment]).tzinfo is None:
                 raise ValueError(f"{moment} has no time zone")
         for path in tree["inputs"]["files"]:
-            if path.startswith("/") or ".." in path.split("/") or "\\" in path:
+            if path.startswith("/") or ".." in path.split("/"):
                 raise ValueError("inputs.files has a path that is not below the rootdir")
         values = {key: value for key, value in tree.items() if key not in ("format", "schema")}
         for key in ("full_accept", "findings", "not_tested"):

@@ -80,7 +80,11 @@ def verify(message: bytes, signature: bytes, trust: Trust, *, namespace: str = N
             raise GateError("cannot-verify", f"{needed} {read_failure(error)}") from None
     if not _is_armored(signature):
         raise GateError("invalid-signature", f"{what} has an invalid signature: it is not one that ssh-keygen wrote")
-    handle, name = tempfile.mkstemp(prefix="pytest-smoke-", suffix=".sig")  # of bytes that were read once
+    try:
+        handle, name = tempfile.mkstemp(prefix="pytest-smoke-", suffix=".sig")  # of bytes that were read once
+    except OSError as error:
+        text = f"the signature cannot be verified: no temporary file can be written: {error.strerror or error}"
+        raise GateError("cannot-verify", text) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(signature)

@@ -27,6 +27,7 @@ from tests.receipts.conftest import NOW, VERSIONS, Keys, Project
 from tests.receipts.test_receipt import TREES, sealed
 
 ID = "lm.smoke.yaml::constant"
+HOW = "; a promotion with `pytest --smoke --smoke-report DIR` writes one"
 FILE = f"out/receipts/{receipt_of(ID)}"
 
 
@@ -132,11 +133,11 @@ def test_data_that_are_not_here_can_be_left_out(project: Project) -> None:
 def test_without_a_receipt_the_gate_says_where_it_looked(project: Project) -> None:
     other = project.root / "other.smoke.yaml"
     other.write_text("extends: lm.smoke.yaml\n")
-    assert project.refusal(other) == f"other.smoke.yaml::constant has no receipt in {project.root}/out".replace(
-        f"{project.root}/", ""
-    )
+    assert project.refusal(other) == f"other.smoke.yaml::constant has no receipt in out{HOW}"
     text = project.refusal(receipts=project.root / "nowhere")
-    assert text == f"{ID} has no receipt: there is no folder nowhere"
+    assert text == f"{ID} has no receipt: there is no folder nowhere{HOW}"
+    text = project.refusal(receipts=project.root / "model.py")
+    assert text == f"{ID} has no receipt: model.py is not a folder{HOW}"
 
 
 def test_a_verdict_that_was_not_a_promotion_is_said(project: Project) -> None:
@@ -279,7 +280,7 @@ def test_two_receipts_and_a_receipt_of_another_rootdir_are_refused(project: Proj
         ("lm.smoke.yaml::fast", "lm.smoke.yaml::fast names no smoke run: write FILE::mode or FILE::mode[cell]"),
         ("lm.smoke.yaml::wiring", "lm.smoke.yaml::wiring is a wiring run, which is never promoted"),
         ("lm.smoke.yaml::constant[wide]", "lm.smoke.yaml has no ablation cell wide; its cells: none"),
-        ("lm.smoke.yaml::long-tail", "lm.smoke.yaml::long-tail has no receipt in out"),
+        ("lm.smoke.yaml::long-tail", f"lm.smoke.yaml::long-tail has no receipt in out{HOW}"),
     ],
 )  # fmt: skip
 def test_a_recipe_that_names_no_smoke_run_is_refused(
@@ -302,11 +303,11 @@ def test_modes_and_cells_have_receipts_of_their_own(project: Project) -> None:
     project.edit("smoke: {max_steps: 400}", "smoke: {max_steps: 12000, mode: [constant, long-tail, wiring]}")
     project.recipe.write_text(f"{project.recipe.read_text()}ablate: {{wide: {{args.hidden_size: 32}}}}\n")
     project.write()
-    assert project.refusal() == "lm.smoke.yaml::long-tail has no receipt in out"
+    assert project.refusal() == f"lm.smoke.yaml::long-tail has no receipt in out{HOW}"
     project.write(project.receipt("long-tail"))
     assert [one.receipt.mode for one in project.check()] == ["constant", "long-tail"]
     cell = f"{project.recipe}::constant[wide]"
-    assert project.refusal(cell) == "lm.smoke.yaml::constant[wide] has no receipt in out"
+    assert project.refusal(cell) == f"lm.smoke.yaml::constant[wide] has no receipt in out{HOW}"
     project.write(project.receipt("constant[wide]"))
     assert project.check(cell)[0].receipt.cell == "wide"
     project.edit("args.hidden_size: 32", "args.hidden_size: 64")

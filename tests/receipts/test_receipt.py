@@ -139,3 +139,15 @@ def test_a_receipt_says_what_was_tested_and_what_was_not(receipt: Receipt) -> No
     assert [entry["id"] for entry in receipt.not_tested] == ["world-size", "length", "schedule", "not-checked[ranks]"]
     assert (receipt.git_commit, receipt.git_dirty) == ("0123456789abcdef0123456789abcdef01234567", True)
     assert "host" not in receipt.to_text()
+
+
+def test_a_corpus_counts_as_data_and_one_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    mix = "mix: {corpus: data, sources: {train: {}}}\n"
+    project.recipe.write_text(f"{project.recipe.read_text()}{mix}")
+    assert set(project.receipt().inputs["data"]) == {"data", "data/train.txt"}
+    project.edit("corpus: data", "corpus: nowhere")
+    assert project.receipt().not_tested[-1] == {
+        "id": "data[nowhere]",
+        "text": "a change of nowhere is not noticed: No such file or directory",
+    }
