@@ -180,14 +180,14 @@ def _section(trend: Trend, *, name: str, at: int, has_plots: bool) -> Html:
         *(tag("p", one.text, class_="note") for one in trend.drifting),
         tag("p", newest.text, class_=f"lead {newest.verdict}"),
         tag("div", values, class_="plots", data_plots=f"plots-{at}") if has_plots else "",
-        _series_table(trend),
-        _sessions_table(trend),
+        _series_table(trend, name),
+        _sessions_table(trend, name),
         class_="body",
     )
     return tag("details", summary, body, class_="run card", id=f"run-{at}", open=at == 0, data_verdict=newest.verdict)
 
 
-def _series_table(trend: Trend) -> Html:
+def _series_table(trend: Trend, name: str) -> Html:
     """Return what changed from series to series; nothing if all sessions can be compared."""
     if len(trend.series) < 2:
         return Html("")
@@ -202,10 +202,10 @@ def _series_table(trend: Trend) -> Html:
         for at, series in enumerate(trend.series, start=1)
     ]
     header = ("series", "from session", "started", "commit", "what changed")
-    return table("Series: only runs of one series are compared", header, rows, numeric=(0, 1))
+    return table(f"Series of {name}: only runs of one series are compared", header, rows, numeric=(0, 1))
 
 
-def _sessions_table(trend: Trend) -> Html:
+def _sessions_table(trend: Trend, name: str) -> Html:
     """Return the newest sessions."""
     rows = []
     for at in reversed(range(max(0, len(trend.points) - LISTED), len(trend.points))):
@@ -227,7 +227,9 @@ def _sessions_table(trend: Trend) -> Html:
             )
         )
     header = ("session", "folder", "started", "commit", "verdict", "series", "loss", "margin", "nearest limit")
-    whole = table("Sessions, the newest first", (*header, "time", "samples/s"), rows, numeric=(0, 5, 6, 7, 9, 10))
+    whole = table(
+        f"Sessions of {name}, the newest first", (*header, "time", "samples/s"), rows, numeric=(0, 5, 6, 7, 9, 10)
+    )
     title = f"All {count(len(rows), 'session')}"
     if len(rows) < len(trend.points):
         title = f"The newest {len(rows)} of {len(trend.points):,} sessions"
