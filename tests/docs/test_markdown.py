@@ -37,7 +37,8 @@ def anchors(text: str) -> set[str]:
 def broken_links(page: Path) -> list[str]:
     """Return the relative links of a page to a file or heading that does not exist."""
     found = []
-    for link in LINK.findall(without_code(page.read_text())):
+    text = without_code(page.read_text())
+    for link in [*LINK.findall(text), *re.findall(r'\b(?:src|srcset|href)="([^"]+)"', text)]:
         if re.match(r"https?:|mailto:", link):
             continue
         name, _, anchor = link.partition("#")
@@ -75,13 +76,17 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
 
 [a](other.md) [b](other.md#one-thing) [c](other.md#one-thing-1) [d](#a-page) [e](https://example.org/x)
 [f](gone.md) [g](other.md#no-heading) [h](#gone) ![i](gone.svg)
+<picture><source srcset="gone-dark.png"><img src="other.md"></picture> <a href="gone.html">j</a>
 `[code](gone.md)` and `` [`code`](gone.md) ``
 
 ```
 [block](gone.md)
 ```
 """)
-    assert broken_links(page) == ["gone.md", "other.md#no-heading", "#gone", "gone.svg"]
+    assert broken_links(page) == [
+        *("gone.md", "other.md#no-heading", "#gone", "gone.svg"),
+        *("gone-dark.png", "gone.html"),
+    ]
 
 
 def test_long_lines_of_prose_are_found() -> None:

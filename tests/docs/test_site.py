@@ -87,9 +87,9 @@ def test_the_search_needs_no_server(site: Path) -> None:
 
 def test_broken_links_anchors_and_pictures_fail_the_build(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
-    for name in ("conf.py", "index.md", "terminal.svg"):
-        docs.mkdir(exist_ok=True)
-        shutil.copy(DOCS / name, docs)
+    docs.mkdir()
+    for path in [DOCS / "conf.py", DOCS / "index.md", *DOCS.glob("*.svg"), *DOCS.glob("*.png")]:
+        shutil.copy(path, docs)
     shutil.copytree(DOCS / "site", docs / "site")
     for folder in FOLDERS:
         (docs / folder).mkdir()
@@ -98,7 +98,8 @@ def test_broken_links_anchors_and_pictures_fail_the_build(tmp_path: Path) -> Non
         "# How do I test it?\n\n[a](gone.md) [b](../tutorial/page.md#gone) [c](#gone) [d](../gone)\n\n"
         "[e](../../gone.md) ![f](gone.svg)\n\n[g](../tutorial/page.md#a-heading) [h](../conf.py)\n"
     )
-    (docs / "tutorial" / "first-verdict.md").write_text("# The page that index.md links to\n")
+    for page in ("tutorial/first-verdict.md", "how-to/read-the-report-page.md"):
+        (docs / page).write_text("# A page that index.md links to\n")
     (docs / "stray.md").write_text("# A page that nothing lists\n")
     done = build(docs, tmp_path / "site")
     assert done.returncode == 1
