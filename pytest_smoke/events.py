@@ -78,6 +78,21 @@ class LogSpacing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What the training process does now. It is shown while the run trains; nothing is judged by it, and nothing kept.
+
+    Sent before what may take long, and on an accelerator about 40 times per stage.
+    """
+
+    doing: str = ""
+    """A phrase such as `evaluating`; empty while it trains."""
+    memory_gib: float | None = None
+    """Memory that torch has reserved on the accelerator, in GiB; None if it is not known."""
+    device_memory_gib: float | None = None
+    """Memory of that device; None if it is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotChecked:
     """Checks that what trains gives no data for. It can be reported at any time; reasons add up."""
 
@@ -589,6 +604,7 @@ Event = (
     | DataFiles
     | Step
     | LogSpacing
+    | Activity
     | NotChecked
     | LearningRateDiffers
     | ProbeLoss

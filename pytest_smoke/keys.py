@@ -8,6 +8,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_smoke.bisect.result import BisectResult
+    from pytest_smoke.collect.progress import SessionProgress
     from pytest_smoke.judge.checks.registry import Registry
     from pytest_smoke.outcome import Outcome
     from pytest_smoke.receipts.receipt import Receipt
@@ -26,6 +27,9 @@ BISECT_RESULT: pytest.StashKey[BisectResult] = pytest.StashKey()
 
 REGISTRY: pytest.StashKey[Registry] = pytest.StashKey()
 """On the config: the checks of the session, with those of other plugins."""
+
+PROGRESS: pytest.StashKey[SessionProgress] = pytest.StashKey()
+"""On the config: what shows the runs of the session."""
 
 SUMMARY = "smoke-summary"
 """Name under which the plugin that collects outcomes is registered."""

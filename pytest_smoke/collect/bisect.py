@@ -17,6 +17,7 @@ from pytest_smoke.collect.item import run_with_options
 from pytest_smoke.collect.progress import say, terminal_width
 from pytest_smoke.collect.session_reports import write_report
 from pytest_smoke.collect.summary import from_start
+from pytest_smoke.collect.workers import worker_of
 from pytest_smoke.errors import BisectStateError, SmokeError
 from pytest_smoke.files import BISECT
 from pytest_smoke.keys import BISECT_RESULT
@@ -95,6 +96,8 @@ class BisectItem(pytest.Item):
 
     def _run(self, case: Case, *, device: str, name: str) -> Outcome:
         result = run_with_options(self.config, case, device=device, item_id=f"{self.nodeid}#{name}")
+        if (worker := worker_of(self.config)) is not None:
+            worker.hide()
         if result.interrupt is not None:
             raise result.interrupt
         return result.outcome

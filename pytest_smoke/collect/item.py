@@ -109,8 +109,6 @@ def run_for_item(item: pytest.Item, case: Case, *, device: str, item_id: str) ->
     """Execute `case` with the session's options, and leave its outcome on `item`. Raises what interrupts it."""
     with INTERRUPTION.held():  # from the end of the run until its outcome is kept
         worker = worker_of(item.config)
-        if worker is not None:
-            worker.show({})
         result = run_with_options(item.config, case, device=device, item_id=item_id)
         item.stash.setdefault(OUTCOMES, []).append(result.outcome)
         if isinstance(item, SmokeItem):
@@ -146,7 +144,7 @@ def run_with_options(config: pytest.Config, case: Case, *, device: str, item_id:
         registry=config.stash[REGISTRY],
     )
     captured = option.smoke_isolation == "none" and option.capture != "no"
-    with bounded_output() if captured else nullcontext(), progress_of(config, case) as watch:
+    with bounded_output() if captured else nullcontext(), progress_of(config, case, item_id=item_id) as watch:
         return run_smoke(case, options, item_id=item_id, watch=watch)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_smoke.collect.event_files import check_installed, remove_event_files
 from pytest_smoke.collect.interrupted import InterruptedAt
+from pytest_smoke.collect.progress import SessionProgress
 from pytest_smoke.collect.report_folder import VerdictsFile, lock, set_aside, sweep
 from pytest_smoke.collect.session_reports import remove_reports
 from pytest_smoke.collect.workers import WorkerFolder
@@ -19,7 +20,7 @@ from pytest_smoke.errors import SmokeError
 from pytest_smoke.interruption import INTERRUPTION
 from pytest_smoke.judge.checks.check import Check
 from pytest_smoke.judge.checks.registry import Registry
-from pytest_smoke.keys import REGISTRY, SUMMARY
+from pytest_smoke.keys import PROGRESS, REGISTRY, SUMMARY
 from pytest_smoke.options import executes_items
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def configure(config: pytest.Config) -> None:
         from pytest_smoke.collect.bisect import BisectSummary
 
         config.pluginmanager.register(BisectSummary(config), "smoke-bisect-summary")
+        progress = SessionProgress(config, workers)
         interrupted = InterruptedAt(config, list, otherwise="interrupted during the bisect")
     else:
         from pytest_smoke.collect.summary import Summary
@@ -58,9 +60,12 @@ def configure(config: pytest.Config) -> None:
         receipts = _receipts(config) if file is not None else None
         summary = Summary(config, file, workers, receipts)
         config.pluginmanager.register(summary, SUMMARY)
+        progress = SessionProgress(config, workers, summary.counts)
         interrupted = InterruptedAt(config, summary.interrupted)
         _register_for_ci(config, summary)
     config.pluginmanager.register(interrupted, "smoke-interrupted")
+    config.stash[PROGRESS] = progress
+    config.pluginmanager.register(progress, "smoke-progress")
 
 
 def _register_for_ci(config: pytest.Config, summary: Summary) -> None:

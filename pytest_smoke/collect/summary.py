@@ -143,6 +143,10 @@ class Summary:
             self._add_of(node_id, outcomes)
         self._kept.clear()
 
+    def counts(self) -> tuple[int, int]:
+        """Return how many outcomes there are, and how many recipes' items are to be executed."""
+        return len(self._outcomes), self._expected.total()
+
     def interrupted(self) -> list[Outcome]:
         """Return the outcomes of the runs that Ctrl-C or a signal interrupted."""
         return [outcome for outcome in self._outcomes.values() if outcome.reason == "interrupted"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
@@ -63,9 +64,19 @@ class Listener(Protocol):
         """Return what the training process must be told now, each command once; None for nothing yet."""
 
 
+class RunWatcher(Protocol):
+    """Follows a run for those who look at it."""
+
+    def phase(self, doing: str) -> None:
+        """Take in what the run does before its training process reports something, or after it has ended."""
+
+    def on_events(self, monitor: RunMonitor) -> None:
+        """Take in what the training process has reported. Also called about once a second while it is silent."""
+
+
 L = TypeVar("L", bound=Listener)
 Watch = Callable[[RunMonitor], None]
-"""Called after every chunk of events."""
+"""Called after every chunk of events, and about once a second while there are none."""
 
 
 OUT_OF_RANGE = ("device-side assert triggered", "out of bounds", "index out of range in self")
@@ -167,6 +178,8 @@ def _listen(
 
     A run that made every step still writes a checkpoint, which takes as long as a large model takes.
     """
+    if watch:
+        child.on_silence = partial(watch, monitor)
     while True:
         written = plan.checkpoints.folder is None or any(one.kind in (TRAINED, LAST_GOOD) for one in monitor.saved)
         settled = monitor.ended is not None and (written or monitor.ended.steps < plan.run_steps)

@@ -9,6 +9,7 @@ from pytest_smoke import schedules
 from pytest_smoke.criteria import parse
 from pytest_smoke.events import (
     Abort,
+    Activity,
     BatchDigest,
     Command,
     Continue,
@@ -38,6 +39,7 @@ from pytest_smoke.judge.checks.registry import DEFAULT, Registry
 from pytest_smoke.judge.checks.schedule import evidence_needed
 from pytest_smoke.judge.checks.stage import stage_finding
 from pytest_smoke.judge.curve.curve_judge import CurveJudge, CurveVerdict
+from pytest_smoke.judge.curve.trend import AlarmDistance
 from pytest_smoke.monitor.trace import Trace
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.case import Case
@@ -118,6 +120,15 @@ class StageMonitor:
     def holds_back(self) -> bool:
         """Whether its criteria failed and no later stage may start."""
         return self.criteria is not None and self.criteria.status == "fail" and not self.stage.continue_on_fail
+
+    def alarm_distance(self) -> AlarmDistance | None:
+        """Return how far the loss is from a rise that is detected; None before one is tested, and in a wiring run."""
+        return None if self.is_wiring else self._judge.alarm_distance()
+
+    @property
+    def is_confirming(self) -> bool:
+        """Whether a rise was detected that is yet to be confirmed or rejected."""
+        return self._judge.is_confirming
 
     def on_step(self, row: Step) -> CurveVerdict | None:
         """Judge one step; return a verdict as soon as the loss is unstable."""
@@ -217,6 +228,10 @@ class RunMonitor:
         self._spacing: LogSpacing | None = None
         """At which steps the log of a command has points; None if every step is reported."""
         self._told_to_stop = False
+        self._activity: Activity | None = None
+        """What the training process does since its newest step; None for training."""
+        self._memory = Activity()
+        """Newest of them that knows the device's memory."""
 
     @property
     def steps(self) -> int:
@@ -242,6 +257,27 @@ class RunMonitor:
         """What the export pipeline started last, for messages; empty before it."""
         newest = self.trace.events(ExportProgress)
         return f", during {newest[-1].stage} of the pipeline: {newest[-1].doing}" if newest else ""
+
+    @property
+    def doing(self) -> str:
+        """What the training process does now; empty while it trains."""
+        exporting = self.trace.events(ExportProgress)
+        if exporting and self.ended is None:
+            return exporting[-1].doing
+        if self.ended is not None:
+            return "saving the trained state"
+        return self._activity.doing if self._activity is not None else ""
+
+    @property
+    def memory_gib(self) -> tuple[float, float | None] | None:
+        """Memory that torch has reserved on the accelerator, and that of the device; None if it is not known."""
+        known = self._memory
+        return None if known.memory_gib is None else (known.memory_gib, known.device_memory_gib)
+
+    @property
+    def current_stage(self) -> StageMonitor:
+        """The stage of the newest step."""
+        return self.stages[self._current]
 
     @property
     def stopped_because(self) -> str:
@@ -270,6 +306,9 @@ class RunMonitor:
         for event in events:
             stopped = self._stopping
             match event:
+                case Activity():
+                    self._activity = event
+                    self._memory = event if event.memory_gib is not None else self._memory
                 case Ended():
                     self.ended = event
                     if not stopped and self.failed_stage is None and event.steps != self.steps:
@@ -301,6 +340,7 @@ class RunMonitor:
                     self.trace.clear_log()
                     self.stages[0].restart(event)
                 case Step():
+                    self._activity = None
                     self._on_step(event)
                 case ParameterNorm():
                     self.stages[self._current].on_parameter_norm(event.norm)

@@ -34,7 +34,7 @@ from pytest_smoke.monitor.artifacts import (
     trace_of,
 )
 from pytest_smoke.monitor.baseline import read_baseline
-from pytest_smoke.monitor.child import ProcessResult, Watch, run_here, run_in_child
+from pytest_smoke.monitor.child import ProcessResult, RunWatcher, run_here, run_in_child
 from pytest_smoke.monitor.command.run import run_command
 from pytest_smoke.monitor.describe import read_settings
 from pytest_smoke.monitor.facts import checkpoint_facts, planned_facts, run_facts
@@ -91,7 +91,7 @@ class SmokeResult:
     """What interrupted the run (Ctrl-C, say); the caller keeps the outcome and raises it again."""
 
 
-def run_smoke(case: Case, options: RunOptions, *, item_id: str, watch: Watch | None = None) -> SmokeResult:
+def run_smoke(case: Case, options: RunOptions, *, item_id: str, watch: RunWatcher | None = None) -> SmokeResult:
     """Execute the smoke run `case` of an item, and judge it. Whatever goes wrong, there is an outcome."""
     run = _SmokeRun(case, options, item_id=item_id, watch=watch)
     was_interrupted: Callable[[], bool] = bool  # until the block says more
@@ -112,8 +112,9 @@ def run_smoke(case: Case, options: RunOptions, *, item_id: str, watch: Watch | N
 class _SmokeRun:
     """One smoke run, and what is known of it so far."""
 
-    def __init__(self, case: Case, options: RunOptions, *, item_id: str, watch: Watch | None) -> None:
+    def __init__(self, case: Case, options: RunOptions, *, item_id: str, watch: RunWatcher | None) -> None:
         self._case, self._options, self._item_id, self._watch = case, options, item_id, watch
+        self._on_events = watch.on_events if watch is not None else None
         self._root, self._report = Path(options.root), options.report_folder
         self._started = time.perf_counter()
         self._findings: list[Finding] = []
@@ -140,6 +141,10 @@ class _SmokeRun:
         )
         outcome = replace(outcome, facts=replace(outcome.facts, fingerprint=receipt.fingerprint))
         return replace(result, outcome=outcome, receipt=receipt)
+
+    def _phase(self, doing: str) -> None:
+        if self._watch is not None:
+            self._watch.phase(doing)
 
     def execute(self) -> SmokeResult:
         """Make every check, and train in between."""
@@ -172,6 +177,7 @@ class _SmokeRun:
     def _read_settings(self) -> ProcessResult | None:
         """Complete the case with the settings of its trainer; return why that failed."""
         options = self._options
+        self._phase("building the trainer to read its settings")
         found = read_settings(
             self._case,
             root=options.root,
@@ -221,12 +227,15 @@ class _SmokeRun:
     def _train(self, monitor: RunMonitor, files: Sources, baseline_values: Mapping[str, float] | None) -> SmokeResult:
         case, options, report, item_id = self._case, self._options, self._report, self._item_id
         package = report / "packages" / file_name(item_id) if report else None
+        self._phase("starting")
         if case.recipe.trainer == "command":
             with command_output(report, item_id=item_id) as printed:
                 command = CommandPlan.of(case, options.root)
                 log = output_of(item_id) if report is not None else None
                 self._facts = replace(self._facts, command=command.argv, log=log)
-                result = run_command(command, monitor, printed, options.timeout_seconds, self._watch, root=options.root)
+                result = run_command(
+                    command, monitor, printed, options.timeout_seconds, self._on_events, root=options.root
+                )
             return self._judged(monitor, files, baseline_values, result)
         with ExitStack() as stack:
             pipeline = stack.enter_context(pipeline_plan(case, package))
@@ -238,6 +247,8 @@ class _SmokeRun:
                 predictions=str(predictions) if predictions else None,
             )
             result = self._run(plan, monitor)
+            if case.recipe.checks.resume:
+                self._phase("repeating steps in a new process, for the check resume")
             resume_findings = check_resume(case, plan, monitor, options.timeout_seconds)
             prediction_findings = (
                 [unreadable_predictions(monitor.predictions_error)]
@@ -287,8 +298,8 @@ class _SmokeRun:
 
     def _run(self, plan: RunPlan, monitor: RunMonitor) -> ProcessResult:
         if self._options.isolation == "none":
-            return run_here(plan, monitor, self._watch)
-        return run_in_child(plan, monitor, self._options.timeout_seconds, self._watch)
+            return run_here(plan, monitor, self._on_events)
+        return run_in_child(plan, monitor, self._options.timeout_seconds, self._on_events)
 
     def _with_trace(self, facts: Facts, monitor: RunMonitor, findings: list[Finding]) -> Facts:
         """Write the trace and return facts that name it; if that fails, the passed finding `run` becomes a warning."""

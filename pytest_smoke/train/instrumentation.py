@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,7 @@ from pytest_smoke.train.deferred_metrics import DeferredMetrics
 from pytest_smoke.train.device import isolated_eval, seed_all, to_device
 from pytest_smoke.train.gradients import gradients_event
 from pytest_smoke.train.hooks import hook_of
-from pytest_smoke.train.machine import PeakMemory
+from pytest_smoke.train.machine import PeakMemory, activity
 from pytest_smoke.train.model_mode import ModeWatch, compiled_frames
 from pytest_smoke.train.movement import Movement
 from pytest_smoke.train.plan import RunPlan, probe_every_steps
@@ -35,6 +36,8 @@ from pytest_smoke.train.rehearsal import overfit_one_batch, try_largest_batch
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.task import metrics_of, probe_batches_of
 
+ANNOUNCE_SECONDS = 1.0
+"""Time between two reports of what the process does."""
 POSTMORTEM_SEED_OFFSET = 2_000_003
 """Added to the seed of the batches on which the last good weights are probed."""
 
@@ -59,8 +62,17 @@ class Instrumentation:
     """Evaluates the model of `stepper` without any effect on its training."""
 
     def __init__(
-        self, plan: RunPlan, task: Task, stepper: Stepper, memory: PeakMemory, send: Send, deferred: DeferredMetrics
+        self,
+        plan: RunPlan,
+        task: Task,
+        stepper: Stepper,
+        memory: PeakMemory,
+        send: Send,
+        deferred: DeferredMetrics,
+        announce: Send,
     ) -> None:
+        """`announce` reports what the process does now, past the journal of events."""
+        self._announce, self._announced_at = announce, 0.0
         self._plan, self._task, self._stepper, self._device = plan, task, stepper, stepper.device
         self._memory, self._send, self._deferred = memory, send, deferred
         self._has_compiled = False
@@ -98,10 +110,12 @@ class Instrumentation:
         """
         starts, offset = stage.starts_at(step), step - stage.first_step
         if step == 0:
+            self._tell("trying the largest batch")
             with self._memory.excluded():
                 largest = try_largest_batch(self._plan, self._task, self._stepper)
             self._send([] if largest is None else [largest])
         if starts and (self._plan.has_other_batch_size or self._plan.accumulates):
+            self._tell("comparing batch sizes")
             with self._memory.excluded():
                 event = compare_batch_sizes(self._plan, self._task, self._stepper, stage, step)
             self._send([event])
@@ -129,7 +143,16 @@ class Instrumentation:
         if event is not None:
             self._deferred.put(lambda _: event, torch.empty(0, device=self._device))
 
+    def _tell(self, doing: str) -> None:
+        """Report what comes next and may take long; more often than once a second, nobody could read it."""
+        now = time.monotonic()
+        if now - self._announced_at >= ANNOUNCE_SECONDS:
+            self._announced_at = now
+            self._announce([activity(self._device, doing)])
+
     def _score_probe_batch(self, phase: Phase, step: int) -> None:
+        if self._device.type != "cpu":
+            self._announce([activity(self._device)])
         with isolated_eval(self._stepper.model, self._device):
             means = self._stepper.score(phase.probe_on_device, counted=phase.probe_batches)
         self._deferred.put(lambda values: ProbeLoss(step, self._stepper.weighted_sum(values)), means)
@@ -153,6 +176,7 @@ class Instrumentation:
         evaluate = hook_of(self._task, "evaluate")
         if evaluate is None:
             return None
+        self._tell("evaluating")
         with isolated_eval(self._stepper.model, self._device):
             values = metrics_of(evaluate(self._stepper.model))
         taken = sorted(values.keys() & {*SERIES, *self._stepper.seen_terms})
@@ -165,12 +189,14 @@ class Instrumentation:
 
     def overfit(self, step: int) -> None:
         """Report how the loss of one repeated batch falls, after `step` steps."""
+        self._tell("overfitting one batch")
         with self._memory.excluded():
             event = overfit_one_batch(self._plan, self._task, self._stepper, step)
         self._send([event])
 
     def predict(self, path: Path) -> None:
         """Write the task's predictions, if it makes any. They decide nothing, so an exception is only reported."""
+        self._tell("writing predictions")
         try:
             with isolated_eval(self._stepper.model, self._device):
                 write_predictions(self._task, self._stepper.model, path)

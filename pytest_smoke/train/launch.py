@@ -54,6 +54,8 @@ class Child:
         self._process, self._connection, self._output, self._mark = process, connection, output, mark
         self._frames = Frames()
         self._printed = b""
+        self.on_silence: Callable[[], object] | None = None
+        """Called about once a second while `receive` waits."""
         self._connected, self._printing = True, True
         """Whether the two pipes are open at their other end."""
 
@@ -120,6 +122,8 @@ class Child:
                 raise ChildTimeoutError
             ended = self._process.exitcode is not None
             read = self._read(0.0 if ended else left)
+            if not read and self.on_silence is not None:
+                self.on_silence()
             if not self._connected or (ended and not read):
                 self._wait_for_exit(GRACE_SECONDS)
                 if self._process.exitcode == 0:

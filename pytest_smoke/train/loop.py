@@ -94,7 +94,9 @@ class Loop:
         self._items = ItemCounter(task, plan, self._stepper)
         self._deferred = DeferredMetrics(device)
         self._memory = PeakMemory(device)
-        self._instrumentation = Instrumentation(plan, task, self._stepper, self._memory, self._send, self._deferred)
+        self._instrumentation = Instrumentation(
+            plan, task, self._stepper, self._memory, self._send, self._deferred, announce=channel.send
+        )
         self._utilization = Utilization(utilization_reader(device))
         self._rates_differ: set[str] = set()
         """Stages in which a difference from the schedule was reported."""

@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import nn
 
-from pytest_smoke.events import Ended, Started
+from pytest_smoke.events import Activity, Ended, Started
 from pytest_smoke.train.device import device_name
 
 SAMPLE_SECONDS = 0.5
@@ -27,6 +27,22 @@ def started(model: nn.Module, device: torch.device) -> Started:
         torch=str(torch.__version__),  # unpickling a TorchVersion would import torch in the pytest process
         parameters=sum(size for size, _ in sizes),
         trainable=sum(size for size, trains in sizes if trains),
+    )
+
+
+def activity(device: torch.device, doing: str = "") -> Activity:
+    """Return the event of what the training process does now. It does not wait for the device."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        return _activity(doing, torch.cuda.memory_reserved(device), total)
+    if device.type == "mps":
+        return _activity(doing, torch.mps.driver_allocated_memory(), torch.mps.recommended_max_memory())
+    return Activity(doing=doing)
+
+
+def _activity(doing: str, reserved_bytes: int, total_bytes: int) -> Activity:
+    return Activity(
+        doing=doing, memory_gib=round(reserved_bytes / 2**30, 2), device_memory_gib=round(total_bytes / 2**30, 1)
     )
 
 

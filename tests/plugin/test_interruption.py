@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import pexpect
@@ -157,15 +158,24 @@ def test_ctrl_c_twice_keeps_the_run_and_says_where_it_was(waiting: Project, at: 
 
 
 def test_sigterm_to_the_controller_alone_ends_the_runs_of_its_workers(waiting: Project) -> None:
-    """As when a CI job is cancelled. One of the runs is a command, and one has finished."""
+    """As when a CI job is cancelled. One of the runs is a command, and one has finished. A line shows the others."""
+    (waiting.path / "conftest.py").write_text(
+        "from pytest_smoke.collect import progress\nprogress.LINE_SECONDS = 0.5\n"
+    )
     waits(waiting, "a", "step")
     waiting.recipe("command", base=COMMAND_RECIPE)
     waiting.recipe("good", base=RECIPE.replace("max_steps: 400", "max_steps: 60"))
     recipes = [f"{name}.smoke.yaml" for name in ("good", "a", "command")]
     with session(waiting, "-n", "2", "--dist", "load", *recipes) as process:
         wait_for(waiting, "a", "command")
+        assert process.stdout is not None
+        lines = (line for line in islice(process.stdout, 200) if line.startswith("smoke: 1 of 3"))
+        shown = next((line for line in lines if line.count("(step ") == 2), "no such line")
         process.terminate()
         printed, _ = process.communicate(timeout=120)
+    assert "; running: " in shown
+    assert " command::constant (step 60/400, loss 1.94" in shown
+    assert " a::constant (step 1" in shown
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     assert "! KeyboardInterrupt: SIGTERM !" in printed
     outcomes = {outcome["id"].partition(".")[0]: outcome for outcome in waiting.verdicts()}

@@ -9,7 +9,6 @@ import sys
 import pexpect
 import pytest
 
-from tests.conftest import OPTIONS
 from tests.plugin.conftest import RECIPE, Project
 
 
@@ -217,19 +216,6 @@ def test_a_test_marked_gpu_is_skipped_without_the_gpus_and_fails_with_strict(pro
     project.run("--smoke-strict").assert_outcomes(errors=1)
     project.pytester.makepyfile(test_gpu="import pytest\n@pytest.mark.gpu(memory=1)\ndef test_it():\n    pass\n")
     project.run().stdout.fnmatch_lines(["*marker gpu got *memory*it takes count and memory_gib*"])
-
-
-def test_the_progress_line_is_printed_only_on_a_terminal(project: Project) -> None:
-    """It shows step, loss, learning rate and time left."""
-    project.recipe(base=RECIPE.replace("max_steps: 400", "max_steps: 3000"))
-    command = ["-m", "pytest", "--smoke", *OPTIONS]
-    path = str(project.path)
-    shell = pexpect.spawn(sys.executable, command, cwd=path, encoding="utf-8", timeout=60, dimensions=(24, 100))
-    shell.expect(r"\r\x1b\[K  step \d+/3000  loss [\d.]+  lr 0.003  (\d+ min )?[\d.]+ s left")
-    shell.expect(pexpect.EOF)
-    shell.close()
-    assert shell.exitstatus == 0
-    assert "left" not in project.run("--smoke").stdout.str()
 
 
 def test_an_installed_pytest_smoke_is_a_usage_error_that_says_what_to_uninstall(project: Project) -> None:

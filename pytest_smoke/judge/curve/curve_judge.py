@@ -27,7 +27,7 @@ from pytest_smoke.judge.curve.final_verdict import MIN_BLOCKS_JUDGED, FinalVerdi
 from pytest_smoke.judge.curve.finite import FiniteCheck, NonFinite
 from pytest_smoke.judge.curve.probe_batch import ProbeTrend
 from pytest_smoke.judge.curve.step_spacing import StepSpacing
-from pytest_smoke.judge.curve.trend import Rise, Trend, median_of_sorted
+from pytest_smoke.judge.curve.trend import AlarmDistance, Rise, Trend, median_of_sorted
 from pytest_smoke.text import count
 
 __all__ = ["CurveJudge", "CurveVerdict"]
@@ -144,6 +144,20 @@ class CurveJudge:
             self._correlation.ignore()  # correlated noise does not reach the probe batch, and so is not confirmed
         verdict = self._judge_loss(step, loss)
         return verdict if verdict or probe_loss is None else self._judge_probe(step, probe_loss)
+
+    def alarm_distance(self) -> AlarmDistance | None:
+        """Return how far the loss is from a rise that is detected; None before one is tested.
+
+        Of the whole curve and its beginning, which is judged in shorter blocks, the one that is closest to it decides.
+        Spikes, swings and divergence have detectors of their own.
+        """
+        found = [distance for trend in self._trends if (distance := trend.alarm_distance()) is not None]
+        return max(found, key=lambda distance: distance.share, default=None)
+
+    @property
+    def is_confirming(self) -> bool:
+        """Whether a rise was detected, and the probe batch or further losses are to confirm or reject it."""
+        return self._confirmation.candidate is not None
 
     def finish(self, *, ended_early: bool = False) -> CurveVerdict:
         """Return the verdict on the points so far. A run that `ended_early`, before its planned points, cannot promote.

@@ -164,6 +164,23 @@ class DetectionLimit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmDistance:
+    """How far a loss is from what would be reported as a rise."""
+
+    level: float
+    """Lowest level so far: the mean of the lowest span of blocks."""
+    rise: float
+    """How far the newest span of the same length is above it, in units of the loss; 0 if it is the lowest itself."""
+    alarm: float
+    """The rise above which it is detected: the smallest that matters, or more if the loss is noisy."""
+
+    @property
+    def share(self) -> float:
+        """The rise as a share of what is detected; from 1 on, it is."""
+        return self.rise / self.alarm if self.alarm else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fall:
     """The progress of a series since its last expected jump."""
 
@@ -371,6 +388,18 @@ class BlockMeans:
             if (mean - low) ** 2 > min_sigmas**2 * variance:
                 yield span, mean, sqrt(variance)
 
+    def distances(self, min_rise: float, min_sigmas: float) -> Iterator[AlarmDistance]:
+        """Iterate over the lengths of spans: how far the newest one is from the lowest, and from `contrasts`."""
+        sums, squares, count = self._sums, self._error_squares, self.count
+        noise = self.noise() ** 2
+        for span, lowest, start in zip(self._spans, self._lowest_sums, self._lowest_starts, strict=False):
+            if 2 * span > count:
+                return
+            newest, low = (squares[-1] - squares[count - span]) / span, (squares[start + span] - squares[start]) / span
+            alarm = min_sigmas * sqrt((max(newest, noise) + max(low, noise)) / span)
+            rise = (sums[-1] - sums[count - span]) / span - lowest
+            yield AlarmDistance(level=lowest + self._origin, rise=max(rise, 0.0), alarm=max(alarm, min_rise))
+
     def lowest_mean(self, span: int) -> float:
         """Return the lowest mean of `span` consecutive blocks of the segment."""
         sums = self._sums
@@ -492,6 +521,18 @@ class Trend:
                 ratio = exp(min(noise_factor * self._log.noise(LIMIT_NOISE_BLOCKS), 50.0))
                 limits.append(self._limit(level * (ratio - 1), level))
         return min(limits, key=lambda limit: limit.ratio_to_claim, default=None)
+
+    def alarm_distance(self) -> AlarmDistance | None:
+        """Return how far the loss is from a rise that is detected, on the linear scale; None before one is tested.
+
+        Of the lengths of spans, the one that is closest to it decides.
+        """
+        count = self._linear.count
+        if count < MIN_BLOCKS_TESTED:
+            return None
+        min_rise = self._minimum_rise.above(self._lowest_mean, self.progress) if self._lowest_mean > 0 else 0.0
+        found = self._linear.distances(min_rise, self._min_sigmas * (1 + 2 / count))
+        return max(found, key=lambda distance: (distance.share, -distance.alarm), default=None)
 
     def fall(self, initial: float = inf) -> Fall:
         """Return the fall within the current segment.

@@ -144,6 +144,8 @@ class _Run:
             exited = self._process.wait(pause)
             began = time.monotonic()
             self._read(is_complete=exited)
+            if self._watch is not None:
+                self._watch(self._monitor)
             if exited:
                 return self._exited()
             if self._monitor.take_command() is not None:
@@ -177,8 +179,6 @@ class _Run:
             self._progressed = time.monotonic()
         self._run = run
         self._monitor.on_events(events)
-        if self._watch is not None:
-            self._watch(self._monitor)
 
     def _points(self, log: Log, run: LoggedRun, difference: LearningRateDiffers | None) -> Iterator[Event]:
         """Yield the new points, or all of them if the log reads differently than before.

@@ -39,7 +39,7 @@ from pytest_smoke.train.first_batches import FirstBatches
 from pytest_smoke.train.gradients import gradients_event
 from pytest_smoke.train.learning_rates import LearningRates, UsedRates
 from pytest_smoke.train.loop import CHUNK_SECONDS, CHUNK_STEPS
-from pytest_smoke.train.machine import PeakMemory, Utilization, ended, started, utilization_reader
+from pytest_smoke.train.machine import PeakMemory, Utilization, activity, ended, started, utilization_reader
 from pytest_smoke.train.model_mode import ModeWatch, compiled_frames, shared_storage
 from pytest_smoke.train.movement import Movement
 from pytest_smoke.train.nonfinite import LossWatch
@@ -440,6 +440,8 @@ class Session:
 
     def _score_probe_batch(self) -> None:
         step = self.step
+        if self._device.type != "cpu":
+            self._channel.send([activity(self._device)])
         with isolated_eval(self._stepper.model, self._device):
             losses = [self._trainer.score(batch) for batch in self._probe]
         found = [loss.detach().float().mean() for loss in losses if loss is not None]
@@ -460,6 +462,7 @@ class Session:
             self._send([*self._deferred.flush(wait=True), Metrics(step, values)])
 
     def _metrics(self) -> dict[str, float] | None:
+        self._channel.send([activity(self._device, "evaluating")])
         with isolated_eval(self._stepper.model, self._device):
             values = self._trainer.evaluate()
         taken = sorted((values or {}).keys() & {*SERIES, *self.terms})
