@@ -7,6 +7,14 @@ from pathlib import Path
 ROOT_FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 """Files that make a folder pytest's rootdir; `setup.py` is asked for only where none of them is found."""
 
+INSTALLED = ("site-packages", "dist-packages")
+"""Folders of installed packages, which may be below the rootdir, in a virtual environment."""
+
+
+def is_installed(path: Path | str) -> bool:
+    """Tell whether a file belongs to an installed package, and not to the project."""
+    return not set(INSTALLED).isdisjoint(Path(path).parts)
+
 
 def root_above(path: Path) -> Path | None:
     """Return the nearest folder at or above `path` that pytest takes for its rootdir; None if there is none.

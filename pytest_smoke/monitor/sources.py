@@ -13,6 +13,7 @@ from pytest_smoke.files import file_sha256
 from pytest_smoke.monitor.baseline import read_baseline
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.task_ref import task_source
+from pytest_smoke.roots import is_installed
 
 SHA_BYTES = 2**26
 """Data files up to this size are compared by their content (0.1 s), larger ones by size and time of change."""
@@ -55,10 +56,10 @@ class Sources:
         below = {
             path: checksum
             for path, checksum in known.items()
-            if path.startswith(base) and checksum and not _is_installed(path)
+            if path.startswith(base) and checksum and not is_installed(path)
         }
         configs = {os.path.join(base, config.file.path) for config in self._case.configs.values()}
-        return {self._shown(path): sum for path, sum in sorted(below.items()) if path not in configs}
+        return {self._shown(path): checksum for path, checksum in sorted(below.items()) if path not in configs}
 
     def _different(self, known: Mapping[str, str]) -> list[str]:
         return [self._shown(path) for path, checksum in known.items() if _checksum(path) != checksum]
@@ -78,11 +79,6 @@ class Sources:
     def _shown(self, path: str) -> str:
         base = os.path.join(os.path.abspath(self._root), "")
         return Path(path.removeprefix(base)).as_posix()
-
-
-def _is_installed(path: str) -> bool:
-    """Tell whether a file belongs to an installed package, in a virtual environment below the root."""
-    return bool({"site-packages", "dist-packages"} & set(Path(path).parts))
 
 
 def _checksum(path: str) -> str:

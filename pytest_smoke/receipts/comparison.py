@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_smoke.data_files import MAX_FILES, data_digest
-from pytest_smoke.environment import version_of
+from pytest_smoke.environment import DISTRIBUTION, version_of
 from pytest_smoke.files import file_sha256
 from pytest_smoke.plain import plain_name
 from pytest_smoke.receipts.build import config_digests
@@ -104,6 +104,9 @@ def _versions(before: Mapping[str, str], stated: Collection[str]) -> tuple[list[
             changed.append(f"{name} {public(plain_name(then))} -> {public(now)}")
         elif now != then:
             noted.append(f"{name} {plain_name(then)} -> {now}")
+    then, now = before.get(DISTRIBUTION), version_of(DISTRIBUTION)
+    if then is not None and now != then and DISTRIBUTION not in stated:
+        noted.append(f"{DISTRIBUTION} {plain_name(then)} gave the verdict, and {now} is installed here")
     return changed, noted
 
 

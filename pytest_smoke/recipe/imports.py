@@ -7,8 +7,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from modulefinder import ModuleFinder
 
-INSTALLED = ("site-packages", "dist-packages")
-"""Folders of installed packages, which may be below the rootdir, in a virtual environment."""
+from pytest_smoke.roots import is_installed
 
 
 def imported_files(
@@ -26,7 +25,7 @@ def imported_files(
         found |= _imported(script, is_script=True, folders=[os.path.dirname(script), *folders])
     for module in modules:
         found |= _imported(module, is_script=False, folders=folders)
-    return {path for path in found if path.startswith(base) and not set(INSTALLED) & set(path.split(os.sep))}
+    return {path for path in found if path.startswith(base) and not is_installed(path)}
 
 
 def _imported(name: str, *, is_script: bool, folders: Sequence[str]) -> set[str]:

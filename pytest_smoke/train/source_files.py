@@ -13,11 +13,10 @@ import torch
 from pytest_smoke.environment import version_of
 from pytest_smoke.events import SourceFiles
 from pytest_smoke.files import file_sha256
+from pytest_smoke.roots import is_installed
 
 OWN = Path(__file__).parents[1]
 """Folder of this package, which is below the rootdir in its own repository."""
-INSTALLED = ("site-packages", "dist-packages")
-"""Folders of installed packages, which may be below the rootdir, in a virtual environment."""
 SUFFIXES = tuple(all_suffixes())
 """Endings of source files, compiled ones and extension modules."""
 LIBRARIES = {
@@ -40,7 +39,7 @@ def source_files(root: str) -> SourceFiles:
         if not isinstance(file, str) or not file.endswith(SUFFIXES):
             continue
         path = Path(os.path.abspath(file))
-        if not path.is_relative_to(root) or path.is_relative_to(OWN) or any(part in INSTALLED for part in path.parts):
+        if not path.is_relative_to(root) or path.is_relative_to(OWN) or is_installed(path):
             continue
         try:
             checksums[str(path)] = file_sha256(path)

@@ -125,6 +125,12 @@ def test_another_release_of_torch_is_refused_and_another_patch_is_a_note(
         assert project.check()[0].notes == (*result, "it is not signed")
 
 
+def test_another_version_of_the_judge_is_a_note(project: Project) -> None:
+    project.write(project.receipt(versions={**VERSIONS, "pytest-verdict-smoke": "0.0.1"}))
+    (note, _) = project.check()[0].notes
+    assert note.startswith("pytest-verdict-smoke 0.0.1 gave the verdict, and ")
+
+
 def test_data_that_are_not_here_can_be_left_out(project: Project) -> None:
     shutil.rmtree(project.root / "data")
     assert project.check(with_data=False)[0].notes[0] == "data files were not compared"
@@ -214,25 +220,30 @@ def test_a_signed_receipt_of_another_run_is_refused_under_a_new_name(project: Pr
     assert f"is the receipt of {ID}, not of" in project.refusal(other, trust=trust)
 
 
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+    """Return a project, and its receipt as JSON."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.path.parent.mkdir(parents=True)
+    return project, json.dumps(project.receipt().to_dict())
+
+
 @given(data=st.data(), value=TREES)
 def test_whatever_is_in_a_receipt_the_gate_passes_or_raises_a_gate_error(
-    data: st.DataObject, value: Any, tmp_path_factory: pytest.TempPathFactory
+    fuzzed: tuple[Project, str], data: st.DataObject, value: Any
 ) -> None:
     """Whoever has no key can make a right SHA-256."""
-    project = Project(tmp_path_factory.mktemp("project"))
-    tree = json.loads(json.dumps(project.receipt().to_dict()))
+    project, text = fuzzed
+    tree = json.loads(text)
     places = [(tree, key) for key in sorted(tree.keys() - {"id", "recipe", "mode", "cell", "format", "schema"})]
     places += [(part, key) for part in (tree["inputs"], tree["tested"], tree["versions"]) for key in sorted(part)]
-    places += [
-        (tree["inputs"]["files"], "model.py"),
-        (tree["inputs"]["data"], "data"),
-        (tree["inputs"]["recipe"], "full"),
-    ]
+    inputs = tree["inputs"]
+    places += [(inputs["files"], "model.py"), (inputs["data"], "data/train.txt"), (inputs["recipe"], "full")]
     target, key = data.draw(st.sampled_from(places))
-    target[key] = value
-    if data.draw(st.booleans()) and isinstance(target[key], str):
-        target[target[key]] = target.pop(key)  # any text as a path, a condition or a library
-    project.path.parent.mkdir(parents=True)
+    before, target[key] = target[key], value
+    if data.draw(st.booleans()) and isinstance(value, str) and value != key:
+        target[value] = before  # any text as a path, a condition or a library
+        del target[key]
     project.path.write_bytes(sealed(tree))
     with suppress(GateError):
         project.check(require={"device": "cuda"}, accept_overrides=True)
