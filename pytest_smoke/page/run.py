@@ -9,6 +9,7 @@ from typing import Any
 from pytest_smoke.outcome import Facts, Finding, Outcome, StageFacts
 from pytest_smoke.page.html import Html, join, table, tag
 from pytest_smoke.page.verdict import badge
+from pytest_smoke.report.acceptance import HEADER, acceptance_rows
 from pytest_smoke.report.terminal import label, style
 from pytest_smoke.text import NOT_CHECKED, STATUS_WORDS, count, number, percent, seconds
 
@@ -51,6 +52,7 @@ def run_section(
         *(tag("p", note, class_="note") for note in notes),
         plots,
         findings_tables(outcome),
+        _acceptance(outcome),
         _stages(facts.stages),
         facts_list(facts),
         _fold("How the log was read", tag("ul", *(tag("li", remark) for remark in remarks))) if remarks else "",
@@ -176,6 +178,11 @@ def _finding_row(finding: Finding, outcome: Outcome) -> tuple[object, ...]:
         "" if finding.step is None else f"{finding.step:,}",
         tag("span", finding.place or finding.key, class_="mono"),
     )
+
+
+def _acceptance(outcome: Outcome) -> Html:
+    rows = acceptance_rows(outcome) if outcome.facts.full_accept else []
+    return table("Acceptance", HEADER, rows, numeric=(2,)) if rows else Html("")
 
 
 def _stages(stages: tuple[StageFacts, ...]) -> Html:

@@ -21,7 +21,15 @@ FULL_RUN = "full run only"
 
 
 def acceptance_table(outcome: Outcome, *, width: int = WIDTH) -> list[str]:
-    """Render the table, header first; empty for a smoke run without criteria, or if none of them was checked.
+    """Render the table for a terminal, header first; empty if `acceptance_rows` is."""
+    rows = acceptance_rows(outcome)
+    if not rows:
+        return []
+    return [line for lines in fitted_table(HEADER, rows, width, wrapped=("criterion", "current")) for line in lines]
+
+
+def acceptance_rows(outcome: Outcome) -> list[tuple[str, ...]]:
+    """Return the rows below `HEADER`; none for a smoke run without criteria, or if none of them was checked.
 
     Criteria of stages come first, then those of the smoke run, then those of the full run.
     """
@@ -29,8 +37,7 @@ def acceptance_table(outcome: Outcome, *, width: int = WIDTH) -> list[str]:
     if outcome.mode == "wiring" or all(row[0] == NOT_CHECKED for row in judged):
         return []
     full = [(FULL_RUN, text, "", "") for text in outcome.facts.full_accept]
-    rows = [_other_checks(outcome), *judged, *full]
-    return [line for lines in fitted_table(HEADER, rows, width, wrapped=("criterion", "current")) for line in lines]
+    return [_other_checks(outcome), *judged, *full]
 
 
 def _other_checks(outcome: Outcome) -> tuple[str, ...]:
