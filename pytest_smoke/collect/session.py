@@ -17,6 +17,7 @@ from pytest_smoke.collect.session_reports import remove_reports
 from pytest_smoke.collect.workers import WorkerFolder
 from pytest_smoke.environment import in_github_workflow
 from pytest_smoke.errors import SmokeError
+from pytest_smoke.files import STALE
 from pytest_smoke.interruption import INTERRUPTION
 from pytest_smoke.judge.checks.check import Check
 from pytest_smoke.judge.checks.registry import Registry
@@ -102,9 +103,11 @@ def _open_report(config: pytest.Config, folder: Path) -> VerdictsFile | None:
     try:
         config.add_cleanup(lock(folder))
         sweep(folder)
-        remove_reports(folder)
-        remove_event_files(folder)
         set_aside(folder, bisect=bool(config.option.smoke_bisect))
+        remove_reports(folder)
+        if (folder / STALE).is_dir():
+            remove_reports(folder / STALE)  # somebody had them made there, of other outcomes
+        remove_event_files(folder)
         if config.option.smoke_bisect:
             return None
         file = VerdictsFile(folder)
