@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_smoke.collect.file import is_recipe
 from pytest_smoke.collect.summary import Summary, from_start
 from pytest_smoke.environment import in_github_workflow, repository_folder
 from pytest_smoke.files import open_without_waiting
@@ -24,23 +26,34 @@ class GitHub:
 
     def __init__(self, config: pytest.Config, summary: Summary) -> None:
         self._config, self._summary = config, summary
+        self._faults: dict[str, list[str]] = {}
+        """Faults of each recipe that cannot be read, by its id."""
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep the faults of a recipe, of which there will be no outcome."""
+        if report.failed and is_recipe(self._config.rootpath / report.nodeid, self._config):
+            self._faults[report.nodeid] = report.longreprtext.splitlines()
 
     def pytest_unconfigure(self) -> None:
         """Append to the summary of the step, and print the annotations."""
-        if not self._summary.outcomes:
+        if not self._summary.outcomes and not self._faults:
             return
+        faults = [fault for found in self._faults.values() for fault in found]
         if path := os.environ.get("GITHUB_STEP_SUMMARY"):
             try:
-                self._append(Path(path))
+                self._append(Path(path), faults)
             except OSError as error:
                 why = error.strerror or str(error)
                 self._print(f"warning: the summary of the step could not be written to {plain_name(path)}: {why}")
         if in_github_workflow():
             strict = self._config.option.smoke_strict
-            for command in annotation_commands(self._summary.unexpected, path_of=self._in_workspace, skips_fail=strict):
+            commands = annotation_commands(
+                self._summary.unexpected, faults=faults, path_of=self._in_workspace, skips_fail=strict
+            )
+            for command in commands:
                 self._print(command)
 
-    def _append(self, path: Path) -> None:
+    def _append(self, path: Path, faults: Sequence[str]) -> None:
         """Append the summary, no larger than what earlier sessions of the step left room for. Raises OSError."""
         folder = self._config.option.smoke_report
         shown = plain_name(str(from_start(folder, self._config))) if folder is not None else ""
@@ -50,7 +63,7 @@ class GitHub:
             text = summary_markdown(
                 self._summary.outcomes,
                 folder=shown,
-                problems=self._summary.problems,
+                problems=[*faults, *self._summary.problems],
                 limit_bytes=LIMIT_BYTES - used - 1,
             )
             if text:

@@ -22,6 +22,7 @@ TITLE_CHARS, TEXT_CHARS = 200, 2000
 """Longest title and text. GitHub cuts a text at 64 KiB and a title at 255 characters."""
 
 _COMMAND = re.compile(r"^[^\S\n]*::|##\[", re.MULTILINE)
+_FAULT = re.compile(r"(?P<path>.+?):(?P<line>\d+):(?P<column>\d+): (?P<text>.*)", re.DOTALL)
 Level = Literal["error", "warning", "notice"]
 
 
@@ -32,25 +33,31 @@ class _Annotation:
     """`file:line`, the best one first."""
     title: str
     text: str
+    column: str = ""
 
 
 def annotation_commands(
-    outcomes: Iterable[Outcome], *, path_of: Callable[[str], str] = str, skips_fail: bool = False
+    outcomes: Iterable[Outcome],
+    *,
+    faults: Iterable[str] = (),
+    path_of: Callable[[str], str] = str,
+    skips_fail: bool = False,
 ) -> list[str]:
     """Return the commands: an error for what was not promoted, a warning for each warning of what was.
+
+    `faults` are those of recipes that cannot be read, as `path:line:column: what is wrong`. They come first.
 
     Only the worst `SHOWN` of each level are there, and a notice that counts the others. `path_of` turns a path relative
     to pytest's rootdir into one that GitHub finds; it is empty for a file outside of the checkout. With `skips_fail`,
     smoke runs that were not executed are errors.
     """
     found = [one for outcome in worst_first(outcomes) for one in _of(outcome, skips_fail=skips_fail)]
-    errors = [one for one in found if one.level == "error"]
+    errors = [*map(_of_fault, faults), *(one for one in found if one.level == "error")]
     others = [one for one in found if one.level == "warning"]
     commands = [_command(one, path_of) for one in [*errors[:SHOWN], *others[:SHOWN]]]
-    for noun, all_of_level in (("more smoke run that was not promoted", errors), ("more warning", others)):
+    for noun, all_of_level in (("more error", errors), ("more warning", others)):
         if (hidden := len(all_of_level) - SHOWN) > 0:
-            plural = "more smoke runs that were not promoted" if all_of_level is errors else ""
-            text = f"{count(hidden, noun, plural)} not shown here: GitHub shows {SHOWN} of a step, these are the worst"
+            text = f"{count(hidden, noun)} not shown here: GitHub shows {SHOWN} of a step, these are the worst"
             commands.append(_command(_Annotation("notice", (), "smoke runs", text), path_of))
     return commands
 
@@ -72,6 +79,16 @@ def _of(outcome: Outcome, *, skips_fail: bool) -> list[_Annotation]:
     return [_Annotation(level, outcome.places_of(outcome.deciding), f"{name}: {label(outcome)}", text)]
 
 
+def _of_fault(fault: str) -> _Annotation:
+    match = _FAULT.fullmatch(fault)
+    if match is None:
+        return _Annotation("error", (), "recipe", fault)
+    place = f"{match['path']}:{match['line']}"
+    return _Annotation(
+        "error", (place,), f"{plain_name(match['path'])}: fault in the recipe", match["text"], match["column"]
+    )
+
+
 def _text(finding: Finding) -> str:
     hint = f"\nhint: {finding.hint}" if finding.hint else ""
     text = finding.text.removeprefix(f"{NOT_CHECKED}: ")
@@ -83,7 +100,8 @@ def _command(one: _Annotation, path_of: Callable[[str], str]) -> str:
     for place in one.places:
         path, line = _split(plain_name(place))
         if file := path_of(path):
-            properties = {"file": file, "line": line, **properties}
+            column = {"col": one.column} if one.column else {}
+            properties = {"file": file, "line": line, **column, **properties}
             break
     given = ",".join(f"{name}={_escaped(value, ':,')}" for name, value in properties.items())
     return f"::{one.level} {given}::{_escaped(plain_text(one.text))}"

@@ -19,10 +19,12 @@ LIMIT_BYTES = 1024 * 1024
 TABLE_SHARE = 0.5
 """Share of the summary that the table of verdicts may fill; the rest is for reasons and hints of those that failed."""
 RESERVED_BYTES = 2500
-"""Room for the five sentences that say what was left out, and for the last line: 100 characters of a folder's name
+"""Room for the six sentences that say what was left out, and for the last line: 100 characters of a folder's name
 are up to 1,400 bytes of Markdown."""
 NAME_CHARS, SENTENCE_CHARS = 200, 600
 """Longest name, and longest sentence, that are shown whole."""
+PROBLEMS = 20
+"""Sentences about the session that are shown; the log has all of them."""
 FINDINGS = 5
 """Findings of a smoke run that are listed."""
 WIDTH = 100
@@ -42,7 +44,10 @@ def summary_markdown(
     parts = _Parts(limit_bytes - RESERVED_BYTES)
     if not parts.add(f"### Smoke runs: {_counts(ordered)}\n"):
         return ""
-    parts.add_all(f"**ERROR:** {escaped(problem, limit=SENTENCE_CHARS)}\n" for problem in problems)
+    said = [f"**ERROR:** {escaped(problem, limit=SENTENCE_CHARS)}\n" for problem in problems]
+    shown = parts.add_all(said[:PROBLEMS])
+    if shown < len(said):
+        parts.more(f"{count(len(said) - shown, 'more error')} left out.")
     _add_table(parts, ordered, names, int(limit_bytes * TABLE_SHARE))
     failed = [outcome for outcome in ordered if _failed(outcome)]
     shown = parts.add_all(_failure(outcome, names[outcome.id]) for outcome in failed)

@@ -99,7 +99,7 @@ def test_every_report_of_a_session_with_all_verdicts_and_hostile_names_is_valid(
     crashed = len((project.path / "tasks.py").read_text().splitlines())
     assert shown[:2] == [(f"{folder}/unstable.smoke.yaml", "3"), (f"{folder}/tasks.py", str(crashed))]
     assert (commands[-2][1]["file"], commands[-2][1]["line"]) == (f"{folder}/inconclusive.smoke.yaml", "2")
-    assert commands[-1][2].startswith("3 more smoke runs that were not promoted not shown here")
+    assert commands[-1][2].startswith("3 more errors not shown here")
     assert result.outlines[-1].startswith("::notice ")
 
     junit = project.path / "junit.xml"
@@ -170,6 +170,23 @@ def test_a_step_gets_its_summary_without_a_report_folder_and_after_ctrl_c(
     assert "**ERROR:** 1 smoke run was collected, and the session ended without an outcome: later" in text
     assert "report folder" not in text
     assert [read(line)[0] for line in result.outlines if line.startswith("::")] == ["error"]
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+def test_faults_of_a_recipe_that_cannot_be_read_are_annotated_and_in_the_summary_of_the_step(
+    project: Project, workers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.recipe("bad", "  max_step: 10\n  seed: x\n")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "step.md")
+    result = project.run("--smoke-preflight", *workers)
+    commands = [read(line) for line in result.outlines if line.startswith("::")]
+    assert [(level, given["file"], given["line"]) for level, given, _ in commands] == [
+        ("error", "bad.smoke.yaml", "9"),
+        ("error", "bad.smoke.yaml", "10"),
+    ]
+    summary = (project.path / "step.md").read_text()
+    assert summary.startswith("### Smoke runs: none\n\n**ERROR:** bad.smoke.yaml:9:3: ")
 
 
 def test_a_summary_that_cannot_be_written_is_a_warning(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,18 @@ def test_a_run_that_was_not_promoted_is_an_error_at_its_line() -> None:
     assert text == "50 % up, then: down\nhint: reduce learning_rate"
 
 
+def test_a_fault_of_a_recipe_is_an_error_at_its_line_and_column_before_all_others() -> None:
+    fault = "a,b.smoke.yaml:10:3: key 'x y' must be a name: 100 %"
+    first, second, third = annotation_commands([failed(1)], faults=[fault, "cannot be read"])
+    assert read(first) == (
+        "error",
+        {"file": "a,b.smoke.yaml", "line": "10", "col": "3", "title": "a,b.smoke.yaml: fault in the recipe"},
+        "key 'x y' must be a name: 100 %",
+    )
+    assert read(second)[1:] == ({"title": "recipe"}, "cannot be read")
+    assert "unstable" in third
+
+
 def test_code_outside_of_the_checkout_is_annotated_at_the_recipe() -> None:
     unstable = failed(1)
     crashed = replace(unstable, findings=(replace(unstable.findings[0], place="/usr/lib/task.py:30"),))
@@ -80,7 +92,7 @@ def test_the_worst_ten_of_a_level_are_shown_and_the_others_are_counted() -> None
     found = [read(line) for line in annotation_commands([*holds, warned, *unstable])]
     assert [level for level, _, _ in found] == ["error"] * SHOWN + ["warning"] * SHOWN + ["notice"] * 2
     assert ["unstable" in properties["title"] for _, properties, _ in found[:4]] == [True, True, True, False]
-    assert found[-2][2].startswith("3 more smoke runs that were not promoted not shown here")
+    assert found[-2][2].startswith("3 more errors not shown here")
     assert found[-1][2].startswith("1 more warning not shown here")
 
 
