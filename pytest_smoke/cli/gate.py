@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 EXIT_PASSED, EXIT_REFUSED = 0, 1
 WIDTH = 79
+UNKNOWN = "unknown"
+"""Device of a command."""
 NOT_TESTED_SHOWN = (
     "world-size",
     "device",
@@ -167,6 +169,7 @@ def _lines(one: Accepted) -> list[str]:
     age = age_text(age_seconds) if age_seconds >= 60 else "less than a minute"
     tested = receipt.tested
     device = plain_name(str(tested.get("device_name") or tested.get("device")))
+    device = "an unknown device" if device == UNKNOWN else device
     signed = f", signed by {one.signer}" if one.signer else ""
     lines = [f"ok: {plain_name(receipt.id)} was promoted {age} ago on {device}{signed}"]
     if receipt.override is not None:

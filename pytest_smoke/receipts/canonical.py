@@ -13,6 +13,7 @@ from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.diff import LIKELIEST
 from pytest_smoke.recipe.load import path_from
 from pytest_smoke.recipe.model import Settings
+from pytest_smoke.text import count
 
 NOT_COMPARED = ("ablate", "requires", "full", "smoke")
 """Sections that are left out: other cells and the machine do not change this run. The last two have a form of their
@@ -138,30 +139,32 @@ def _changes(before: Any, after: Any, path: tuple[str, ...]) -> Iterator[tuple[s
         return
     if _same(before, after):
         return
-    if _are_alike(before, after):
-        for at, (first, second) in enumerate(zip(before, after, strict=True)):
-            part = first.get("name") if isinstance(first.get("name"), str) else at
-            yield from _changes(first, second, (*path[:-1], f"{path[-1]}[{part}]"))
-        return
     key = ".".join(path)
-    if _are_texts(before) and _are_texts(after):
-        gone, new = [text for text in before if text not in after], [text for text in after if text not in before]
-        if path[:1] == ("checks",) and (gone or new):
-            yield from ((key, f"lost {shown(text)}") for text in gone)
-            yield from ((key, f"got {shown(text)}") for text in new)
-            return
-    yield key, f"{shown(before)} -> {shown(after)}"
+    if isinstance(before, list) and isinstance(after, list) and (path[0] == "checks" or not _are_short(before, after)):
+        yield from _list_changes(before, after, path)
+    else:
+        yield key, f"{shown(before)} -> {shown(after)}"
 
 
-def _are_alike(before: Any, after: Any) -> bool:
-    """Tell whether both are lists of the same number of mappings, such as the stages of a recipe."""
-    if not isinstance(before, list) or not isinstance(after, list) or len(before) != len(after):
-        return False
-    return all(isinstance(part, Mapping) for part in (*before, *after))
+def _list_changes(before: list[Any], after: list[Any], path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the entries that differ: by their place if there are as many as before, else which are gone and new."""
+    gone, new = [part for part in before if part not in after], [part for part in after if part not in before]
+    are_criteria = path[0] == "checks"
+    if len(before) == len(after) and not (are_criteria and gone):
+        for at, (first, second) in enumerate(zip(before, after, strict=True)):
+            name = first.get("name") if isinstance(first, Mapping) else None
+            yield from _changes(first, second, (*path[:-1], f"{path[-1]}[{name if isinstance(name, str) else at}]"))
+        return
+    yield from ((".".join(path), f"lost {shown(part)}") for part in gone)
+    yield from ((".".join(path), f"got {shown(part)}") for part in new)
+    if not gone and not new:
+        yield ".".join(path), f"{count(len(before), 'entry', 'entries')} -> {len(after):,}"
 
 
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(part, str) for part in value)
+def _are_short(before: list[Any], after: list[Any]) -> bool:
+    """Tell whether two lists can be shown whole: lists of plain values that are not long."""
+    plain = not any(isinstance(part, Mapping) for part in (*before, *after))
+    return plain and all(len(strict_json(part)) <= VALUE_CHARS for part in (before, after))
 
 
 def _same(first: Any, second: Any) -> bool:

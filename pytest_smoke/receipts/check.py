@@ -18,7 +18,7 @@ from pytest_smoke.receipts.receipt import Override, Receipt, read_receipt
 from pytest_smoke.receipts.signing import MAX_SIGNATURE_BYTES, OVERRIDE_NAMESPACE, Trust, verify
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases
-from pytest_smoke.roots import task_root
+from pytest_smoke.roots import root_above
 from pytest_smoke.text import count, did_you_mean, listed, seconds, verdict_label
 
 DEFAULT_RECEIPTS = Path(FOLDER)
@@ -81,10 +81,11 @@ def check(recipe: str, policy: Policy, *, now: datetime | None = None) -> list[A
 def named_cases(recipe: str, policy: Policy) -> tuple[list[Case], Path]:
     """Return the smoke runs that `recipe` names, and the rootdir. Raises GateError."""
     name, separator, item = recipe.partition("::")
-    file = Path(name)
     if not os.path.isfile(name):
         raise GateError("no-recipe", f"there is no recipe {plain_name(name)}")
-    root = policy.root if policy.root is not None else task_root(file)
+    # As pytest: folders are resolved, and a link to a recipe is a recipe where the link is.
+    file = Path(name).parent.resolve() / Path(name).name
+    root = policy.root.resolve() if policy.root is not None else root_above(file.parent) or Path.cwd()
     try:
         if not separator:
             return _judged_baselines(load_cases(file, root=root), name), root

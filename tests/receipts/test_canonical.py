@@ -148,15 +148,44 @@ def test_values_are_shown_as_people_write_them(value: Any, text: str) -> None:
     assert shown(value) == text
 
 
-def test_changes_inside_lists_name_the_entry() -> None:
-    before = {"stages": [{"name": "A", "steps": 5}, {"steps": 1}], "checks": {"accept": ["a > 1", "b > 1"]}}
-    after = {"stages": [{"name": "A", "steps": 6}, {"steps": 2}], "checks": {"accept": ["b > 1", "a > 2"]}}
-    assert changes(before, after) == [
-        "stages[A].steps 5 -> 6",
-        "stages[1].steps 1 -> 2",
-        "checks.accept lost a > 1",
-        "checks.accept got a > 2",
-    ]
-    assert changes({"checks": {"accept": ["a", "b"]}}, {"checks": {"accept": ["b", "a"]}}) == [
-        'checks.accept ["a", "b"] -> ["b", "a"]'
-    ]
+@pytest.mark.parametrize(
+    ("before", "after", "names"),
+    [
+        (
+            {"stages": [{"name": "A", "steps": 5}, {"steps": 1}]},
+            {"stages": [{"name": "A", "steps": 6}, {"steps": 2}]},
+            ["stages[A].steps 5 -> 6", "stages[1].steps 1 -> 2"],
+        ),
+        ({"stages": [{"steps": 1}]}, {"stages": []}, ['stages lost {"steps": 1}']),
+        (
+            {"checks": {"accept": ["a > 1", "b > 1"]}},
+            {"checks": {"accept": ["b > 1", "a > 2"]}},
+            ["checks.accept lost a > 1", "checks.accept got a > 2"],
+        ),
+        (
+            {"checks": {"accept": ["a", "b"]}},
+            {"checks": {"accept": ["b", "a"]}},
+            ["checks.accept[0] a -> b", "checks.accept[1] b -> a"],
+        ),
+        ({"args": {"sizes": [1, 2]}}, {"args": {"sizes": [1, 2, 3]}}, ["args.sizes [1, 2] -> [1, 2, 3]"]),
+        (
+            {"command": ["{python}", "train.py", "--learning-rate", "{learning_rate}"]},
+            {"command": ["python3", "train.py", "--learning-rate", "{learning_rate}"]},
+            ["command[0] {python} -> python3"],
+        ),
+        (
+            {"command": ["{python}", "train.py", "--learning-rate", "{learning_rate}"]},
+            {"command": ["{python}", "train.py", "--learning-rate", "{learning_rate}", "--fast"]},
+            ["command got --fast"],
+        ),
+        ({"checks": {"accept": ["a", "a"]}}, {"checks": {"accept": ["a"]}}, ["checks.accept 2 entries -> 1"]),
+    ],
+)
+def test_changes_inside_lists_name_the_entry(before: dict[str, Any], after: dict[str, Any], names: list[str]) -> None:
+    assert changes(before, after) == names
+
+
+@given(before=st.dictionaries(st.sampled_from("ab"), TREES), after=st.dictionaries(st.sampled_from("ab"), TREES))
+def test_what_differs_has_a_name_and_what_is_equal_has_none(before: dict[str, Any], after: dict[str, Any]) -> None:
+    first, second = stored(before), stored(after)
+    assert bool(changes(first, second)) == (fingerprint(first) != fingerprint(second))

@@ -301,6 +301,15 @@ def test_a_recipe_that_names_no_smoke_run_is_refused(
     assert project.refusal(recipe) == sentence
 
 
+def test_links_to_the_project_and_to_a_recipe_are_followed_as_by_pytest(project: Project, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(project.root, target_is_directory=True)
+    assert project.check(link / "lm.smoke.yaml")
+    assert project.check(project.recipe, root=link)
+    (project.root / "other.smoke.yaml").symlink_to(project.recipe)
+    assert project.refusal(project.root / "other.smoke.yaml").startswith("other.smoke.yaml::constant has no receipt")
+
+
 def test_a_recipe_with_faults_is_refused_with_its_line(project: Project) -> None:
     project.edit("batch_size: 8", "batchsize: 8\n  learn: 1")
     text = project.refusal()
