@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_smoke.bisect.result import BisectResult
+from pytest_smoke.environment import DISTRIBUTION, version_of
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.page.html import LIBRARY, Html, document, join, scrolling, table, tag, theme_switch
 from pytest_smoke.page.plots import plot_data
 from pytest_smoke.page.run import loss_of, run_section, steps_of, time_of, unreadable_section
+from pytest_smoke.page.series import BUCKETS, DIGITS
 from pytest_smoke.page.sparkline import sparkline
 from pytest_smoke.page.trace import Trace, TraceError, read_trace
 from pytest_smoke.page.verdict import badge
@@ -28,6 +30,11 @@ from pytest_smoke.text import count, listed
 INDEX = "index.html"
 """Name of the page in a report folder."""
 SCRIPTS = (LIBRARY, "plots.js", "report.js")
+FOOTNOTE = (
+    f"Plots show the lowest and the highest value of each of {BUCKETS} parts of a run, rounded to {DIGITS} digits; a "
+    "cross marks what is not finite."
+)
+"""What every reader of a plot should know."""
 DETAILED = 500
 """Runs that have a section of their own, the worst ones: a browser needs half a minute for 10,000 of them."""
 COLUMNS = (
@@ -137,6 +144,7 @@ def layout(title: str, summary: str, main: Sequence[object], *controls: Html) ->
             tag("a", "Skip to the content", href="#main", class_="skip"),
             tag("header", heading, *controls, theme_switch(), class_="top"),
             tag("main", *main, id="main", tabindex="-1"),
+            tag("footer", f"Made by pytest_smoke {version_of(DISTRIBUTION) or ''}. {FOOTNOTE}"),
         ),
         "\n",
     )

@@ -8,7 +8,7 @@ from itertools import pairwise
 from math import inf, isfinite, isnan, nan
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_smoke.page.series import BUCKETS, Series, broken_runs, encoded, extremes, rounded, smoothed
@@ -91,7 +91,8 @@ def test_values_are_rounded_to_five_significant_digits(value: float, shown: floa
     assert rounded(value) == shown
 
 
-@given(st.lists(st.floats(min_value=-1e300, max_value=1e300) | st.just(nan), min_size=100, max_size=300))
+@given(st.lists(st.floats(min_value=-1e300, max_value=1e300) | st.just(nan), min_size=100, max_size=150))
+@settings(max_examples=30)
 def test_means_lie_between_the_extremes_and_at_the_middle_of_their_points(values: list[float]) -> None:
     means, width = smoothed(Series(range(len(values)), values))
     assert width == max(1, round(len(values) * 0.02))

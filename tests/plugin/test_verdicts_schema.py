@@ -40,6 +40,13 @@ def test_a_report_fits_the_json_schema_and_the_reference(project: Project) -> No
     validator = Draft202012Validator(json.loads(printed))
     assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(report)] == []
 
+    page = (project.path / "out" / "index.html").read_text()
+    assert all(f'data-run="{at}"' in page for at in range(len(report["outcomes"])))
+    drawn = [outcome for outcome in report["outcomes"] if "trace" in outcome["facts"]]
+    assert page.count('<script type="application/json" id="plots-') == len(drawn)
+    assert 'class="note"' not in page, "every trace is that of its run"
+    assert "TwoTerms" in page, "the text of a recipe"
+
     rows = re.findall(r"^\| `([\w.-]+)(?:/[^`]*)?` \|", PAGE.read_text().partition("## Non-finite")[0], re.MULTILINE)
     written = {path.name for path in (project.path / "out").iterdir()}
     assert {"verdicts.json", "traces", "checkpoints"} <= written <= set(rows)

@@ -2,6 +2,7 @@
 // Interactive plots of one run: `Plots.build(container, data)`. The data is that of page/plots.py.
 const Plots = (() => {
   const COLOURS = 6;
+  const HELP = "Drag to zoom, double-click to show all. With the keyboard: arrow keys, + and -, Esc.";
   const FAR = 1.5; // in heights of the curve
   const built = new Set();
   let logarithmic = false;
@@ -355,7 +356,7 @@ const Plots = (() => {
       this.last = Math.max(...ends.map((end) => end[1]), this.first + 1);
       this.main = null;
       this.keyboard = false;
-      this.line = element("p", { class: "readout", role: "status" });
+      this.line = element("p", { class: "readout", role: "status" }, HELP);
       this.panels = data.panels.map((panel) => new Panel(this, panel));
       container.replaceChildren(...this.panels.map((panel) => panel.figure));
       container.after(this.line);
@@ -387,7 +388,7 @@ const Plots = (() => {
     // A screen reader reads the line when the keyboard moves the cursor; a mouse would make it talk without end.
     readout(step, panel) {
       if (step === null) {
-        if (!this.keyboard) this.line.textContent = "";
+        if (!this.keyboard) this.line.textContent = HELP;
         return;
       }
       this.line.setAttribute("aria-live", this.keyboard ? "polite" : "off");
