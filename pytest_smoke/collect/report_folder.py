@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pytest_smoke.errors import SmokeError
-from pytest_smoke.files import BISECT, STALE, VERDICTS, VERDICTS_SCHEMA, read_json, write_atomic
+from pytest_smoke.files import BISECT, STALE, VERDICTS, VERDICTS_SCHEMA, read_json, strict_json, write_atomic
 from pytest_smoke.monitor.artifacts import earlier_results
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.report.verdicts_json import join_outcomes, outcome_json
@@ -94,24 +94,23 @@ def _set_aside_outcomes(folder: Path) -> None:
     if outcomes is None:
         _move(path, folder / STALE / UNREADABLE)
         return
+    older = _read_outcomes(aside) if aside.is_file() else {}
+    if older is None:
+        _move(aside, folder / STALE / UNREADABLE)
+        older = {}
+    if outcomes and outcomes.keys() >= older.keys():  # as they are: writing takes ten times as long as reading
+        _move(path, aside)
+        return
     if outcomes:
-        older = _read_outcomes(aside) if aside.is_file() else {}
-        if older is None:
-            _move(aside, folder / STALE / UNREADABLE)
-        write_atomic(aside, join_outcomes((older or {}) | outcomes))
+        write_atomic(aside, join_outcomes({item_id: strict_json(one) for item_id, one in (older | outcomes).items()}))
     path.unlink()
 
 
-def _read_outcomes(path: Path) -> dict[str, str] | None:
-    """Return the JSON of each outcome in a file by its id; None if the file is not one of this version.
-
-    It is not indented: that would take ten times as long, for files that few people read.
-    """
+def _read_outcomes(path: Path) -> dict[str, Any] | None:
+    """Return the outcomes in a file by id; None if the file is not one of this version."""
     try:
         tree = read_json(path)
-        if tree["schema"] != VERDICTS_SCHEMA:
-            return None
-        return {str(one["id"]): json.dumps(one, allow_nan=False) for one in tree["outcomes"]}
+        return {str(one["id"]): one for one in tree["outcomes"]} if tree["schema"] == VERDICTS_SCHEMA else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
