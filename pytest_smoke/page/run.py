@@ -209,7 +209,7 @@ def _facts(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "device", " · ".join(dict.fromkeys(text for text in (facts.device, facts.device_name) if text))
     yield "steps", steps_of(facts) + ("" if facts.full_steps is None else f" of a full run of {facts.full_steps:,}")
     if facts.evidence_steps is not None:
-        needed = "" if facts.evidence_needed_steps is None else f" of {facts.evidence_needed_steps:,} needed"
+        needed = "" if facts.evidence_needed_steps is None else f" ({facts.evidence_needed_steps:,} needed)"
         yield "evidence steps", f"{facts.evidence_steps:,}{needed}"
     if facts.smallest_rise_share is not None:
         yield "smallest detectable rise", percent(float(facts.smallest_rise_share))

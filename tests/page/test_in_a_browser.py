@@ -174,5 +174,8 @@ def test_a_dark_page_is_printed_on_white(browser: Browser, report: Path) -> None
     browser.draw()
     browser.run("dispatchEvent(new Event('beforeprint'))")
     assert browser.run("return document.documentElement.dataset.theme") == "light"
+    width = f"{FIRST_RUN}.querySelector('canvas').clientWidth"
+    assert browser.run(f"return {width}") == 640
     browser.run("dispatchEvent(new Event('afterprint'))")
+    assert browser.run(f"return {width}") > 1000
     assert browser.run("return document.documentElement.dataset.theme") == "dark"

@@ -365,8 +365,14 @@ const Plots = (() => {
       new ResizeObserver(() => {
         if (!container.clientWidth || container.clientWidth === this.width) return;
         this.width = container.clientWidth;
-        for (const { plot, figure, panel } of this.panels) plot.setSize({ width: figure.clientWidth, height: panel.wide ? 300 : 180 });
+        this.resize();
       }).observe(container);
+    }
+
+    resize(width) {
+      for (const { plot, figure, panel } of this.panels) {
+        plot.setSize({ width: width || figure.clientWidth, height: panel.wide ? 300 : 180 });
+      }
     }
 
     draw() {
@@ -406,6 +412,10 @@ const Plots = (() => {
 
   return {
     build: (container, data, key) => built.add(new Run(container, data, key)),
+    // Fit all plots into a width in pixels; without one, into their places.
+    resize: (width) => {
+      for (const run of built) run.resize(width);
+    },
     logarithmic: (on) => {
       logarithmic = on;
       for (const run of built) run.draw();

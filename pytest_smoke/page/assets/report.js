@@ -63,7 +63,9 @@
   for (const container of waiting) observer.observe(container);
   addEventListener("beforeprint", () => {
     for (const container of waiting) if (container.closest("details").open) build(container);
+    Plots.resize(640); // the width of A4 and Letter less their margins and those of the page
   });
+  addEventListener("afterprint", () => Plots.resize());
 
   const log = document.getElementById("log");
   if (!log) return;
