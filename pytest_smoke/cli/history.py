@@ -54,9 +54,12 @@ def run(args: argparse.Namespace) -> int:
     for note in found.notes:
         print_message("note", note)
     if args.output is not None:
+        from pytest_smoke.cli.report import foreign_output
         from pytest_smoke.page.history import history_page
 
         path = args.output / PAGE if args.output.is_dir() else args.output
+        if (foreign := foreign_output(path)) is not None:
+            return fail("history", foreign)
         try:
             write_atomic(path, history_page(found))
         except OSError as error:

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the page, print its path, and return the exit code."""
     names, description = log_options(args)
     output = args.output or _default_output(args.sources)
-    if (foreign := _foreign(output)) is not None:
+    if (foreign := foreign_output(output)) is not None:
         return fail("report", foreign)
     found = [(argument, runs_of(argument, names, description)) for argument in args.sources]
     problems = [problem for _, one in found for problem in one.problems]
@@ -84,7 +84,7 @@ def _default_output(sources: list[str]) -> Path:
     return Path(DEFAULT_OUTPUT)
 
 
-def _foreign(output: Path) -> str | None:
+def foreign_output(output: Path) -> str | None:
     """Say why a file must not be written over; None if it does not exist or is a page of ours."""
     try:
         with open_regular(output) as file:

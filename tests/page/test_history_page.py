@@ -106,4 +106,13 @@ def test_the_command_writes_the_page_and_says_where(tmp_path: Path, capsys: pyte
     assert main(["history", str(tmp_path / "nightly"), "-o", str(tmp_path / "new")]) == 1
     assert (tmp_path / "new" / "history.html").exists()
     assert main(["history", str(tmp_path / "nightly"), "-o", str(tmp_path / "new" / "trend.html" / "x")]) == 2
-    assert "could not be written: " in capsys.readouterr().err
+    assert "history: " in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_page_of_ours_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drifting(tmp_path / "nightly")
+    verdicts = tmp_path / "nightly" / "000" / "verdicts.json"
+    before = verdicts.read_text()
+    assert main(["history", str(tmp_path / "nightly"), "-o", str(verdicts)]) == 2
+    assert "exists and was not made by this command" in capsys.readouterr().err
+    assert verdicts.read_text() == before
