@@ -67,6 +67,11 @@ def drifts_of(margins: Mapping[K, Sequence[float]]) -> dict[K, Drift]:
     return {name: drift for name, drift in found.items() if drift is not None}
 
 
+def can_be_tested(series: Sequence[float]) -> bool:
+    """Tell whether a series has enough points."""
+    return len(_window(series)) >= FEWEST_POINTS
+
+
 def theil_sen(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Return slope and intercept of the line through (x, y) points: medians over all pairs, and over all points.
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_smoke.history.drift import Drift, drifts_of
+from pytest_smoke.history.drift import Drift, can_be_tested, drifts_of
 from pytest_smoke.history.read import Point, read_sessions
 from pytest_smoke.text import count, listed, percent
 
@@ -91,6 +91,8 @@ class History:
     trends: Sequence[Trend]
     """Those that drift come first, then by id."""
     sessions: int
+    tested: int
+    """Margins with enough points to tell a drift from chance."""
     notes: Sequence[str]
     """What was found and left out."""
 
@@ -103,6 +105,7 @@ class History:
         """Return a tree of builtins."""
         return {
             "sessions": self.sessions,
+            "margins_tested": self.tested,
             "drifting": [one.to_dict() for one in self.drifting],
             "smoke_runs": [_trend_dict(trend) for trend in self.trends],
             "notes": list(self.notes),
@@ -112,13 +115,15 @@ class History:
 def history(folders: Sequence[Path]) -> History:
     """Read the sessions below the folders and return their trends. Raises ReportError if there are none."""
     sessions = read_sessions(folders)
-    return History(trends=trends(sessions.points), sessions=sessions.count, notes=sessions.notes)
+    found, tested = trends(sessions.points)
+    return History(trends=found, sessions=sessions.count, tested=tested, notes=sessions.notes)
 
 
-def trends(points: Mapping[str, Sequence[Point]]) -> list[Trend]:
-    """Return the trend of each smoke run. All margins are tested together, so that the rate of false alarms is theirs.
+def trends(points: Mapping[str, Sequence[Point]]) -> tuple[list[Trend], int]:
+    """Return the trend of each smoke run, and how many margins had enough points to be tested.
 
-    On each device, the series of the newest run is tested: older ones are of other settings or versions.
+    All margins are tested together, so that the rate of false alarms is theirs. On each device, the series of the
+    newest run is tested: older ones are of other settings or versions.
     """
     grouped = {item_id: _series(runs) for item_id, runs in points.items()}
     tested: dict[tuple[str, int, str], list[int]] = {}
@@ -127,9 +132,8 @@ def trends(points: Mapping[str, Sequence[Point]]) -> list[Trend]:
             for at, run in enumerate(points[item_id]):
                 for name in run.margins if series_of[at] == number else ():
                     tested.setdefault((item_id, number, name), []).append(at)
-    drifts = drifts_of(
-        {key: [points[key[0]][at].margins[key[2]].left for at in places] for key, places in tested.items()}
-    )
+    margins = {key: [points[key[0]][at].margins[key[2]].left for at in places] for key, places in tested.items()}
+    drifts = drifts_of(margins)
     found: dict[str, list[Drifting]] = {}
     for key, drift in drifts.items():
         item_id, _, name = key
@@ -151,7 +155,8 @@ def trends(points: Mapping[str, Sequence[Point]]) -> list[Trend]:
         )
         for item_id, runs in points.items()
     ]
-    return sorted(result, key=lambda trend: (not trend.drifting, trend.id))
+    ordered = sorted(result, key=lambda trend: (not trend.drifting, trend.id))
+    return ordered, sum(map(can_be_tested, margins.values()))
 
 
 def short_commit(commit: str) -> str:

@@ -14,7 +14,7 @@ from pytest_smoke.page.report import DETAILED, SCRIPTS, filters, layout
 from pytest_smoke.page.series import rounded
 from pytest_smoke.page.sparkline import sparkline
 from pytest_smoke.page.verdict import badge
-from pytest_smoke.report.history import margin_text
+from pytest_smoke.report.history import TOO_FEW, margin_text
 from pytest_smoke.report.layout import short_ids
 from pytest_smoke.text import count, number, seconds, verdict_label
 
@@ -55,7 +55,8 @@ def history_page(history: History) -> str:
     smoke_runs, sessions = count(len(history.trends), "smoke run"), count(history.sessions, "session")
     drifting = len({one.id for one in history.drifting})
     verb = "drifts" if drifting == 1 else "drift"
-    summary = f"{smoke_runs} in {sessions}: {f'{drifting:,} {verb} towards a limit' if drifting else 'none drifts'}"
+    found = f"{drifting:,} {verb} towards a limit" if drifting else "none drifts" if history.tested else TOO_FEW
+    summary = f"{smoke_runs} in {sessions}: {found}"
     head = tag("thead", tag("tr", *(tag("th", name, scope="col", class_=style or None) for name, style in COLUMNS)))
     caption = tag("caption", "All smoke runs, those that drift first", class_="visually-hidden")
     overview = scrolling(tag("table", caption, head, tag("tbody", *rows)), "Overview of all smoke runs")

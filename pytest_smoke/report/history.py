@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_smoke.history.drift import FEWEST_POINTS
 from pytest_smoke.history.trend import History, Trend, short_commit
 from pytest_smoke.report.layout import WIDTH, fitted_table, short_ids, wrap
 from pytest_smoke.text import count, number, percent, seconds, verdict_label
@@ -9,6 +10,9 @@ from pytest_smoke.text import count, number, percent, seconds, verdict_label
 HEADER = ("smoke run", "runs", "newest verdict", "loss", "time", "margin", "nearest limit", "commit")
 DROPPED = ("commit", "time", "loss")
 """Columns that are left out of a table too wide for the terminal, the first one first."""
+
+TOO_FEW = f"too few to tell a drift from chance: it takes {FEWEST_POINTS} runs that differ and can be compared"
+"""What is said instead of `no drift` if nothing could be tested."""
 
 
 def history_text(history: History, *, width: int = WIDTH) -> str:
@@ -21,7 +25,8 @@ def history_text(history: History, *, width: int = WIDTH) -> str:
         lines += ["", *wrap(f"drift: {names[one.id]}: {one.text}", width)]
     smoke_runs, sessions = count(len(history.trends), "smoke run"), count(history.sessions, "session")
     if not history.drifting:
-        lines += ["", f"{smoke_runs} in {sessions}: no margin drifts towards its limit"]
+        found = "no margin drifts towards its limit" if history.tested else TOO_FEW
+        lines += ["", *wrap(f"{smoke_runs} in {sessions}: {found}", width)]
     return "\n".join(lines) + "\n"
 
 

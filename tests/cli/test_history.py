@@ -55,6 +55,16 @@ def test_a_folder_without_sessions_is_exit_status_2(tmp_path: Path, capsys: pyte
     assert "missing: no such folder" in printed.err
 
 
+def test_too_few_sessions_are_not_called_free_of_drift(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for at in range(5):
+        write(tmp_path / f"{at}", [outcome(at, accuracy=0.9 - 0.05 * at)])
+    assert main(["history", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "1 smoke run in 5 sessions: too few to tell a drift from chance: it takes 6 runs",
+        "  that differ and can be compared",
+    ]
+
+
 def test_json_has_points_series_and_drifts(sessions: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["history", str(sessions), "--format", "json"]) == 1
     tree = json.loads(capsys.readouterr().out)
