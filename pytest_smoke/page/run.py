@@ -54,7 +54,7 @@ def run_section(
         findings_tables(outcome),
         _acceptance(outcome),
         _stages(facts.stages),
-        facts_list(facts),
+        facts_list(outcome),
         _fold("How the log was read", tag("ul", *(tag("li", remark) for remark in remarks))) if remarks else "",
         _fold("Settings", _settings(facts)),
         _fold(f"Recipe {outcome.recipe}", _text(facts.recipe_text or "")),
@@ -100,9 +100,10 @@ def _by_gravity(outcome: Outcome) -> list[Finding]:
     return sorted(outcome.findings, key=lambda one: (one.id != outcome.decided_by, _GRAVITY.index(one.status)))
 
 
-def facts_list(facts: Facts) -> Html:
-    """Return what is known of a run, as names with values."""
-    known = sorted(((name, value) for name, value in _facts(facts) if value), key=lambda fact: len(fact[1]) > LONG_FACT)
+def facts_list(outcome: Outcome) -> Html:
+    """Return what is known of a run, as names with values: short ones first."""
+    facts = [("id", outcome.id), *_facts(outcome.facts)]
+    known = sorted(((name, value) for name, value in facts if value), key=lambda fact: len(fact[1]) > LONG_FACT)
     rows = (
         tag("div", tag("dt", name), tag("dd", value), class_="wide" if len(value) > LONG_FACT else None)
         for name, value in known
