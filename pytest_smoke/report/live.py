@@ -16,7 +16,7 @@ from pytest_smoke.report.run_status import (
     memory_text,
 )
 from pytest_smoke.report.sparkline import sparkline
-from pytest_smoke.text import number
+from pytest_smoke.text import number, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 NAMED = 3
 """Runs that a plain line names."""
-BAR_WIDTH = 16
-"""Columns of the bar that shows the share of the steps."""
+BAR_WIDTH = (4, 16)
+"""Columns of the bar that shows the share of the steps, at least and at most; none if there are fewer."""
 NAME_WIDTH = 32
 """Columns of the name of a run, at most."""
 CURVE_WIDTH = (8, 40)
@@ -34,10 +34,10 @@ CURVE_WIDTH = (8, 40)
 
 def minute_line(runs: Sequence[RunStatus], *, finished: int, expected: int, elapsed: float, now: float) -> str:
     """Return what a log shows of a session once a minute: what has finished, and what runs."""
-    names = short_ids([run.id for run in runs])
+    names = _names(runs)
     parts = []
     for run in runs[:NAMED]:
-        figures = [activity_text(run, now)]
+        figures = [_printable(activity_text(run, now))]
         figures += [f"loss {number(run.loss)}"] if run.loss is not None else []
         figures += [left] if (left := left_text(run, now)) else []
         parts.append(f"{names[run.id]} ({', '.join(figures)})")
@@ -50,13 +50,13 @@ def plain_line(runs: Sequence[RunStatus], *, width: int, now: float) -> str:
     """Return one line for a terminal: the figures of one run, or where each of several is."""
     if len(runs) == 1:
         (run,) = runs
-        figures = [activity_text(run, now)]
+        figures = [_printable(activity_text(run, now))]
         figures += [f"loss {number(run.loss)}"] if run.loss is not None else []
         figures += [f"lr {number(run.lr, 3)}"] if run.lr is not None else []
         text = "  ".join(["", *figures, left_text(run, now)])
     else:
-        names = short_ids([run.id for run in runs])
-        text = "  " + ", ".join(f"{names[run.id]} {activity_text(run, now)}" for run in runs)
+        names = _names(runs)
+        text = "  " + ", ".join(f"{names[run.id]} {_printable(activity_text(run, now))}" for run in runs)
     return text.rstrip()[: width - 1]
 
 
@@ -91,8 +91,8 @@ class RichDisplay:
         height: int,
     ) -> list[str]:
         """Return at most `height` lines of at most `width` columns, with their escape sequences."""
-        names = short_ids([run.id for run in runs])
-        heads = self._heads(runs, names, now)
+        names = _names(runs)
+        heads = self._heads(runs, names, now, width)
         rows: list[Text] = []
         if expected > 1:
             rows.append(self._text((finished_text(finished, expected, elapsed), "dim")))
@@ -106,31 +106,38 @@ class RichDisplay:
             rows = [*rows[: height - 1], self._text((f"  and {hidden} more", "dim"))] if height > 1 else rows[:1]
         return [self._rendered(row, width) for row in rows]
 
-    def _heads(self, runs: Sequence[RunStatus], names: Mapping[str, str], now: float) -> list[Text]:
+    def _heads(self, runs: Sequence[RunStatus], names: Mapping[str, str], now: float, width: int) -> list[Text]:
         """Return the first line of each run, in columns."""
         from rich.cells import cell_len
 
         cells = [
-            (_cropped(names[run.id]), activity_text(run, now), left_text(run, now), memory_text(run)) for run in runs
+            (_cropped(names[run.id]), _printable(activity_text(run, now)), left_text(run, now), memory_text(run))
+            for run in runs
         ]
         widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+        room = width - 1 - sum(size + 2 for size in widths if size) - 2
+        bar = min(BAR_WIDTH[1], room) if room >= BAR_WIDTH[0] else 0
         lines = []
         for run, row in zip(runs, cells, strict=True):
             name, doing, left, memory = (
                 cell + " " * (size - cell_len(cell)) for cell, size in zip(row, widths, strict=True)
             )
-            line = self._text((f"  {name}", "bold"), (f"  {doing}  ", ""))
-            line.append_text(self._bar(run))
+            line = self._text((f"  {name}", "bold"), (f"  {doing}", ""))
+            if bar:
+                line.append("  ")
+                line.append_text(self._bar(run, bar))
             line.append(f"  {left}" if left.strip() else "", "cyan")
             line.append(f"  {memory}" if memory.strip() else "", "magenta")
             lines.append(line)
         return lines
 
-    def _bar(self, run: RunStatus) -> Text:
+    def _bar(self, run: RunStatus, width: int) -> Text:
         from rich.progress_bar import ProgressBar
 
-        bar = ProgressBar(total=max(1, run.planned_steps), completed=run.steps, width=BAR_WIDTH)
-        return self._text(*((part.text, part.style or "") for part in self._console.render(bar) if part.text != "\n"))
+        bar = ProgressBar(total=max(1, run.planned_steps), completed=run.steps, width=width)
+        parts = [(part.text, part.style or "") for part in self._console.render(bar) if part.text != "\n"]
+        missing = width - sum(len(text) for text, _ in parts)  # without colours, only the completed part is drawn
+        return self._text(*parts, (" " * missing, ""))
 
     def _curve(self, run: RunStatus, width: int) -> Text:
         """Return the second line of a run: the curve of the loss, its value, and how far it is from an alarm."""
@@ -173,6 +180,15 @@ class _Encoded(io.StringIO):
     @property
     def encoding(self) -> str:  # type: ignore[override]  # nobody sets it
         return self._encoding
+
+
+def _names(runs: Sequence[RunStatus]) -> dict[str, str]:
+    return {run_id: _printable(name) for run_id, name in short_ids([run.id for run in runs]).items()}
+
+
+def _printable(text: str) -> str:
+    """Return a text without what a terminal would interpret, on one line."""
+    return " ".join(printable(text).split("\n")).replace("\t", " ")
 
 
 def _cropped(name: str) -> str:
