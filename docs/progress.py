@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 import tempfile
+from itertools import groupby
 from pathlib import Path
 
 import pexpect
@@ -30,11 +32,11 @@ from mine_task import Mine
 
 class Slowly(Mine):
     def losses(self, model, batch):
-        time.sleep(0.02)
+        time.sleep(0.01)
         return super().losses(model, batch)
 """
 RECIPES = {"hot": "{learning_rate: 0.02}", "mine_long": "{learning_rate: 2.0e-3}"}
-COLOURS = {"default": None, "brown": "yellow", "brightblack": "bright_black"}
+COLOURS = {"default": None, "brown": "yellow"}
 
 
 def screen() -> pyte.Screen:
@@ -69,12 +71,13 @@ def screen() -> pyte.Screen:
         while sum(" alarm at " in line for line in shown.display) < len(RECIPES) or not _is_half_way(shown):
             with contextlib.suppress(pexpect.TIMEOUT):
                 stream.feed(shell.read_nonblocking(4096, timeout=1))
-        shell.close(force=True)
+        shell.sendintr()
+        shell.expect(pexpect.EOF, timeout=60)
         return shown
 
 
 def _is_half_way(shown: pyte.Screen) -> bool:
-    return any(" step 3" in line for line in shown.display)
+    return any(re.search(r" step [34]\d\d/", line) for line in shown.display)
 
 
 def text_of(shown: pyte.Screen) -> Text:
@@ -83,10 +86,10 @@ def text_of(shown: pyte.Screen) -> Text:
     for at, line in enumerate(shown.display):
         if not line.strip() or line.lstrip().startswith(HEADER):
             continue
-        for column in range(len(line.rstrip())):
-            char = shown.buffer[at][column]
-            colour = COLOURS.get(char.fg, char.fg)
-            text.append(char.data, Style(color=colour, bold=char.bold))
+        row = [shown.buffer[at][column] for column in range(len(line.rstrip()))]
+        for (colour, bold), chars in groupby(row, key=lambda char: (char.fg, char.bold)):
+            name = COLOURS.get(colour, colour.replace("bright", "bright_"))
+            text.append("".join(char.data for char in chars), Style(color=name, bold=bold))
         text.append("\n")
     return text
 

@@ -35,7 +35,7 @@ class Terminal:
         self._stream.flush()
         self._descriptor = os.dup(self._stream.fileno())
         self._lock = threading.RLock()
-        self._line = " " * self._writer.width_of_current_line
+        self._line: str = self._writer._current_line
         """What pytest has written since the newest line break."""
         self._is_drawn = False
         self._writer._file = _Tee(self._stream, self)
