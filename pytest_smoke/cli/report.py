@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from pytest_smoke.cli.arguments import (
@@ -79,7 +80,7 @@ def _default_output(sources: list[str]) -> Path:
     if len(sources) == 1:
         only = Path(sources[0])
         folder = only.parent if only.name == VERDICTS else only
-        if (folder / VERDICTS).is_file():
+        if os.path.isfile(folder / VERDICTS):
             return folder / INDEX
     return Path(DEFAULT_OUTPUT)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,8 @@ class Found:
 
 def runs_of(argument: str, names: ColumnNames, description: RunDescription) -> Found:
     """Read a report folder, its `verdicts.json`, a log, or a folder of logs. What is wrong with it is in the result."""
-    path = Path(argument)
-    report = path / VERDICTS if path.is_dir() else path
-    if report.name == VERDICTS and report.is_file():
+    report = Path(argument, VERDICTS) if os.path.isdir(argument) else Path(argument)
+    if report.name == VERDICTS and os.path.isfile(report):  # also for a name that is too long for the system
         return _of_report(report)
     try:
         logs = find.find(argument)
@@ -191,11 +190,5 @@ def _known(steps: Sequence[int], values: Sequence[float | None] | None) -> Serie
 def _curve(loss: Series) -> dict[str, list[Any]]:
     """Return means of blocks of points, as an outcome has them."""
     size = -(-len(loss.steps) // CURVE_POINTS) or 1
-    blocks = list(_blocks(loss.values, size))
+    blocks = [loss.values[at : at + size] for at in range(0, len(loss.values), size)]
     return {"step": list(loss.steps[::size]), "loss": [sum(value / len(block) for value in block) for block in blocks]}
-
-
-def _blocks(values: Sequence[float], size: int) -> Iterator[list[float]]:
-    rest = iter(values)
-    while block := list(islice(rest, size)):
-        yield block

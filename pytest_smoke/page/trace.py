@@ -33,8 +33,6 @@ class Trace:
     probe_loss: Series = NOTHING
     terms: Mapping[str, Series] = field(default_factory=dict)
     """Loss terms by name."""
-    resumed: tuple[int, ...] = ()
-    """Steps at which the run was resumed."""
     phases: tuple[tuple[str, int], ...] = ()
     """Each stage and phase, as `stage A` or `stage A, text`, with its first step."""
 
@@ -80,7 +78,6 @@ def parse(text: str) -> Trace:
         loss=_series(steps, named["loss"]),
         **{name: _series(steps, named[name]) for name in ("lr", "grad_norm", "probe_loss") if name in named},
         terms={name[5:]: _series(steps, column) for name, column in named.items() if name.startswith("loss/")},
-        resumed=tuple(step for step, mark in zip(steps, named.get("resumed", ()), strict=False) if mark == "1"),
         phases=_phases(steps, named),
     )
 

@@ -46,7 +46,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("path", ["pipe", "/dev/zero"])
 @pytest.mark.parametrize(
-    "command", [["judge"], ["compare", "pipe"], ["diagnose"], ["diagnose", "pipe", "--before"], ["probe"]]
+    "command",
+    [
+        ["judge"],
+        ["report"],
+        ["report", "data", "--output"],
+        ["compare", "pipe"],
+        ["diagnose"],
+        ["diagnose", "pipe", "--before"],
+        ["probe"],
+    ],
 )
 def test_a_pipe_and_a_device_are_refused_at_once(
     folder: Path, command: list[str], path: str, capsys: pytest.CaptureFixture[str]

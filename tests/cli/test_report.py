@@ -64,7 +64,7 @@ def test_reports_and_logs_share_a_page(capsys: pytest.CaptureFixture[str]) -> No
 def test_what_cannot_be_read_is_named_and_the_rest_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     a_report("out")
     Path("cut.csv").write_text("step,lo")
-    assert main(["report", "out", "missing.log", "cut.csv"]) == 2
+    assert main(["report", "out", "missing.log", "cut.csv", "x" * 5000]) == 2
     error = capsys.readouterr().err
     assert "missing.log: file not found" in error
     assert "Traceback" not in error

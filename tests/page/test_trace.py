@@ -36,7 +36,6 @@ def test_what_a_run_recorded_is_read_back() -> None:
     assert trace.probe_loss == ([1], [2.5])
     assert trace.terms == {"ce": ([0, 1, 2], [1.5, math.inf, 0.5]), "kl": ([2], [0.25])}
     assert trace.phases == (("stage A, text", 0), ('stage A, the "other", one', 1), ("stage B", 2))
-    assert trace.resumed == (2,)
 
 
 @pytest.mark.parametrize(
