@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-ROOT_FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
-"""Files that make a folder pytest's rootdir; `setup.py` is asked for only where none of them is found."""
-
+OF_PYTEST = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini")
+"""Files that make a folder pytest's rootdir, whatever is in them."""
+SECTIONS = {"pyproject.toml": "", "tox.ini": "pytest", "setup.cfg": "tool:pytest"}
+"""Files that do so if they configure pytest, with the section that does. A `pyproject.toml` without one counts where
+no file configures pytest, and `setup.py` where there is none of them."""
+ROOT_FILES = (*OF_PYTEST, *SECTIONS)
 INSTALLED = ("site-packages", "dist-packages")
 """Folders of installed packages, which may be below the rootdir, in a virtual environment."""
 
@@ -19,15 +23,35 @@ def is_installed(path: Path | str) -> bool:
 def root_above(path: Path) -> Path | None:
     """Return the nearest folder at or above `path` that pytest takes for its rootdir; None if there is none.
 
-    See "Finding the rootdir" in pytest's documentation. A file in `ROOT_FILES` counts whatever is in it.
+    See "Finding the rootdir" in pytest's documentation.
     """
     absolute = path.resolve()
     folders = [absolute, *absolute.parents] if absolute.is_dir() else list(absolute.parents)
-    for marks in (ROOT_FILES, ("setup.py",)):
+    for folder in folders:
+        if any(_configures_pytest(folder / name) for name in ROOT_FILES):
+            return folder
+    for mark in ("pyproject.toml", "setup.py"):
         for folder in folders:
-            if any((folder / mark).is_file() for mark in marks):
+            if (folder / mark).is_file():
                 return folder
     return None
+
+
+def _configures_pytest(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    if file.name in OF_PYTEST:
+        return True
+    import tomllib  # only commands need it, and the plugin imports this module
+
+    try:
+        text = file.read_text(encoding="utf-8")
+        if file.name != "pyproject.toml":
+            return re.search(rf"^\[{SECTIONS[file.name]}\]", text, re.MULTILINE) is not None
+        table = tomllib.loads(text).get("tool", {}).get("pytest", {})
+    except (OSError, ValueError, AttributeError):  # pytest refuses to run with such a file
+        return False
+    return bool(table)
 
 
 def task_root(recipe: Path) -> Path:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from _pytest.config.findpaths import locate_config
 
-from pytest_smoke.roots import ROOT_FILES, root_above, task_root
+from pytest_smoke.roots import root_above, task_root
 
 
 def folders(tmp_path: Path) -> Path:
@@ -16,13 +17,35 @@ def folders(tmp_path: Path) -> Path:
     return deepest
 
 
-@pytest.mark.parametrize("name", ROOT_FILES)
-def test_the_nearest_folder_with_a_configuration_file_is_the_root(tmp_path: Path, name: str) -> None:
+CONTENTS = {
+    "pyproject.toml": ["", "[project]\nname = 'a'\n", "[tool.pytest]\n", "[tool.pytest]\nxfail_strict = true\n"],
+    "tox.ini": ["", "[tox]\n", "[pytest]\n", "[tox]\n\n[pytest] # ours\n", "# [pytest]\n"],
+    "setup.cfg": ["", "[metadata]\n", "[tool:pytest]\naddopts = -q\n"],
+    **{name: ["", "[pytest]\n"] for name in ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini")},
+}
+CONTENTS["pyproject.toml"].append("[tool.pytest.ini_options]\naddopts = '-q'\n")
+FILES = [(name, text) for name, texts in CONTENTS.items() for text in texts]
+
+
+@pytest.mark.parametrize("near", FILES)
+@pytest.mark.parametrize("far", FILES[::2])
+def test_pytest_takes_the_same_folder(tmp_path: Path, near: tuple[str, str], far: tuple[str, str]) -> None:
     deepest = folders(tmp_path)
-    (tmp_path / name).touch()
-    (tmp_path / "a" / name).touch()
-    assert root_above(deepest) == tmp_path / "a"
-    assert root_above(tmp_path) == tmp_path
+    (tmp_path / "a" / near[0]).write_text(near[1])
+    (tmp_path / far[0]).write_text(far[1])
+    root, *_ = locate_config(deepest, [deepest])
+    if root is None:
+        assert root_above(deepest) in (None, root_above(tmp_path.parent))
+    else:
+        assert root_above(deepest) == root
+
+
+def test_a_file_that_cannot_be_parsed_does_not_count(tmp_path: Path) -> None:
+    deepest = folders(tmp_path)
+    (tmp_path / "pytest.ini").touch()
+    for name, content in {"pyproject.toml": b"[", "tox.ini": b"\xff", "setup.cfg": b"\xff[tool:pytest]"}.items():
+        (tmp_path / "a" / name).write_bytes(content)
+    assert root_above(deepest) == tmp_path
 
 
 def test_setup_py_counts_only_without_a_configuration_file(tmp_path: Path) -> None:
@@ -45,7 +68,7 @@ def test_a_file_is_searched_from_its_folder(tmp_path: Path) -> None:
 def test_a_folder_with_the_name_of_a_configuration_file_does_not_count(tmp_path: Path) -> None:
     deepest = folders(tmp_path)
     (deepest / "pytest.ini").mkdir()
-    (tmp_path / "setup.cfg").touch()
+    (tmp_path / "pytest.toml").touch()
     assert root_above(deepest) == tmp_path
 
 

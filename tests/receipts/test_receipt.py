@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 
 from pytest_smoke.errors import GateError
 from pytest_smoke.files import strict_json
+from pytest_smoke.judge.checks.check import ACCEPTED_UNVERIFIED
+from pytest_smoke.outcome import Facts, Finding
+from pytest_smoke.receipts.conditions import not_tested
 from pytest_smoke.receipts.receipt import MAX_BYTES, Receipt, parse_receipt, read_receipt
 from tests.receipts.conftest import Project
 
@@ -150,4 +153,29 @@ def test_a_corpus_counts_as_data_and_one_that_cannot_be_read_is_said(tmp_path: P
     assert project.receipt().not_tested[-1] == {
         "id": "data[nowhere]",
         "text": "a change of nowhere is not noticed: No such file or directory",
+    }
+
+
+def test_what_a_command_on_a_cpu_did_not_test_is_said(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.edit("task: model:Model\nargs: {hidden_size: 16}\n", 'command: ["{python}", train.py]\n')
+    project.edit("batch_size: 8", "batch_size: 8\n  precision: bf16")
+    project.edit("smoke: {max_steps: 400}", "smoke: {max_steps: 400, batch_size: 4, grad_accum_steps: 2}")
+    case = project.case()
+    unverified = Finding(id="schedule", status="warn", reason=ACCEPTED_UNVERIFIED.id, text="no rate in the log")
+    facts = Facts(steps=400, precision="bf16", device="cpu", resumed_at_steps=(200, 300))
+    found = not_tested(case, facts, [unverified], files={"train.py"}, data={}, unread={}, isolation="none")
+    assert {entry["id"]: entry["text"] for entry in found} == {
+        "world-size": "the full run's 8 data-parallel devices were folded onto one: communication and statistics per "
+        "device were not tested",
+        "batch-size": "micro-batches of 4 samples instead of 8",
+        "length": "the first 400 steps of 5,000 were made",
+        "schedule": "the full run's cosine schedule after the warmup was replaced by the mode's",
+        "precision": "bf16 on a CPU rounds at other places than on an accelerator",
+        "device": "trained on cpu: kernels, memory and rounding of a CUDA device were not tested",
+        "resumed": "the run was resumed at step 200, step 300",
+        "isolation": "trained in the pytest process, with what other tests had imported and changed",
+        "unverified[schedule]": "no rate in the log",
+        "code": "the files that the command names and the modules that these import are compared, no others",
+        "data": "no data files were named, so a change of the data is not noticed",
     }
