@@ -23,8 +23,6 @@ MAX_TERMS = 12
 """Loss terms that are drawn; the largest at the end come first. More lines cannot be told apart."""
 MAX_RATIOS = 6
 """Ratios of gradient norms that are drawn if the recipe bounds none: all pairs of four terms."""
-RATE_BUCKETS = 150
-"""Parts of the learning rate, of which the extremes are kept: a schedule is smooth."""
 Panel = dict[str, Any]
 
 
@@ -67,7 +65,7 @@ def _trace_panels(outcome: Outcome, trace: Trace, levels: Mapping[str, list[Pane
         ]
         unique = list({edge["y"]: edge for edge in edges}.values())
         yield _panel(
-            "Learning rate", [_series("learning rate", trace.lr, buckets=RATE_BUCKETS)], unique + levels.get("lr", [])
+            "Learning rate", [_series("learning rate", trace.lr, schedule=True)], unique + levels.get("lr", [])
         )
     if trace.grad_norm.steps:
         clip = outcome.facts.settings.get("grad_clip_norm")
@@ -222,8 +220,8 @@ def _panel(
     return {"title": title, "series": list(series), **{key: value for key, value in more.items() if value}}
 
 
-def _series(name: str, series: Series, kind: str = "line", *, buckets: int | None = None) -> Panel:
-    drawn = encoded(series) if buckets is None else encoded(series, buckets)
+def _series(name: str, series: Series, kind: str = "line", *, schedule: bool = False) -> Panel:
+    drawn = encoded(series, schedule=schedule)
     return {"name": plain_name(name), **({} if kind == "line" else {"kind": kind}), **drawn}
 
 

@@ -13,6 +13,8 @@ SMOOTHED_POINTS = 200
 """Points of a smoothed series; each is the mean of `WINDOW_SHARE` of the run, so twice as many would look the same."""
 WINDOW_SHARE = 0.02
 """Share of the points in one mean of a smoothed series."""
+LINE_SHARE = 0.001
+"""Share of its range within which a schedule is drawn as straight lines: a fifth of a pixel in a plot of 180 pixels."""
 DIGITS = 5
 """Significant digits of a value in the page: a plot of 1,000 pixels shows three."""
 
@@ -55,6 +57,29 @@ def extremes(values: Sequence[float], buckets: int = BUCKETS) -> list[int]:
     return list(_without_level(sorted(kept), values))
 
 
+def corners(series: Series, share: float = LINE_SHARE) -> list[int]:
+    """Return the indices of the points between which straight lines pass all others.
+
+    They pass within `share` of the range of the values, which must be finite. A schedule has few corners, and a jump
+    of one step stays one. Swing filter: from each kept point, the slopes that pass all points after it.
+    """
+    steps, values = series
+    if len(values) < 3:
+        return list(range(len(values)))
+    near = share * (max(values) - min(values))
+    kept, start = [0], 0
+    low, high = -inf, inf
+    for at in range(1, len(values)):
+        length, rise = steps[at] - steps[start], values[at] - values[start]
+        if not low <= rise / length <= high:
+            start = at - 1
+            kept.append(start)
+            length, rise = steps[at] - steps[start], values[at] - values[start]
+            low, high = -inf, inf
+        low, high = max(low, (rise - near) / length), min(high, (rise + near) / length)
+    return [*kept, len(values) - 1]
+
+
 def broken_runs(values: Sequence[float]) -> Iterator[tuple[int, int]]:
     """Yield first and last index of each sequence of equal values that are not finite."""
     if isfinite(sum(values)):
@@ -78,13 +103,16 @@ def smoothed(series: Series) -> tuple[Series, int]:
     return Series([steps[at + width // 2] for at in starts], [_mean(values[at : at + width]) for at in starts]), width
 
 
-def encoded(series: Series, buckets: int = BUCKETS) -> dict[str, Any]:
+def encoded(series: Series, buckets: int = BUCKETS, *, schedule: bool = False) -> dict[str, Any]:
     """Return the points to draw as JSON: `x` has the first step and then differences, `y` rounded values.
 
     A value that is not finite is null, and `bad` has first step, last step and text of each sequence of them.
+    `schedule`: keep the corners of the series instead of its extremes, if it is finite and they are fewer.
     """
     steps, values = series
     kept = extremes(values, buckets)
+    if schedule and isfinite(sum(values)) and len(lines := corners(series)) <= max(len(kept), 2 * buckets):
+        kept = lines
     drawn = [steps[at] for at in kept]
     found: dict[str, Any] = {
         "x": [*drawn[:1], *(after - before for before, after in pairwise(drawn))],

@@ -5,13 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
-from math import inf, isfinite, isnan, nan
+from math import cos, inf, isfinite, isnan, nan, pi
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_smoke.page.series import BUCKETS, Series, broken_runs, encoded, extremes, rounded, smoothed
+from pytest_smoke.page.series import BUCKETS, Series, broken_runs, corners, encoded, extremes, rounded, smoothed
 
 # Few different numbers, so that level lines, and sequences of NaN, are as frequent as noise.
 VALUES = st.lists(st.sampled_from([nan, inf, -inf, 0.0, 1.0, -1.0]) | st.floats(width=32), max_size=80)
@@ -64,6 +64,21 @@ def test_every_value_that_is_not_finite_is_marked_and_breaks_the_line(values: li
     broken = {step for step, y in zip(x, series["y"], strict=True) if y is None}
     for first, last in broken_runs(values):
         assert {steps[first], steps[last]} <= broken
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, 2.0]) | st.floats(-1e6, 1e6), min_size=1, max_size=60))
+def test_every_point_of_a_schedule_is_near_the_lines_between_its_corners(values: list[float]) -> None:
+    kept = corners(Series(range(len(values)), values))
+    assert {kept[0], kept[-1]} == {0, len(values) - 1}
+    near = 1.001e-3 * (max(values) - min(values)) + 1e-9
+    assert all(abs(drawn_at(kept, values, at) - value) <= near for at, value in enumerate(values))
+
+
+def test_a_schedule_of_lines_is_its_corners_and_a_cosine_a_few_dozen_points() -> None:
+    warmup_and_drop = [at / 100 for at in range(100)] + [1.0] * 700 + [0.0] + [0.5] * 199
+    assert corners(Series(range(1000), warmup_and_drop)) == [0, 100, 799, 800, 801, 999]
+    cosine = [0.5 + 0.5 * cos(at / 10_000 * pi) for at in range(10_000)]
+    assert len(corners(Series(range(10_000), cosine))) < 50
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=50))
