@@ -15,6 +15,7 @@ from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.explain import Keys, Problem, dotted
 from pytest_smoke.recipe.imports import imported_files
 from pytest_smoke.recipe.model import LogSpec, Settings, Smoke
+from pytest_smoke.roots import is_installed
 from pytest_smoke.text import closest
 
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -100,12 +101,20 @@ class CommandPlan:
             path
             for path in candidates - {self.log}
             if path.startswith(base) and (path.endswith(SOURCES) or path == program) and os.path.isfile(path)
+            if not is_installed(path) and not _is_in_environment(path)
         }
         scripts = {path for path in named if path.endswith(".py")}
         modules = {module for option, module in pairwise(self.argv) if option in MODULE_OPTIONS}
         folders = [*filter(None, self.env.get("PYTHONPATH", "").split(os.pathsep)), self.cwd, os.path.abspath(root)]
         absolute = [os.path.normpath(os.path.join(self.cwd, folder)) for folder in folders]
         return sorted(named | imported_files(scripts, modules, folders=absolute, root=str(root)))
+
+
+def _is_in_environment(program: str) -> bool:
+    """Tell whether a program is in a virtual or conda environment, which may be below the rootdir."""
+    environment, folder = os.path.split(os.path.dirname(program))
+    marks = ("pyvenv.cfg", "conda-meta")
+    return folder == "bin" and any(os.path.exists(os.path.join(environment, mark)) for mark in marks)
 
 
 def placeholder_values(case: Case) -> dict[str, str]:

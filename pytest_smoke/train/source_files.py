@@ -31,15 +31,17 @@ LIBRARIES = {
 def source_files(root: str) -> SourceFiles:
     """Return the source files below `root` of all modules that are imported now, and the versions of libraries.
 
-    Without installed packages and this one, which are not the user's code: an outcome has their versions.
+    Without Python's own, installed packages and this one, which are not the user's code: an outcome has their versions.
     """
     checksums: dict[str, str] = {}
+    prefixes = {Path(sys.prefix), Path(sys.base_prefix)} - {Path(root)}  # a project may be an environment itself
+    others = [OWN, *(prefix for prefix in prefixes if prefix.is_relative_to(root))]
     for module in list(sys.modules.values()):
         file = vars(module).get("__file__") if isinstance(module, type(sys)) else None
         if not isinstance(file, str) or not file.endswith(SUFFIXES):
             continue
         path = Path(os.path.abspath(file))
-        if not path.is_relative_to(root) or path.is_relative_to(OWN) or is_installed(path):
+        if not path.is_relative_to(root) or any(map(path.is_relative_to, others)) or is_installed(path):
             continue
         try:
             checksums[str(path)] = file_sha256(path)

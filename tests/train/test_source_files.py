@@ -30,3 +30,15 @@ def test_a_module_whose_file_is_gone_has_no_checksum_and_odd_modules_are_skipped
     monkeypatch.setitem(sys.modules, "odd", odd)
     monkeypatch.setitem(sys.modules, "none", None)  # type: ignore[arg-type]  # as the import system allows
     assert source_files(str(tmp_path)).checksums == {gone.__file__: ""}
+
+
+def test_python_itself_may_be_installed_below_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    standard, own = ModuleType("standard"), ModuleType("own")
+    standard.__file__, own.__file__ = str(tmp_path / "env" / "lib" / "json.py"), str(tmp_path / "own.py")
+    monkeypatch.setitem(sys.modules, "standard", standard)
+    monkeypatch.setitem(sys.modules, "own", own)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "env"))
+    assert set(source_files(str(tmp_path)).checksums) == {own.__file__}
+    for prefix in (tmp_path.parent, tmp_path):  # a project below the prefix, such as /usr, or an environment itself
+        monkeypatch.setattr(sys, "prefix", str(prefix))
+        assert set(source_files(str(tmp_path)).checksums) == {own.__file__, standard.__file__}
