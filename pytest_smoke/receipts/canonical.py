@@ -33,19 +33,28 @@ ABSENT: Final = _Absent()
 """The value of a key that a recipe does not have."""
 
 
-def canonical_recipe(case: Case, *, root: Path) -> dict[str, Any]:
-    """Return everything in a recipe that the run of `case` depends on, with all defaults filled in.
+def canonical_recipe(case: Case, *, root: Path, defaults: bool = True) -> dict[str, Any]:
+    """Return everything in a recipe that the run of `case` depends on, with all defaults filled in, or without them.
 
     Comments, the order of keys, `extends`, `from`, the spelling of numbers, and values of the full run that `smoke`
     repeats make no difference. Settings that are read from a trainer are not in it: its source and arguments are.
     """
     recipe = case.recipe
-    dumped = recipe.model_dump()
+    dumped = recipe.model_dump(exclude_defaults=not defaults)
     tree = {key: value for key, value in dumped.items() if key not in NOT_COMPARED and value is not None}
     if recipe.mix is not None and recipe.mix.corpus is not None:
         tree["mix"] = {**dumped["mix"], "corpus": path_from(Path(recipe.mix.corpus), root)}
     full = _full(case, dumped["full"])
     return {**tree, "full": full, "smoke": _smoke(case, full, dumped["smoke"]), "cell": case.cell}
+
+
+def as_known_to(before: Mapping[str, Any], case: Case, *, root: Path) -> dict[str, Any]:
+    """Return the canonical recipe without the defaults of keys that `before` does not have.
+
+    An earlier version, which knew no such key, did what its default says.
+    """
+    now, set_here = canonical_recipe(case, root=root), canonical_recipe(case, root=root, defaults=False)
+    return dict(_known(now, before, set_here))
 
 
 def stored(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,6 +86,18 @@ def shown(value: Any) -> str:
         return _number(value)
     text = plain_name(value if isinstance(value, str) and value else strict_json(value, sort_keys=True))
     return text if len(text) <= VALUE_CHARS else f"{text[: VALUE_CHARS - 3]}..."
+
+
+def _known(now: Any, before: Any, set_here: Any) -> Any:
+    if isinstance(now, Mapping) and isinstance(before, Mapping) and isinstance(set_here, Mapping):
+        return {
+            key: _known(value, before.get(key), set_here.get(key, ABSENT))
+            for key, value in now.items()
+            if key in before or key in set_here
+        }
+    if isinstance(now, list) and isinstance(before, list) and isinstance(set_here, list) and len(before) == len(now):
+        return [_known(*parts) for parts in zip(now, before, set_here, strict=True)]
+    return now
 
 
 def _marked(value: Any) -> Any:

@@ -13,7 +13,7 @@ from pytest_smoke.environment import DISTRIBUTION, version_of
 from pytest_smoke.files import file_sha256
 from pytest_smoke.plain import plain_name
 from pytest_smoke.receipts.build import config_digests
-from pytest_smoke.receipts.canonical import canonical_recipe, changes, fingerprint, stored
+from pytest_smoke.receipts.canonical import as_known_to, changes, fingerprint, stored
 from pytest_smoke.receipts.receipt import Receipt
 from pytest_smoke.recipe.case import Case
 
@@ -37,7 +37,7 @@ def compare(receipt: Receipt, case: Case, *, root: Path, with_data: bool, stated
     `with_data`: whether data files are compared. Versions in `stated` are not compared with what is installed here.
     """
     inputs = receipt.inputs
-    recipe = canonical_recipe(case, root=root)
+    recipe = as_known_to(inputs["recipe"], case, root=root)
     changed = changes(inputs["recipe"], stored(recipe))
     if not changed and inputs["recipe_sha256"] != fingerprint(recipe):
         changed = ["a value of the recipe changed"]

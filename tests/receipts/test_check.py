@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pytest_smoke import environment, gate
 from pytest_smoke.errors import GateError, SmokeError
 from pytest_smoke.receipts import comparison
+from pytest_smoke.receipts.canonical import fingerprint
 from pytest_smoke.receipts.check import Policy, check, override, parse_age, parse_requirement
 from pytest_smoke.receipts.folder import receipt_of, signature_of, write
 from pytest_smoke.receipts.receipt import read_receipt
@@ -453,3 +454,22 @@ def test_the_public_function_takes_texts_and_returns_the_receipt(project: Projec
             gate.require(project.recipe, receipts=project.root / "out", **wrong)
         assert refused.value.reason == "bad-argument"
     assert signature_of(project.path).name.endswith(".json.sig")
+
+
+def test_a_receipt_of_a_version_that_knew_fewer_keys_holds_if_they_have_their_defaults(project: Project) -> None:
+    project.edit("checks: {", "metrics: {val_f1: {better: higher}}\nchecks: {")
+    receipt = project.receipt()
+    recipe = json.loads(json.dumps(receipt.inputs["recipe"]))
+    del recipe["checks"]["overfit"], recipe["smoke"]["steps_per_epoch"], recipe["metrics"]["val_f1"]["chance"]
+    del recipe["env"], recipe["full"]["precision"]
+    inputs = {**receipt.inputs, "recipe": recipe, "recipe_sha256": fingerprint(recipe)}
+    project.write(replace(receipt, inputs=inputs))
+    assert project.check()
+    project.edit("smoke: {", "smoke: {steps_per_epoch: 10, ")
+    project.edit("batch_size: 8", "batch_size: 8\n  precision: bf16")
+    project.edit("checks: {", "checks: {overfit: true, ")
+    project.edit("better: higher", "better: higher, chance: 0.1")
+    text = project.refusal()
+    assert text == f"{ID} changed since its smoke run: precision not set -> bf16, checks.overfit not set -> true, " + (
+        "metrics.val_f1.chance not set -> 0.1 and 1 more"
+    )
