@@ -145,10 +145,10 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _without_level(indices: Iterable[int], values: Sequence[float]) -> Iterator[int]:
-    """Leave out points whose neighbours in the plot have the same value."""
+    """Leave out points whose neighbours in the plot have the same, finite value."""
     held: list[int] = []
     for at in indices:
-        if len(held) == 2 and values[held[0]] == values[held[1]] == values[at]:
+        if len(held) == 2 and values[held[0]] == values[held[1]] == values[at] and isfinite(values[at]):
             held[1] = at
             continue
         if len(held) == 2:

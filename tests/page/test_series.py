@@ -8,7 +8,7 @@ from itertools import pairwise
 from math import cos, inf, isfinite, isnan, nan, pi
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_smoke.page.series import BUCKETS, Series, broken_runs, corners, encoded, extremes, rounded, smoothed
@@ -50,6 +50,7 @@ def test_kept_points_rise_and_include_both_ends(values: list[float], buckets: in
 
 
 @given(VALUES, BUCKET_COUNTS)
+@example([inf, inf, -1.0, inf, 0.0, -2.0], 1)
 def test_every_value_that_is_not_finite_is_marked_and_breaks_the_line(values: list[float], buckets: int) -> None:
     steps = [7 * at for at in range(len(values))]
     series = encoded(Series(steps, values), buckets)
