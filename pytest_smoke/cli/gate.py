@@ -175,8 +175,8 @@ def _lines(one: Accepted) -> list[str]:
     if receipt.override is not None:
         by = f", signed by {one.override_signer}" if one.override_signer else ""
         lines = [f"OVERRIDE ACCEPTED: {plain_name(receipt.id)}: {override_text(receipt)}{by}"]
-    missing = {entry["id"]: plain_name(entry["text"]) for entry in receipt.not_tested}
-    details = [f"not tested: {missing[name]}" for name in NOT_TESTED_SHOWN if name in missing]
+    missing = [(entry["id"].partition("[")[0], plain_name(entry["text"])) for entry in receipt.not_tested]
+    details = [f"not tested: {text}" for shown in NOT_TESTED_SHOWN for name, text in missing if name == shown]
     for detail in [*details, *(f"note: {note}" for note in one.notes)]:
         lines += textwrap.wrap(detail, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import isfinite
@@ -45,12 +46,13 @@ def receipt_of_run(
     facts = outcome.facts
     recipe = canonical_recipe(case, root=root)
     known, unread = dict(data), {}
-    if case.recipe.mix is not None and case.recipe.mix.corpus is not None:
-        corpus = path_from(Path(case.recipe.mix.corpus), root)
+    corpus = case.recipe.mix.corpus if case.recipe.mix is not None else None
+    for named in (*case.recipe.data_files, *filter(None, [corpus])):
+        file = Path(os.path.normpath(os.path.join(root, named)))
         try:
-            known[corpus] = data_digest(Path(case.recipe.mix.corpus)).to_dict()
+            known[path_from(file, root)] = data_digest(file).to_dict()
         except OSError as error:
-            unread[corpus] = error.strerror or str(error)
+            unread[path_from(file, root)] = error.strerror or str(error)
     inputs = {
         "recipe": stored(recipe),
         "recipe_sha256": fingerprint(recipe),

@@ -14,7 +14,7 @@ from pytest_smoke.recipe.explain import problems
 from pytest_smoke.recipe.model import Mode, Recipe, Settings, Smoke
 from pytest_smoke.text import number
 
-JUDGED = ("checks", "metrics", "mix", "ablate", "requires")
+JUDGED = ("checks", "metrics", "mix", "ablate", "requires", "data_files")
 """Sections that do not affect training."""
 UNSEEN = ("max_steps", "lr_schedule")
 """Settings of the full run that do not affect its smoke run, which has its own length and its mode's schedule."""

@@ -404,6 +404,9 @@ class Recipe(Frozen):
     """Ablation cells to run as well: `name: {key: value}`, with one dotted key of `args` or `full`, or `smoke.seed`."""
     requires: Requires = Requires()
     """What the machine must have."""
+    data_files: list[Text] = []
+    """Files and folders with the data that is trained on, relative to pytest's rootdir. A receipt has their checksums,
+    which `gate` compares. A task can name them itself, in its attribute `data_files`."""
 
     _repeated: frozenset[str] = PrivateAttr(default=frozenset())
 

@@ -123,3 +123,10 @@ def test_the_gate_imports_neither_torch_nor_the_task(project: Project) -> None:
         [sys.executable, "-c", code, "gate", "lm.smoke.yaml", "--receipts", "out"], capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_data_that_could_not_be_read_are_said(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    project.recipe.write_text(f"{project.recipe.read_text()}data_files: [nowhere]\n")
+    project.write(project.receipt(ended_at=datetime.now(UTC).isoformat()))
+    lines = gate(capsys, "lm.smoke.yaml", "--receipts", "out")[1]
+    assert "  not tested: a change of nowhere is not noticed: No such file or directory" in lines

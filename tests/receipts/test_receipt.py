@@ -149,6 +149,8 @@ def test_a_corpus_counts_as_data_and_one_that_cannot_be_read_is_said(tmp_path: P
     mix = "mix: {corpus: data, sources: {train: {}}}\n"
     project.recipe.write_text(f"{project.recipe.read_text()}{mix}")
     assert set(project.receipt().inputs["data"]) == {"data", "data/train.txt"}
+    project.recipe.write_text(f"{project.recipe.read_text()}data_files: [model.py, ./data/../data/train.txt]\n")
+    assert set(project.receipt().inputs["data"]) == {"data", "data/train.txt", "model.py"}
     project.edit("corpus: data", "corpus: nowhere")
     assert project.receipt().not_tested[-1] == {
         "id": "data[nowhere]",
