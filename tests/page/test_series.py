@@ -26,7 +26,7 @@ def drawn_at(kept: Sequence[int], values: Sequence[float], at: int) -> float:
         return values[at]
     after = kept[place + 1]
     share = (at - before) / (after - before)
-    return values[before] * (1 - share) + values[after] * share
+    return values[before] + (values[after] - values[before]) * share  # exact on a level line
 
 
 @given(VALUES, BUCKET_COUNTS)
