@@ -15,6 +15,7 @@ from pytest_smoke.errors import GateError
 from pytest_smoke.files import NOT_REGULAR, invalid_json, open_regular, read_failure, strict_json
 from pytest_smoke.outcome import VERDICTS
 from pytest_smoke.plain import MAX_DEPTH as MAX_PLAIN_DEPTH
+from pytest_smoke.text import either
 
 FORMAT = "pytest-smoke-receipt"
 """What a receipt says it is, and the namespace of its signature."""
@@ -104,7 +105,7 @@ class Receipt:
         if tree["format"] != FORMAT or tree["schema"] != SCHEMA:
             raise ValueError(f"schema is {tree['schema']}, and this version reads {SCHEMA}")
         if tree["verdict"] not in VERDICTS:
-            raise ValueError("verdict is none")
+            raise ValueError(f"verdict is not {either(VERDICTS)}")
         for moment in ("started_at", "ended_at"):
             if datetime.fromisoformat(tree[moment]).tzinfo is None:
                 raise ValueError(f"{moment} has no time zone")

@@ -113,7 +113,7 @@ def test_a_receipt_of_another_version_and_paths_outside_the_rootdir_are_refused(
     outside = {**tree["inputs"], "files": {"../secret.py": ""}}
     for key, value, why in (
         ("schema", 2, "schema is 2, and this version reads 1"),
-        ("verdict", "fine", "verdict is none"),
+        ("verdict", "fine", "verdict is not promote, unstable, hold, invalid, inconclusive or error"),
         ("ended_at", "2026-11-26T10:00:00", "ended_at has no time zone"),
         ("inputs", outside, "inputs.files has a path that is not below the rootdir"),
         ("seconds", "12", "seconds has another type"),
