@@ -2,28 +2,97 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from pytest_smoke.errors import ChildDiedError
 from pytest_smoke.options import skip_or_fail
+from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Requires
 from pytest_smoke.text import count
+from pytest_smoke.train.device_pool import DevicePool, Need, environment_of, shared_folder, slots_needed
 from pytest_smoke.train.launch import accelerators
+
+DEVICE_FILES = ("nvidia[0-9]*", "nvhost-*", "nvgpu*", "kfd", "dxg")
+"""Names in `/dev` of what CUDA and ROCm need: GPUs, parts of Jetson modules, AMD's driver, and Windows' under WSL."""
 
 
 def need_device(requires: Requires, config: pytest.Config) -> str:
     """Return the device to run on. Skips the test (fails it under --smoke-strict) if the machine lacks it."""
     chosen: str = config.option.smoke_device
     kind = chosen.partition(":")[0]
-    if requires.device == "any" and not requires.memory_gib:
+    if requires.kind == "any" and not requires.memory_gib:
         return chosen
-    if requires.device != "any" and kind not in ("auto", requires.device):
-        skip_or_fail(f"needs {requires.device}, but --smoke-device is {chosen}", config)
-    if requires.device == "cpu":
+    if requires.kind not in ("any", kind) and kind != "auto":
+        skip_or_fail(f"needs {requires.kind}, but --smoke-device is {chosen}", config)
+    if requires.kind == "cpu":
         return "cpu"
-    wanted = (requires.device,) if requires.device != "any" else ("cuda", "mps") if kind == "auto" else (kind,)
-    usable = need_accelerators(config, kinds=wanted, amount=1, memory_gib=requires.memory_gib, named=chosen)
+    amount = max(1, requires.gpus)
+    usable = need_accelerators(
+        config, kinds=_kinds(requires, kind), amount=amount, memory_gib=requires.memory_gib, named=chosen
+    )
     return usable[0] if kind == "auto" else chosen
+
+
+@contextmanager
+def held_device(case: Case, config: pytest.Config, device: str, on_wait: Callable[[str], object]) -> Iterator[str]:
+    """Wait for devices that no other run uses, hold them for the block, and yield the name that the run has for them.
+
+    In a worker of pytest-xdist; in any other process, and without accelerators, `device` is what it was.
+    """
+    requires, isolated = case.recipe.requires, config.option.smoke_isolation == "process"
+    found = {one["key"]: one for one in _pooled(requires, config, is_command=case.recipe.trainer == "command")}
+    if not found:
+        yield device
+        return
+    amount = max(1, requires.gpus)
+    shared_gib = requires.memory_gib if amount == 1 else 0.0  # processes that talk to each other need whole devices
+    slots = {key: slots_needed(shared_gib, one["memory_gib"]) for key, one in found.items()}
+    pool = DevicePool(shared_folder())
+    what = f"waiting for {count(amount, 'GPU') if amount > 1 else 'a GPU'} that no other run uses"
+    with ExitStack() as stack:
+        granted = stack.enter_context(pool.held(Need(amount, slots), lambda: on_wait(what)))
+        names = [found[key]["id"] for key in granted]
+        indices = [int(name.partition(":")[2]) for name in names if name.startswith("cuda:")]
+        stack.enter_context(environment_of(pool.paths(granted), indices if isolated else []))
+        yield "cuda:0" if isolated and indices else names[0]
+
+
+def _kinds(requires: Requires, chosen: str) -> tuple[str, ...]:
+    """Return the kinds of accelerator that a run may use."""
+    return (requires.kind,) if requires.kind != "any" else ("cuda", "mps") if chosen == "auto" else (chosen,)
+
+
+def _pooled(requires: Requires, config: pytest.Config, *, is_command: bool) -> list[dict[str, Any]]:
+    """Return the accelerators that a run could use, each with a key that is its own on this machine."""
+    chosen: str = config.option.smoke_device
+    kind = chosen.partition(":")[0]
+    if not hasattr(config, "workerinput") or "cpu" in (kind, requires.kind):
+        return []
+    if is_command and requires.kind == "any" and not requires.memory_gib and not _may_have_gpu():
+        return []  # to ask torch would import it, which a command may not need
+    try:
+        seen = accelerators()
+    except ChildDiedError:
+        return []  # as if there were none; the run says what is wrong with torch
+    found = [one for one in seen if _is_usable(one, _kinds(requires, kind), requires.memory_gib, named=chosen)]
+    return found if len(found) >= max(1, requires.gpus) else []
+
+
+def _may_have_gpu() -> bool:
+    """Tell whether the machine may have a GPU, without asking its driver."""
+    return sys.platform != "linux" or any(True for name in DEVICE_FILES for _ in Path("/dev").glob(name))
+
+
+def _is_usable(device: Mapping[str, Any], kinds: Sequence[str], memory_gib: float, *, named: str) -> bool:
+    return (
+        device["kind"] in kinds and device["memory_gib"] >= memory_gib and (":" not in named or device["id"] == named)
+    )
 
 
 def need_gpus(mark: pytest.Mark, config: pytest.Config) -> None:
@@ -46,13 +115,7 @@ def need_accelerators(
         found = accelerators()
     except ChildDiedError as error:
         pytest.fail(f"torch could not list its devices: {error}", pytrace=False)
-    usable = [
-        device["id"]
-        for device in found
-        if device["kind"] in kinds
-        and device["memory_gib"] >= memory_gib
-        and (":" not in named or device["id"] == named)
-    ]
+    usable = [device["id"] for device in found if _is_usable(device, kinds, memory_gib, named=named)]
     if len(usable) < amount:
         seen = ", ".join(f"{device['name']} ({device['memory_gib']:.0f} GiB)" for device in found) or "none"
         memory = f" with {memory_gib:g} GiB" if memory_gib else ""

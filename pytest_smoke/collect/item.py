@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_smoke.collect.bounded_output import bounded_output
-from pytest_smoke.collect.devices import need_device
+from pytest_smoke.collect.devices import held_device, need_device
 from pytest_smoke.collect.progress import progress_of, terminal_width
 from pytest_smoke.collect.workers import worker_of
 from pytest_smoke.environment import in_github_workflow
@@ -135,6 +135,7 @@ def run_with_options(config: pytest.Config, case: Case, *, device: str, item_id:
     options = RunOptions(
         root=str(config.rootpath),
         device=device,
+        hold_device=lambda on_wait: held_device(case, config, device, on_wait),
         isolation=option.smoke_isolation,
         timeout_seconds=option.smoke_timeout or None,
         early_stop=not option.smoke_no_early_stop,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -62,6 +62,9 @@ class RunOptions:
     """Folder that tasks are imported from."""
     device: str = "auto"
     """`auto`, `cpu`, `mps`, `cuda` or `cuda:N`; `NO_DEVICE` with `preflight_only`."""
+    hold_device: Callable[[Callable[[str], object]], AbstractContextManager[str]] | None = None
+    """Waits for a device that no other run uses, holds it, and yields its name; it is given what shows that it waits.
+    None: `device` is used as it is."""
     isolation: Literal["process", "none"] = "process"
     """`process`: train in a training process; `none`: in this one, for debuggers."""
     timeout_seconds: float | None = None
@@ -121,6 +124,7 @@ class _SmokeRun:
         self._facts = Facts()
         self._monitor: RunMonitor | None = None
         self._files: Sources | None = None
+        self._is_device_held = False
 
     def with_receipt(self, result: SmokeResult) -> SmokeResult:
         """Add the receipt, if the run was judged and there is a folder to write it to."""
@@ -146,13 +150,28 @@ class _SmokeRun:
         if self._watch is not None:
             self._watch.phase(doing)
 
+    def _hold_device(self, until: ExitStack) -> None:
+        """Wait for the device, and hold it; the time does not count as the run's."""
+        if self._options.hold_device is None or self._options.preflight_only or self._is_device_held:
+            return
+        began = time.perf_counter()
+        device = until.enter_context(self._options.hold_device(self._phase))
+        self._options, self._is_device_held = replace(self._options, device=device), True
+        self._started += time.perf_counter() - began
+
     def execute(self) -> SmokeResult:
         """Make every check, and train in between."""
+        with ExitStack() as stack:
+            return self._execute(stack)
+
+    def _execute(self, stack: ExitStack) -> SmokeResult:
         options, registry = self._options, self._options.registry
         self._facts = planned_facts(self._case, root=self._root)
         files = self._files = Sources(self._case, root=self._root, item_id=self._item_id)
-        if not self._case.is_complete and (failure := self._read_settings()) is not None:
-            return SmokeResult(outcome=self._outcome([failure.finding], self._facts, output=failure.output))
+        if not self._case.is_complete:
+            self._hold_device(stack)
+            if (failure := self._read_settings()) is not None:
+                return SmokeResult(outcome=self._outcome([failure.finding], self._facts, output=failure.output))
         case = self._case
         if edited := files.edited_recipe():
             self._findings.append(sources(edited, before_run=True))
@@ -172,6 +191,7 @@ class _SmokeRun:
         self._monitor = RunMonitor(
             case, early_stop=options.early_stop, baseline=baseline_values, registry=options.registry
         )
+        self._hold_device(stack)
         return self._train(self._monitor, files, baseline_values)
 
     def _read_settings(self) -> ProcessResult | None:

@@ -328,7 +328,22 @@ class Requires(Frozen):
     device: Literal["any", "cpu", "cuda", "mps"] = "any"
     """Kind of device that the smoke run needs."""
     memory_gib: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """Memory that the accelerator needs, in GiB."""
+    """Memory that the accelerator needs, in GiB. With `pytest -n`, smoke runs that need less than half of a GPU's
+    memory share it; one that does not say what it needs gets a GPU of its own."""
+    gpus: Annotated[int, Field(ge=0)] = 0
+    """CUDA devices that the smoke run needs at the same time. 0: none in particular. With `pytest -n` it waits until so
+    many are free, and sees only those."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of device that the smoke run needs: `any` of them if it does not matter."""
+        return "cuda" if self.gpus else self.device
+
+    @model_validator(mode="after")
+    def _gpus_are_cuda_devices(self) -> Self:
+        if self.gpus and self.device not in ("any", "cuda"):
+            raise ValueError(f"device is {self.device}, and gpus: {self.gpus} needs cuda; remove one of them")
+        return self
 
 
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]

@@ -38,14 +38,22 @@ def device_name(device: torch.device) -> str:
 
 
 def accelerators() -> list[dict[str, Any]]:
-    """Return the accelerators that torch can use: `id`, `kind`, `name`, `memory_gib` (0 if torch does not know it)."""
+    """Return the accelerators that torch can use: `id`, `kind`, `name`, `memory_gib` (0 if torch does not know it).
+
+    `key` names one among all of the machine, whatever CUDA_VISIBLE_DEVICES is, and can be part of a file's name.
+    """
     devices: list[dict[str, Any]] = []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         memory_gib = properties.total_memory / 2**30
-        devices.append({"id": f"cuda:{index}", "kind": "cuda", "name": properties.name, "memory_gib": memory_gib})
+        key = f"gpu-{getattr(properties, 'uuid', index)}"  # a build for ROCm may have no uuid
+        if any(device["key"] == key for device in devices):
+            key += f"-{index}"  # parts of one GPU
+        devices.append(
+            {"id": f"cuda:{index}", "kind": "cuda", "name": properties.name, "memory_gib": memory_gib, "key": key}
+        )
     if torch.backends.mps.is_available():
-        devices.append({"id": "mps", "kind": "mps", "name": "mps", "memory_gib": 0.0})
+        devices.append({"id": "mps", "kind": "mps", "name": "mps", "memory_gib": 0.0, "key": "mps"})
     return devices
 
 

@@ -28,6 +28,7 @@ from pytest_smoke.train.crash import crash_of, has_lost_device
 from pytest_smoke.train.data import seeded_task
 from pytest_smoke.train.descendants import adopt_orphans, end_descendants
 from pytest_smoke.train.device import accelerators, generator_states, resolve_device, set_generator_states
+from pytest_smoke.train.device_pool import hold_slots_of_run
 from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.source_files import source_files
@@ -197,6 +198,7 @@ def _detach(output: Connection, environment: dict[str, str]) -> None:
     faulthandler.enable(sys.stderr, all_threads=False)
     os.environ.clear()
     os.environ.update(environment)
+    hold_slots_of_run(os.environ)
 
 
 def _die_with_parent() -> None:

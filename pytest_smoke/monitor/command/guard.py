@@ -17,6 +17,7 @@ from contextlib import suppress
 
 from pytest_smoke.files import strict_json
 from pytest_smoke.train.descendants import adopt_orphans, descendants, end_descendants
+from pytest_smoke.train.device_pool import hold_slots_of_run
 
 TERM_SECONDS = 10.0
 """Time in which a command must exit after SIGTERM; a trainer may write a checkpoint meanwhile."""
@@ -34,6 +35,7 @@ def main(status: int) -> None:
     os.set_inheritable(status, False)
     adopt_orphans()
     spec = json.loads(sys.stdin.buffer.readline())
+    hold_slots_of_run(spec["env"])
     try:
         command = subprocess.Popen(
             spec["argv"], cwd=spec["cwd"], env=spec["env"], stdin=subprocess.DEVNULL, start_new_session=True

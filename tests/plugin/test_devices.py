@@ -1,0 +1,97 @@
+"""The devices of pytest-xdist's workers: real sessions, and pretended GPUs that commands are given."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from tests.plugin.conftest import Project
+
+CONFTEST = """
+from pathlib import Path
+from pytest_smoke.collect import devices
+
+folder = Path(__file__).parent / "locks"
+folder.mkdir(exist_ok=True)
+devices.shared_folder = lambda: folder
+devices.accelerators = lambda: [
+    {"id": f"cuda:{at}", "kind": "cuda", "name": "pretended", "memory_gib": 80.0, "key": f"gpu-{at}"} for at in range(2)
+]
+devices._may_have_gpu = lambda: True
+"""
+TRAINER = """
+import json, os, signal, sys, time
+name, began = sys.argv[1], time.monotonic()
+for step in range(200):
+    print(f"step {step}: loss {2 - step / 200:.3f} lr 0.001", flush=True)
+time.sleep(0.4)
+guard = os.getppid()
+worker = int(open(f"/proc/{guard}/stat").read().rpartition(")")[2].split()[1])
+with open("records", "a") as file:
+    seen = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
+    held = [name for name in os.environ if name.startswith("PYTEST_SMOKE")]
+    file.write(json.dumps([name, seen, began, time.monotonic(), worker, held]) + "\\n")
+if name == "crash":
+    os.kill(worker, signal.SIGKILL)
+    time.sleep(60)
+"""
+RECIPE = f"""\
+command: [{sys.executable}, trainer.py, NAME]
+log: stdout
+full: {{batch_size: 64, learning_rate: 1.0e-3, max_steps: 20000}}
+smoke: {{max_steps: 200}}
+requires: REQUIRES
+"""
+NEEDS = {
+    "crash": "{gpus: 1}",
+    "alone": "{device: cuda, memory_gib: 40}",
+    "both": "{gpus: 2}",
+    "small1": "{memory_gib: 20}",
+    "small2": "{memory_gib: 20}",
+    "undeclared": "{}",
+}
+
+
+@pytest.fixture
+def pretended(project: Project) -> Project:
+    (project.path / "conftest.py").write_text(CONFTEST)
+    (project.path / "trainer.py").write_text(TRAINER)
+    for name, requires in NEEDS.items():
+        project.recipe(name, base=RECIPE.replace("NAME", name).replace("REQUIRES", requires))
+    return project
+
+
+def records(project: Project) -> dict[str, tuple[list[str], float, float, int, list[str]]]:
+    rows = [json.loads(line) for line in (project.path / "records").read_text().splitlines()]
+    return {name: tuple(row) for name, *row in rows}
+
+
+def test_workers_never_share_a_gpu_that_a_run_needs_for_itself_and_a_crash_takes_none_away(pretended: Project) -> None:
+    pretended.run("--smoke", "--smoke-device", "auto", "-n", "3", "--smoke-report", "out")
+    outcomes = {outcome["id"].partition(".")[0]: outcome["reason"] for outcome in pretended.verdicts()}
+    assert outcomes == {name: "worker-crash" if name == "crash" else outcomes["alone"] for name in NEEDS}
+    rows = records(pretended)
+    assert rows.keys() == NEEDS.keys()
+    assert sorted(rows["both"][0]) == ["0", "1"]
+    for name, (seen, began, _, _, variables) in rows.items():
+        assert len(seen) == (2 if name == "both" else 1)
+        assert variables == []
+        for other, (other_seen, other_began, other_ended, *_) in rows.items():
+            if other != name and other_began <= began < other_ended and set(seen) & set(other_seen):
+                assert name.startswith("small"), f"{name} and {other} shared {seen}"
+                assert other.startswith("small")
+    assert not list((pretended.path / "locks").glob("*.ticket"))
+
+
+def test_gpus_are_cuda_devices(project: Project) -> None:
+    project.recipe("a", extra="requires: {gpus: 2}\n")
+    project.recipe("b", extra="requires: {gpus: 2, device: cpu}\n")
+    result = project.run("--smoke", "-rs")
+    result.stdout.fnmatch_lines(["*requires*device is cpu, and gpus: 2 needs cuda; remove one of them*"])
+    (project.path / "b.smoke.yaml").unlink()
+    project.run("--smoke", "-rs").stdout.fnmatch_lines(["SKIPPED*needs cuda, but --smoke-device is cpu*"])
+    project.run("--smoke", "-rs", "--smoke-device", "auto").stdout.fnmatch_lines(
+        ["SKIPPED*needs 2 cuda devices; torch sees: *"]
+    )
