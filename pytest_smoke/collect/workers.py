@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from typing import Any
 import pytest
 
 from pytest_smoke.outcome import Outcome
-from pytest_smoke.train.temporary import temporary_folder
+from pytest_smoke.train.temporary import remove_without_owner, temporary_folder
 
 FOLDER = "smoke_folder"
 """Key of the folder's path in a worker's input."""
@@ -39,7 +40,9 @@ class WorkerFolder:
     def __init__(self, config: pytest.Config) -> None:
         self._stack = ExitStack()
         self._path: Path | None = None
-        config.add_cleanup(self._stack.close)
+        self._has_crashed = False
+        """Whether a worker ended without the chance to remove its temporary folders."""
+        config.add_cleanup(self._close)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -51,8 +54,9 @@ class WorkerFolder:
             node.workerinput[FOLDER] = str(self._path)
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
+    def pytest_testnodedown(self, node: Any, error: object | None) -> None:
         """Forget what a worker executed that has ended."""
+        self._has_crashed = self._has_crashed or bool(error)
         if self._path is not None:
             (self._path / f"{node.gateway.id}{RUN}").unlink(missing_ok=True)
 
@@ -86,6 +90,12 @@ class WorkerFolder:
         for tree in self._read(OUTCOMES):
             with contextlib.suppress(KeyError, TypeError, ValueError):  # not written by this version
                 yield str(tree["item"]), [Outcome.from_dict(one) for one in tree["outcomes"]]
+
+    def _close(self) -> None:
+        self._stack.close()
+        if self._has_crashed:
+            with contextlib.suppress(OSError):
+                remove_without_owner(Path(tempfile.gettempdir()))
 
     def _read(self, suffix: str) -> list[Any]:
         trees = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
 from pytest_smoke.events import Command, Crashed, Ended, Event, Saved
+from pytest_smoke.interruption import INTERRUPTION
 from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.outcome import Finding
 from pytest_smoke.plain import plain_fields
@@ -79,6 +82,8 @@ Watch = Callable[[RunMonitor], None]
 """Called after every chunk of events, and about once a second while there are none."""
 
 
+DRAIN_SECONDS = 0.2
+"""Longest time in which events are taken in after an interruption: a pipe holds far less than that."""
 OUT_OF_RANGE = ("device-side assert triggered", "out of bounds", "index out of range in self")
 """What torch raises for a label or an index that is out of range, on CUDA and on the CPU."""
 OUT_OF_RANGE_HINT = (
@@ -107,7 +112,11 @@ def run_in_child(
     """
     with child_of(plan) as child:
         try:
-            _listen(child, monitor, timeout_seconds, watch, plan)
+            try:
+                _listen(child, monitor, timeout_seconds, watch, plan)
+            except KeyboardInterrupt:
+                _take_what_has_arrived(child, monitor)
+                raise
         except ChildDiedError as died:
             if monitor.steps_fault:
                 return result_of(monitor)
@@ -191,12 +200,21 @@ def _listen(
             raise
         if events is None:
             return
-        monitor.on_events(events)
-        command = monitor.take_command()
+        with INTERRUPTION.held():  # half a chunk would look like steps out of order
+            monitor.on_events(events)
+            command = monitor.take_command()
         if command is not None:
             child.send(command)
         if watch:
             watch(monitor)
+
+
+def _take_what_has_arrived(child: Child, monitor: Listener) -> None:
+    """Take in the events that were sent before an interruption; the training process may still send further ones."""
+    deadline = time.monotonic() + DRAIN_SECONDS
+    with contextlib.suppress(ChildDiedError, ChildTimeoutError):
+        while time.monotonic() < deadline and (events := child.receive(DRAIN_SECONDS / 10)) is not None:
+            monitor.on_events(events)
 
 
 def result_of(monitor: Listener) -> ProcessResult:

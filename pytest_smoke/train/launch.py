@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +15,7 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -24,7 +26,7 @@ from pytest_smoke.plain import plain_text
 from pytest_smoke.train.descendants import MARK, end_descendants, end_orphans
 from pytest_smoke.train.frames import FrameError, Frames, events_of, value_of
 from pytest_smoke.train.plan import RunPlan
-from pytest_smoke.train.temporary import clean_up_after_killed_sessions
+from pytest_smoke.train.temporary import clean_up_after_killed_sessions, remove_without_owner
 
 OUTPUT_LINES = 30
 """Newest lines of a training process's output that are kept."""
@@ -99,6 +101,7 @@ class Child:
             self._kill()
 
     def _kill(self) -> None:
+        was_running = self._process.exitcode is None
         if self._process.pid is not None:
             if self._process.exitcode is None:
                 end_descendants(self._process.pid)
@@ -107,6 +110,9 @@ class Child:
         self._process.kill()  # the process group exists only after setsid()
         self._process.join(GRACE_SECONDS)  # a process in a device driver cannot be killed before that returns
         end_orphans(self._mark, os.fstat(self._output.fileno()).st_ino)
+        if was_running:
+            with contextlib.suppress(OSError):
+                remove_without_owner(Path(tempfile.gettempdir()))  # it could not remove its own folders
         self._connection.close()
         self._output.close()
 
