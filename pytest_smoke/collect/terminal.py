@@ -57,10 +57,10 @@ class Terminal:
     def draw(self, lines: Sequence[str]) -> None:
         """Put lines below what pytest has written, in the place of those before; none of them may be wider."""
         with self._lock:
-            columns, column = self.size.columns, display_width(self._line)
-            if column and column % columns == 0:
-                return  # the cursor is behind the last column, and cannot be put there again
-            column %= columns
+            columns = self.size.columns
+            column = cursor_column(self._line, columns)
+            if column == columns:
+                return  # it could not be put there again
             down = "\r\n" if column else ""
             up = len(lines) - (not column)
             back = (f"\x1b[{up}A" if up else "") + "\r" + (f"\x1b[{column}C" if column else "")
@@ -122,12 +122,23 @@ class _Tee:
         return getattr(self._stream, name)
 
 
-def display_width(text: str) -> int:
-    """Return how many columns a text takes, without escape sequences; wide characters take two, combining ones none."""
+def cursor_column(text: str, columns: int) -> int:
+    """Return the column of the cursor after a text without line breaks, in a terminal of so many columns.
+
+    It is `columns` if the text fills its last line, and if that is not known: a wide character takes two columns, and
+    where one is left, terminals differ. Escape sequences and combining characters take none.
+    """
     plain = ESCAPE.sub("", text)
     if plain.isascii():
-        return sum(char >= " " for char in plain)
-    return sum(_columns(char) for char in plain)
+        width = sum(char >= " " for char in plain)
+        return (width - 1) % columns + 1 if width else 0
+    column = 0
+    for width in map(_columns, plain):
+        column = column % columns if width else column
+        if column + width > columns:
+            return columns
+        column += width
+    return column
 
 
 def _columns(char: str) -> int:

@@ -14,10 +14,10 @@ from typing import Any
 import pyte
 import pytest
 from _pytest._io import TerminalWriter
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_smoke.collect.terminal import Terminal, display_width
+from pytest_smoke.collect.terminal import Terminal, cursor_column
 
 COLUMNS, LINES = 30, 8
 
@@ -117,6 +117,7 @@ def test_the_stream_is_given_back(shown: Shown) -> None:
     assert shown.lines() == [""]
 
 
+@example(["界", "a" * 19 + "界" * 5])
 @given(st.lists(st.text(st.sampled_from("aé界.\u0301"), max_size=70) | st.just("\n"), max_size=6))
 def test_the_screen_is_the_same_as_without_the_lines(texts: list[str]) -> None:
     """Whatever pytest writes, of whatever width."""
@@ -136,8 +137,20 @@ def test_the_screen_is_the_same_as_without_the_lines(texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "columns"),
-    [("abc", 3), ("\x1b[31mred\x1b[0m", 3), ("\x1b]9;4;1;50\x1b\\x", 1), ("界", 2), ("e\u0301", 1), ("", 0)],
+    ("text", "column"),
+    [
+        ("abc", 3),
+        ("\x1b[31mred\x1b[0m", 3),
+        ("\x1b]9;4;1;50\x1b\\x", 1),
+        ("界", 2),
+        ("e\u0301", 1),
+        ("", 0),
+        ("a" * 10, 10),
+        ("a" * 11, 1),
+        ("a" * 9 + "界", 10),
+        ("a" * 9 + "界a", 10),
+        ("a" * 8 + "界", 10),
+    ],
 )
-def test_columns_of_a_text(text: str, columns: int) -> None:
-    assert display_width(text) == columns
+def test_the_column_after_a_text_in_ten_columns(text: str, column: int) -> None:
+    assert cursor_column(text, 10) == column
