@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from pytest_smoke.allowed import COMMANDS_KEY, TASKS_KEY, AllowedCode
 from pytest_smoke.devices import DEVICE_HELP, parse_device
 from pytest_smoke.errors import SmokeError
 from pytest_smoke.roots import root_above
@@ -100,6 +101,18 @@ def add_options(parser: pytest.Parser) -> None:
         "smoke_files", type="args", default=[], help=f"globs of further recipe files, in addition to {RECIPE_GLOB}"
     )
     parser.addini(
+        TASKS_KEY,
+        type="args",
+        default=[],
+        help="globs of modules and packages outside the rootdir that a recipe may name, such as company.tasks.*",
+    )
+    parser.addini(
+        COMMANDS_KEY,
+        type="bool",
+        default=True,
+        help="whether a recipe may start a program with the key command; false where others write the recipes",
+    )
+    parser.addini(
         "smoke_junit_properties",
         type="string",
         default=JUNIT_PROPERTIES[0],
@@ -157,6 +170,11 @@ def check(config: pytest.Config) -> None:
     recipes = [arg for arg in config.args if arg.partition("::")[0].endswith(RECIPE_GLOB.removeprefix("*"))]
     if recipes and not option.smoke:
         raise pytest.UsageError(f"recipes are collected only with --smoke: pytest --smoke {' '.join(recipes)}")
+
+
+def allowed_code(config: pytest.Config) -> AllowedCode:
+    """Return the code that recipes may name besides that of the rootdir."""
+    return AllowedCode(tasks=tuple(config.getini(TASKS_KEY)), commands=config.getini(COMMANDS_KEY))
 
 
 def executes_items(option: Any) -> bool:

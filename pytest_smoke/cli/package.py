@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
+from pytest_smoke.allowed import TASKS_KEY, allowed_by_files
 from pytest_smoke.cli.arguments import Subparsers, add_format, fail, print_json, print_text
-from pytest_smoke.errors import PackageError
+from pytest_smoke.errors import SmokeError
 
 EXIT_SOUND, EXIT_DAMAGED = 0, 1
 
@@ -30,6 +32,14 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         metavar="DIR",
         help="folder that the task is imported from (default: the current folder)",
     )
+    parser.add_argument(
+        "--allow-task",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="module or package outside that folder that the task may be in, in addition to those of the ini key "
+        f"{TASKS_KEY} there; may be repeated",
+    )
     add_format(parser, json_help="one object per part of a package, each on its own line")
 
 
@@ -42,8 +52,11 @@ def _check(folder: Path, args: argparse.Namespace) -> int:
     from pytest_smoke.train.export.verify import check_package  # imports torch
 
     sound, several = True, len(args.folders) > 1
+    root = args.root.resolve()
     try:
-        for part in check_package(folder, root=args.root.resolve()):
+        allowed = allowed_by_files(root)
+        allowed = replace(allowed, tasks=(*allowed.tasks, *args.allow_task))
+        for part in check_package(folder, root=root, allowed=allowed):
             sound = sound and part.ok
             if args.format == "json":
                 package = {"package": str(folder)} if several else {}
@@ -51,6 +64,6 @@ def _check(folder: Path, args: argparse.Namespace) -> int:
             else:
                 where = f"{folder.name}: " if several else ""
                 print_text(f"{'ok  ' if part.ok else 'FAIL'}  {where}{part.part}: {part.text}")
-    except PackageError as error:
+    except SmokeError as error:
         return fail("package", str(error))
     return EXIT_SOUND if sound else EXIT_DAMAGED

@@ -21,6 +21,7 @@ from pytest_smoke.collect.workers import worker_of
 from pytest_smoke.errors import BisectStateError, SmokeError
 from pytest_smoke.files import BISECT
 from pytest_smoke.keys import BISECT_RESULT
+from pytest_smoke.options import allowed_code
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.page.report import INDEX, bisect_page
 from pytest_smoke.plain import plain_text
@@ -161,7 +162,12 @@ def attach_bisect_result(item: pytest.Item, report: pytest.TestReport) -> None:
 def _case(named: str, config: pytest.Config) -> Case:
     """Return the case that `FILE`, `FILE::CELL` or an item's id names. Raises RecipeError and SmokeError."""
     path, _, name = named.partition("::")
-    cases = load_cases(config.invocation_params.dir / path, root=config.rootpath, mode=config.option.smoke_mode)
+    cases = load_cases(
+        config.invocation_params.dir / path,
+        root=config.rootpath,
+        mode=config.option.smoke_mode,
+        allowed=allowed_code(config),
+    )
     matching = [case for case in cases if name in (case.name, case.cell or "")]
     if len(matching) != 1:
         names = ", ".join(f"{path}::{case.name}" for case in cases)

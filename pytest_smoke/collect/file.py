@@ -10,7 +10,7 @@ import pytest
 
 from pytest_smoke.collect.item import SmokeItem
 from pytest_smoke.errors import RecipeError
-from pytest_smoke.options import RECIPE_GLOB
+from pytest_smoke.options import RECIPE_GLOB, allowed_code
 from pytest_smoke.plain import plain_name, plain_text
 from pytest_smoke.recipe.load import load_cases, path_from
 
@@ -40,7 +40,12 @@ class RecipeFile(pytest.File):
     def collect(self) -> Iterator[SmokeItem]:
         """Yield one item per case. Raises CollectError with every fault of the file."""
         try:
-            cases = load_cases(self.path, root=self.config.rootpath, mode=self.config.getoption("smoke_mode"))
+            cases = load_cases(
+                self.path,
+                root=self.config.rootpath,
+                mode=self.config.getoption("smoke_mode"),
+                allowed=allowed_code(self.config),
+            )
         except RecipeError as error:
             raise self.CollectError(plain_text(str(error))) from None
         for case in cases:

@@ -13,7 +13,7 @@ from pytest_smoke.collect.item import device_for, failure_text, run_for_item
 from pytest_smoke.collect.python_tasks import send_task
 from pytest_smoke.errors import SmokeError
 from pytest_smoke.keys import OUTCOMES
-from pytest_smoke.options import MODES
+from pytest_smoke.options import MODES, allowed_code
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases, settings_cases
@@ -98,7 +98,10 @@ class Smokes:
     def _case_of_recipe(self, recipe: str | Path, mode: Mode | None, cell: str | None) -> Case:
         config = self._item.config
         cases = load_cases(
-            self._item.path.parent / recipe, root=config.rootpath, mode=config.getoption("smoke_mode") or mode
+            self._item.path.parent / recipe,
+            root=config.rootpath,
+            mode=config.getoption("smoke_mode") or mode,
+            allowed=allowed_code(config),
         )
         matching = [case for case in cases if case.cell == cell]
         if len(matching) != 1:

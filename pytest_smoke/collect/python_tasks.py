@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_smoke.allowed import PYTHON
 from pytest_smoke.errors import TaskError
 from pytest_smoke.plain import exception_text
 from pytest_smoke.recipe.task_ref import task_fault
@@ -80,7 +81,7 @@ def _is_at_top_level(definition: Any) -> bool:
 def _check_import(reference: str, name: str, root: Path) -> None:
     """Raise TaskError if the training process could not import what is imported here."""
     module = reference.partition(":")[0]
-    if module == "__main__" or (fault := task_fault(reference, root)) is not None:
+    if module == "__main__" or (fault := task_fault(reference, root, allowed=PYTHON)) is not None:
         cause = "it is defined in __main__" if module == "__main__" else fault
         raise TaskError(
             f"{name} cannot be imported in the training process ({cause}): define it in a module on sys.path, or run "

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
+from pytest_smoke.allowed import PROJECT_ONLY, AllowedCode
 from pytest_smoke.criteria import parse
 from pytest_smoke.errors import TaskError
 from pytest_smoke.events import SERIES
@@ -39,6 +40,8 @@ class Case:
     """The config files that `full` and `smoke` were read from, by section."""
     text: str = field(default="", compare=False, repr=False)
     """The recipe as it was read, with the files that it extends; empty if it was written in Python."""
+    allowed: AllowedCode = field(default=PROJECT_ONLY, compare=False, repr=False)
+    """The code that the recipe may name besides that of the rootdir."""
     read: Mapping[str, Any] | None = None
     """Settings of the full run as its trainer has them; None if the recipe has them, or before they are read."""
     repeated: Mapping[str, Any] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pytest_smoke.allowed import COMMANDS_KEY, PYTHON, AllowedCode, allowed_by_files
 from pytest_smoke.errors import Fault, RecipeError
 from pytest_smoke.files import open_without_waiting, read_failure
 from pytest_smoke.recipe.case import Case
@@ -42,16 +43,18 @@ def load_recipe(path: Path, *, root: Path) -> Recipe:
 
     Raises RecipeError with every fault of the file and of those it extends.
     """
-    return _validated(read_files(path, root), root)
+    return _validated(read_files(path, root), root, allowed_by_files(root))
 
 
-def load_cases(path: Path, *, root: Path, mode: Mode | None = None) -> list[Case]:
+def load_cases(path: Path, *, root: Path, mode: Mode | None = None, allowed: AllowedCode | None = None) -> list[Case]:
     """Load the smoke runs of a recipe file: for each mode the baseline, then its ablation cells.
 
     `mode` replaces the modes of the recipe, and with them the `lr_schedule` of its `smoke` section; the full run's
-    schedule stays. Raises RecipeError as `load_recipe` does.
+    schedule stays. `allowed` is the code that the recipe may name; None: what the ini file in `root` allows. Raises
+    RecipeError as `load_recipe` does.
     """
-    return _cases_of(read_files(path, root), path_from(path, root), root=root, mode=mode)
+    files = read_files(path, root)
+    return _cases_of(files, path_from(path, root), root=root, mode=mode, allowed=allowed or allowed_by_files(root))
 
 
 def settings_cases(
@@ -76,11 +79,13 @@ def settings_cases(
         path=shown_path,
         line=line,
     )
-    return _cases_of(files, shown_path, root=root, mode=mode)
+    return _cases_of(files, shown_path, root=root, mode=mode, allowed=PYTHON)
 
 
-def _cases_of(files: RecipeFiles, shown_path: str, *, root: Path, mode: Mode | None) -> list[Case]:
-    recipe = _validated(files, root)
+def _cases_of(
+    files: RecipeFiles, shown_path: str, *, root: Path, mode: Mode | None, allowed: AllowedCode
+) -> list[Case]:
+    recipe = _validated(files, root, allowed)
     places = files.places()
     recipes: dict[str | None, Recipe] = {None: recipe}
     recipes |= {name: with_cell(files.data, cell) for name, cell in recipe.ablate.items()}
@@ -96,6 +101,7 @@ def _cases_of(files: RecipeFiles, shown_path: str, *, root: Path, mode: Mode | N
             checksums=files.checksums,
             configs=files.configs,
             text=files.text,
+            allowed=allowed,
         )
         for one_mode in modes_of(recipe.smoke, mode)
         for cell, changed in recipes.items()
@@ -116,7 +122,7 @@ def _without_schedule(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"smoke": smoke})
 
 
-def _validated(files: RecipeFiles, root: Path) -> Recipe:
+def _validated(files: RecipeFiles, root: Path, allowed: AllowedCode) -> Recipe:
     found: list[Problem] = list(files.problems)
     recipe = None
     try:
@@ -133,12 +139,15 @@ def _validated(files: RecipeFiles, root: Path) -> Recipe:
         path = files.data.get(key)
         if not isinstance(path, str) or any(problem.keys == (key,) for problem in found):
             continue
-        fault = task_fault(path, root, key=key)
+        fault = task_fault(path, root, key=key, allowed=allowed)
         if fault:
             found.append(Problem(keys=(key,), at_key=False, text=fault))
         else:
             found += argument_problems(files.data, root, key=key)
     found += command_problems(files.data)
+    if files.data.get("command") is not None and not allowed.commands:
+        text = f"command starts a program, and the ini key {COMMANDS_KEY} = false allows none; name a task"
+        found.append(Problem(keys=("command",), at_key=True, text=text))
     found += criterion_problems(files.data)
     faults: list[Fault] = [*files.faults, *map(files.fault, found)]
     if faults:

@@ -12,26 +12,26 @@ from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 
+from pytest_smoke.allowed import PROJECT_ONLY, AllowedCode, outside_fault
 from pytest_smoke.text import did_you_mean
 
 
-def task_fault(task: str, root: Path, *, key: str = "task") -> str | None:
+def task_fault(task: str, root: Path, *, key: str = "task", allowed: AllowedCode = PROJECT_ONLY) -> str | None:
     """Return what is wrong with `package.module:Name`; None if nothing is, or if only an import could tell.
 
-    `key` is the recipe key that names it.
+    `key` is the recipe key that names it, `allowed` the code outside `root` that it may name.
     """
     module, name = task.split(":")
     folder = os.path.abspath(root)
     if _is_standard_library(module, folder):
-        return (
-            f"{key} {task} is part of Python's standard library; name a class or function of your own, or of an "
-            "installed package"
-        )
+        return f"{key} {task} is part of Python's standard library; name a class or function of your own"
     try:
-        source = _source(module, folder, tuple(sys.path))
+        origin, source = _located(module, folder, tuple(sys.path))
         if source is not None and not os.path.exists(source):
-            _source.cache_clear()  # the file was deleted after it was found
-            source = _source(module, folder, tuple(sys.path))
+            _located.cache_clear()  # the file was deleted after it was found
+            origin, source = _located(module, folder, tuple(sys.path))
+        if not allowed.allows_module(module, origin, folder):
+            return f"{key} {task} {outside_fault(module, origin, folder)}"
         if source is None:
             return None
         state = os.stat(source)
@@ -51,7 +51,7 @@ def task_fault(task: str, root: Path, *, key: str = "task") -> str | None:
 def task_source(task: str, root: Path) -> Path | None:
     """Return the source file of the task's module; None if it has none or is not found."""
     try:
-        source = _source(task.partition(":")[0], os.path.abspath(root), tuple(sys.path))
+        source = _located(task.partition(":")[0], os.path.abspath(root), tuple(sys.path))[1]
     except _NotFoundError:
         return None
     return Path(source) if source else None
@@ -70,8 +70,11 @@ class _NotFoundError(Exception):
 
 
 @lru_cache(maxsize=1024)
-def _source(module: str, folder: str, _sys_path: tuple[str, ...]) -> str | None:
-    """Return the module's source file; None if it has none. Cached, as thousands of recipes may name one module."""
+def _located(module: str, folder: str, _sys_path: tuple[str, ...]) -> tuple[str | None, str | None]:
+    """Return the module's file, and its source file; None for what it has not.
+
+    Cached, as thousands of recipes may name one module.
+    """
     spec, fault = _find(module, folder)
     if spec is None:
         importlib.invalidate_caches()  # the file may be newer than the finder's listing of its folder
@@ -80,7 +83,8 @@ def _source(module: str, folder: str, _sys_path: tuple[str, ...]) -> str | None:
         raise _NotFoundError(fault)
     if spec.origin is None:
         raise _NotFoundError(f"module {module} is a folder without __init__.py; name a module inside it")
-    return spec.origin if isinstance(spec.loader, SourceFileLoader) else None
+    origin = spec.origin if spec.has_location else None
+    return origin, origin if isinstance(spec.loader, SourceFileLoader) else None
 
 
 def _find(module: str, folder: str) -> tuple[ModuleSpec | None, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def seeded_task(plan: RunPlan) -> Task:
         sys.path.insert(0, plan.root)
     importlib.import_module(plan.task.partition(":")[0])  # before seeding, so that libraries it imports are seeded too
     seed_all(plan.seed)
-    return load_task(plan.task, plan.args)
+    return load_task(plan.task, plan.args, root=Path(plan.root), allowed=plan.allowed)
 
 
 def rank_loaders(task: Task, plan: RunPlan, seed: int) -> list[Any]:

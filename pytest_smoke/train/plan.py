@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from pytest_smoke.allowed import PROJECT_ONLY, AllowedCode
 from pytest_smoke.mix.audit import PlainMix
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Precision, Trainer
@@ -75,6 +76,8 @@ class RunPlan:
     """Keyword arguments of the task."""
     root: str
     """Folder that import paths are resolved from."""
+    allowed: AllowedCode = PROJECT_ONLY
+    """The code that may be named besides that of `root`."""
     batch_size: int
     """Samples in a micro-batch."""
     micro_batches: int
@@ -123,6 +126,7 @@ class RunPlan:
             trainer=case.recipe.trainer,
             args={**case.recipe.args, **smoke.args},
             root=root,
+            allowed=case.allowed,
             batch_size=settings.batch_size,
             micro_batches=settings.grad_accum_steps,
             world_size=settings.world_size,

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pytest_smoke.allowed import PROJECT_ONLY, AllowedCode, outside_fault
 from pytest_smoke.data_files import data_digest
 from pytest_smoke.errors import TaskError
 from pytest_smoke.events import DataFiles
@@ -46,16 +47,14 @@ MISSPELT_SIMILARITY = 0.8
 """Similarity (`difflib`) to an optional hook from which a name is taken for a misspelt one."""
 
 
-def load_task(reference: str, args: Mapping[str, Any], *, own_code: Path | None = None) -> Task:
+def load_task(reference: str, args: Mapping[str, Any], *, root: Path, allowed: AllowedCode = PROJECT_ONLY) -> Task:
     """Import `package.module:Name` and call it with `args`.
 
     Raises TaskError if the name does not exist, is not a class or function that a task can be, does not accept the
-    arguments, lacks a required method or misspells an optional one, and whatever the module or the call raises.
-
-    `own_code`: the reference is from a file that someone else may have written. Only a function below this folder, or a
-    class with the methods of a task, is then called.
+    arguments, lacks a required method or misspells an optional one.
+    Whatever the module or the call raises comes out, too. See `call_factory` for `root` and `allowed`.
     """
-    task = call_factory(reference, args, own_code=own_code)
+    task = call_factory(reference, args, root=root, allowed=allowed)
     missing = [f"{method}()" for method in REQUIRED if not callable(hook_of(task, method))]
     if missing:
         raise TaskError(f"{reference} is not a task: it lacks {listed(missing)}")
@@ -70,11 +69,20 @@ def load_task(reference: str, args: Mapping[str, Any], *, own_code: Path | None 
     return task  # type: ignore[no-any-return]  # checked above as far as a protocol can be at run time
 
 
-def call_factory(reference: str, args: Mapping[str, Any], *, key: str = "task", own_code: Path | None = None) -> Any:
+def call_factory(
+    reference: str,
+    args: Mapping[str, Any],
+    *,
+    root: Path,
+    key: str = "task",
+    allowed: AllowedCode = PROJECT_ONLY,
+) -> Any:
     """Import `package.module:Name` and call it with `args`.
 
-    `key` is the recipe key that names it. Raises TaskError if the name does not exist, is not a class or function of
-    the user's, or does not accept the arguments, and whatever the module or the call raises.
+    `key` is the recipe key that names it. What it names must be defined below `root`, or in a module that `allowed`
+    names: a module may have imported it, and `torch.load` executes what is in a file. A class with the methods of a
+    task may be from anywhere. Raises TaskError if the name does not exist, is not such a class or function, or does not
+    accept the arguments, and whatever the module or the call raises.
     """
     module_name, _, name = reference.partition(":")
     module = importlib.import_module(module_name)
@@ -82,7 +90,7 @@ def call_factory(reference: str, args: Mapping[str, Any], *, key: str = "task", 
         factory = getattr(module, name)
     except AttributeError:
         raise TaskError(f"{module.__file__} has no {name!r}") from None
-    fault = _factory_fault(factory, own_code)
+    fault = _factory_fault(factory, root, allowed)
     if fault:
         raise TaskError(f"{key} {reference} {fault}", key=key)
     try:
@@ -93,22 +101,29 @@ def call_factory(reference: str, args: Mapping[str, Any], *, key: str = "task", 
     return factory(**args)
 
 
-def _factory_fault(factory: Any, own_code: Path | None) -> str:
+def _factory_fault(factory: Any, root: Path, allowed: AllowedCode) -> str:
     """Say why calling `factory` must not be tried; empty if it may."""
     if not callable(factory):
         return f"is a {type(factory).__name__}; it must be a class, or a function that returns an object"
     while isinstance(factory, functools.partial):
         factory = factory.func
-    definition = factory if inspect.isclass(factory) or inspect.isroutine(factory) else type(factory)
-    module = sys.modules.get(getattr(definition, "__module__", None) or "")
+    # What a decorator returns may be an object of the decorator's module; `functools.wraps` gives it that of the
+    # function. Methods implemented in C have no module of their own.
+    name = getattr(factory, "__module__", None) or getattr(type(getattr(factory, "__self__", None)), "__module__", "")
+    module = sys.modules.get(str(name))
     file = getattr(module, "__file__", None)
-    if file is None or _is_in_standard_library(Path(file)):
-        return f"is {definition.__qualname__} of Python's standard library; it must be your own class or function"
-    if own_code is None or Path(file).resolve().is_relative_to(own_code.resolve()):
+    shown = getattr(factory, "__qualname__", type(factory).__qualname__)
+    if _is_of_python(file):
+        return f"is {shown} of Python's standard library; it must be your own class or function"
+    if allowed.allows_module(str(name), file, root):
         return ""
-    if inspect.isclass(definition) and all(callable(getattr(definition, method, None)) for method in REQUIRED):
+    if inspect.isclass(factory) and all(callable(getattr(factory, method, None)) for method in REQUIRED):
         return ""
-    return f"is not below {own_code}, and is not a class with the methods {listed(REQUIRED)}: it is not called"
+    return f"is {shown} of {name}, which {outside_fault(str(name), file, root)}"
+
+
+def _is_of_python(file: str | None) -> bool:
+    return file is None or _is_in_standard_library(Path(file))
 
 
 def _is_in_standard_library(file: Path) -> bool:

@@ -8,7 +8,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
+from pytest_smoke.allowed import AllowedCode
 from pytest_smoke.recipe.task_ref import task_fault
 
 
@@ -134,17 +136,57 @@ def test_a_module_on_sys_path_is_found_and_the_root_comes_first(root: Path, monk
     assert "no top-level name Task" in (task_fault("found_on_path:Task", root / "first") or "")
 
 
+ANY = AllowedCode(tasks=("*",))
+
+
 def test_a_module_without_source_is_accepted(root: Path) -> None:
-    assert task_fault("yaml._yaml:Anything", root) is None
+    assert task_fault("yaml._yaml:Anything", root, allowed=ANY) is None
+
+
+def test_a_module_outside_the_rootdir_is_refused_unless_a_glob_allows_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = root / "project"
+    module(root, "shared/company/tasks/tagger.py", "Task = 1")
+    module(project, ".venv/lib/python3.11/site-packages/installed_here.py", "Task = 1")
+    monkeypatch.syspath_prepend(root / "shared")
+    monkeypatch.syspath_prepend(project / ".venv/lib/python3.11/site-packages")
+    for task in ("company.tasks.tagger:Task", "installed_here:Task", "yaml:load", "yaml._yaml:x", "torch:load"):
+        assert "is outside pytest's rootdir" in (task_fault(task, project) or ""), task
+    for glob in ("company", "company.*", "comp*", "company.tasks.tagger", "company.tasks", "*"):
+        assert task_fault("company.tasks.tagger:Task", project, allowed=AllowedCode(tasks=(glob,))) is None, glob
+    for glob in ("compan", "company.tasks.tag", "tasks", "tagger", ""):
+        assert task_fault("company.tasks.tagger:Task", project, allowed=AllowedCode(tasks=(glob,))) is not None, glob
+
+
+def test_the_fault_of_a_module_outside_names_its_file_and_the_ini_key(root: Path) -> None:
+    assert task_fault("yaml:load", root) == (
+        f"task yaml:load is outside pytest's rootdir {root} ({yaml.__file__}); a recipe may name it if the project's "
+        "ini file allows it: smoke_allow_tasks = yaml"
+    )
+
+
+def test_no_glob_allows_the_standard_library_or_the_function_that_unpickles(root: Path) -> None:
+    assert "standard library" in (task_fault("os:system", root, allowed=ANY) or "")
+    assert "part of pytest_smoke" in (task_fault("pytest_smoke.train.pickled:load", root, allowed=ANY) or "")
+    ours = Path(__file__).parents[2]
+    assert "part of pytest_smoke" in (task_fault("pytest_smoke.train.pickled:load", ours) or "")
+
+
+def test_a_linked_module_belongs_to_the_folder_of_its_link(root: Path) -> None:
+    """Bazel links all files of a project, and pytest is given linked rootdirs."""
+    module(root, "real/linked_task.py", "Task = 1")
+    (root / "project").mkdir()
+    (root / "project/linked_task.py").symlink_to(root / "real/linked_task.py")
+    assert task_fault("linked_task:Task", root / "project") is None
+    (root / "link").symlink_to(root / "real")
+    assert task_fault("linked_task:Task", root / "link") is None
 
 
 @pytest.mark.parametrize("task", ["os:system", "sys:exit", "builtins:exec", "subprocess:run", "os.path:join"])
 def test_nothing_of_the_standard_library_is_a_task(root: Path, task: str) -> None:
     fault = task_fault(task, root)
-    assert fault == (
-        f"task {task} is part of Python's standard library; name a class or function of your own, or of an "
-        "installed package"
-    )
+    assert fault == (f"task {task} is part of Python's standard library; name a class or function of your own")
 
 
 def test_a_module_of_one_s_own_may_have_the_name_of_one_in_the_standard_library(root: Path) -> None:

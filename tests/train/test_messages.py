@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 import pytest_smoke.train as room
+from pytest_smoke.allowed import PROJECT_ONLY
 from pytest_smoke.errors import (
     CheckpointError,
     DeviceError,
@@ -51,6 +52,7 @@ from tests.train.test_loop import run as run_loop
 
 CPU = torch.device("cpu")
 MODULE = "tests.train.test_messages"
+ROOT = Path(__file__).parents[2]
 Patch = pytest.MonkeyPatch
 
 
@@ -161,8 +163,9 @@ def check(folder: Path) -> object:
 
 
 def fresh(lines: list[dict[str, Any]], patch: Patch) -> object:
-    patch.setattr(verify, "_lines", lambda folder, root: iter([*map(json.dumps, lines), "Killed"]))
-    return verify.check_in_fresh_process("package", ".", ["model.onnx", "model.int8.onnx"], lambda: None)
+    patch.setattr(verify, "_lines", lambda *_: iter([*map(json.dumps, lines), "Killed"]))
+    wanted = ["model.onnx", "model.int8.onnx"]
+    return verify.check_in_fresh_process("package", ".", wanted, lambda: None, allowed=PROJECT_ONLY)
 
 
 def exiting(patch: Patch) -> object:
@@ -171,7 +174,7 @@ def exiting(patch: Patch) -> object:
         yield SimpleNamespace(stdout=["\n", "no package\n"], returncode=2)
 
     patch.setattr(verify.subprocess, "Popen", popen)
-    return list(verify._lines("package", "."))
+    return list(verify._lines("package", ".", []))
 
 
 def stages(folder: Path, task: Any = None) -> pipeline.Stages:
@@ -287,23 +290,23 @@ CASES = [
         lambda *_: update(pair(losses=lambda model, batch: dict.fromkeys(("first", "second"), torch.ones(()) * 1j))),
         "loss term 'first' is a complex number: take its real part or its absolute value",
     ),
-    Case(lambda *_: load_task(f"{MODULE}:Absent", {}), f"{__file__} has no 'Absent'"),
+    Case(lambda *_: load_task(f"{MODULE}:Absent", {}, root=ROOT), f"{__file__} has no 'Absent'"),
     Case(
-        lambda *_: load_task(f"{MODULE}:Empty", {"width": 64}),
+        lambda *_: load_task(f"{MODULE}:Empty", {"width": 64}, root=ROOT),
         f"{MODULE}:Empty does not take the recipe's args {{'width': 64}}: got an unexpected keyword argument 'width'",
         key="args",
     ),
     Case(
-        lambda *_: load_task(f"{MODULE}:Empty", {}),
+        lambda *_: load_task(f"{MODULE}:Empty", {}, root=ROOT),
         f"{MODULE}:Empty is not a task: it lacks model(), batches() and losses()",
     ),
     Case(
-        lambda *_: load_task("os:system", {"command": "true"}),
+        lambda *_: load_task("os:system", {"command": "true"}, root=ROOT),
         "task os:system is system of Python's standard library; it must be your own class or function",
         key="task",
     ),
     Case(
-        lambda *_: load_task(f"{MODULE}:Misspelt", {}),
+        lambda *_: load_task(f"{MODULE}:Misspelt", {}, root=ROOT),
         f"{MODULE}:Misspelt has 'evalute', which is never called; did you mean 'evaluate'?",
     ),
     Case(
@@ -635,6 +638,10 @@ CASES = [
         "the fresh process ended with exit status 2: no package",
         kind=ExportError,
         reason="crash",
+    ),
+    Case(
+        lambda folder, _: verify._model_of({"task": "subprocess:run", "args": {}}, folder, PROJECT_ONLY),
+        "task subprocess:run is part of Python's standard library; name a class or function of your own",
     ),
     Case(
         lambda *_: check(Path("absent")),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pytest_smoke.allowed import AllowedCode
 from pytest_smoke.errors import TaskError
 from pytest_smoke.task import Task
 from pytest_smoke.train.task import NOT_CALLABLE, OPTIONAL, REQUIRED, load_task
@@ -41,6 +42,13 @@ shell = partial(system)
 number = 3
 made = partial(Good, width=3)
 def make(): return made()
+
+import functools, torch
+from torch import load
+from pytest_smoke.train.pickled import load as unpickle
+loader = partial(load, weights_only=False)
+cached = functools.lru_cache(make)
+wrapped = torch.no_grad()(make)
 """
 
 
@@ -54,15 +62,15 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("name", ["Good", "Both"])
-def test_a_task_is_called_with_the_recipes_args(tasks: str, name: str) -> None:
+def test_a_task_is_called_with_the_recipes_args(tasks: str, tmp_path: Path, name: str) -> None:
     """A helper with a name like that of a hook is allowed if the task has the hook, too."""
-    task: Any = load_task(f"{tasks}:{name}", {"width": 3})
+    task: Any = load_task(f"{tasks}:{name}", {"width": 3}, root=tmp_path)
     assert task.width == 3
 
 
-def test_an_attribute_that_is_no_method_is_not_taken_for_a_misspelt_hook(tasks: str) -> None:
+def test_an_attribute_that_is_no_method_is_not_taken_for_a_misspelt_hook(tasks: str, tmp_path: Path) -> None:
     """`self.source`, a file name, is similar to `sources(batch)`."""
-    task: Any = load_task(f"{tasks}:Reads", {"width": 3})
+    task: Any = load_task(f"{tasks}:Reads", {"width": 3}, root=tmp_path)
     assert task.source == "corpus/nad"
 
 
@@ -82,35 +90,50 @@ def test_an_attribute_that_is_no_method_is_not_taken_for_a_misspelt_hook(tasks: 
     ],
 )
 def test_an_invalid_task_raises_a_task_error_that_says_why(
-    tasks: str, name: str, args: dict[str, Any], fragments: list[str]
+    tasks: str, tmp_path: Path, name: str, args: dict[str, Any], fragments: list[str]
 ) -> None:
     with pytest.raises(TaskError) as caught:
-        load_task(f"{tasks}:{name}", args)
+        load_task(f"{tasks}:{name}", args, root=tmp_path)
     assert not Path("called").exists()
     assert all(fragment in str(caught.value) for fragment in fragments), str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["made", "make"])
-def test_a_function_and_a_partial_class_make_a_task(tasks: str, name: str) -> None:
-    task: Any = load_task(f"{tasks}:{name}", {})
+def test_a_function_and_a_partial_class_make_a_task(tasks: str, tmp_path: Path, name: str) -> None:
+    task: Any = load_task(f"{tasks}:{name}", {}, root=tmp_path)
     assert task.width == 3
 
 
-def test_of_a_foreign_recipe_only_own_functions_and_classes_with_a_task_s_methods_are_called(
-    tasks: str, tmp_path: Path
-) -> None:
-    """A package's `recipe.json` may come from anywhere: `torch.load` runs code that a file contains."""
-    task: Any = load_task(f"{tasks}:make", {}, own_code=tmp_path)
-    assert task.width == 3
-    task = load_task(f"{tasks}:Good", {"width": 4}, own_code=tmp_path / "elsewhere")
-    assert task.width == 4
-    for reference, args in (
-        (f"{tasks}:make", {}),
-        ("torch:load", {"f": "model.pt"}),
-        ("torch.hub:load", {"repo": "x"}),
+def test_only_what_is_defined_in_the_rootdir_or_allowed_is_called(tasks: str, tmp_path: Path) -> None:
+    """`torch.load` executes what a file contains, and the task's module may have imported it."""
+    elsewhere = tmp_path / "elsewhere"
+    for reference in (
+        f"{tasks}:make",
+        f"{tasks}:load",
+        f"{tasks}:loader",
+        "torch:load",
+        "pytest_smoke.train.pickled:load",
     ):
-        with pytest.raises(TaskError, match="is not a class with the methods model, batches and losses"):
-            load_task(reference, args, own_code=tmp_path / "elsewhere")
+        with pytest.raises(TaskError, match=r"is (outside pytest's rootdir|part of pytest_smoke)"):
+            load_task(reference, {}, root=elsewhere)
+    for name in ("load", "loader", "unpickle"):
+        with pytest.raises(TaskError, match=r"which is (outside pytest's rootdir|part of pytest_smoke)"):
+            load_task(f"{tasks}:{name}", {}, root=tmp_path)
+    with pytest.raises(TaskError, match="not take the recipe's args"):
+        load_task("torch:load", {}, root=elsewhere, allowed=AllowedCode(tasks=("torch",)))
+    task: Any = load_task(f"{tasks}:make", {}, root=elsewhere, allowed=AllowedCode(tasks=("some_*",)))
+    assert task.width == 3
+
+
+@pytest.mark.parametrize("name", ["cached", "wrapped"])
+def test_a_decorated_function_of_the_rootdir_makes_a_task(tasks: str, tmp_path: Path, name: str) -> None:
+    task: Any = load_task(f"{tasks}:{name}", {}, root=tmp_path)
+    assert task.width == 3
+
+
+def test_a_class_with_the_methods_of_a_task_may_be_imported_from_elsewhere(tasks: str, tmp_path: Path) -> None:
+    task: Any = load_task(f"{tasks}:Good", {"width": 4}, root=tmp_path / "elsewhere")
+    assert task.width == 4
 
 
 def test_the_protocol_describes_every_hook_and_no_other() -> None:

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from pytest_smoke.errors import TaskError
@@ -33,7 +34,7 @@ def built(plan: RunPlan) -> Any:
         # Before seeding, so that libraries it imports are seeded too.
         importlib.import_module(plan.task.partition(":")[0])
         seed_all(plan.seed)
-        return call_factory(plan.task, plan.args, key=plan.trainer)
+        return call_factory(plan.task, plan.args, key=plan.trainer, root=Path(plan.root), allowed=plan.allowed)
 
 
 @contextlib.contextmanager

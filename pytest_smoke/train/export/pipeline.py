@@ -235,7 +235,9 @@ class Stages:
         report = partial(self._report, "load", "a fresh process")
         report()
         wanted = [package.WEIGHTS, package.ONNX, *([package.INT8] if self.quantizes else [])]
-        return {"parts": check_in_fresh_process(self._pipeline.folder, self._plan.root, wanted, report)}
+        plan = self._plan
+        parts = check_in_fresh_process(self._pipeline.folder, plan.root, wanted, report, allowed=plan.allowed)
+        return {"parts": parts}
 
     def _session(self, name: str) -> Session:
         return Session(self._folder / name, threads=self._plan.cpu_threads)

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model
-from torch import Tensor
+from torch import Tensor, nn
 
-from pytest_smoke.errors import ExportError, PackageError
+from pytest_smoke.allowed import AllowedCode, allowed_by_files
+from pytest_smoke.errors import ExportError, PackageError, TaskError
 from pytest_smoke.files import read_json
 from pytest_smoke.plain import safe_repr
+from pytest_smoke.recipe.task_ref import task_fault
 from pytest_smoke.text import count, listed, number
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.export import package
@@ -48,8 +50,10 @@ class Part:
         return {**tree, "difference": None} if self.difference == float("inf") else tree
 
 
-def check_package(folder: Path, *, root: Path) -> Iterator[Part]:
+def check_package(folder: Path, *, root: Path, allowed: AllowedCode | None = None) -> Iterator[Part]:
     """Check the package in `folder` part by part; its task is imported from `root`. Stops after wrong checksums.
+
+    `allowed` is the code outside `root` that the package may name; None: what the ini file in `root` allows.
 
     Raises PackageError if there is no package of a known layout.
     """
@@ -65,8 +69,7 @@ def check_package(folder: Path, *, root: Path) -> Iterator[Part]:
 
     def weights() -> list[Tensor]:
         sys.path.insert(0, str(root))
-        args = {**recipe["args"], **recipe["smoke"]["args"]}
-        model = unwrapped(load_task(recipe["task"], args, own_code=root).model())
+        model = _model_of(recipe, root, allowed_by_files(root) if allowed is None else allowed)
         load_model(model, str(folder / package.WEIGHTS))
         return tensors(flat_outputs(model.eval(), inputs)[0])
 
@@ -81,8 +84,17 @@ def check_package(folder: Path, *, root: Path) -> Iterator[Part]:
         yield _check_part(package.INT8, onnx(package.INT8), _group(examples, "int8"), tolerance, root)
 
 
+def _model_of(recipe: Mapping[str, Any], root: Path, allowed: AllowedCode) -> nn.Module:
+    """Return a new model of the package's task. Raises TaskError, before an import, for code that is not allowed."""
+    fault = task_fault(recipe["task"], root, allowed=allowed)
+    if fault:
+        raise TaskError(fault)
+    args = {**recipe["args"], **recipe["smoke"]["args"]}
+    return unwrapped(load_task(recipe["task"], args, root=root, allowed=allowed).model())
+
+
 def check_in_fresh_process(
-    folder: str, root: str, wanted: Sequence[str], on_line: Callable[[], None]
+    folder: str, root: str, wanted: Sequence[str], on_line: Callable[[], None], *, allowed: AllowedCode
 ) -> list[dict[str, Any]]:
     """Run `python -m pytest_smoke package` on `folder`, in a process that has not seen the training.
 
@@ -91,7 +103,7 @@ def check_in_fresh_process(
     """
     parts: list[dict[str, Any]] = []
     line = NO_OUTPUT
-    for line in _lines(folder, root):
+    for line in _lines(folder, root, ("*",) if allowed.named_in_python else allowed.tasks):
         on_line()
         try:
             part = json.loads(line)
@@ -107,9 +119,10 @@ def check_in_fresh_process(
     return parts
 
 
-def _lines(folder: str, root: str) -> Iterator[str]:
+def _lines(folder: str, root: str, globs: Sequence[str]) -> Iterator[str]:
     """Yield the command's output line by line. Raises ExportError if it was killed, or found no package."""
     command = [sys.executable, "-m", "pytest_smoke", "package", folder, "--root", root, "--format", "json"]
+    command += [f"--allow-task={glob}" for glob in globs]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     last = NO_OUTPUT
     with subprocess.Popen(

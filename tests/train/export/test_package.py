@@ -129,8 +129,8 @@ def test_weights_that_no_longer_fit_the_tasks_model_are_an_error(folder: Path, r
 @pytest.mark.parametrize(
     ("task", "text"),
     [
-        ("os:system", "task os:system is system of Python's standard library"),
-        ("torch:load", "task torch:load is not below"),
+        ("os:system", "task os:system is part of Python's standard library"),
+        ("torch:load", "task torch:load is outside pytest's rootdir"),
         ("packaged_task:leave", "SystemExit: 0"),
     ],
 )

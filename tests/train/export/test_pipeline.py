@@ -39,7 +39,8 @@ def run(
     """Run the pipeline; return the stages that ran, by name, and all events."""
     events: list[Event] = []
     pipeline = PipelinePlan(folder=str(folder / "package"), recipe=recipe or {}, quantize=quantize, tolerance=1e-4)
-    run_pipeline(make_plan(pipeline=pipeline), task, task.model(), events.extend, lambda: task.evaluate(task.model()))
+    plan = make_plan(pipeline=pipeline, root=str(folder))
+    run_pipeline(plan, task, task.model(), events.extend, lambda: task.evaluate(task.model()))
     return {event.name: event for event in events if isinstance(event, ExportStage)}, events
 
 
@@ -80,7 +81,7 @@ def test_a_fresh_process_that_does_not_check_every_part_fails(
     recipe: dict[str, Any], fragments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even if the parts that it did check passed. A package without a quantized model is written, too."""
-    (tmp_path / "leaves_at_once.py").write_text("import os\nprint('farewell', flush=True)\nos._exit(1)\n")
+    (tmp_path / "leaves_at_once.py").write_text("import os\nprint('farewell', flush=True)\nos._exit(1)\nTask = None\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     stages, _ = run(Points(mean), tmp_path, quantize=False, recipe=recipe)
     assert list(stages) == ["evaluate", "export", "package", "load"]
