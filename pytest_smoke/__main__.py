@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS = (
-    *("judge", "watch", "preflight", "gate", "report", "audit", "compare", "history"),
+    *("judge", "watch", "preflight", "gate", "report", "audit", "compare", "history", "merge"),
     *("diagnose", "probe", "package", "schema", "init"),
 )
 PROGRAM = "python -m pytest_smoke"

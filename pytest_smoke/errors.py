@@ -165,6 +165,14 @@ class ReportError(SmokeError):
     """A report, or one outcome in it, cannot be read or compared."""
 
 
+class MergeError(SmokeError):
+    """Report folders cannot be merged. `problems` has a sentence for each reason."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
 class AuditError(SmokeError):
     """There is no data mix to audit, or the task could not be asked for samples."""
 

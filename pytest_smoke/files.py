@@ -19,6 +19,8 @@ VERDICTS = "verdicts.json"
 """The file of a report folder that holds the outcomes."""
 BISECT = "bisect.json"
 """The file of a report folder that holds the state of a bisect."""
+LOCK = ".lock"
+"""File in a report folder that its session has locked."""
 STALE = "stale"
 """Folder of a report for what sessions before the newest one left there."""
 NOT_REGULAR = "not a regular file"
@@ -126,6 +128,11 @@ def invalid_json(path: Path | str, error: ValueError | RecursionError) -> str:
 def strict_json(tree: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """Serialize a tree of builtins. JSON has no number for NaN and infinities: they are the texts of `json_value`."""
     return json.dumps(json_value(tree), indent=indent, sort_keys=sort_keys, allow_nan=False)
+
+
+def tree_json(tree: Any) -> str:
+    """Serialize an outcome as it is in `verdicts.json`."""
+    return strict_json(tree, indent=1).replace("\n", "\n  ")  # no string in JSON has a line break
 
 
 def json_value(value: Any) -> Any:

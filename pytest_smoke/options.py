@@ -97,6 +97,12 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail smoke runs and tests that would be skipped because a device is missing",
     )
+    group.addoption(
+        "--smoke-shard",
+        metavar="I/N",
+        help="run the I-th of N shares of the items, which depends on the id of each item alone; slurm: take I and N "
+        "from SLURM_PROCID and SLURM_NTASKS, which srun sets",
+    )
     parser.addini(
         "smoke_files", type="args", default=[], help=f"globs of further recipe files, in addition to {RECIPE_GLOB}"
     )
@@ -167,6 +173,8 @@ def check(config: pytest.Config) -> None:
         option.smoke_sign_key = config.invocation_params.dir / option.smoke_sign_key
     if option.smoke_resume and option.smoke_report is None:
         raise pytest.UsageError("--smoke-resume needs --smoke-report DIR: checkpoints are kept there")
+    if option.smoke_shard is not None and not option.smoke:
+        raise pytest.UsageError("--smoke-shard needs --smoke")
     recipes = [arg for arg in config.args if arg.partition("::")[0].endswith(RECIPE_GLOB.removeprefix("*"))]
     if recipes and not option.smoke:
         raise pytest.UsageError(f"recipes are collected only with --smoke: pytest --smoke {' '.join(recipes)}")
@@ -201,6 +209,8 @@ def _only_bisect(config: pytest.Config) -> None:
     option = config.option
     if option.smoke_preflight:
         raise pytest.UsageError("--smoke-bisect trains, --smoke-preflight does not: use one of them")
+    if option.smoke_shard is not None:
+        raise pytest.UsageError("--smoke-bisect is one item: remove --smoke-shard")
     if option.smoke_tensorboard:
         raise pytest.UsageError("--smoke-bisect writes no TensorBoard event files: remove --smoke-tensorboard")
     if config.args_source is pytest.Config.ArgsSource.ARGS:

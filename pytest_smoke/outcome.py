@@ -10,6 +10,9 @@ Status = Literal["pass", "warn", "fail", "not-checked"]
 VerdictWord = Literal["promote", "unstable", "hold", "invalid", "inconclusive", "error"]
 VERDICTS: tuple[VerdictWord, ...] = ("promote", "unstable", "hold", "invalid", "inconclusive", "error")
 
+NOT_RUN = ("unmet-requirements", "skipped")
+"""Reasons of items that did not run: what is known of them from an earlier session still holds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:

@@ -15,7 +15,6 @@ from pytest_smoke.bisect.search import Bisection
 from pytest_smoke.collect.devices import need_device
 from pytest_smoke.collect.item import run_with_options
 from pytest_smoke.collect.progress import say, terminal_width
-from pytest_smoke.collect.session_reports import write_report
 from pytest_smoke.collect.summary import from_start
 from pytest_smoke.collect.workers import worker_of
 from pytest_smoke.errors import BisectStateError, SmokeError
@@ -24,6 +23,7 @@ from pytest_smoke.keys import BISECT_RESULT
 from pytest_smoke.options import allowed_code
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.page.report import INDEX, bisect_page
+from pytest_smoke.page.session_reports import write_report
 from pytest_smoke.plain import plain_text
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_smoke.errors import SmokeError
-from pytest_smoke.files import BISECT, STALE, VERDICTS, VERDICTS_SCHEMA, read_json, strict_json, write_atomic
+from pytest_smoke.files import BISECT, LOCK, STALE, VERDICTS, VERDICTS_SCHEMA, read_json, strict_json, write_atomic
 from pytest_smoke.monitor.artifacts import earlier_results
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.report.verdicts_json import join_outcomes, outcome_json
 
 UNREADABLE = f"unreadable-{VERDICTS}"
 """Name in `stale` of a `verdicts.json` whose outcomes cannot be read."""
-LOCK = ".lock"
-"""File in a report folder that its session has locked."""
 HALF_WRITTEN = (
     *(f".{VERDICTS}.*", f"{STALE}/.{VERDICTS}.*"),
     *("traces/.*", "predictions/.*.partial", "packages/.*.partial", "tensorboard/*/.*"),

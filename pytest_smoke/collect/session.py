@@ -13,7 +13,6 @@ from pytest_smoke.collect.event_files import check_installed, remove_event_files
 from pytest_smoke.collect.interrupted import InterruptedAt
 from pytest_smoke.collect.progress import SessionProgress
 from pytest_smoke.collect.report_folder import VerdictsFile, lock, set_aside, sweep
-from pytest_smoke.collect.session_reports import remove_reports
 from pytest_smoke.collect.workers import WorkerFolder
 from pytest_smoke.environment import in_github_workflow
 from pytest_smoke.errors import SmokeError
@@ -23,6 +22,7 @@ from pytest_smoke.judge.checks.check import Check
 from pytest_smoke.judge.checks.registry import Registry
 from pytest_smoke.keys import PROGRESS, REGISTRY, SUMMARY
 from pytest_smoke.options import executes_items
+from pytest_smoke.page.session_reports import remove_reports
 
 if TYPE_CHECKING:
     from pytest_smoke.collect.summary import Summary
@@ -39,6 +39,10 @@ def configure(config: pytest.Config) -> None:
         config.stash[REGISTRY] = Registry(_added_checks(config))
     except SmokeError as error:
         raise pytest.UsageError(str(error)) from None
+    if config.option.smoke_shard is not None:
+        from pytest_smoke.collect.shard import Shard, ShardOfItems
+
+        config.pluginmanager.register(ShardOfItems(Shard.of(config.option.smoke_shard)), "smoke-shard")
     config.add_cleanup(INTERRUPTION.install())
     if hasattr(config, "workerinput"):
         return

@@ -15,14 +15,14 @@ from pytest_smoke.collect.item import SmokeItem
 from pytest_smoke.collect.lost import lost_outcome, outcome_without_run, smoke_ids
 from pytest_smoke.collect.progress import terminal_width
 from pytest_smoke.collect.report_folder import VerdictsFile
-from pytest_smoke.collect.session_reports import write_reports
 from pytest_smoke.collect.workers import WorkerFolder
 from pytest_smoke.environment import in_github_workflow
 from pytest_smoke.errors import SmokeError
 from pytest_smoke.files import VERDICTS
 from pytest_smoke.options import executes_items
-from pytest_smoke.outcome import Outcome
+from pytest_smoke.outcome import NOT_RUN, Outcome
 from pytest_smoke.page.report import INDEX
+from pytest_smoke.page.session_reports import write_reports
 from pytest_smoke.plain import exception_text
 from pytest_smoke.receipts.folder import ReceiptsFolder
 from pytest_smoke.receipts.receipt import parse_receipt
@@ -38,8 +38,6 @@ COLOURS = {"promote": "green", "": "bold"}
 """Markup of a table row by verdict; red for any other."""
 STATUS_MARKUP = {"FAIL": {"red": True, "bold": True}, "warn": {"yellow": True}}
 """Markup of a check's status in a failure text."""
-NOT_RUN = ("unmet-requirements", "skipped")
-"""Reasons of items that did not run: what is known of them from an earlier session still holds."""
 LETTERS = {"preflight": "p", "wiring": "w"}
 """Progress letters of the two kinds of run that complete without a verdict."""
 

@@ -81,13 +81,13 @@ def _of_report(report: Path) -> Found:
         return Found(problems=(str(error),))
     for number, tree in enumerate(trees):
         try:
-            runs.append(run_in(report.parent, _outcome(tree)))
+            runs.append(run_in(report.parent, outcome_of_tree(tree)))
         except Exception as error:  # anything may be in a file that was changed by hand
             problems.append(f"{report}: outcome {number + 1} cannot be read: {exception_text(error)}")
     return Found(runs=tuple(runs), problems=tuple(problems))
 
 
-def _outcome(tree: Mapping[str, Any]) -> Outcome:
+def outcome_of_tree(tree: Mapping[str, Any]) -> Outcome:
     """Return an outcome without the keys that this version does not know. Raises for what is none."""
     known = {one.name for one in fields(Outcome)}
     of_finding = {one.name for one in fields(Finding)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pytest_smoke.files import VERDICTS_SCHEMA, strict_json
+from pytest_smoke.files import VERDICTS_SCHEMA, tree_json
 from pytest_smoke.outcome import Outcome
 
 
@@ -15,7 +15,7 @@ def verdicts_json(outcomes: Iterable[Outcome]) -> str:
 
 def outcome_json(outcome: Outcome) -> str:
     """Render one outcome as it is in the file."""
-    return strict_json(outcome.to_dict(), indent=1).replace("\n", "\n  ")  # no string in JSON has a line break
+    return tree_json(outcome.to_dict())
 
 
 def join_outcomes(rendered: Mapping[str, str]) -> str:

@@ -50,6 +50,7 @@ NOT_RUN = {
     "towncrier build *": "changes CHANGELOG.md",
     "set -e": "is a line of a job's script, and would end the shell of this test",
     "srun *": "needs Slurm",
+    "* merge out/$SLURM_JOB_ID/*": "needs Slurm; tests/plugin/test_many_machines.py plays its tasks",
     "* gate * --require device=cuda": "needs the receipt of a GPU; tests/receipts has gates of all kinds",
     "torchrun * train.py *": "stands for the reader's own training; the logs are in docs/examples",
     "pytest --smoke recipes*": "trains for minutes",
@@ -87,7 +88,7 @@ EXIT_STATUS = {
 }
 """Commands that do not succeed by design, and their exit status."""
 
-OUTPUT_OF_TRAINING = ("* compare * before::*", "* compare before::*")
+OUTPUT_OF_TRAINING = ("* compare * before::*", "* compare before::*", "* merge out/1 out/2 -o merged")
 """Commands whose output a page shows for runs that are longer than those here."""
 
 TRAINS = ("docs/how-to/demand-a-receipt-before-launch.md",)

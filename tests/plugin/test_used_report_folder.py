@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoke.collect.session_reports import RENDERERS
 from pytest_smoke.files import file_name
+from pytest_smoke.page.session_reports import RENDERERS
 from tests.plugin.conftest import RECIPE, Project
 
 SHORT = RECIPE.replace("max_steps: 400", "max_steps: 60")

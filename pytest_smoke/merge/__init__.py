@@ -1,0 +1,1 @@
+"""Merges the report folders of several sessions into one."""
