@@ -55,13 +55,17 @@ class Finding:
         return self.id.partition("[")[2].removesuffix("]")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a tree of builtins."""
-        return asdict(self)
+        """Return a tree of builtins, with the same `data`."""
+        return {name: getattr(self, name) for name in _FINDING_FIELDS}
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Self:
         """Return the inverse of `to_dict`."""
         return cls(**tree)
+
+
+_FINDING_FIELDS = tuple(one.name for one in fields(Finding))
+"""`dataclasses.asdict` copies every value of a finding, of which a session has thousands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,13 +254,16 @@ class Facts:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a tree of builtins without the values that are not known."""
-        return _without_unknown(asdict(self))
+        tree = {name: getattr(self, name) for name in _FACTS_FIELDS}
+        tree |= {name: tuple(asdict(one) for one in tree[name]) for name in ("stages", "checkpoints")}
+        if self.gradient_norms is not None:
+            tree["gradient_norms"] = asdict(self.gradient_norms)
+        return _without_unknown(tree)
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Self:
         """Return the inverse of `to_dict`."""
-        known = {one.name for one in fields(cls)}
-        values = {key: value for key, value in tree.items() if key in known}
+        values = {key: value for key, value in tree.items() if key in _FACTS_FIELDS}
         for key in ("command", "full_accept", "resumed_at_steps", "checkpoint_problems"):
             values[key] = tuple(values.get(key, ()))
         values["stages"] = tuple(
@@ -267,6 +274,9 @@ class Facts:
         if "gradient_norms" in values:
             values["gradient_norms"] = GradientFacts(**values["gradient_norms"])
         return cls(**values)
+
+
+_FACTS_FIELDS = dict.fromkeys(one.name for one in fields(Facts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
