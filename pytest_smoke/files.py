@@ -137,8 +137,10 @@ def tree_json(tree: Any) -> str:
 
 def json_value(value: Any) -> Any:
     """Replace non-finite floats by the texts `NaN`, `Infinity` and `-Infinity`, which Python's `float` reads back."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if value is None or type(value) is str:  # most values
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, Mapping):
         return {str(key): json_value(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

@@ -34,6 +34,8 @@ def plain(value: Any, *, depth: int = 0) -> Any:
     kind = type(value)
     if value is None or kind is bool or kind is float:
         return value
+    if kind is dict:
+        return _plain_dict(value, depth) if depth < MAX_DEPTH else safe_repr(value)
     if isinstance(value, str):
         return plain_text(value)
     if isinstance(value, int):
@@ -65,6 +67,8 @@ def plain_text(text: str, *, limit: int = TEXT_CHARS) -> str:
 
     What is unsafe is escaped as in Python's source (`x1b` after a backslash). Tabs and newlines stay.
     """
+    if type(text) is str and len(text) <= limit and text.isascii() and text.isprintable():  # nearly every text
+        return text
     exact = str.__str__(text)
     if len(exact) > limit:
         half = limit // 2
@@ -76,7 +80,8 @@ def plain_text(text: str, *, limit: int = TEXT_CHARS) -> str:
 
 def plain_name(text: str) -> str:
     """Return a name as `plain_text` does, on one line."""
-    return _UNSAFE_IN_NAMES.sub(_escaped, plain_text(text))
+    shown = plain_text(text)
+    return shown if shown.isascii() and shown.isprintable() else _UNSAFE_IN_NAMES.sub(_escaped, shown)
 
 
 def exception_text(error: BaseException) -> str:

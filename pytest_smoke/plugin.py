@@ -45,6 +45,14 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     return collector_of(file_path, parent)
 
 
+@pytest.hookimpl(tryfirst=True)  # whoever else orders items has the last word
+def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
+    if config.option.smoke and hasattr(config, "workerinput"):
+        from pytest_smoke.collect.start_order import order_items
+
+        order_items(items, config)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if not item.config.option.smoke and item.get_closest_marker("smoke"):
         options.skip_or_fail("smoke tests run only with --smoke", item.config)

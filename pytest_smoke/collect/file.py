@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -27,11 +28,19 @@ def collector_of(path: Path, parent: pytest.Collector) -> pytest.Collector | Non
     return RecipeFile.from_parent(parent, path=path, nodeid=plain_name(path_from(path, parent.config.rootpath)))
 
 
-def is_recipe(path: Path, config: pytest.Config) -> bool:
-    """Tell whether a file is a recipe by its name, or by its path from the rootdir for a glob with a slash."""
-    globs = [RECIPE_GLOB, *config.getini("smoke_files")]
-    inside = path.relative_to(config.rootpath).as_posix() if path.is_relative_to(config.rootpath) else path.as_posix()
-    return any(fnmatch(inside if "/" in glob else path.name, glob) for glob in globs)
+def is_recipe(path: Path | str, config: pytest.Config) -> bool:
+    """Tell whether a file is a recipe by its name, or by its path from the rootdir for a glob with a slash.
+
+    pytest asks for every file of a folder, and once more for each argument in it. So the name decides first, as text.
+    """
+    text = str(path)
+    if fnmatch(os.path.basename(text), RECIPE_GLOB):
+        return True
+    globs = config.getini("smoke_files")
+    if not globs:
+        return False
+    inside = path_from(Path(config.rootpath, text), config.rootpath)
+    return any(fnmatch(inside if "/" in glob else os.path.basename(text), glob) for glob in globs)
 
 
 class RecipeFile(pytest.File):

@@ -31,7 +31,7 @@ class GitHub:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keep the faults of a recipe, of which there will be no outcome."""
-        if report.failed and is_recipe(self._config.rootpath / report.nodeid, self._config):
+        if report.failed and is_recipe(report.nodeid, self._config):
             self._faults[report.nodeid] = report.longreprtext.splitlines()
 
     def pytest_unconfigure(self) -> None:

@@ -22,7 +22,7 @@ _NAME = re.compile(rf"(?P<path>.*?)::(?P<mode>{'|'.join(MODES)})(\[(?P<cell>.*)\
 def smoke_ids(node_ids: Iterable[str], config: pytest.Config) -> list[str]:
     """Return the ids of recipes' items among those of a pytest-xdist worker, which sends nothing but ids."""
     matches = ((node_id, _NAME.fullmatch(node_id)) for node_id in node_ids)
-    return [node_id for node_id, match in matches if match and is_recipe(config.rootpath / match["path"], config)]
+    return [node_id for node_id, match in matches if match and is_recipe(match["path"], config)]
 
 
 def lost_outcome(report: pytest.TestReport, config: pytest.Config) -> Outcome | None:

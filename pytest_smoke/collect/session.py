@@ -13,6 +13,7 @@ from pytest_smoke.collect.event_files import check_installed, remove_event_files
 from pytest_smoke.collect.interrupted import InterruptedAt
 from pytest_smoke.collect.progress import SessionProgress
 from pytest_smoke.collect.report_folder import VerdictsFile, lock, set_aside, sweep
+from pytest_smoke.collect.start_order import StartOrder
 from pytest_smoke.collect.workers import WorkerFolder
 from pytest_smoke.environment import in_github_workflow
 from pytest_smoke.errors import SmokeError
@@ -53,6 +54,7 @@ def configure(config: pytest.Config) -> None:
         file = _open_report(config, config.option.smoke_report)
     workers = WorkerFolder(config)
     config.pluginmanager.register(workers, "smoke-workers")
+    config.pluginmanager.register(StartOrder(config), "smoke-start-order")
     if config.option.smoke_bisect:
         from pytest_smoke.collect.bisect import BisectSummary
 

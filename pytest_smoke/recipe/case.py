@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 from pydantic import ValidationError
@@ -20,7 +21,7 @@ from pytest_smoke.recipe.resume import resume_window
 from pytest_smoke.recipe.stages import Stage, smoke_steps, stages_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """A smoke run to execute. Two cases of one recipe differ in their mode or in one ablated setting."""
 
@@ -81,7 +82,7 @@ class Case:
         """The settings of the full run."""
         return self.recipe.full
 
-    @property
+    @cached_property
     def declared(self) -> dict[str, Any]:
         """Settings that the `smoke` section names itself, equal to the full run's or not.
 
@@ -91,7 +92,7 @@ class Case:
         named = {key: getattr(smoke, key) for key in Settings.model_fields if key in smoke.model_fields_set}
         return {key: value for key, value in named.items() if value is not None or key == "grad_clip_norm"}
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
         """The settings of the smoke run: the full run's, except its length, what `smoke` declares, and the schedule."""
         inherited = {**self.full.model_dump(), "lr_schedule": SCHEDULE_OF_MODE[self.mode]}
@@ -106,7 +107,7 @@ class Case:
             return Pipeline() if asked else None
         return asked
 
-    @property
+    @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """The stages of the smoke run in order; one without a name if the recipe declares none."""
         return stages_of(

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_smoke.files import strict_json
+
 SLOTS = 8
 """Slots of a device: so many smoke runs share it at most."""
 CONTEXT_GIB = 0.5
@@ -133,7 +135,7 @@ class DevicePool:
                 handle = _lock(path, stack)
                 assert handle is not None
                 stack.callback(path.unlink, missing_ok=True)  # before it is unlocked
-                os.write(handle, json.dumps([need.amount, need.slots]).encode())
+                os.write(handle, strict_json([need.amount, need.slots]).encode())
             yield number
 
     def _earlier(self, number: int) -> list[Need]:
@@ -184,7 +186,7 @@ def environment_of(
 
     Indices count the devices that this process sees. Without indices, the devices stay as they are.
     """
-    changed = {HELD: json.dumps([str(path) for path in paths])}
+    changed = {HELD: strict_json([str(path) for path in paths])}
     if indices:
         for name in VISIBLE:
             if name == VISIBLE[0] or name in environment:

@@ -166,7 +166,7 @@ def test_sigterm_to_the_controller_alone_ends_the_runs_of_its_workers(waiting: P
     waiting.recipe("command", base=COMMAND_RECIPE)
     waiting.recipe("good", base=RECIPE.replace("max_steps: 400", "max_steps: 60"))
     recipes = [f"{name}.smoke.yaml" for name in ("good", "a", "command")]
-    with session(waiting, "-n", "2", "--dist", "load", *recipes) as process:
+    with session(waiting, "-n", "3", "--dist", "loadgroup", *recipes) as process:
         wait_for(waiting, "a", "command")
         assert process.stdout is not None
         lines = (line for line in islice(process.stdout, 200) if line.startswith("smoke: 1 of 3"))
