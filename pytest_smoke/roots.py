@@ -55,5 +55,13 @@ def _configures_pytest(file: Path) -> bool:
 
 
 def task_root(recipe: Path) -> Path:
-    """Return the folder that the recipe's task is imported from: pytest's rootdir above it, else the current folder."""
-    return root_above(recipe.resolve().parent) or Path.cwd()
+    """Return the folder that the recipe's task is imported from: what pytest takes for its rootdir, given this recipe.
+
+    Without a configuration file or `setup.py` above the recipe, that is the nearest folder which has both the recipe
+    and the current folder below it; the recipe's own one if only the root of the file system has both.
+    """
+    folder, here = recipe.resolve().parent, Path.cwd()
+    if (root := root_above(folder)) is not None:
+        return root
+    shared = next((parent for parent in (here, *here.parents) if folder.is_relative_to(parent)), folder)
+    return shared if shared != Path(shared.anchor) else folder

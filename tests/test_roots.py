@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-from _pytest.config.findpaths import locate_config
+from _pytest.config.findpaths import determine_setup, locate_config
 
 from pytest_smoke.roots import root_above, task_root
 
@@ -72,15 +73,32 @@ def test_a_folder_with_the_name_of_a_configuration_file_does_not_count(tmp_path:
     assert root_above(deepest) == tmp_path
 
 
-def test_without_a_root_tasks_are_imported_from_the_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("recipe", ["x.smoke.yaml", "a/x.smoke.yaml", "a/b/c/x.smoke.yaml", "d/x.smoke.yaml"])
+@pytest.mark.parametrize("here", ["", "a", "a/b/c", "d"])
+def test_without_a_root_tasks_are_imported_from_the_folder_that_pytest_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, here: str
 ) -> None:
-    deepest = folders(tmp_path)
+    folders(tmp_path)
+    (tmp_path / "d").mkdir()
+    (tmp_path / recipe).touch()
     if root_above(tmp_path) is not None:
         pytest.skip("a folder above the temporary one is a root")
-    monkeypatch.chdir(tmp_path)
-    assert root_above(deepest) is None
-    assert task_root(deepest / "x.smoke.yaml") == tmp_path
+    monkeypatch.chdir(tmp_path / here)
+    root, *_ = determine_setup(
+        inifile=None,
+        override_ini=None,
+        args=[str(tmp_path / recipe)],
+        rootdir_cmd_arg=None,
+        invocation_dir=Path.cwd(),
+    )
+    assert task_root(Path(os.path.relpath(tmp_path / recipe))) == root
+
+
+def test_the_root_of_the_file_system_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if root_above(tmp_path) is not None:
+        pytest.skip("a folder above the temporary one is a root")
+    monkeypatch.chdir("/usr")
+    assert task_root(tmp_path / "x.smoke.yaml") == tmp_path
 
 
 @pytest.mark.parametrize("name", ["pytest.ini", "pyproject.toml"])
