@@ -31,7 +31,7 @@ def require(
     *,
     receipts: str | Path = "receipts",
     max_age: str | timedelta | None = None,
-    require: Mapping[str, str] | Iterable[str] = (),
+    require: Mapping[str, str] | Iterable[str] | str = (),
     allowed_signers: str | Path | None = None,
     identity: str | None = None,
     revoked_keys: str | Path | None = None,
@@ -42,16 +42,18 @@ def require(
     """Return the receipt of a recipe's smoke run if the full run may be launched. Raises GateError if it may not.
 
     `recipe` is `FILE`, `FILE::mode` or `FILE::mode[cell]`; a `FILE` alone names the baseline in each of the recipe's
-    own modes, and the receipt of the first is returned. `receipts` is a report folder, or the folder of receipts in it.
-    `max_age` is a text such as `7d` or `12h`. `require` has conditions of the smoke run: `{"device": "cuda"}`, or
-    `["device=cuda"]`. With the file `allowed_signers`, the receipt must be signed by a key in it: by that of `identity`
-    if this is given, and by none of the file `revoked_keys`. `accept_overrides` accepts a verdict that a person
-    overrode. `with_data=False` does not compare data files. `root` is pytest's rootdir; it is found as pytest does.
+    own modes, and the receipt of the first is returned. `receipts` is a report folder, or the folder of receipts in
+    it. `max_age` is a text such as `7d` or `12h`. `require` has conditions of the smoke run: `{"device": "cuda"}`,
+    `["device=cuda"]` or `"device=cuda"`. With the file `allowed_signers`, the receipt must be signed by a key in it:
+    by that of `identity` if this is given, and by none of the file `revoked_keys`. `accept_overrides` accepts a
+    verdict that a person overrode. `with_data=False` does not compare data files. `root` is pytest's rootdir; it is
+    found as pytest does.
     """
     from pytest_smoke.receipts.check import Policy, check, parse_age, parse_requirement  # imports pydantic and yaml
     from pytest_smoke.receipts.signing import Trust
 
-    wanted = require.items() if isinstance(require, Mapping) else map(parse_requirement, require)
+    listed = [require] if isinstance(require, str) else require
+    wanted = listed.items() if isinstance(listed, Mapping) else map(parse_requirement, listed)
     trust = None
     if allowed_signers is not None:
         revoked = Path(revoked_keys) if revoked_keys is not None else None
@@ -60,7 +62,7 @@ def require(
         raise _without_signers()
     policy = Policy(
         receipts=Path(receipts),
-        max_age=parse_age(max_age) if isinstance(max_age, str) else max_age,
+        max_age=max_age if max_age is None or isinstance(max_age, timedelta) else parse_age(str(max_age)),
         require={key: str(value) for key, value in wanted},
         trust=trust,
         accept_overrides=accept_overrides,

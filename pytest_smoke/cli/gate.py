@@ -40,12 +40,15 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "gate",
         help="refuse to launch a full run whose smoke run has no valid receipt",
         description="Tell whether full runs may be launched: whether the smoke run of each recipe was promoted, and "
-        "nothing that matters has changed since. `pytest --smoke --smoke-report DIR` writes the receipts. Trains and "
-        "imports nothing of yours.",
+        "nothing that matters has changed since. `pytest --smoke --smoke-report DIR` writes the receipts. It trains "
+        "nothing and imports none of your code.",
         epilog="Exit status: 0 if every recipe has a valid receipt, 1 if not; with --override, 0 if it was written.",
     )
     parser.add_argument(
-        "recipes", nargs="+", metavar="RECIPE", help="a recipe, for its own modes; or FILE::mode, or FILE::mode[cell]"
+        "recipes",
+        nargs="+",
+        metavar="RECIPE",
+        help="a recipe file, for the recipe's own modes; or FILE::MODE, or FILE::MODE[CELL]",
     )
     parser.add_argument(
         "--receipts",
@@ -67,13 +70,16 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "--allowed-signers",
         type=Path,
         metavar="FILE",
-        help="refuse receipts that are not signed by a key in FILE, which has the format of ssh-keygen",
+        help="refuse receipts that are not signed by a key in FILE, an allowed-signers file of ssh-keygen",
     )
-    parser.add_argument("--identity", metavar="NAME", help="the principal in that file that must have signed")
+    parser.add_argument("--identity", metavar="NAME", help="the name in that file that must have signed")
     parser.add_argument(
-        "--revoked-keys", type=Path, metavar="FILE", help="public keys, or a revocation list, that no longer count"
+        "--revoked-keys",
+        type=Path,
+        metavar="FILE",
+        help="public keys that no longer count, or a key revocation list",
     )
-    parser.add_argument("--no-data", action="store_true", help="do not compare data files, which are not here")
+    parser.add_argument("--no-data", action="store_true", help="do not compare data files: for a machine without them")
     parser.add_argument("--accept-overrides", action="store_true", help="accept verdicts that a person overrode")
     parser.add_argument(
         "--override",

@@ -107,8 +107,11 @@ def read_sessions(folders: Sequence[Path]) -> Sessions:
         if broken:
             notes.append(f"{name}: left out {listed(broken)}")
         for earlier, many in repeated.items():
-            whole = "" if many < len(trees) else "all "
-            notes.append(f"{name}: {whole}{count(many, 'outcome')} also in {earlier}, counted once")
+            if many == len(trees):
+                what = "its only outcome is" if many == 1 else f"all {many:,} outcomes are"
+            else:
+                what = f"{count(many, 'outcome')} {'is' if many == 1 else 'are'}"
+            notes.append(f"{name}: {what} also in {earlier}, and counted once")
     if untrained:
         notes.append(
             f"{count(untrained, 'outcome')} of smoke runs that were not to be trained: preflight alone, or skipped"
@@ -133,7 +136,9 @@ def _report_files(folder: Path, notes: list[str]) -> Iterator[tuple[Path, str]]:
         yield folder, plain_name(folder.absolute().parent.name)
         return
     if not folder.is_dir():
-        raise ReportError(f"{plain_name(str(folder))} is no folder" if folder.exists() else f"{folder}: no such folder")
+        raise ReportError(
+            f"{plain_name(str(folder))} is not a folder" if folder.exists() else f"{folder}: no such folder"
+        )
     entered: set[tuple[int, int]] = set()
     for place, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
         folders.sort()
@@ -162,7 +167,7 @@ def _outcomes(path: Path) -> list[Any]:
     except ValueError as error:
         raise ReportError(invalid_json("", error).removeprefix(":").strip()) from None
     if not isinstance(tree, dict) or not isinstance(tree.get("outcomes"), list):
-        raise ReportError("it is no report of smoke runs: it has no list of outcomes")
+        raise ReportError("it is not a report of smoke runs: it has no list of outcomes")
     if tree.get("schema") != VERDICTS_SCHEMA:
         raise ReportError(f"it has schema {tree.get('schema')!r:.40}, and this version reads {VERDICTS_SCHEMA}")
     outcomes: list[Any] = tree["outcomes"]

@@ -49,7 +49,7 @@ class Drifting:
         left = "about " + count(max(round(drift.sessions_left), 1), "session")
         rare = f"1 in {1 / drift.chance:,.0f}" if drift.chance > 1e-6 else "less than 1 in a million"
         text = (
-            f"{self.margin}: the margin fell from {percent(drift.first)} to {percent(max(drift.last, 0.0))} in "
+            f"{self.margin}: the margin fell from about {percent(drift.first)} to {percent(max(drift.last, 0.0))} in "
             f"{count(drift.sessions, 'session')} ({rare} by chance). At this rate it reaches the limit in {left}"
         )
         return f"{text}. Most of it came with {self.jump_commit}" if self.jump_commit else text

@@ -176,8 +176,12 @@ def _list_changes(before: list[Any], after: list[Any], path: tuple[str, ...]) ->
             name = first.get("name") if isinstance(first, Mapping) else None
             yield from _changes(first, second, (*path[:-1], f"{path[-1]}[{name if isinstance(name, str) else at}]"))
         return
-    yield from ((".".join(path), f"lost {shown(part)}") for part in gone)
-    yield from ((".".join(path), f"got {shown(part)}") for part in new)
+    key = ".".join(path)
+    replaced = min(len(gone), len(new)) if are_criteria else 0
+    pairs = zip(gone[:replaced], new[:replaced], strict=True)
+    yield from ((key, f"{shown(earlier)} -> {shown(later)}") for earlier, later in pairs)
+    yield from ((key, f"no longer has {shown(part)}") for part in gone[replaced:])
+    yield from ((key, f"now has {shown(part)}") for part in new[replaced:])
     if not gone and not new:
         yield ".".join(path), f"{count(len(before), 'entry', 'entries')} -> {len(after):,}"
 

@@ -18,7 +18,7 @@ from pytest_smoke.receipts.receipt import Override, Receipt, read_receipt
 from pytest_smoke.receipts.signing import MAX_SIGNATURE_BYTES, OVERRIDE_NAMESPACE, Trust, verify
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.load import load_cases
-from pytest_smoke.roots import root_above
+from pytest_smoke.roots import task_root
 from pytest_smoke.text import count, did_you_mean, listed, seconds, verdict_label
 
 DEFAULT_RECEIPTS = Path(FOLDER)
@@ -82,24 +82,32 @@ def named_cases(recipe: str, policy: Policy) -> tuple[list[Case], Path]:
     """Return the smoke runs that `recipe` names, and the rootdir. Raises GateError."""
     name, separator, item = recipe.partition("::")
     if not os.path.isfile(name):
-        raise GateError("no-recipe", f"there is no recipe {plain_name(name)}")
+        problem = f"{plain_name(name)} is a folder, not a recipe" if os.path.isdir(name) else None
+        raise GateError("no-recipe", problem or f"there is no recipe {plain_name(name)}")
+    if policy.root is not None and not policy.root.is_dir():
+        raise GateError("bad-argument", f"the rootdir {policy.root} is not a folder")
     # As pytest: folders are resolved, and a link to a recipe is a recipe where the link is.
     file = Path(name).parent.resolve() / Path(name).name
-    root = policy.root.resolve() if policy.root is not None else root_above(file.parent) or Path.cwd()
+    root = policy.root.resolve() if policy.root is not None else task_root(file)
     try:
         if not separator:
             return _judged_baselines(load_cases(file, root=root), name), root
         match = _ID.fullmatch(item)
         if match is None:
             raise GateError(
-                "no-recipe", f"{plain_name(recipe)} names no smoke run: write FILE::mode or FILE::mode[cell]"
+                "no-recipe",
+                f"{plain_name(recipe)} names no smoke run: write FILE::MODE or FILE::MODE[CELL], where MODE is "
+                "constant or long-tail",
             )
         found = [case for case in load_cases(file, root=root) if case.name == item]
         if not found:  # a mode that --smoke-mode selected
             others = load_cases(file, root=root, mode=match["mode"])  # type: ignore[arg-type]  # one of the three
             found = [case for case in others if case.name == item]
             if not found:
-                hint = did_you_mean(match["cell"], [case.cell for case in others if case.cell], noun="its cells")
+                cells = [case.cell for case in others if case.cell]
+                if not cells:
+                    raise GateError("no-recipe", f"{plain_name(name)} has no ablation cells")
+                hint = did_you_mean(match["cell"], cells, noun="its cells")
                 raise GateError("no-recipe", f"{plain_name(name)} has no ablation cell {match['cell']}; {hint}")
         if match["mode"] == NO_VERDICT_MODE:
             raise GateError("no-verdict-mode", f"{plain_name(recipe)} is a wiring run, which is never promoted")
@@ -145,7 +153,7 @@ def _check(case: Case, policy: Policy, root: Path, now: datetime) -> Accepted:
         raise GateError("changed", f"{name} changed since its smoke run: {text}")
     notes = found.noted
     if policy.trust is None:
-        signed = "its signature was not verified" if signature_of(path).exists() else "it is not signed"
+        signed = "the signature was not verified" if signature_of(path).exists() else "the receipt is not signed"
         notes = (*notes, signed)
     return Accepted(receipt=receipt, signer=signer, override_signer=override_signer, notes=notes)
 
@@ -187,8 +195,9 @@ def find_receipt(name: str, policy: Policy) -> Path:
                 "not-promoted", f"the verdict on {name} is {verdict}, not promote: {plain_name(record.text)}"
             )
     other = next(_of_another_root(name, folders), None)
-    more = f"; it has one of {plain_name(other)}, which another rootdir explains (--root)" if other else how
-    raise GateError("no-receipt", f"{name} has no receipt in {where}{more}")
+    if other is not None:
+        how = f"; it has one for {plain_name(other)}: if that is this file, set the rootdir of its session with --root"
+    raise GateError("no-receipt", f"{name} has no receipt in {where}{how}")
 
 
 def _of_another_root(name: str, folders: list[Path]) -> Iterator[str]:
@@ -205,6 +214,7 @@ def _of_another_root(name: str, folders: list[Path]) -> Iterator[str]:
 
 def _signers(receipt: Receipt, raw: bytes, path: Path, trust: Trust) -> tuple[str, str | None]:
     """Return who signed a receipt, and its override. Raises GateError."""
+    trust.require_files()
     try:
         with open_regular(signature_of(path)) as file:
             signature = file.read(MAX_SIGNATURE_BYTES + 1)
@@ -231,7 +241,7 @@ def _check_age(receipt: Receipt, name: str, max_age: timedelta | None, now: date
         raise GateError("from-future", text)
     if max_age is not None and age > max_age.total_seconds():
         allowed = age_text(max_age.total_seconds())
-        raise GateError("too-old", f"the receipt of {name} is {age_text(age)} old, and may be {allowed} old at most")
+        raise GateError("too-old", f"the receipt of {name} is {age_text(age)} old; the limit is {allowed}")
 
 
 def age_text(value: float) -> str:
@@ -263,7 +273,7 @@ def _check_requirement(receipt: Receipt, name: str, key: str, wanted: str) -> No
 
 def _check_git(receipt: Receipt, name: str, wanted: str) -> None:
     if receipt.git_commit is None:
-        raise GateError("unmet-requirement", f"{name}: its receipt has no git commit, required {wanted}")
+        raise GateError("unmet-requirement", f"{name}: its receipt has no git commit; git={wanted} is required")
     if wanted == CLEAN:
         if receipt.git_dirty:
             text = f"{name}: files differed from git commit {plain_name(receipt.git_commit[:12])}, required git=clean"
@@ -303,7 +313,11 @@ def override(recipe: str, policy: Policy, *, reason: str, by: str, now: datetime
     name = item_id(cases[0])
     for folder in receipts_folders(policy):
         if (folder / receipt_of(name)).exists():
-            raise GateError("bad-argument", f"{folder / receipt_of(name)} exists: there is no verdict to override")
+            existing, _ = read_receipt(folder / receipt_of(name))
+            if existing.override is None:
+                raise GateError("bad-argument", f"{name} was promoted: there is no verdict to override")
+            path = folder / receipt_of(name)
+            raise GateError("bad-argument", f"{name} was overridden before: remove {path} to override it again")
         record = folder / REFUSED / receipt_of(name)
         if record.is_file():
             receipt, _ = read_receipt(record)

@@ -52,7 +52,7 @@ def not_tested(
 
     `unread`: why data could not be read, by path.
     """
-    found = [*_not_tested(case, facts, findings, isolation), *_not_compared(case, files, data, unread)]
+    found = [*_not_tested(case, facts, findings, isolation), *_not_compared(case, facts, files, data, unread)]
     return [{"id": name, "text": text} for name, text in found]
 
 
@@ -60,14 +60,16 @@ def _not_tested(case: Case, facts: Facts, findings: Sequence[Finding], isolation
     if case.is_complete:
         yield from _settings_not_tested(case, facts)
     kind = device_kind(facts)
-    if kind == "unknown":
+    if not facts.device and case.recipe.trainer != "command":
+        yield "device", "nothing was trained: the smoke run ended before it used a device"
+    elif kind == "unknown":
         yield "device", "the command does not say which device it used"
     elif kind != "cuda":
         yield "device", f"trained on {kind}: kernels, memory and rounding of a CUDA device were not tested"
     if facts.resumed_at_steps:
         yield "resumed", f"the run was resumed at {', '.join(f'step {step}' for step in facts.resumed_at_steps)}"
     if isolation == "none":
-        yield "isolation", "trained in the pytest process, with what other tests had imported and changed"
+        yield "isolation", "trained in the pytest process, where other tests may have changed state"
     for finding in findings:
         if finding.reason == UNVERIFIED:
             yield f"unverified[{finding.id}]", finding.text
@@ -76,18 +78,20 @@ def _not_tested(case: Case, facts: Facts, findings: Sequence[Finding], isolation
 
 
 def _not_compared(
-    case: Case, files: Collection[str], data: Mapping[str, Any], unread: Mapping[str, str]
+    case: Case, facts: Facts, files: Collection[str], data: Mapping[str, Any], unread: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     for path, why in unread.items():
         yield f"data[{path}]", f"a change of {path} is not noticed: {why}"
     if not files:
         yield "code", "no source file is below the rootdir, so a change of the code is not noticed"
     elif case.recipe.trainer == "command":
-        yield "code", "the files that the command names and the modules that these import are compared, no others"
+        yield "code", "only the files that the command names, and the modules that these import, are compared"
     if not data:
-        yield "data", "no data files were named, so a change of the data is not noticed"
+        unasked = not facts.device and case.recipe.trainer != "command"
+        why = "the task was not asked for its data files" if unasked else "no data files were named"
+        yield "data", f"{why}, so a change of the data is not noticed"
     for path in [path for path, digest in data.items() if not digest["whole"]]:
-        yield f"data[{path}]", f"{path} is large: its names and sizes and parts of its content are compared"
+        yield f"data[{path}]", f"{path} is large: only names, sizes and parts of its content are compared"
 
 
 def _settings_not_tested(case: Case, facts: Facts) -> Iterator[tuple[str, str]]:
@@ -99,11 +103,15 @@ def _settings_not_tested(case: Case, facts: Facts) -> Iterator[tuple[str, str]]:
             "statistics per device were not tested",
         )
     if settings.batch_size != full.batch_size:
-        yield "batch-size", f"micro-batches of {settings.batch_size} samples instead of {full.batch_size}"
+        yield "batch-size", f"micro-batches of {full.batch_size} samples: the smoke run had {settings.batch_size}"
     steps = facts.steps or 0
     if steps < full.max_steps:
-        yield "length", f"the first {count(steps, 'step')} of {full.max_steps:,} were made"
+        yield "length", f"the smoke run made {count(steps, 'step')}, the full run makes {full.max_steps:,}"
     if full.lr_schedule != settings.lr_schedule:
-        yield "schedule", f"the full run's {full.lr_schedule} schedule after the warmup was replaced by the mode's"
+        yield (
+            "schedule",
+            f"the full run's {full.lr_schedule} schedule after the warmup was replaced by the smoke run's "
+            f"{settings.lr_schedule} schedule",
+        )
     if settings.precision != "fp32" and device_kind(facts) == "cpu":
-        yield "precision", f"{settings.precision} on a CPU rounds at other places than on an accelerator"
+        yield "precision", f"{settings.precision} on a CPU rounds in other places than on an accelerator"

@@ -198,7 +198,7 @@ def read_receipt(path: Path) -> tuple[Receipt, bytes]:
 def parse_receipt(raw: bytes, name: str) -> Receipt:
     """Return the receipt in the bytes of a file called `name` in messages. Raises GateError as `read_receipt`."""
     if len(raw) > MAX_BYTES:
-        raise GateError("unreadable-receipt", f"{name} has more than {MAX_BYTES:,} bytes: it is no receipt")
+        raise GateError("unreadable-receipt", f"{name} has more than {MAX_BYTES:,} bytes: it is not a receipt")
     try:
         tree = json.loads(raw.decode("ascii"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
@@ -207,14 +207,14 @@ def parse_receipt(raw: bytes, name: str) -> Receipt:
     except (ValueError, RecursionError) as error:
         raise GateError("unreadable-receipt", invalid_json(name, error)) from None
     if not isinstance(tree, dict) or tree.get("format") != FORMAT:
-        raise GateError("unreadable-receipt", f"{name} is no receipt: its format is not {FORMAT}")
+        raise GateError("unreadable-receipt", f"{name} is not a receipt: its format is not {FORMAT}")
     written = tree.pop("sha256", None)
     try:
         receipt = Receipt.from_dict(tree)
         same = written == _sum(tree) and raw == receipt.to_text().encode()
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
         why = str(error) if isinstance(error, ValueError) else "a value has another type"
-        raise GateError("unreadable-receipt", f"{name} is no receipt that this version reads: {why}") from None
+        raise GateError("unreadable-receipt", f"{name} is not a receipt that this version can read: {why}") from None
     if not same:
         raise GateError("edited-receipt", f"{name} was edited: its SHA-256 is not that of its content")
     return receipt

@@ -47,6 +47,14 @@ class Trust:
     revoked_keys: Path | None = None
     """File with revoked public keys, or a key revocation list."""
 
+    def require_files(self) -> None:
+        """Raise GateError if a file cannot be read."""
+        for needed in filter(None, (self.allowed_signers, self.revoked_keys)):
+            try:
+                read_regular(needed)
+            except OSError as error:
+                raise GateError("cannot-verify", f"{needed}: {read_failure(error)}") from None
+
 
 def sign(message: bytes, key: Path, *, namespace: str = NAMESPACE) -> str:
     """Return an armored signature. `key`: a private key, or a public one whose private key is in the SSH agent.
@@ -73,11 +81,7 @@ def verify(message: bytes, signature: bytes, trust: Trust, *, namespace: str = N
     its key today, or if the key is revoked.
     """
     allowed = trust.allowed_signers
-    for needed in filter(None, (allowed, trust.revoked_keys)):
-        try:
-            read_regular(needed)
-        except OSError as error:
-            raise GateError("cannot-verify", f"{needed} {read_failure(error)}") from None
+    trust.require_files()
     if not _is_armored(signature):
         raise GateError("invalid-signature", f"{what} has an invalid signature: it is not one that ssh-keygen wrote")
     try:
@@ -111,8 +115,8 @@ def verify(message: bytes, signature: bytes, trust: Trust, *, namespace: str = N
     period = "today " if "expired" in said or "not yet valid" in said else ""
     whom = f" for {plain_name(trust.identity)}" if trust.identity is not None else ""
     key = re.search(r"SHA256:[A-Za-z0-9+/]+", _said(found))
-    shown = f" {key[0]}" if key else ""
-    text = f"{what} is signed by a key{shown} that {allowed} does not allow {period}in the namespace {namespace}{whom}"
+    shown = f"the key {key[0]}" if key else "a key"
+    text = f"{what} is signed by {shown} that {allowed} does not allow {period}in the namespace {namespace}{whom}"
     raise GateError("unknown-signer", text)
 
 

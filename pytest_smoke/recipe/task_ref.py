@@ -112,7 +112,7 @@ def _find(module: str, folder: str) -> tuple[ModuleSpec | None, str | None]:
         return (
             None,
             f"module {module} was not found: no {parts[0]}.py or {parts[0]}/ in pytest's rootdir {folder} "
-            "(set it with --rootdir) or on sys.path",
+            "or on sys.path; set the rootdir with --rootdir of pytest or --root of a command",
         )
     return spec, None
 

@@ -11,7 +11,7 @@ HEADER = ("smoke run", "runs", "newest verdict", "loss", "time", "margin", "near
 DROPPED = ("commit", "time", "loss")
 """Columns that are left out of a table too wide for the terminal, the first one first."""
 
-TOO_FEW = f"too few to tell a drift from chance: it takes {FEWEST_POINTS} runs that differ and can be compared"
+TOO_FEW = f"too few to tell a drift from chance. That takes {FEWEST_POINTS} comparable runs with different margins"
 """What is said instead of `no drift` if nothing could be tested."""
 
 

@@ -42,7 +42,7 @@ def test_a_receipt_that_holds_is_one_line_and_what_was_not_tested(
     assert status == 0
     assert lines[0] == f"ok: {ID} was promoted 2 h ago on NVIDIA H100"
     assert lines[1].startswith("  not tested: the full run's 8 data-parallel devices were folded onto one")
-    assert lines[-1] == "  note: it is not signed"
+    assert lines[-1] == "  note: the receipt is not signed"
     assert max(map(len, lines)) <= 79
 
 
@@ -61,7 +61,7 @@ def test_json_has_one_object_for_each_smoke_run(project: Project, capsys: pytest
     status, lines = gate(capsys, "lm.smoke.yaml", "x.smoke.yaml", "--receipts", "out", "--format", "json")
     passed, refused = map(json.loads, lines)
     assert status == 1
-    assert (passed["passed"], passed["reason"], passed["notes"]) == (True, "", ["it is not signed"])
+    assert (passed["passed"], passed["reason"], passed["notes"]) == (True, "", ["the receipt is not signed"])
     assert passed["receipt"]["inputs"]["recipe"]["full"]["learning_rate"] == 5e-4
     assert refused == {
         "recipe": "x.smoke.yaml",
@@ -90,7 +90,7 @@ def test_an_override_is_loud_and_signed(project: Project, keys: Keys, capsys: py
     status, printed = gate(capsys, *common, "--accept-overrides", "--allowed-signers", str(allowed))
     assert (status, printed[0]) == (0, f"OVERRIDE ACCEPTED: {sentence}, signed by lead")
     status, printed = gate(capsys, *common, "--override", "again")
-    assert (status, printed[0].partition(" exists")[0]) == (1, f"refused: {project.path.relative_to(project.root)}")
+    assert (status, printed[0].partition(": remove")[0]) == (1, f"refused: {ID} was overridden before")
 
 
 @pytest.mark.parametrize(

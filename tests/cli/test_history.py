@@ -31,8 +31,8 @@ def test_a_drift_is_exit_status_1_and_a_sentence(sessions: Path, capsys: pytest.
         "lm::constant      12    promote         1.11  23 s  6.7 %   val_acc > 0.6",
         "tagger::constant  12    promote         1.11  23 s  37 %    val_acc > 0.6",
         "",
-        "drift: lm::constant: val_acc > 0.6: the margin fell from 25 % to 6.7 % in 12",
-        "  sessions (less than 1 in a million by chance). At this rate it reaches the",
+        "drift: lm::constant: val_acc > 0.6: the margin fell from about 25 % to 6.7 % in",
+        "  12 sessions (less than 1 in a million by chance). At this rate it reaches the",
         "  limit in about 4 sessions",
     ]
 
@@ -60,8 +60,8 @@ def test_too_few_sessions_are_not_called_free_of_drift(tmp_path: Path, capsys: p
         write(tmp_path / f"{at}", [outcome(at, accuracy=0.9 - 0.05 * at)])
     assert main(["history", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        "1 smoke run in 5 sessions: too few to tell a drift from chance: it takes 6 runs",
-        "  that differ and can be compared",
+        "1 smoke run in 5 sessions: too few to tell a drift from chance. That takes 6",
+        "  comparable runs with different margins",
     ]
 
 

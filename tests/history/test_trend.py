@@ -104,7 +104,7 @@ def test_a_margin_that_drifts_is_named_with_what_is_left(tmp_path: Path) -> None
     assert drifting.margin == "val_acc > 0.6"
     assert (drifting.observed, drifting.bound) == (pytest.approx(0.64), 0.6)
     assert drifting.text == (
-        "val_acc > 0.6: the margin fell from 25 % to 6.7 % in 12 sessions (less than 1 in a million by chance). "
+        "val_acc > 0.6: the margin fell from about 25 % to 6.7 % in 12 sessions (less than 1 in a million by chance). "
         "At this rate it reaches the limit in about 4 sessions"
     )
 
@@ -139,8 +139,8 @@ def test_a_session_that_was_copied_counts_once_with_a_note(tmp_path: Path) -> No
     found = history([tmp_path])
     assert [len(one.points) for one in found.trends] == [4, 3]
     assert sorted(found.notes) == [
-        f"{tmp_path}/again/verdicts.json: all 2 outcomes also in {tmp_path}/1/verdicts.json, counted once",
-        f"{tmp_path}/part/verdicts.json: 1 outcome also in {tmp_path}/0/verdicts.json, counted once",
+        f"{tmp_path}/again/verdicts.json: all 2 outcomes are also in {tmp_path}/1/verdicts.json, and counted once",
+        f"{tmp_path}/part/verdicts.json: 1 outcome is also in {tmp_path}/0/verdicts.json, and counted once",
     ]
 
 
@@ -156,8 +156,8 @@ BROKEN = {
     "{": "is left out: 1:2: not valid JSON",
     "": "is left out: 1:1: not valid JSON",
     "\x00\xff": "is left out: not valid JSON",
-    "[1, 2]": "is left out: it is no report of smoke runs: it has no list of outcomes",
-    '{"verdicts": []}': "is left out: it is no report of smoke runs",
+    "[1, 2]": "is left out: it is not a report of smoke runs: it has no list of outcomes",
+    '{"verdicts": []}': "is left out: it is not a report of smoke runs",
     '{"schema": 0, "outcomes": []}': "is left out: it has schema 0, and this version reads 1",
     '{"schema": 1, "outcomes": [3, {"id": "a"}]}': "left out outcome 1 (no id) and outcome 2 (verdict None)",
     '{"schema": 1, "outcomes": [{"id": "a", "verdict": "promote"}]}': "left out outcome 1 (no facts)",
@@ -209,7 +209,7 @@ def test_what_earlier_sessions_left_in_a_used_folder_is_not_read(tmp_path: Path)
     ("name", "message"),
     [
         ("missing", "missing: no such folder"),
-        ("file", "file is no folder"),
+        ("file", "file is not a folder"),
         ("empty", r"no verdicts\.json below .*empty: write one per session with pytest --smoke"),
     ],
 )

@@ -156,11 +156,11 @@ def test_values_are_shown_as_people_write_them(value: Any, text: str) -> None:
             {"stages": [{"name": "A", "steps": 6}, {"steps": 2}]},
             ["stages[A].steps 5 -> 6", "stages[1].steps 1 -> 2"],
         ),
-        ({"stages": [{"steps": 1}]}, {"stages": []}, ['stages lost {"steps": 1}']),
+        ({"stages": [{"steps": 1}]}, {"stages": []}, ['stages no longer has {"steps": 1}']),
         (
             {"checks": {"accept": ["a > 1", "b > 1"]}},
             {"checks": {"accept": ["b > 1", "a > 2"]}},
-            ["checks.accept lost a > 1", "checks.accept got a > 2"],
+            ["checks.accept a > 1 -> a > 2"],
         ),
         (
             {"checks": {"accept": ["a", "b"]}},
@@ -176,7 +176,7 @@ def test_values_are_shown_as_people_write_them(value: Any, text: str) -> None:
         (
             {"command": ["{python}", "train.py", "--learning-rate", "{learning_rate}"]},
             {"command": ["{python}", "train.py", "--learning-rate", "{learning_rate}", "--fast"]},
-            ["command got --fast"],
+            ["command now has --fast"],
         ),
         ({"checks": {"accept": ["a", "a"]}}, {"checks": {"accept": ["a"]}}, ["checks.accept 2 entries -> 1"]),
     ],

@@ -24,10 +24,12 @@ from pytest_smoke.receipts.check import Policy, check, override, parse_age, pars
 from pytest_smoke.receipts.folder import receipt_of, signature_of, write
 from pytest_smoke.receipts.receipt import read_receipt
 from pytest_smoke.receipts.signing import OVERRIDE_NAMESPACE, Trust
+from pytest_smoke.roots import root_above
 from tests.receipts.conftest import NOW, VERSIONS, Keys, Project
 from tests.receipts.test_receipt import TREES, sealed
 
 ID = "lm.smoke.yaml::constant"
+WRITE = "write FILE::MODE or FILE::MODE[CELL], where MODE is constant or long-tail"
 HOW = "; a promotion with `pytest --smoke --smoke-report DIR` writes one"
 FILE = f"out/receipts/{receipt_of(ID)}"
 
@@ -35,7 +37,7 @@ FILE = f"out/receipts/{receipt_of(ID)}"
 def test_an_unchanged_project_passes(project: Project) -> None:
     (accepted,) = project.check(max_age=timedelta(days=7), require={"device": "cuda", "precision": "fp32"})
     assert accepted.receipt.verdict == "promote"
-    assert accepted.notes == ("it is not signed",)
+    assert accepted.notes == ("the receipt is not signed",)
 
 
 def test_the_folder_of_receipts_may_be_named_itself(project: Project) -> None:
@@ -57,7 +59,7 @@ def test_edits_that_change_nothing_pass(project: Project) -> None:
         (lambda p: p.edit("max_steps: 400", "max_steps: 500"), "smoke.max_steps 400 -> 500"),
         (lambda p: p.edit("hidden_size: 16", "hidden_size: 32"), "args.hidden_size 16 -> 32"),
         (lambda p: p.edit("hidden_size: 16", "hidden_size: 16, depth: 2"), "args.depth not set -> 2"),
-        (lambda p: p.edit("> 0.5", "> 0.6"), "checks.accept lost val_f1 > 0.5 and checks.accept got val_f1 > 0.6"),
+        (lambda p: p.edit("> 0.5", "> 0.6"), "checks.accept val_f1 > 0.5 -> val_f1 > 0.6"),
         (lambda p: (p.root / "model.py").write_text("def Model(**args): ...\n"), "model.py changed"),
         (lambda p: (p.root / "data" / "train.txt").write_text("another"), "data/train.txt changed"),
         (lambda p: (p.root / "data" / "train.txt").unlink(), "data/train.txt is missing"),
@@ -123,7 +125,7 @@ def test_another_release_of_torch_is_refused_and_another_patch_is_a_note(
         assert project.refusal() == f"{ID} changed since its smoke run: {result}"
         assert project.check(require={"torch": "2.13"})  # what is required is not compared with what is installed
     else:
-        assert project.check()[0].notes == (*result, "it is not signed")
+        assert project.check()[0].notes == (*result, "the receipt is not signed")
 
 
 def test_another_version_of_the_judge_is_a_note(project: Project) -> None:
@@ -159,10 +161,10 @@ def test_a_verdict_that_was_not_a_promotion_is_said(project: Project) -> None:
 
 def test_a_receipt_that_is_too_old_or_from_the_future_is_refused(project: Project) -> None:
     age = timedelta(hours=1)
-    assert project.refusal(max_age=age) == f"the receipt of {ID} is 2 h old, and may be 1 h old at most"
+    assert project.refusal(max_age=age) == f"the receipt of {ID} is 2 h old; the limit is 1 h"
     late = NOW + timedelta(days=9, hours=3)
     text = project.refusal(max_age=timedelta(days=7), now=late)
-    assert text == f"the receipt of {ID} is 9 d 5 h old, and may be 7 d old at most"
+    assert text == f"the receipt of {ID} is 9 d 5 h old; the limit is 7 d"
     early = NOW - timedelta(hours=3)
     assert project.refusal(now=early) == (
         f"the receipt of {ID} is from the future: 2026-11-26T10:00:00+00:00, 1 h from now; check the clocks"
@@ -257,7 +259,7 @@ def test_an_edited_or_garbled_receipt_is_refused(project: Project) -> None:
     project.path.write_text(good[: len(good) // 2])
     assert project.refusal().startswith(f"{FILE}:")
     project.path.write_text("{}")
-    assert project.refusal() == f"{FILE} is no receipt: its format is not pytest-smoke-receipt"
+    assert project.refusal() == f"{FILE} is not a receipt: its format is not pytest-smoke-receipt"
     project.path.unlink()
     project.path.symlink_to("nowhere")
     assert project.refusal() == f"{FILE} file not found"
@@ -280,8 +282,9 @@ def test_two_receipts_and_a_receipt_of_another_rootdir_are_refused(project: Proj
         replace(moved, id="sub/lm.smoke.yaml::constant"),
         key=None,
     )
-    more = "it has one of sub/lm.smoke.yaml::constant, which another rootdir explains (--root)"
-    assert project.refusal(below / "lm.smoke.yaml") == f"{ID} has no receipt in out; {more}"
+    hint = "if that is this file, set the rootdir of its session with --root"
+    sentence = f"{ID} has no receipt in out; it has one for sub/lm.smoke.yaml::constant: {hint}"
+    assert project.refusal(below / "lm.smoke.yaml") == sentence
 
 
 @pytest.mark.parametrize(
@@ -289,9 +292,10 @@ def test_two_receipts_and_a_receipt_of_another_rootdir_are_refused(project: Proj
     [
         ("nothing.smoke.yaml", "there is no recipe nothing.smoke.yaml"),
         ("nul\0.smoke.yaml", r"there is no recipe nul\x00.smoke.yaml"),
-        ("lm.smoke.yaml::fast", "lm.smoke.yaml::fast names no smoke run: write FILE::mode or FILE::mode[cell]"),
+        ("lm.smoke.yaml::fast", f"lm.smoke.yaml::fast names no smoke run: {WRITE}"),
+        ("out", "out is a folder, not a recipe"),
         ("lm.smoke.yaml::wiring", "lm.smoke.yaml::wiring is a wiring run, which is never promoted"),
-        ("lm.smoke.yaml::constant[wide]", "lm.smoke.yaml has no ablation cell wide; its cells: none"),
+        ("lm.smoke.yaml::constant[wide]", "lm.smoke.yaml has no ablation cells"),
         ("lm.smoke.yaml::long-tail", f"lm.smoke.yaml::long-tail has no receipt in out{HOW}"),
     ],
 )  # fmt: skip
@@ -300,6 +304,22 @@ def test_a_recipe_that_names_no_smoke_run_is_refused(
 ) -> None:
     monkeypatch.chdir(project.root)
     assert project.refusal(recipe) == sentence
+
+
+def test_a_rootdir_that_is_no_folder_is_refused(project: Project) -> None:
+    assert project.refusal(root=Path("nowhere")) == "the rootdir nowhere is not a folder"
+
+
+def test_without_a_configuration_file_the_rootdir_is_that_of_pytest(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.root / "pytest.ini").unlink()
+    if root_above(project.root) is not None:
+        pytest.skip("a folder above the temporary one is a root")
+    (project.root / "data" / "deep").mkdir()
+    for folder in ("", "data", "data/deep"):
+        monkeypatch.chdir(project.root / folder)
+        assert project.check(os.path.relpath(project.recipe))
 
 
 def test_links_to_the_project_and_to_a_recipe_are_followed_as_by_pytest(project: Project, tmp_path: Path) -> None:
@@ -345,15 +365,17 @@ def test_a_recipe_whose_only_mode_is_wiring_is_refused(project: Project) -> None
 def test_only_signed_receipts_of_allowed_keys_pass_with_allowed_signers(project: Project, keys: Keys) -> None:
     trust = Trust(allowed_signers=keys.allowed({"runner": "gpu"}, file="receipts-allowed"))
     assert project.refusal(trust=trust) == f"{FILE} is not signed: there is no {project.path.name}.sig"
+    for missing in (replace(trust, allowed_signers=Path("no-file")), replace(trust, revoked_keys=Path("no-file"))):
+        assert project.refusal(trust=missing) == "no-file: file not found"
     project.write(key=keys["gpu"])
     assert project.check(trust=trust)[0].signer == "runner"
-    assert project.check()[0].notes == ("its signature was not verified",)
+    assert project.check()[0].notes == ("the signature was not verified",)
     edited = replace(project.receipt(), text="another run")
     project.path.write_text(edited.to_text())
     assert project.refusal(trust=trust) == f"{FILE} has an invalid signature: it is not of this content"
     project.write(edited, key=keys["stranger"])
     assert "that" in project.refusal(trust=trust)
-    assert project.refusal(trust=trust).startswith(f"{FILE} is signed by a key SHA256:")
+    assert project.refusal(trust=trust).startswith(f"{FILE} is signed by the key SHA256:")
 
 
 def test_an_override_needs_a_reason_and_is_accepted_only_on_demand(project: Project) -> None:
@@ -370,7 +392,7 @@ def test_an_override_needs_a_reason_and_is_accepted_only_on_demand(project: Proj
     assert (accepted.receipt.verdict, accepted.receipt.override) == ("hold", receipt.override)
     project.edit("5.0e-4", "1.0e-3")  # an override is for these inputs alone
     assert "learning_rate 5e-4 -> 1e-3" in project.refusal(accept_overrides=True)
-    with pytest.raises(GateError, match=r"exists: there is no verdict to override$"):
+    with pytest.raises(GateError, match=rf"^{ID} was overridden before: remove .*\.json to override it again$"):
         override(str(project.recipe), policy, reason="again", by="ada")
 
 
@@ -446,10 +468,17 @@ def test_the_public_function_takes_texts_and_returns_the_receipt(project: Projec
     project.write(project.receipt(ended_at=datetime.now(UTC).isoformat()))
     receipt = gate.require(project.recipe, receipts=project.root / "out", require=["device=cuda"])
     assert receipt.id == ID
+    assert gate.require(project.recipe, receipts=project.root / "out", require="device=cuda") == receipt
     with pytest.raises(GateError, match="required cpu") as refused:
         gate.require(str(project.recipe), receipts=str(project.root / "out"), require={"device": "cpu"})
     assert refused.value.reason == "unmet-requirement"
-    for wrong in ({"max_age": "week"}, {"identity": "runner"}, {"require": ["device"]}):
+    for wrong in (
+        {"max_age": "week"},
+        {"max_age": 7},
+        {"identity": "runner"},
+        {"require": ["device"]},
+        {"require": "device"},
+    ):
         with pytest.raises(GateError) as refused:
             gate.require(project.recipe, receipts=project.root / "out", **wrong)
         assert refused.value.reason == "bad-argument"

@@ -92,13 +92,13 @@ def test_a_value_of_another_type_is_refused_or_the_receipt_is_whole(
         (b"[" * 100_000, "a.json: not valid JSON (nested too deeply)"),
         (b"NaN", "a.json: not valid JSON (NaN is not JSON)"),
         (b'{\n"a": "\xc3\xa9"}', "a.json:2: byte 0xc3 is not ASCII"),
-        (b"[]", "a.json is no receipt: its format is not pytest-smoke-receipt"),
-        (b'{"schema": 1}', "a.json is no receipt: its format is not pytest-smoke-receipt"),
+        (b"[]", "a.json is not a receipt: its format is not pytest-smoke-receipt"),
+        (b'{"schema": 1}', "a.json is not a receipt: its format is not pytest-smoke-receipt"),
         (
             b'{"format": "pytest-smoke-receipt"}',
-            "a.json is no receipt that this version reads: a key is missing: ",
+            "a.json is not a receipt that this version can read: a key is missing: ",
         ),
-        (b" " * (MAX_BYTES + 1), f"a.json has more than {MAX_BYTES:,} bytes: it is no receipt"),
+        (b" " * (MAX_BYTES + 1), f"a.json has more than {MAX_BYTES:,} bytes: it is not a receipt"),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -121,7 +121,7 @@ def test_a_receipt_of_another_version_and_paths_outside_the_rootdir_are_refused(
     ):
         with pytest.raises(GateError) as refused:
             parse_receipt(sealed({**tree, key: value}), "a.json")
-        assert str(refused.value) == f"a.json is no receipt that this version reads: {why}"
+        assert str(refused.value) == f"a.json is not a receipt that this version can read: {why}"
 
 
 def test_a_folder_a_pipe_and_a_missing_file_are_refused(tmp_path: Path) -> None:
@@ -158,6 +158,14 @@ def test_a_corpus_counts_as_data_and_one_that_cannot_be_read_is_said(tmp_path: P
     }
 
 
+def test_a_run_that_ended_before_training_did_not_name_its_device_and_data(tmp_path: Path) -> None:
+    case = Project(tmp_path).case()
+    found = not_tested(case, Facts(), [], files={"model.py"}, data={}, unread={}, isolation="process")
+    texts = {entry["id"]: entry["text"] for entry in found}
+    assert texts["device"] == "nothing was trained: the smoke run ended before it used a device"
+    assert texts["data"] == "the task was not asked for its data files, so a change of the data is not noticed"
+
+
 def test_what_a_command_on_a_cpu_did_not_test_is_said(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.edit("task: model:Model\nargs: {hidden_size: 16}\n", 'command: ["{python}", train.py]\n')
@@ -170,14 +178,14 @@ def test_what_a_command_on_a_cpu_did_not_test_is_said(tmp_path: Path) -> None:
     assert {entry["id"]: entry["text"] for entry in found} == {
         "world-size": "the full run's 8 data-parallel devices were folded onto one: communication and statistics per "
         "device were not tested",
-        "batch-size": "micro-batches of 4 samples instead of 8",
-        "length": "the first 400 steps of 5,000 were made",
-        "schedule": "the full run's cosine schedule after the warmup was replaced by the mode's",
-        "precision": "bf16 on a CPU rounds at other places than on an accelerator",
+        "batch-size": "micro-batches of 8 samples: the smoke run had 4",
+        "length": "the smoke run made 400 steps, the full run makes 5,000",
+        "schedule": "the full run's cosine schedule after the warmup was replaced by the smoke run's constant schedule",
+        "precision": "bf16 on a CPU rounds in other places than on an accelerator",
         "device": "trained on cpu: kernels, memory and rounding of a CUDA device were not tested",
         "resumed": "the run was resumed at step 200, step 300",
-        "isolation": "trained in the pytest process, with what other tests had imported and changed",
+        "isolation": "trained in the pytest process, where other tests may have changed state",
         "unverified[schedule]": "no rate in the log",
-        "code": "the files that the command names and the modules that these import are compared, no others",
+        "code": "only the files that the command names, and the modules that these import, are compared",
         "data": "no data files were named, so a change of the data is not noticed",
     }

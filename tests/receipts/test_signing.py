@@ -47,7 +47,7 @@ def test_a_key_counts_only_for_its_principal_namespace_and_period(keys: Keys, al
     trust = Trust(allowed_signers=allowed)
     signature = sign(MESSAGE, keys["gpu"])
     key = subprocess.run(["ssh-keygen", "-lf", keys["gpu"]], capture_output=True, text=True).stdout.split()[1]
-    start = f"a.json is signed by a key {key} that allowed does not allow"
+    start = f"a.json is signed by the key {key} that allowed does not allow"
     other = Trust(allowed_signers=allowed, identity="lead@example.org")
     assert refusal(MESSAGE, signature, other) == f"{start} in the namespace {NAMESPACE} for lead@example.org"
     as_override = sign(MESSAGE, keys["gpu"], namespace=OVERRIDE_NAMESPACE)
@@ -57,7 +57,7 @@ def test_a_key_counts_only_for_its_principal_namespace_and_period(keys: Keys, al
     assert stranger.endswith(f"that allowed does not allow in the namespace {NAMESPACE}")
     expired = keys.allowed({'old valid-before="20200101"': "gpu"}, file="expired")
     text = refusal(MESSAGE, signature, Trust(allowed_signers=expired))
-    assert text == f"a.json is signed by a key {key} that expired does not allow today in the namespace {NAMESPACE}"
+    assert text == f"a.json is signed by the key {key} that expired does not allow today in the namespace {NAMESPACE}"
 
 
 def test_a_signature_of_another_purpose_or_content_is_refused(keys: Keys, allowed: Path) -> None:
@@ -147,7 +147,7 @@ def test_what_is_missing_is_named(keys: Keys, allowed: Path, monkeypatch: pytest
         sign(MESSAGE, tmp_path / "nothing")
     signature = sign(MESSAGE, keys["gpu"])
     missing = Trust(allowed_signers=tmp_path / "signers")
-    assert refusal(MESSAGE, signature, missing) == "signers file not found"
+    assert refusal(MESSAGE, signature, missing) == "signers: file not found"
     monkeypatch.setattr(signing, "PROGRAM", str(tmp_path / "ssh-keygen"))
     text = refusal(MESSAGE, signature, Trust(allowed_signers=allowed))
     assert text == "the signature cannot be verified: ssh-keygen was not found; install OpenSSH 8.2 or newer"

@@ -188,7 +188,7 @@ TASKS: list[tuple[str | bytes, str]] = [
     ),
     (
         RECIPE.replace("a_task:Task", "nowhere:Task"),
-        "1:7: task module nowhere was not found: no nowhere.py or nowhere/ in pytest's rootdir ROOT (set it with --rootdir) or on sys.path",
+        "1:7: task module nowhere was not found: no nowhere.py or nowhere/ in pytest's rootdir ROOT or on sys.path; set the rootdir with --rootdir of pytest or --root of a command",
     ),
     (
         RECIPE.replace("a_task:Task", "a_task.inner:Task"),

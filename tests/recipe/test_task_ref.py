@@ -94,7 +94,8 @@ def test_a_missing_name_comes_with_the_closest_one(root: Path) -> None:
 
 def test_a_missing_module_says_where_it_was_searched(root: Path) -> None:
     module(root, "pkg/m.py", "")
-    assert f"no nowhere.py or nowhere/ in pytest's rootdir {root} (set it with --rootdir) or on sys.path" in (
+    hint = "set the rootdir with --rootdir of pytest or --root of a command"
+    assert f"no nowhere.py or nowhere/ in pytest's rootdir {root} or on sys.path; {hint}" in (
         task_fault("nowhere.m:T", root) or ""
     )
     assert "pkg has no module gone in pkg" in (task_fault("pkg.gone:T", root) or "")
