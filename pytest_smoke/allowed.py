@@ -113,7 +113,7 @@ def _keys_of(file: Path) -> Mapping[str, Any] | None:
             tool = tree.get("tool", {}).get("pytest", {})
             return {**tool.get("ini_options", {}), **tool} if tool else None
         from iniconfig import IniConfig, ParseError
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return None
     try:
         sections = IniConfig(str(file), data=text).sections

@@ -85,6 +85,24 @@ def file_sha256(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
+def file_in(folder: Path, name: str) -> Path | None:
+    """Return the file that a text names in a folder; None if it is outside, also by a link, or is no name of a file.
+
+    Texts in reports may come from anyone: `../../etc/passwd`, an absolute path, a NUL.
+    """
+    try:
+        root = folder.resolve()
+        path = (root / name).resolve()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, a loop of links
+        return None
+    return path if path.is_relative_to(root) and not os.path.isabs(name) else None
+
+
+def is_plain_name(name: str) -> bool:
+    """Tell whether a text from a manifest names a file in the manifest's own folder."""
+    return name not in ("", ".", "..") and not any(char in name for char in "/\\\0")
+
+
 def open_without_waiting(path: str, flags: int) -> int:
     """Open a file for `open(..., opener=...)` without waiting for a writer: a named pipe would block for ever."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from pytest_smoke.files import (
     current_umask,
+    file_in,
     file_name,
     file_sha256,
     invalid_json,
     is_file_name,
+    is_plain_name,
     json_value,
     read_failure,
     read_json,
@@ -186,3 +188,26 @@ def test_a_named_pipe_and_a_folder_are_refused_at_once(tmp_path: Path) -> None:
         read_json(tmp_path)
     with pytest.raises(OSError, match="File name too long"):
         read_json(tmp_path / ("x" * 5000))
+
+
+OUTSIDE = ("../x", "/etc/passwd", "a/../../x", "..", "link/x", "nul\0", "loop")
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_name_that_leaves_the_folder_is_no_file_in_it(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to("/etc")
+    (folder / "loop").symlink_to("loop")
+    assert file_in(folder, name) is None
+
+
+def test_a_name_below_the_folder_is_a_file_in_it(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(".")
+    assert file_in(tmp_path / "out", "traces/../traces/a.csv") == tmp_path.resolve() / "traces/a.csv"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "/a", "../a", "a\0"])
+def test_a_manifest_names_files_of_its_own_folder_only(name: str) -> None:
+    assert not is_plain_name(name)
+    assert is_plain_name("..model.onnx")

@@ -34,11 +34,12 @@ WRITE_SHARE = 0.05
 def lock(folder: Path) -> Callable[[], None]:
     """Lock a report folder for this process; return a function that unlocks it.
 
-    The system releases the lock when the process ends, however it ends. Raises SmokeError if another process has it,
-    and OSError if the folder cannot be written to.
+    The system releases the lock when the process ends, however it ends. Raises SmokeError if another process has it, or
+    if a link in the folder leads out of it, and OSError if the folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    refuse_links(folder)
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -54,6 +55,23 @@ def lock(folder: Path) -> Callable[[], None]:
         os.ftruncate(handle, 0)
         os.write(handle, str(os.getpid()).encode())
     return lambda: os.close(handle)
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise SmokeError if a symbolic link in a report folder leads out of it: files there would be written and removed.
+
+    The folder itself may be a link.
+    """
+    root = os.path.realpath(folder)
+    for above, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = os.path.join(above, name)
+            if os.path.islink(path) and not os.path.realpath(path).startswith(os.path.join(root, "")):
+                shown = folder / os.path.relpath(path, root)
+                raise SmokeError(
+                    f"{shown} is a symbolic link to {os.readlink(path)}, outside of the report folder, where nothing "
+                    "must be written or removed: remove the link, or name another report folder"
+                )
 
 
 def sweep(folder: Path) -> None:

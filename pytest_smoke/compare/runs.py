@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_smoke.compare.comparison import Run
 from pytest_smoke.errors import LogError, ReportError
-from pytest_smoke.files import VERDICTS, VERDICTS_SCHEMA, file_name, file_sha256, invalid_json, read_failure
+from pytest_smoke.files import VERDICTS, VERDICTS_SCHEMA, file_in, file_name, file_sha256, invalid_json, read_failure
 from pytest_smoke.logs import find
 from pytest_smoke.logs import read as logs
 from pytest_smoke.logs.judging import RunDescription, judge_log
@@ -93,8 +93,9 @@ def _run_of_outcome(tree: Mapping[str, Any], folder: Path) -> Run:
     for step in curve.get("step", []):
         _whole("a step", step)
     seconds = facts.get("train_seconds", facts.get("seconds"))
-    trace, notes = folder / str(facts.get("trace") or f"traces/{file_name(tree['id'])}.csv"), []
-    if _is_trace_of(facts, trace):
+    named, notes = str(facts.get("trace") or f"traces/{file_name(tree['id'])}.csv"), []
+    trace = file_in(folder, named)
+    if trace is not None and _is_trace_of(facts, trace):
         try:
             points = logs.read(str(trace)).points
         except LogError as error:
@@ -107,9 +108,11 @@ def _run_of_outcome(tree: Mapping[str, Any], folder: Path) -> Run:
         ]
         grad_norm = []
         if loss:
-            lacks = "is not that of this smoke run" if trace.is_file() else "is missing"
+            lacks = "is not that of this smoke run" if trace is not None and trace.is_file() else "is missing"
+            lacks = "is outside of the report folder" if trace is None else lacks
             notes.append(
-                f"the per-step log {trace} {lacks}, so losses are means of several steps and gradient norms unknown"
+                f"the per-step log {folder / named} {lacks}, so losses are means of several steps and "
+                "gradient norms unknown"
             )
     return Run(
         name=f"{folder}{SEPARATOR}{tree['id']}",

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 from pytest_smoke.errors import CorpusError
 from pytest_smoke.files import invalid_json, read_failure
+from pytest_smoke.plain import safe_repr
 from pytest_smoke.text import listed
 
 By = Literal["manifest", "rows", "shards"]
@@ -32,6 +33,8 @@ OTHER_ENDINGS = (".json", ".yaml", ".yml", ".toml", ".md", ".rst", ".html", ".cr
 """Endings of files that accompany data (a licence has none). Any other ending is an error: the file might be data."""
 MANIFEST_SHAPES = "a list of objects with source and rows (or shards), or an object with one number per source"
 
+MAX_ROWS = 2**63
+"""Rows of a source are fewer: readers of JSON, and C, have 64 bits for an integer."""
 _SHARD = re.compile(
     r"[-_.]?(?:(?:part|shard|chunk)[-_.]?)?\d+(?:[-_]of[-_]\d+)?(?:\.(?:snappy|gz|zstd|lz4|brotli))?$", re.IGNORECASE
 )
@@ -351,7 +354,8 @@ def _csv_entries(path: Path, text: str) -> Iterator[tuple[str, int, str]]:
             if not row["source"]:
                 raise CorpusError(f"{place}: the column source is empty")
             cell = (row[unit] or "").strip()
-            yield _entry({unit: int(cell) if cell.isascii() and cell.isdigit() else cell}, row["source"], place)
+            is_number = cell.isascii() and cell.isdigit() and len(cell) <= len(str(MAX_ROWS))
+            yield _entry({unit: int(cell) if is_number else cell}, row["source"], place)
     except csv.Error as error:
         raise CorpusError(f"{path}:{reader.line_num}: not CSV: {error}") from None
 
@@ -361,6 +365,6 @@ def _entry(entry: dict[str, Any], source: str, place: str) -> tuple[str, int, st
     if unit is None:
         raise CorpusError(f"{place} has neither rows nor shards; its keys: {', '.join(entry) or 'none'}")
     amount = entry[unit]
-    if not isinstance(amount, int) or isinstance(amount, bool) or amount < 0:
-        raise CorpusError(f"{place}: {unit} is {amount!r}; it must be a whole number of 0 or more")
+    if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount < MAX_ROWS:
+        raise CorpusError(f"{place}: {unit} is {safe_repr(amount)}; it must be a whole number of 0 or more")
     return source, amount, unit

@@ -342,6 +342,10 @@ def read_plain(text: str) -> Scalar:
     return text
 
 
+MAX_DIGITS = 3_000
+"""Longest whole number. Python writes at most 4,300 decimal digits, which are 3,571 hexadecimal ones."""
+
+
 def _as_trainers_read(text: str) -> Scalar:
     """Return an ambiguous plain scalar as trainers read it: PyYAML's switches, OmegaConf's floats, otherwise text."""
     if text in _SWITCHES and len(text) > 1:
@@ -398,7 +402,6 @@ def _refuse_ambiguous(text: str) -> None:
 
 
 def _whole(text: str, base: int) -> int:
-    try:
-        return int(text.replace("_", ""), base)
-    except ValueError as error:  # Python converts at most 4,300 digits
-        raise AmbiguousScalarError(f"a whole number of {len(text):,} digits is too large") from error
+    if len(text) > MAX_DIGITS:
+        raise AmbiguousScalarError(f"a whole number of {len(text):,} digits is too large")
+    return int(text.replace("_", ""), base)

@@ -28,6 +28,30 @@ def test_a_folder_is_locked_until_it_is_unlocked(tmp_path: Path) -> None:
     lock(tmp_path / "out")()
 
 
+LINKS = ("traces", "stale", "checkpoints/a", "packages", ".lock", "traces/a.csv", "checkpoints/a/events.jsonl", "x")
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_a_link_that_leaves_the_folder_is_refused_and_nothing_outside_is_touched(tmp_path: Path, name: str) -> None:
+    """`sweep` would remove hidden files there, and the lock would empty the file."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / ".bashrc").write_text("mine")
+    link = tmp_path / "out" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside if "." not in name else outside / ".bashrc")
+    with pytest.raises(SmokeError, match=f"{name} is a symbolic link to .*, outside of the report folder"):
+        lock(tmp_path / "out")
+    assert (outside / ".bashrc").read_text() == "mine"
+
+
+def test_links_within_the_folder_and_the_folder_itself_may_be_links(tmp_path: Path) -> None:
+    (tmp_path / "out/traces").mkdir(parents=True)
+    (tmp_path / "out/newest").symlink_to("traces")
+    (tmp_path / "link").symlink_to("out")
+    lock(tmp_path / "link")()
+
+
 def test_only_what_a_killed_session_left_half_written_is_removed(tmp_path: Path) -> None:
     kept = ["verdicts.json", "traces/a.csv", "predictions/a.jsonl", "checkpoints/a/events.jsonl", ".hidden"]
     half = [

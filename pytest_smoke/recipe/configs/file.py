@@ -84,6 +84,10 @@ def read_config(file: Path, path: str) -> ConfigFile:
     return _read_cached(str(file), path, (state.st_mtime_ns, state.st_size))
 
 
+MAX_BITS = 10_000
+"""Largest whole number: Python cannot write one of 14,285 bits as decimal digits."""
+
+
 @lru_cache(maxsize=64)
 def _read_cached(file: str, path: str, stamp: tuple[int, int]) -> ConfigFile:
     """Read a file that many recipes may name. `stamp` changes with the file."""
@@ -104,9 +108,17 @@ def _read_cached(file: str, path: str, stamp: tuple[int, int]) -> ConfigFile:
         raise _error(path, "the file has no settings")
     if "_wandb" in data:
         data, places = _without_wandb(data, places)
+    try:
+        leaves = list(_leaves(data))
+    except RecursionError:
+        raise _error(path, "the settings are nested too deeply") from None
+    for keys, value in leaves:
+        numbers = value if isinstance(value, list) else [value]
+        if any(isinstance(one, int) and one.bit_length() > MAX_BITS for one in numbers):
+            raise _error(path, f"{_dotted(keys)} is a number that is too large", *_nearest(places, keys))
     entries = {
         _dotted(keys): Entry(key=_dotted(keys), value=value, line=line, column=column)
-        for keys, value in _leaves(data)
+        for keys, value in leaves
         for line, column in [_nearest(places, keys)]
     }
     return ConfigFile(path=path, form=form, entries=entries, data=data, checksum=sha256(raw).hexdigest())
@@ -167,6 +179,8 @@ def _python(read: Any, text: str, path: str) -> tuple[str, Mapping[str, Any], Ma
         found: PythonText = read(text)
     except SyntaxError as error:
         raise _error(path, f"not valid Python: {error.msg}", error.lineno or 1, error.offset or 1) from None
+    except (RecursionError, MemoryError):  # of Python's parser
+        raise _error(path, "the Python is nested too deeply") from None
     except ValueError as error:
         raise _error(path, str(error)) from None
     return "Python", found.data, found.places
@@ -193,6 +207,8 @@ def _toml(text: str, path: str) -> tuple[str, Mapping[str, Any], Mapping[Keys, P
         message = str(error).partition(" (at ")[0]
         line, column = (int(at[1]), int(at[2])) if at else (1, 1)
         raise _error(path, f"not valid TOML: {message[0].lower()}{message[1:]}", line, column) from None
+    except (RecursionError, ValueError):
+        raise _error(path, "the TOML is nested too deeply, or has a number that is too large") from None
     return "TOML", data, dict(_toml_places(text))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
+from pytest_smoke.plain import MAX_INT, safe_repr
 from pytest_smoke.recipe.configs.file import ConfigFile, Entry
 from pytest_smoke.recipe.configs.python_text import Expression
 from pytest_smoke.text import number
@@ -99,6 +100,8 @@ def as_number(entry: Entry) -> Number:
             value = float(value) if re.search(r"[.eEn]", value) else int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UnclearError(f"{entry.key} is {shown(value)}, which is not a number; {STATE}", entry)
+    if isinstance(value, int) and abs(value) >= MAX_INT:
+        raise UnclearError(f"{entry.key} is a number of more than 18 digits; {STATE}", entry)
     return value
 
 
@@ -216,5 +219,5 @@ def shown(value: object) -> str:
             if re.fullmatch(r"[\w.:/+-]{1,60}", value)
             else repr(value if len(value) <= 60 else value[:57] + "...")
         )
-    text = repr(value) if not isinstance(value, int) else str(value)
+    text = safe_repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

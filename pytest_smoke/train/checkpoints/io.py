@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
 
 from pytest_smoke.errors import CheckpointError
-from pytest_smoke.files import current_umask, file_sha256, read_json, sync_to_disk
+from pytest_smoke.files import current_umask, file_sha256, is_plain_name, read_json, sync_to_disk
 from pytest_smoke.text import count, listed
 from pytest_smoke.train.checkpoints.layout import ABOUT, TRAINING, WEIGHTS
 from pytest_smoke.train.digest import digest, leaves
@@ -91,7 +91,10 @@ def read_state(folder: Path) -> StateFile:
     """Return the checkpoint in `folder` after comparing all of its checksums. Raises CheckpointError."""
     try:
         about = read_json(folder / ABOUT)
-        damaged = [name for name, known in about["sha256"].items() if file_sha256(folder / name) != known]
+        sums = about["sha256"]
+        if outside := [name for name in sums if not is_plain_name(name)]:
+            raise ValueError(f"'sha256' names {outside[0]!r:.60}, which is not in the same folder")
+        damaged = [name for name, known in sums.items() if file_sha256(folder / name) != known]
     except OSError as error:
         raise CheckpointError(
             f"{folder} is not a checkpoint of a smoke run: {error.strerror}: {error.filename}"

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pytest_smoke.allowed import AllowedCode, allowed_by_files
 from pytest_smoke.errors import ExportError, PackageError, TaskError
-from pytest_smoke.files import read_json
+from pytest_smoke.files import is_plain_name, read_json
 from pytest_smoke.plain import safe_repr
 from pytest_smoke.recipe.task_ref import task_fault
 from pytest_smoke.text import count, listed, number
@@ -168,7 +168,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     )
     if not complete or not isinstance(files, dict):
         raise PackageError(f"{path}: 'files' must give 'bytes' and 'sha256' of each file")
-    outside = [name for name in files if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name]
+    outside = [name for name in files if not is_plain_name(name)]
     if outside:
         raise PackageError(
             f"{path}: 'files' has {safe_repr(outside[0])}, which does not name a file in the same folder"
