@@ -120,6 +120,8 @@ class LearningRateDiffers:
     """Parameter groups when the optimizer was made."""
     within_step: bool = False
     """Whether `optimizer.step` or a hook of it changed the learning rate."""
+    rank: int | None = None
+    """The process with the difference, if the run has several and not all of them have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +339,8 @@ class BatchSizes:
     """Why the samples of a batch cannot be counted, as a clause; empty if they can."""
     log_line: str = ""
     """Line of the log that says how many samples a step has; empty if they were counted."""
+    rank: int | None = None
+    """The process that drew them, if the run has several that drew different numbers; `declared` is its share then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

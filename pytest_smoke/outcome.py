@@ -192,6 +192,10 @@ class Facts:
     """Version of torch in the training process."""
     parameters: int | None = None
     """Parameters of the model."""
+    launched_world_size: int | None = None
+    """Processes that trained together; None if the recipe launches none."""
+    not_shown: tuple[str, ...] = ()
+    """Effects of the full run's data-parallel devices that the smoke run could not show."""
     trainable_parameters: int | None = None
     """Parameters that require a gradient."""
     loss_first: float | None = None
@@ -264,7 +268,7 @@ class Facts:
     def from_dict(cls, tree: Mapping[str, Any]) -> Self:
         """Return the inverse of `to_dict`."""
         values = {key: value for key, value in tree.items() if key in _FACTS_FIELDS}
-        for key in ("command", "full_accept", "resumed_at_steps", "checkpoint_problems"):
+        for key in ("command", "full_accept", "resumed_at_steps", "checkpoint_problems", "not_shown"):
             values[key] = tuple(values.get(key, ()))
         values["stages"] = tuple(
             StageFacts(**{**stage, "phases": tuple(tuple(phase) for phase in stage.get("phases", ()))})

@@ -31,7 +31,7 @@ from pytest_smoke.report.acceptance import acceptance_table
 from pytest_smoke.report.annotations import without_commands
 from pytest_smoke.report.full_run_estimate import full_run_lines
 from pytest_smoke.report.prediction_errors import error_lines
-from pytest_smoke.report.terminal import label, unchecked, verdict_table, warnings
+from pytest_smoke.report.terminal import label, not_shown, unchecked, verdict_table, warnings
 from pytest_smoke.text import count, listed
 
 COLOURS = {"promote": "green", "": "bold"}
@@ -262,6 +262,8 @@ class Summary:
             write(line, **{COLOURS.get(verdict, "red"): True})
         for line in warnings(outcomes, width=width, verbose=verbose):
             write(line, yellow=True)
+        for line in not_shown(outcomes, width=width) if verbose else []:
+            write(line)
         for line in unchecked(outcomes, width=width, verbose=verbose):
             write(line)
         for line in full_run_lines(outcomes, width=width) if verbose else []:

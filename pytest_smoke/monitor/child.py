@@ -125,9 +125,13 @@ def run_in_child(
             )
         except ChildTimeoutError:
             text = f"the training process made no progress for {seconds(timeout_seconds or 0.0)} and was killed"
-            child.dump_stacks()
+            place = ""
+            for event in child.dump_stacks():
+                if isinstance(event, Crashed) and event.reason == "hang":
+                    text, place = f"{text}: {event.text}", event.place
             hint = "raise --smoke-timeout if the task needs longer between two steps"
-            return ProcessResult(finding=failed_run(monitor, "hang", text, hint=hint), output=child.last_lines())
+            finding = failed_run(monitor, "hang", text, place=place, hint=hint)
+            return ProcessResult(finding=finding, output=child.last_lines())
         if monitor.crashed is None and monitor.ended is None and not monitor.steps_fault:
             text = "the training process ended without reporting a result"
             return ProcessResult(finding=failed_run(monitor, "crash", text), output=child.last_lines())

@@ -46,6 +46,21 @@ def planned_facts(case: Case, *, root: Path) -> Facts:
         learning_rate=settings.learning_rate,
         precision=settings.precision,
         settings=settings.model_dump(),
+        launched_world_size=case.recipe.processes if case.recipe.launch is not None else None,
+        not_shown=not_shown(case.full.world_size, case.recipe.processes) if case.recipe.trainer == "task" else (),
+    )
+
+
+def not_shown(full: int, processes: int) -> tuple[str, ...]:
+    """Return which effects of `full` data-parallel devices a run with fewer processes cannot show."""
+    if processes >= full:
+        return ()
+    communication = "communication between them"
+    if processes > 1:
+        communication = f"communication between more than {processes}"
+    return (
+        f"the full run's {full:,} data-parallel devices were folded onto {processes:,}: {communication}, and "
+        "statistics that each device has of its own batches, as in batch norm and contrastive losses",
     )
 
 

@@ -34,7 +34,7 @@ from pytest_smoke.monitor.artifacts import (
     trace_of,
 )
 from pytest_smoke.monitor.baseline import read_baseline
-from pytest_smoke.monitor.child import ProcessResult, RunWatcher, run_here, run_in_child
+from pytest_smoke.monitor.child import ProcessResult, RunWatcher, failed_run, run_here, run_in_child
 from pytest_smoke.monitor.command.run import run_command
 from pytest_smoke.monitor.describe import read_settings
 from pytest_smoke.monitor.facts import checkpoint_facts, planned_facts, run_facts
@@ -259,7 +259,10 @@ class _SmokeRun:
             return self._judged(monitor, files, baseline_values, result)
         with ExitStack() as stack:
             pipeline = stack.enter_context(pipeline_plan(case, package))
-            saving = stack.enter_context(saving_of(case, report, item_id=item_id, resume=options.resume))
+            resumes = options.resume and case.recipe.processes == 1
+            if options.resume and not resumes:
+                monitor.restart_reason = f"a run with {case.recipe.processes} processes keeps nothing to resume from"
+            saving = stack.enter_context(saving_of(case, report, item_id=item_id, resume=resumes))
             predictions = stack.enter_context(predictions_of(case, report, item_id=item_id))
             plan = replace(
                 RunPlan.of(case, root=options.root, device=options.device, checkpoints=saving),
@@ -317,6 +320,11 @@ class _SmokeRun:
         return SmokeResult(outcome=outcome, error=result.error)
 
     def _run(self, plan: RunPlan, monitor: RunMonitor) -> ProcessResult:
+        if self._options.isolation == "none" and plan.processes > 1:
+            text = f"--smoke-isolation none trains in the pytest process, and launch starts {plan.processes} others"
+            hint = "remove launch to debug the task in one process, or leave the option out"
+            finding = failed_run(monitor, "needs-processes", text, key="launch", hint=hint)
+            return ProcessResult(finding=finding)
         if self._options.isolation == "none":
             return run_here(plan, monitor, self._on_events)
         return run_in_child(plan, monitor, self._options.timeout_seconds, self._on_events)

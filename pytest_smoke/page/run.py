@@ -208,6 +208,8 @@ def _stages(stages: tuple[StageFacts, ...]) -> Html:
 
 def _facts(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "device", " · ".join(dict.fromkeys(text for text in (facts.device, facts.device_name) if text))
+    yield "processes", "" if facts.launched_world_size is None else f"{facts.launched_world_size:,}"
+    yield "not shown", "; ".join(facts.not_shown)
     yield "steps", steps_of(facts) + ("" if facts.full_steps is None else f" of a full run of {facts.full_steps:,}")
     if facts.evidence_steps is not None:
         needed = "" if facts.evidence_needed_steps is None else f" ({facts.evidence_needed_steps:,} needed)"

@@ -260,7 +260,8 @@ def _check_requirement(receipt: Receipt, name: str, key: str, wanted: str) -> No
         shown = "unknown" if found in (None, "") else plain_name(str(found))
         met = shown == wanted
         folded = receipt.tested.get("full_world_size")
-        more = f" ({folded} folded onto one device)" if key == "world_size" and not met and folded != found else ""
+        onto = "one device" if found == 1 else shown
+        more = f" ({folded} folded onto {onto})" if key == "world_size" and not met and folded != found else ""
     elif key in receipt.versions:
         shown, more = plain_name(receipt.versions[key]), ""
         met = shown == wanted or public(shown) == wanted or public(shown).startswith(f"{wanted}.")

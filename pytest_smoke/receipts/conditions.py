@@ -14,13 +14,13 @@ UNVERIFIED = "accepted-unverified"
 
 
 def tested(case: Case, facts: Facts, *, isolation: str, early_stop: bool) -> dict[str, Any]:
-    """Return the conditions of the smoke run. A full run's ranks are folded onto one device: `world_size` is 1."""
+    """Return the conditions of the smoke run. A full run's ranks are folded onto one device, or those of `launch`."""
     known = case.is_complete
     return {
         "device": device_kind(facts),
         "device_name": facts.device_name or "",
         "precision": facts.precision or "",
-        "world_size": 1 if known else None,
+        "world_size": case.recipe.processes if known else None,
         "full_world_size": case.full.world_size if known else None,
         "effective_batch_samples": facts.effective_batch_samples,
         "mode": case.mode,
@@ -96,10 +96,11 @@ def _not_compared(
 
 def _settings_not_tested(case: Case, facts: Facts) -> Iterator[tuple[str, str]]:
     full, settings = case.full, case.settings
-    if full.world_size > 1:
+    if full.world_size > (processes := case.recipe.processes):
+        onto = "one" if processes == 1 else f"{processes}"
         yield (
             "world-size",
-            f"the full run's {full.world_size} data-parallel devices were folded onto one: communication and "
+            f"the full run's {full.world_size} data-parallel devices were folded onto {onto}: communication and "
             "statistics per device were not tested",
         )
     if settings.batch_size != full.batch_size:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pytest_smoke.files import strict_json
 from pytest_smoke.recipe.configs.names import equivalent
 from pytest_smoke.recipe.fields import Frozen
+from pytest_smoke.recipe.launch import Launch
 from pytest_smoke.recipe.model import (
     Checks,
     LogSpec,
@@ -89,6 +90,7 @@ _MODELS: dict[Keys, type[Frozen]] = {
     ("smoke", "pipeline"): Pipeline,
     ("checks",): Checks,
     ("checks", "resume"): ResumeSpec,
+    ("launch",): Launch,
     ("log",): LogSpec,
     ("mix",): MixSpec,
     ("requires",): Requires,

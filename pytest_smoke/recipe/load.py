@@ -23,6 +23,7 @@ from pytest_smoke.recipe.configs.expand import Expanded, expand, with_absolute_c
 from pytest_smoke.recipe.configs.settings import TrainerConfig
 from pytest_smoke.recipe.criteria_faults import criterion_problems, reach_problems
 from pytest_smoke.recipe.explain import Keys, Problem, described, dotted, problems
+from pytest_smoke.recipe.launch import launch_faults
 from pytest_smoke.recipe.model import FACTORIES, SELF_DESCRIBING, TRAINERS, Mode, Recipe, Smoke
 from pytest_smoke.recipe.modes import modes_of
 from pytest_smoke.recipe.resume import resume_fault
@@ -133,6 +134,7 @@ def _validated(files: RecipeFiles, root: Path, allowed: AllowedCode) -> Recipe:
     found += _row_problems(files.data)
     if recipe is not None:
         found += stage_problems(recipe) or [*_resume_problems(recipe), *reach_problems(recipe)]
+        found += _launch_problems(recipe, files.data)
     found += _trainer_problems(files.data)
     found += _task_only_problems(files.data)
     for key in FACTORIES:
@@ -162,6 +164,21 @@ def _resume_problems(recipe: Recipe) -> list[Problem]:
     case = Case(path="", recipe=recipe, mode="constant")
     fault = resume_fault(recipe.checks.resume, case.stages)
     return [Problem(keys=("checks", "resume"), at_key=False, text=fault)] if fault else []
+
+
+def _launch_problems(recipe: Recipe, data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a problem for each reason why the processes of `launch` cannot train the recipe together."""
+    if recipe.launch is None:
+        return
+    section = "full" if recipe.smoke.world_size is None else "smoke"
+    world_sizes: dict[tuple[str, ...], int] = {
+        (section, "world_size"): recipe.smoke.world_size or recipe.full.world_size
+    }
+    if section == "full":
+        cells = {name: cell["full.world_size"] for name, cell in recipe.ablate.items() if "full.world_size" in cell}
+        world_sizes |= {("ablate", name, "full.world_size"): cells[name] for name in cells if type(cells[name]) is int}
+    for keys, text in launch_faults(recipe.launch, trainer=recipe.trainer, world_sizes=world_sizes, data=data):
+        yield Problem(keys=keys, at_key=False, text=text)
 
 
 def _trainer_problems(data: Mapping[str, Any]) -> Iterator[Problem]:

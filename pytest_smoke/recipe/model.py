@@ -31,6 +31,7 @@ from pytest_smoke.recipe.fields import (
     Steps,
     form_by_kind,
 )
+from pytest_smoke.recipe.launch import Launch
 from pytest_smoke.recipe.resume import Resume
 from pytest_smoke.recipe.stages import StageSpec, with_lengths
 from pytest_smoke.text import number
@@ -94,7 +95,8 @@ class Settings(Frozen):
     grad_accum_steps: Count = 1
     """Micro-batches that each device accumulates into one optimizer step."""
     world_size: Count = 1
-    """Number of data-parallel devices. A smoke run uses one device and accumulates the batches of all of them."""
+    """Number of data-parallel devices. A smoke run uses one device, or those of `launch`, and accumulates the batches
+    of all of them."""
     learning_rate: Positive
     """Peak learning rate, reached at the end of the warmup."""
     lr_schedule: LrSchedule = "cosine"
@@ -407,6 +409,9 @@ class Recipe(Frozen):
     here must agree."""
     smoke: Smoke
     """Settings of the smoke run. What is left out is the full run's."""
+    launch: Launch | None = None
+    """Processes that train the smoke run together, with DistributedDataParallel.
+    Default: one process."""
     stages: list[StageSpec] = []
     """Stages of the run, in order. Default: a single stage without a name."""
     checks: Checks = Checks()
@@ -453,6 +458,11 @@ class Recipe(Frozen):
     def trainer(self) -> Trainer:
         """The key that says what trains."""
         return next(key for key in TRAINERS if getattr(self, key) is not None)
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that train the smoke run together."""
+        return self.launch.nproc_per_node if self.launch is not None else 1
 
     @property
     def repeated(self) -> dict[str, Any]:

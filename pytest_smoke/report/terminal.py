@@ -8,7 +8,7 @@ from typing import Any
 from pytest_smoke.outcome import Finding, Outcome, StageFacts
 from pytest_smoke.report.layout import MIN_CELL, WIDTH, fitted_table, short_ids, wrap
 from pytest_smoke.report.sparkline import sparkline
-from pytest_smoke.text import NOT_CHECKED, STATUS_WORDS, count, number, percent, seconds, verdict_label
+from pytest_smoke.text import NOT_CHECKED, STATUS_WORDS, count, listed, number, percent, seconds, verdict_label
 
 HINTS = 3
 """A failure text gives at most this many hints."""
@@ -129,6 +129,17 @@ def unchecked(outcomes: Iterable[Outcome], *, width: int = WIDTH, verbose: bool 
         whose = runs[0] if len(runs) == 1 else f"each of {len(runs):,} promoted smoke runs"
         lines += wrap(f"{whose}: {count(number_of_checks, 'check')} {NOT_CHECKED}; -v lists them", width)
     return lines
+
+
+def not_shown(outcomes: Iterable[Outcome], *, width: int = WIDTH) -> list[str]:
+    """Render which effects of the full runs' devices the smoke runs could not show; those of equal runs once."""
+    ordered = sorted((outcome for outcome in outcomes if outcome.facts.not_shown), key=lambda outcome: outcome.id)
+    names = short_ids([outcome.id for outcome in ordered])
+    by_text: dict[str, list[str]] = {}
+    for outcome in ordered:
+        for text in outcome.facts.not_shown:
+            by_text.setdefault(text, []).append(names[outcome.id])
+    return [line for text, runs in by_text.items() for line in wrap(f"{listed(runs)}: not shown: {text}", width)]
 
 
 def properties(outcome: Outcome) -> list[tuple[str, Any]]:

@@ -42,7 +42,7 @@ class SizeCounter:
 
     def __init__(self, plan: RunPlan) -> None:
         self._plan = plan
-        self._declared = plan.micro_batches * plan.world_size * plan.batch_size
+        self._declared = plan.micro_batches * len(plan.ranks) * plan.batch_size
         self.start_stage(plan.stages[0])
 
     def start_stage(self, stage: Stage) -> None:

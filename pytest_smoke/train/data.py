@@ -33,12 +33,12 @@ def seeded_task(plan: RunPlan) -> Task:
 
 
 def rank_loaders(task: Task, plan: RunPlan, seed: int) -> list[Any]:
-    """Return what `batches` returns for each rank: iterables, some of which know their own position.
+    """Return what `batches` returns for each rank of this process: iterables, some of which know their own position.
 
     Raises TaskError.
     """
     size, ranks = plan.batch_size, plan.world_size
-    return [loader_of(task, size, seed=seed, rank=rank, world_size=ranks) for rank in range(ranks)]
+    return [loader_of(task, size, seed=seed, rank=rank, world_size=ranks) for rank in plan.ranks]
 
 
 def next_micro_batches(ranks: Sequence[Iterator[Any]], micro_batches: int) -> list[Any]:
@@ -55,7 +55,7 @@ def next_micro_batches(ranks: Sequence[Iterator[Any]], micro_batches: int) -> li
 class BatchStream:
     """Iterate over a task's micro-batches, one optimizer step at a time, and remember the position for resuming.
 
-    All ranks of the full run are folded onto this process: a step has `micro_batches` of each of them.
+    The ranks of the full run are folded onto the processes of this one: a step has `micro_batches` of each of them.
     """
 
     def __init__(self, task: Task, plan: RunPlan, *, seed: int) -> None:
@@ -101,7 +101,8 @@ class SourceCounter:
         self._samples = SampleCounter()
         self._next_report = 0
         """Number of samples that the next report needs."""
-        self._active = hook_of(task, "sources") is not None
+        # One process sees the samples of its own ranks, and they need not have the shares of all.
+        self._active = plan.processes == 1 and hook_of(task, "sources") is not None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts as builtins."""

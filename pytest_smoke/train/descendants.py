@@ -13,6 +13,8 @@ from pathlib import Path
 MARK = "PYTEST_SMOKE_PROCESS"
 """Environment variable of a training process, which the programs that it starts inherit."""
 WRITES = os.O_WRONLY | os.O_RDWR
+PR_SET_PDEATHSIG = 1
+"""From `linux/prctl.h`: the signal that this process gets when the thread that started it ends."""
 PR_SET_CHILD_SUBREAPER = 36
 """From `linux/prctl.h`: orphans below this process become its children, not those of process 1."""
 
@@ -22,6 +24,13 @@ def adopt_orphans() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_with_parent() -> None:
+    """Kill this process when the one that started it ends, on Linux."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def descendants(pid: int) -> list[int]:

@@ -77,9 +77,9 @@ class ItemCounter:
         if self._terms not in ((), stepper.terms):  # a phase with other terms starts
             return self._event(step - 1)
         self._terms = stepper.terms
-        self._steps.append([sum(column) for column in zip(*stepper.counts, strict=True)])
-        self._micro_batches += len(batches)
-        self._empty += sum(not any(row) for row in stepper.counts)
+        self._steps.append(list(stepper.totals))
+        self._micro_batches += len(batches) * self._plan.processes
+        self._empty += int(stepper.empty)
         for batch, row in zip(batches, stepper.counts, strict=True):
             again = counts_of(self._task, batch, self._terms)
             differing = [pair for pair in zip(row, again, strict=True) if pair[0] != pair[1]]

@@ -48,6 +48,10 @@ class TermGradients:
                 totals[i] = gradient if earlier is None else earlier if gradient is None else earlier + gradient
         self._clear()
 
+    def add_up(self, over_ranks: Callable[[list[list[Tensor | None]], Sequence[Tensor]], None]) -> None:
+        """Add the gradients up over the processes of the run."""
+        over_ranks(self._gradients, self._parameters)
+
     def _clear(self) -> None:
         for parameter in self._parameters:
             parameter.grad = None

@@ -24,6 +24,7 @@ from pytest_smoke.events import Command, Event
 from pytest_smoke.interruption import ARRIVAL_SECONDS, INTERRUPTION, SIGNALS
 from pytest_smoke.plain import plain_text
 from pytest_smoke.train.descendants import MARK, end_descendants, end_orphans
+from pytest_smoke.train.endings import how_it_ended
 from pytest_smoke.train.frames import FrameError, Frames, events_of, value_of
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.temporary import clean_up_after_killed_sessions, remove_without_owner
@@ -38,6 +39,8 @@ GRACE_SECONDS = 10.0
 """Time in which a training process must exit after its last event; destroying a CUDA context takes seconds."""
 STACK_SECONDS = 3.0
 """Time in which a hanging process must write its stacks."""
+REPORT_SECONDS = 0.1
+"""Time in which what a hanging process has reported last must have arrived: it is in the pipe already."""
 LOOK_SECONDS = 1.0
 """Time between two looks at whether the process lives, where its pipe says nothing."""
 ENDING_A_JOB = tuple(-number for number in SIGNALS)
@@ -86,11 +89,19 @@ class Child:
         lines = self._printed.decode("utf-8", errors="replace").splitlines()[-OUTPUT_LINES:]
         return plain_text("\n".join(lines))
 
-    def dump_stacks(self) -> None:
-        """Make a hanging process write its stack to its output: faulthandler does so on SIGABRT."""
+    def dump_stacks(self) -> list[Event]:
+        """Make a hanging process write its stack to its output: faulthandler does so on SIGABRT.
+
+        Returns what the process reports meanwhile: one that has started others says which of them hangs.
+        """
         if self._process.pid is not None and self._process.is_alive():
             os.kill(self._process.pid, signal.SIGABRT)
             self._wait_for_exit(STACK_SECONDS)
+        events: list[Event] = []
+        with contextlib.suppress(ChildDiedError, ChildTimeoutError):
+            while found := self.receive(REPORT_SECONDS):
+                events += found
+        return events
 
     def kill(self) -> None:
         """Kill the process and those that it started (data loader workers, and helpers in sessions of their own).
@@ -299,11 +310,4 @@ def _read_some(pipe: Connection) -> bytes:
 def _how_it_ended(exit_code: int | None) -> str:
     if exit_code is None:
         return "it closed its connection and did not exit"
-    if exit_code >= 0:
-        return f"it ended with exit status {exit_code}"
-    try:
-        name = signal.Signals(-exit_code).name
-    except ValueError:  # a real-time signal has a number only
-        name = f"signal {-exit_code}"
-    cause = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
-    return f"it was killed by {name}{cause}"
+    return f"it {how_it_ended(exit_code)}"

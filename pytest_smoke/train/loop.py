@@ -20,6 +20,7 @@ from pytest_smoke.events import (
     Ended,
     Event,
     LearningRateDiffers,
+    NotChecked,
     ParameterNorm,
     StageEnded,
     Step,
@@ -37,12 +38,14 @@ from pytest_smoke.train.drawn_items import ItemCounter
 from pytest_smoke.train.export.pipeline import check_needs, run_pipeline
 from pytest_smoke.train.first_batches import FirstBatches
 from pytest_smoke.train.gradients import gradients_event
+from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.instrumentation import Instrumentation, Phase
 from pytest_smoke.train.learning_rates import UsedRates
 from pytest_smoke.train.machine import PeakMemory, Utilization, ended, started, utilization_reader
 from pytest_smoke.train.nonfinite import LossWatch
 from pytest_smoke.train.out_of_range import explain
 from pytest_smoke.train.plan import RunPlan, gradient_probe_every_steps
+from pytest_smoke.train.ranks import Ranks
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.updates import Snapshot, compare, snapshot
 
@@ -50,6 +53,8 @@ CHUNK_SECONDS = 0.1
 """Time between two reports: short enough to stop an unstable run early, long enough to cost almost nothing."""
 CHUNK_STEPS = 64
 """Steps between two reports, at most."""
+OWN_SAMPLES = "each process sees its own samples, and their shares need not be those of all"
+"""Why the sources are not counted in a run with several processes."""
 ALIVE_SECONDS = 1.0
 """Time between two signs of life while a resumed run draws the batches of earlier steps."""
 
@@ -80,9 +85,13 @@ class Position:
 class Loop:
     """Runs `plan` with `task` on `device`: reports events to `channel` and follows its commands."""
 
-    def __init__(self, plan: RunPlan, task: Task, device: torch.device, channel: Channel) -> None:
+    def __init__(
+        self, plan: RunPlan, task: Task, device: torch.device, channel: Channel, ranks: Ranks | None = None
+    ) -> None:
+        """`ranks`: the processes of the run, all of which run this loop; None for one process."""
         self._plan, self._task, self._device, self._channel = plan, task, device, channel
-        self._stepper = Stepper(plan, task, device)
+        self._ranks = ranks
+        self._stepper = Stepper(plan, task, device, ranks)
         if plan.pipeline is not None:
             check_needs(task, self._stepper.model, device)
         self._checkpoints = CheckpointManager(plan, task, self._stepper, device, channel.send)
@@ -92,7 +101,7 @@ class Loop:
         self._first_batches = FirstBatches(task, plan)
         self._batch_sizes = BatchSizeCounter(task, plan, self._stepper)
         self._items = ItemCounter(task, plan, self._stepper)
-        self._deferred = DeferredMetrics(device)
+        self._deferred = DeferredMetrics(device, ranks.across if ranks is not None else None)
         self._memory = PeakMemory(device)
         self._instrumentation = Instrumentation(
             plan, task, self._stepper, self._memory, self._send, self._deferred, announce=channel.send
@@ -120,6 +129,8 @@ class Loop:
                 self._run()
         except Exception as error:
             explain(error, self._stepper, self._task, self._loss_watch.unreported)
+            if self._ranks is not None:
+                raise  # the other processes would have to report with this one
             with contextlib.suppress(Exception):  # after a device error nothing can be copied
                 self._send(self._deferred.flush(wait=True))
             raise
@@ -129,6 +140,8 @@ class Loop:
         self._send([started(self._stepper.model, self._device)])
         if self._stepper.shared_storage is not None:
             self._send([self._stepper.shared_storage])
+        if self._ranks is not None and hook_of(self._task, "sources") is not None:
+            self._send([NotChecked(reasons={"mix-drawn": OWN_SAMPLES})])
         state = self._checkpoints.latest()
         position = Position(step=0, start=start, phase=None) if state is None else self._resume(state, start)
         if position is None:
@@ -264,11 +277,17 @@ class Loop:
             self._step(start, phase, step, batches or self._batches.draw())
             now = time.perf_counter()
             self._train_seconds += now - step_started
-            if step == 0 or now - flushed_at >= CHUNK_SECONDS or (step + 1) % CHUNK_STEPS == 0:
+            if self._ends_chunk(step, now - flushed_at):
                 flushed_at = now
                 if self._is_aborted(phase, step):
                     return None
         return phase
+
+    def _ends_chunk(self, step: int, seconds: float) -> bool:
+        """Tell whether to report after `step`, `seconds` after the newest report."""
+        if self._ranks is not None:
+            return self._ranks.ends_chunk(step)
+        return step == 0 or seconds >= CHUNK_SECONDS or (step + 1) % CHUNK_STEPS == 0
 
     def _start_phase(self, stage: Stage, step: int) -> tuple[Phase, list[Any]]:
         """Start the phase of `stage` that begins at `step`; also return its first micro-batches."""
@@ -296,7 +315,7 @@ class Loop:
         on_device = rates.on_device
         if on_device:
             row = torch.cat([row, torch.stack(on_device).to(row)])
-        self._deferred.put(partial(self._step_event, stage, step, rates), row)
+        self._deferred.put(partial(self._step_event, stage, step, rates), row, partial=len(terms))
         if on_device:
             self._deferred.put(partial(self._rate_event, stage, step, rates), row[-len(on_device) :])
         elif difference := self._rate_event(stage, step, rates, []):

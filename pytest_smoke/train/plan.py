@@ -83,7 +83,7 @@ class RunPlan:
     micro_batches: int
     """Micro-batches in one optimizer step, per rank."""
     world_size: int
-    """Ranks whose micro-batches are folded onto the one device."""
+    """Data-parallel ranks. Each of the run's processes draws the micro-batches of `world_size / processes` of them."""
     stages: tuple[Stage, ...]
     """The stages in order; one without a name if the recipe declares none."""
     precision: Precision
@@ -116,6 +116,10 @@ class RunPlan:
     """The export pipeline; None: there is none."""
     checkpoints: CheckpointPlan = NO_CHECKPOINTS
     """What goes to disk."""
+    processes: int = 1
+    """Processes of the run."""
+    process: int = 0
+    """Number of this one, from 0."""
 
     @classmethod
     def of(cls, case: Case, *, root: str, device: str, checkpoints: CheckpointPlan = NO_CHECKPOINTS) -> Self:
@@ -143,6 +147,7 @@ class RunPlan:
             evaluates=smoke.evaluate_every_steps is not None or bool(case.named_metrics),
             overfit=case.mode == "wiring",
             checkpoints=checkpoints,
+            processes=case.recipe.processes,
         )
 
     @property
@@ -154,6 +159,11 @@ class RunPlan:
     def has_named_stages(self) -> bool:
         """Whether the recipe declares stages."""
         return bool(self.stages[0].name)
+
+    @property
+    def ranks(self) -> range:
+        """The data-parallel ranks whose micro-batches this process draws."""
+        return range(self.process, self.world_size, self.processes)
 
     @property
     def accumulates(self) -> bool:

@@ -17,9 +17,11 @@ from pytest_smoke.text import listed
 from pytest_smoke.train.device import isolated_eval, to_device
 from pytest_smoke.train.freezing import ParameterFreezer, call_on_stage_start
 from pytest_smoke.train.gradients import TermGradients
+from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.learning_rates import LearningRates
 from pytest_smoke.train.model_mode import shared_storage
 from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.ranks import Ranks
 from pytest_smoke.train.task import counts_of, loss_weights_of, optimizer_of
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -32,8 +34,9 @@ class Stepper:
 
     keeps_autocast = False
 
-    def __init__(self, plan: RunPlan, task: Task, device: torch.device) -> None:
-        self.plan, self.task, self.device = plan, task, device
+    def __init__(self, plan: RunPlan, task: Task, device: torch.device, ranks: Ranks | None = None) -> None:
+        """`ranks`: the processes of the run; None for one process."""
+        self.plan, self.task, self.device, self._ranks = plan, task, device, ranks
         model = task.model()
         if not isinstance(model, nn.Module):
             raise TaskError(f"model() returned {type(model).__name__}, not a torch.nn.Module")
@@ -52,8 +55,15 @@ class Stepper:
         """Updates after whose losses gradients were disabled."""
         self.last_batch: Any = None
         """The last micro-batch that was given to the task's `losses`, as it was before it was moved."""
+        self._is_marked = False
+        """Whether a backward pass of this process alone has marked parameters as used in DistributedDataParallel, which
+        raises if the next step of all does not use them."""
         self.counts: list[list[float]] = []
-        """Items of the last step by micro-batch and term."""
+        """Items of the last step by micro-batch and term, of this process."""
+        self.totals: list[float] = []
+        """Items of the last step by term, of all processes."""
+        self.empty = 0.0
+        """Micro-batches of the last step without an item of any term, of all processes."""
         self._seen: list[tuple[Stage, str]] = []
         """Every loss term so far, with its stage."""
         self.start_stage(plan.stages[0])
@@ -75,10 +85,24 @@ class Stepper:
         clipped."""
         held = set(self._parameters)
         self._others = [parameter for parameter in self.model.parameters() if parameter not in held]
+        self._parallelize(in_step=False)
+
+    def _parallelize(self, *, in_step: bool) -> None:
+        """Let the processes of the run average the gradients of what trains now.
+
+        `in_step`: whether they have the same weights already.
+        """
+        self._is_marked = False
+        if self._ranks is not None:
+            inside = set(self.model.parameters())
+            outside = nn.ParameterList([p for p in self._parameters if p not in inside and isinstance(p, nn.Parameter)])
+            trained = nn.ModuleList([self.model, outside])
+            self._parallel = self._ranks.parallel(self._weighted_losses, trained, in_step=in_step)
 
     def start_phase(self, step: int) -> None:
         """Start the later phase of the stage that begins at `step`; optimizer and schedule continue."""
         self._call_on_stage_start(self.stage.phase_at(step), new_stage=False)
+        self._parallelize(in_step=False)
 
     def _call_on_stage_start(self, phase: str, *, new_stage: bool) -> None:
         call_on_stage_start(self.task, self.model, self.stage.name, phase, new_stage=new_stage)
@@ -130,7 +154,8 @@ class Stepper:
         """Make one optimizer step at `multiplier` times the peak learning rate.
 
         Returns float32 tensors on the device: [means of the terms..., gradient norm before clipping], and with `probe`
-        the inner products [terms * terms] of the terms' weighted gradients.
+        the inner products [terms * terms] of the terms' weighted gradients. With several processes the means are to be
+        added up over them.
         """
         self.rates.set(multiplier)
         self.clear_gradients()
@@ -140,7 +165,7 @@ class Stepper:
             gradients.combine()
             gram = self.gram(gradients)
         else:
-            values = self._backward(batches)
+            values = self._backward(batches, synchronized=True)
         self.steps_without_grad += not torch.is_grad_enabled()
         self.scaler.unscale_(self.optimizer)
         norm = self._clip()
@@ -157,12 +182,18 @@ class Stepper:
             parameter.grad = None
 
     def differentiate(self, batches: Sequence[Any]) -> tuple[TermGradients, list[Tensor]]:
-        """Return the gradient of each loss term over an effective batch, and the terms' means."""
+        """Return the gradient of each loss term over an effective batch, and the terms' means.
+
+        In a run with several processes, what this one adds to the means.
+        """
         gradients = TermGradients(self.terms, self.weights, self._parameters)
         values: list[Tensor] = []
-        for losses in self._micro_losses(batches):
+        self._is_marked = True
+        for losses in self._micro_losses(batches, of_all_ranks=True):
             gradients.add(losses, self.scaler.scale)
             values = _summed(values, losses)
+        if self._ranks is not None:
+            gradients.add_up(self._ranks.add_up)
         return gradients, values
 
     def gram(self, gradients: TermGradients) -> Tensor:
@@ -230,28 +261,62 @@ class Stepper:
         return [losses[term] for term in self.terms]
 
     def _micro_losses(
-        self, batches: Sequence[Any], *, autocast: bool = True, counted: Sequence[Any] | None = None
+        self,
+        batches: Sequence[Any],
+        *,
+        autocast: bool = True,
+        counted: Sequence[Any] | None = None,
+        of_all_ranks: bool = False,
+        synchronized: bool = False,
     ) -> Iterator[list[Tensor]]:
-        """Yield the terms of each micro-batch, times its share of the step: their sum is the loss of one big batch."""
+        """Yield the terms of each micro-batch, times its share of the step: their sum is the loss of one big batch.
+
+        `of_all_ranks`: the step has the micro-batches of all processes. `synchronized`: the backward pass of the last
+        one averages the gradients over them.
+        """
         self.counts = counts = [counts_of(self.task, batch, self.terms) for batch in counted or batches]
-        totals = [sum(column) for column in zip(*counts, strict=True)]
+        self.totals = totals = [sum(column) for column in zip(*counts, strict=True)]
+        self.empty = sum(not any(row) for row in counts)
+        if of_all_ranks and self._ranks is not None:
+            # Without `counts`, every micro-batch counts the same, and every process has as many.
+            if hook_of(self.task, "counts") is None:
+                self.totals = totals = [self._ranks.size * total for total in totals]
+            else:
+                *self.totals, self.empty = self._ranks.totals([*totals, self.empty])
+                totals = self.totals
         if 0.0 in totals:
             term = self.terms[totals.index(0.0)]
             raise TaskError(
                 f"counts(batch) is 0 for the loss term {term!r} in a whole step, so its mean is not defined"
             )
-        for batch, row in zip(batches, counts, strict=True):
+        for number, (batch, row) in enumerate(zip(batches, counts, strict=True), 1):
             shares = [count / total for count, total in zip(row, totals, strict=True)]
-            losses = self._losses(batch, autocast=autocast)
-            yield [_times_share(loss, share) for loss, share in zip(losses, shares, strict=True)]
+            if synchronized and self._ranks is not None:
+                yield self._parallel(batch, shares, autocast, synchronized=number == len(batches))
+            else:
+                yield self._weighted_losses(batch, shares, autocast)
 
-    def _backward(self, batches: Sequence[Any], *, full_precision: bool = False) -> list[Tensor]:
+    def _weighted_losses(self, batch: Any, shares: Sequence[float], autocast: bool) -> list[Tensor]:
+        losses = self._losses(batch, autocast=autocast)
+        return [_times_share(loss, share) for loss, share in zip(losses, shares, strict=True)]
+
+    def _backward(
+        self, batches: Sequence[Any], *, full_precision: bool = False, synchronized: bool = False
+    ) -> list[Tensor]:
         """Differentiate the weighted loss; return the terms' means.
 
-        `full_precision`: without autocast and without the loss scaler.
+        `full_precision`: without autocast and without the loss scaler. `synchronized`: over the micro-batches of all
+        processes; what is returned are this one's parts of the means.
         """
         values: list[Tensor] = []
-        for losses in self._micro_losses(batches, autocast=not full_precision):
+        # Gradients are averaged over the processes, and the shares are those of the whole step: their sum is needed.
+        ranks = self._ranks.size if synchronized and self._ranks is not None else 1
+        if synchronized and self._is_marked:
+            self._parallelize(in_step=True)
+        self._is_marked = self._is_marked or not synchronized
+        for losses in self._micro_losses(
+            batches, autocast=not full_precision, of_all_ranks=synchronized, synchronized=synchronized
+        ):
             total: Tensor | None = None
             for loss, weight in zip(losses, self.weights, strict=True):
                 part = loss if weight == 1.0 else loss * weight  # saves two kernels, forward and backward
@@ -259,6 +324,7 @@ class Stepper:
             assert total is not None
             if total.requires_grad:  # false if all of its terms are means over nothing
                 scaled = total if full_precision else self.scaler.scale(total)
+                scaled = scaled if ranks == 1 else scaled * ranks
                 scaled.backward()  # type: ignore[no-untyped-call]  # torch types it so
             values = _summed(values, losses)
         return values

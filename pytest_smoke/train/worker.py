@@ -31,6 +31,7 @@ from pytest_smoke.train.device import accelerators, generator_states, resolve_de
 from pytest_smoke.train.device_pool import hold_slots_of_run
 from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.ranks import Ranks
 from pytest_smoke.train.source_files import source_files
 from pytest_smoke.train.task import data_files_of
 
@@ -95,7 +96,14 @@ def train(plan: RunPlan, channel: Channel) -> None:
     plain.send([source_files(plan.root)])  # with the modules that were imported during the run
 
 
-def _train_task(plan: RunPlan, device: torch.device, channel: Channel) -> None:
+def train_rank(plan: RunPlan, device: torch.device, channel: Channel, ranks: Ranks) -> None:
+    """Run `plan` as one of several processes. Raises as `train`."""
+    plain = PlainChannel(channel)
+    _train_task(plan, device, plain, ranks)
+    plain.send([source_files(plan.root)])
+
+
+def _train_task(plan: RunPlan, device: torch.device, channel: Channel, ranks: Ranks | None = None) -> None:
     task = seeded_task(plan)
     channel.send([source_files(plan.root)])
     states = generator_states(device)
@@ -103,7 +111,7 @@ def _train_task(plan: RunPlan, device: torch.device, channel: Channel) -> None:
     set_generator_states(states, device)  # whatever the task does to find its files, it trains the same
     if data is not None:
         channel.send([data])
-    Loop(plan, task, device, channel).run()
+    Loop(plan, task, device, channel, ranks).run()
 
 
 def _hf() -> ModuleType:
@@ -141,7 +149,10 @@ def train_main(plan: RunPlan, connection: Connection, output: Connection, enviro
     _detach(output, environment)
     channel = PipeChannel(connection)
     try:
-        train(plan, channel)
+        if plan.processes > 1:
+            import_module("pytest_smoke.train.processes").train_on_ranks(plan, connection)  # takes half a second
+        else:
+            train(plan, channel)
     except ParentDiedError:
         return
     except BaseException as error:  # a KeyboardInterrupt is the task's own: Ctrl-C does not reach this session

@@ -53,8 +53,9 @@ class FakeChild:
     def last_lines(self) -> str:
         return LAST_LINES
 
-    def dump_stacks(self) -> None:
+    def dump_stacks(self) -> list[Event]:
         """Write the stacks of all threads to the output."""
+        return []
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from pytest_smoke.recipe.launch import Launch
 from pytest_smoke.recipe.model import (
     SELF_DESCRIBING,
     TRAINERS,
@@ -28,6 +29,7 @@ from pytest_smoke.recipe.stages import PhaseSpec, StageSpec
 
 MODELS = (
     Checks,
+    Launch,
     LogSpec,
     MetricSpec,
     MixSpec,

@@ -28,7 +28,9 @@ OF_TRAINER = (
 def on_sizes(run: RunView, events: Sequence[BatchSizes]) -> Iterator[Finding]:
     """Judge the newest count; every stage has one."""
     event, settings = events[-1], run.case.settings
-    geometry = (settings.batch_size, settings.grad_accum_steps, settings.world_size)
+    # The ranks of one process, if it reports its own samples.
+    ranks = settings.world_size if event.rank is None else settings.world_size // run.case.recipe.processes
+    geometry = (settings.batch_size, settings.grad_accum_steps, ranks)
     finding_id = f"{CHECK.id}[{event.stage}]" if event.stage else CHECK.id
     yield batch_drawn(event, geometry, finding_id=finding_id, is_task=run.case.recipe.trainer == "task")
 
@@ -41,6 +43,7 @@ def batch_drawn(
         text = f"the samples in a batch cannot be counted: {event.problem}"
         return Finding(id=finding_id, status="pass", text=text)
     size = geometry[0]
+    of_rank = "" if event.rank is None else f" of rank {event.rank}"
     if event.log_line:
         return _as_logged(event, geometry, finding_id)
     if event.samples != event.declared:
@@ -55,7 +58,7 @@ def batch_drawn(
             status="fail",
             reason="fewer-samples" if fewer else "more-samples",
             text=(
-                f"{since}a step draws {count(event.samples, 'sample')} instead of {event.declared:,} "
+                f"{since}a step{of_rank} draws {count(event.samples, 'sample')} instead of {event.declared:,} "
                 f"({' x '.join(f'{factor:,}' for factor in geometry)}): {other}"
             ),
             step=event.first_step,
@@ -72,7 +75,8 @@ def batch_drawn(
             status="warn",
             reason="uneven-batches",
             text=(
-                f"{event.steps_off:,} of {count(event.steps, 'step')} did not have {event.declared:,} samples: {other}"
+                f"{event.steps_off:,} of {count(event.steps, 'step')}{of_rank} did not have {event.declared:,} "
+                f"samples: {other}"
             ),
             observed=event.steps_off,
             bound=0,

@@ -25,14 +25,15 @@ def differs(
     """Fail: the optimizer used another learning rate, or has other parameter groups than at first."""
     is_task = trainer == "task"
     used, scheduled = _apart(event.used, event.scheduled)
+    of_rank = "" if event.rank is None else f" of rank {event.rank}"
     if event.groups != event.planned_groups:
         return Finding(
             id=finding_id,
             status="fail",
             reason="parameter-groups-changed",
             text=(
-                f"the optimizer has {count(event.groups, 'parameter group')} at step {event.step}, it was made with "
-                f"{event.planned_groups}: the recipe's schedule does not apply to the groups that changed"
+                f"the optimizer{of_rank} has {count(event.groups, 'parameter group')} at step {event.step}, it was "
+                f"made with {event.planned_groups}: the recipe's schedule does not apply to the groups that changed"
             ),
             step=event.step,
             observed=event.groups,
@@ -55,12 +56,15 @@ def differs(
             )
     elif event.within_step and is_task:
         text = (
-            f"optimizer.step changed the learning rate from {scheduled}, which the recipe schedules, to "
+            f"optimizer.step{of_rank} changed the learning rate from {scheduled}, which the recipe schedules, to "
             f"{used} at step {event.step}"
         )
         hint = "remove the schedule from the optimizer and its step hooks: the smoke run applies the recipe's schedule"
     else:
-        text = f"the optimizer used the learning rate {used} at step {event.step}, the recipe schedules {scheduled}"
+        text = (
+            f"the optimizer{of_rank} used the learning rate {used} at step {event.step}, the recipe schedules "
+            f"{scheduled}"
+        )
         hint = (
             "remove the task's own learning-rate scheduler: the smoke run applies full.lr_schedule and "
             "full.warmup_steps itself"

@@ -14,6 +14,11 @@ CHECK = Check(
     reasons=(
         Reason(id="exception", status="fail", when="the task raised an exception"),
         Reason(id="invalid-task", status="fail", when="the task cannot be used as it is"),
+        Reason(
+            id="needs-processes",
+            status="fail",
+            when="`--smoke-isolation none` cannot start the processes that `launch` asks for",
+        ),
         Reason(id="missing-device", status="fail", when="the requested device is not available"),
         Reason(id="out-of-memory", status="fail", when="memory ran out"),
         Reason(id="crash", status="fail", when="the training process ended without reporting why"),

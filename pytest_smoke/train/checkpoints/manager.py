@@ -36,7 +36,7 @@ NOT_TRAINED = (
 STATE_FORMAT = 1
 """Version of the training state in a checkpoint, raised when a part is added, removed or changed: a run is not resumed
 from the state of another version."""
-NOT_SETTINGS = ("root", "allowed", "device", "checkpoints", "pipeline", "predictions")
+NOT_SETTINGS = ("root", "allowed", "device", "checkpoints", "pipeline", "predictions", "processes", "process")
 """Fields of a plan that have no effect on training."""
 ROLLING_SHARE = 0.05
 """Share of the run's time that rolling checkpoints may take; there are at most 40 per stage."""

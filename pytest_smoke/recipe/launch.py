@@ -1,0 +1,68 @@
+"""The recipe key `launch`: how many processes train one smoke run together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from pytest_smoke.recipe.fields import Count, Frozen
+
+MAX_PROCESSES = 256
+"""Processes of one run, at most: more than any machine has accelerators."""
+INSTEAD = {
+    "command": "let the command start them, as in [torchrun, --nproc_per_node={world_size}, train.py]",
+    "hf": "train with a task, or start the trainer with torchrun as a command",
+    "lightning": "train with a task, or start the trainer with torchrun as a command",
+}
+"""How recipes that train in another way get several processes."""
+
+
+class Launch(Frozen):
+    """Processes that train one smoke run together, each on a device of its own."""
+
+    nproc_per_node: Annotated[int, Field(ge=1, le=MAX_PROCESSES)] = 1
+    """Processes on this machine. On CUDA each needs a device; on a CPU they share it. `world_size` must be a multiple:
+    each process accumulates the batches of as many data-parallel devices as the others."""
+    nnodes: Count = 1
+    """Machines. Only 1 is possible."""
+
+
+def launch_faults(
+    launch: Launch, *, trainer: str, world_sizes: Mapping[tuple[str, ...], int], data: Mapping[str, Any]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what makes a launch impossible: the keys to blame, and a sentence.
+
+    `world_sizes`: each world size that a run of the recipe has, by the keys that set it.
+    """
+    if launch.nnodes > 1:
+        text = (
+            f"launch.nnodes is {launch.nnodes}, and a smoke run starts processes on one machine only; set it to 1, or "
+            "write a command such as [torchrun, --nnodes=2, --rdzv-endpoint=HOST:PORT, train.py]"
+        )
+        yield ("launch", "nnodes"), text
+    processes = launch.nproc_per_node
+    if trainer in INSTEAD:
+        yield (
+            ("launch",),
+            f"launch starts processes for a task, and this recipe trains with {trainer}; {INSTEAD[trainer]}",
+        )
+        return
+    if processes == 1:
+        return
+    for keys, world_size in world_sizes.items():
+        if world_size % processes:
+            text = (
+                f"world_size is {world_size}, which {processes} processes cannot share equally; make world_size a "
+                f"multiple of launch.nproc_per_node, such as {processes} "
+                "(effective batch = batch_size x grad_accum_steps x world_size)"
+            )
+            yield keys, text
+    checks = data.get("checks")
+    if isinstance(checks, Mapping) and checks.get("resume"):
+        text = (
+            f"checks.resume needs a run with one process, and launch starts {processes}; remove it, and check resuming "
+            "in a recipe without launch"
+        )
+        yield ("checks", "resume"), text

@@ -1,0 +1,296 @@
+"""The processes of one run, as one of them sees them: what they add up, agree on, and report together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from mmap import mmap
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pytest_smoke.events import (
+    Abort,
+    BatchSizes,
+    Command,
+    Continue,
+    DrawnSamples,
+    EndAfterStage,
+    Ended,
+    Event,
+    Finish,
+    LearningRateDiffers,
+    LossDiagnosis,
+    StageEnded,
+)
+from pytest_smoke.train.channel import Channel
+
+CHUNK_SECONDS = 0.1
+"""Time between two reports, as in a run with one process."""
+CHUNK_STEPS = 64
+"""Steps between two reports, at most."""
+WAIT = timedelta(days=7)
+"""Time that a rank waits for another one. The pytest process notices a run that makes no progress, and ends it."""
+COUNTER = struct.Struct("Q")
+"""A rank's counter in the memory that all ranks share with the process that started them."""
+COMMANDS: tuple[type[Any], ...] = (Continue, Finish, EndAfterStage, Abort)
+OF_EVERY_RANK = (DrawnSamples, LearningRateDiffers, BatchSizes, LossDiagnosis)
+"""Events of which every rank has its own; of all others those of rank 0 are reported."""
+
+
+class Ranks:
+    """The processes of a run: this one is number `rank` of `size`.
+
+    Metrics are added up at the end of a chunk, with one all-reduce on the host, which also carries the command that
+    rank 0 got and the length of the next chunk: so all ranks do the same at the same step. Gradients are averaged by
+    DistributedDataParallel. Every rank must call these methods in the same order.
+    """
+
+    def __init__(self, rank: int, size: int, device: torch.device, counters: mmap) -> None:
+        """Join the other ranks, which waits for them. The address is in the environment, as torchrun sets it."""
+        self.rank, self.size = rank, size
+        self._counters, self._entered = counters, 0
+        self.enter()
+        # One address of this machine, which needs no name and no network.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=WAIT)
+        self._command: Command | None = None
+        self._flushed_at, self._steps_since, self._chunk = time.perf_counter(), 0, 1
+        self.poll: Callable[[], Command | None] = lambda: None
+        """Returns a command that has arrived; on rank 0."""
+        self.outbox: list[Event] = []
+        """Events of this rank that the others have not got yet."""
+        self.take: Callable[[list[list[Event]]], None] = lambda events: None
+        """Takes the events of all ranks; on rank 0."""
+
+    def enter(self) -> None:
+        """Count that this rank is about to wait for the others: one that hangs has entered fewer times than they."""
+        self._entered += 1
+        COUNTER.pack_into(self._counters, self.rank * COUNTER.size, self._entered)
+
+    def totals(self, counts: Sequence[float]) -> list[float]:
+        """Return the sums over all ranks."""
+        self.enter()
+        summed = torch.tensor(counts, dtype=torch.float64)
+        dist.all_reduce(summed)
+        return summed.tolist()
+
+    def parallel(
+        self, losses: Callable[..., list[Tensor]], parameters: nn.Module, *, in_step: bool
+    ) -> Callable[..., list[Tensor]]:
+        """Return `losses` so that the backward pass of its result averages gradients over the ranks.
+
+        With `synchronized=False` it does not, and the gradients are added to those of the next pass. `parameters` holds
+        what trains. `in_step`: whether the ranks have the same values already; else they get those of rank 0.
+        """
+        module = _Losses(losses, parameters)
+        self.enter()
+        data_parallel = DistributedDataParallel(module, find_unused_parameters=True, init_sync=not in_step)
+
+        def call(*args: Any, synchronized: bool) -> list[Tensor]:
+            self.enter()
+            with contextlib.nullcontext() if synchronized else data_parallel.no_sync():
+                result: list[Tensor] = data_parallel(*args)
+            self.enter()
+            return result
+
+        return call
+
+    def add_up(self, gradients: Iterable[list[Tensor | None]], parameters: Sequence[Tensor]) -> None:
+        """Replace gradients by their sums over the ranks, in place; None where no rank has one."""
+        for row in gradients:
+            self.enter()
+            present = torch.tensor([gradient is not None for gradient in row], dtype=torch.int32)
+            dist.all_reduce(present)
+            for at, ranks in enumerate(present.tolist()):
+                gradient = row[at]
+                if ranks:
+                    total = torch.zeros_like(parameters[at]) if gradient is None else gradient.contiguous().clone()
+                    dist.all_reduce(total)
+                    row[at] = total
+
+    def ends_chunk(self, step: int) -> bool:
+        """Count a step that was made; tell whether all ranks report after it."""
+        self._steps_since += 1
+        return step == 0 or self._steps_since >= self._chunk or (step + 1) % CHUNK_STEPS == 0
+
+    def across(self, values: Sequence[float], is_partial: Sequence[bool]) -> list[float]:
+        """Return the values of rank 0, and the sums over the ranks of those that are partial.
+
+        One all-reduce, which also tells the ranks of a command, of events to collect, and when to report next.
+        """
+        if self._command is None and self.rank == 0:
+            self._command = self.poll()
+        steps, seconds = self._steps_since, time.perf_counter() - self._flushed_at
+        affordable = int(CHUNK_SECONDS * steps / seconds) if seconds > 0 else CHUNK_STEPS
+        chunk = max(1, min(affordable, 2 * self._chunk, CHUNK_STEPS))
+        own = [value if partial or self.rank == 0 else 0.0 for value, partial in zip(values, is_partial, strict=True)]
+        agreed = [*encoded(self._command), chunk] if self.rank == 0 else [0.0, 0.0, 0.0]
+        summed = self.totals([*own, float(bool(self.outbox)), *agreed])
+        *reduced, outboxes, kind, step, agreed_chunk = summed
+        self._command, self._chunk = decoded(kind, step), int(agreed_chunk)
+        self._flushed_at, self._steps_since = time.perf_counter(), 0
+        if outboxes:
+            self.collect()
+        return reduced
+
+    def collect(self) -> None:
+        """Bring the events of all ranks to rank 0."""
+        self.enter()
+        found: list[Any] | None = [None] * self.size if self.rank == 0 else None
+        own, self.outbox = self.outbox, []
+        dist.gather_object(own, found)
+        if found is not None:
+            self.take(found)
+
+    def command(self) -> Command | None:
+        """Return the command that came with the newest report, once; None without one."""
+        command, self._command = self._command, None
+        return command
+
+    def wait(self, receive: Callable[[], Command]) -> Command:
+        """Return the next command, which rank 0 receives."""
+        command = self.command()
+        while command is None:
+            self.enter()
+            code = torch.tensor(encoded(receive() if self.rank == 0 else None), dtype=torch.float64)
+            dist.broadcast(code, src=0)
+            command = decoded(*code.tolist())
+        return command
+
+
+class _Losses(nn.Module):
+    """Makes of a function a module, which DistributedDataParallel needs."""
+
+    def __init__(self, losses: Callable[..., list[Tensor]], parameters: nn.Module) -> None:
+        super().__init__()
+        self._losses, self.held = losses, parameters
+        # DistributedDataParallel prints a warning if it finds no unused parameter where it was told to look for some.
+        self.unused = nn.Parameter(next(parameters.parameters()).new_zeros(1))
+
+    def forward(self, *args: Any) -> list[Tensor]:
+        """Return the terms; one of them has a gradient, because the other ranks wait for this one's."""
+        losses = self._losses(*args)
+        if torch.is_grad_enabled() and not any(loss.requires_grad for loss in losses):
+            anchor = next(p for p in self.held.parameters() if p.requires_grad)
+            losses = [losses[0] + 0.0 * anchor.flatten()[0], *losses[1:]]
+        return losses
+
+
+class RankChannel:
+    """The channel of one rank. Rank 0 reports, and what every rank has of its own is put together before."""
+
+    def __init__(self, ranks: Ranks, channel: Channel | None) -> None:
+        """`channel` leads to the pytest process; None on other ranks than 0."""
+        self._ranks, self._channel = ranks, channel
+        self._together = Together(ranks.size)
+        if channel is not None:
+            ranks.poll = channel.poll
+            ranks.take = self._take
+
+    def send(self, events: list[Event]) -> None:
+        """Report events on rank 0, and keep those of every rank until they are collected.
+
+        At the end of a stage or of the run, which all ranks reach together, they are.
+        """
+        kept = [event for event in events if isinstance(event, OF_EVERY_RANK)]
+        self._ranks.outbox += kept
+        if any(isinstance(event, StageEnded | Ended) for event in events):
+            self._ranks.collect()
+        if self._channel is not None:
+            self._channel.send([event for event in events if event not in kept])
+
+    def poll(self) -> Command | None:
+        """Return the command on which all ranks have agreed; None without one."""
+        return self._ranks.command()
+
+    def wait(self) -> Command:
+        """Wait for a command, which all ranks get."""
+        return self._ranks.wait(self._receive)
+
+    def _receive(self) -> Command:
+        assert self._channel is not None, "only rank 0 receives"
+        return self._channel.wait()
+
+    def _take(self, events: list[list[Event]]) -> None:
+        assert self._channel is not None, "only rank 0 reports"
+        if found := self._together.add(events):
+            self._channel.send(found)
+
+
+class Together:
+    """Puts together what every rank of a run reports of its own."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._samples: dict[int, dict[int, DrawnSamples]] = defaultdict(dict)
+        self._off: set[str] = set()
+        """Stages in which a rank drew another number of samples."""
+
+    def add(self, events: Sequence[Sequence[Event]]) -> list[Event]:
+        """Take new events by rank in; return those that can be reported."""
+        drawn = [(rank, event) for rank, own in enumerate(events) for event in own]
+        for rank, event in drawn:
+            if isinstance(event, DrawnSamples):
+                self._samples[event.step][rank] = event
+        complete = sorted(step for step, by_rank in self._samples.items() if len(by_rank) == self._size)
+        found: list[Event] = [self._interleaved(step, self._samples.pop(step)) for step in complete]
+        rates = [(rank, event) for rank, event in drawn if isinstance(event, LearningRateDiffers)]
+        all_the_same = len(rates) == self._size and len({event for _, event in rates}) == 1
+        found += [rates[0][1]] if all_the_same else [replace(event, rank=rank) for rank, event in rates]
+        found += self._sizes([(rank, event) for rank, event in drawn if isinstance(event, BatchSizes)])
+        diagnoses = [(rank, event) for rank, event in drawn if isinstance(event, LossDiagnosis)]
+        found += [self._placed(*min(diagnoses, key=lambda pair: pair[1].kind == "not-reproduced"))] if diagnoses else []
+        return found
+
+    def _interleaved(self, step: int, by_rank: dict[int, DrawnSamples]) -> DrawnSamples:
+        """Return the micro-batches of all ranks in turn, as one process draws them."""
+        rows = zip(*(by_rank[rank].micro_batches for rank in range(self._size)), strict=False)
+        return DrawnSamples(step=step, micro_batches=tuple(batch for row in rows for batch in row))
+
+    def _sizes(self, events: Sequence[tuple[int, BatchSizes]]) -> list[Event]:
+        """Return the samples of all ranks together, or those of the ranks that drew another number than the others."""
+        new = [(rank, event) for rank, event in events if event.stage not in self._off]
+        self._off |= {event.stage for _, event in new if event.samples != event.declared}
+        if len(new) == self._size and len({event.samples for _, event in new}) == 1:
+            event = max((event for _, event in new), key=lambda event: event.steps_off)
+            return [replace(event, declared=event.declared * self._size, samples=event.samples * self._size)]
+        return [
+            replace(event, rank=rank)
+            for rank, event in new
+            if event.samples != event.declared or event.steps_off or event.problem
+        ]
+
+    def _placed(self, rank: int, event: LossDiagnosis) -> LossDiagnosis:
+        """Return a diagnosis with the index of the micro-batch among those of all ranks."""
+        if event.is_probe:
+            return event
+        index = event.micro_batch * self._size + rank
+        return replace(event, micro_batch=index, micro_batches=event.micro_batches * self._size)
+
+
+def encoded(command: Command | None) -> tuple[float, float]:
+    """Return a command, or none, as two numbers that an all-reduce can carry."""
+    if command is None:
+        return 0.0, 0.0
+    step = command.last_good_step if isinstance(command, Abort) else None
+    return COMMANDS.index(type(command)) + 1.0, 0.0 if step is None else step + 1.0
+
+
+def decoded(kind: float, step: float) -> Command | None:
+    """Return the inverse of `encoded`."""
+    if not kind:
+        return None
+    made = COMMANDS[int(kind) - 1]
+    command: Command = Abort(int(step) - 1 if step else None) if made is Abort else made()
+    return command

@@ -1,0 +1,49 @@
+"""A small task for runs with several processes: it runs one line of `fault` on one rank, from its 20th batch on."""
+
+from __future__ import annotations
+
+import os
+import time  # noqa: F401  # for faults
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FAULT_BATCH = 20
+"""Batch of a rank in whose loss its fault acts."""
+ITEMS = 5
+"""Items of a batch are fewer than this."""
+
+
+class Regression:
+    """Fits a line in fp64. A batch has 0 to 4 items that count, so that ranks have different numbers of them."""
+
+    def __init__(self, *, fault: str = "", rank: int = 1, same_samples: bool = False) -> None:
+        self.fault, self.rank, self.same_samples = fault, rank, same_samples
+        self.drawn = 0
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+
+    def optimizer(self, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+        self.made = torch.optim.AdamW(model.parameters(), lr=learning_rate)
+        return self.made
+
+    def batches(self, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        generator = torch.Generator().manual_seed(1000 * seed + (0 if self.same_samples else rank))
+        teacher = torch.tensor([1.0, -2.0, 3.0, 0.5], dtype=torch.float64)
+        while True:
+            x = torch.randn(batch_size, 4, generator=generator, dtype=torch.float64)
+            yield {"x": x, "y": x @ teacher, "items": torch.randint(0, ITEMS, (1,), generator=generator)}
+
+    def counts(self, batch: Any) -> float:
+        return float(batch["items"])
+
+    def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+        self.drawn += 1
+        if self.fault and self.drawn == FAULT_BATCH and os.environ.get("RANK") == str(self.rank):
+            exec(self.fault)
+        items = int(batch["items"])
+        error = model(batch["x"][:items])[:, 0] - batch["y"][:items]
+        return {"mse": error.square().mean(), "l1": error.abs().mean()}
