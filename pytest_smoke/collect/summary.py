@@ -288,7 +288,7 @@ class Summary:
             page = INDEX if (folder / INDEX).is_file() else VERDICTS  # the page could not be written
             path = from_start(folder / page, self._config)
             write(f"report: {path}")
-            if self._config.option.smoke_tensorboard:
+            if self._config.option.smoke_tensorboard and any(one.facts.steps for one in self.outcomes):
                 write(f"to look at the curves: tensorboard --logdir {path.parent / FOLDER}")
 
     def _announce(self, outcome: Outcome) -> None:

@@ -25,6 +25,13 @@ def runs(project: Project) -> dict[str, Any]:
     return found
 
 
+def test_a_session_that_trains_nothing_names_no_curves(project: Project) -> None:
+    project.recipe()
+    result = project.run("--smoke-preflight", *OPTIONS[1:])
+    result.stdout.fnmatch_lines(["report: out/index.html"])
+    assert "to look at the curves" not in result.stdout.str()
+
+
 def test_each_run_has_a_folder_with_its_own_events_only(project: Project) -> None:
     project.recipe()
     project.extending("wild", "args: {momentum: 0.99}\nfull: {learning_rate: 5.0}\n")
