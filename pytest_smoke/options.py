@@ -46,15 +46,15 @@ def add_options(parser: pytest.Parser) -> None:
         "--smoke-report",
         type=Path,
         metavar="DIR",
-        help="write an HTML page (index.html), verdicts.json, receipts, traces, checkpoints, predictions and packages "
-        "to DIR",
+        help="write an HTML page (index.html), verdicts.json, summary.md, smoke.sarif, receipts, traces, checkpoints, "
+        "predictions and packages to DIR",
     )
     group.addoption(
         "--smoke-sign-key",
         type=Path,
         metavar="KEY",
-        help="sign the receipts of promotions with this SSH key; needs --smoke-report. Of a key in the SSH agent, name "
-        "the .pub file",
+        help="sign the receipts of promotions with this SSH key; needs --smoke-report. For a key in the SSH agent, "
+        "name the .pub file",
     )
     group.addoption(
         "--smoke-tensorboard",

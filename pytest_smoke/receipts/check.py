@@ -226,7 +226,7 @@ def _signers(receipt: Receipt, raw: bytes, path: Path, trust: Trust) -> tuple[st
     anyone = replace(trust, identity=None)  # whoever overrides a verdict is not the machine that gave it
     by = verify(raw, signature, anyone, namespace=OVERRIDE_NAMESPACE, what=f"the override in {path}")
     if override.signature is None:
-        raise GateError("no-signature", f"{path} was overridden, and the receipt of its smoke run was not signed")
+        raise GateError("no-signature", f"{path} was overridden, but the receipt of its smoke run was not signed")
     original = receipt.original.to_text().encode()
     signed = override.signature.encode("ascii", errors="replace")
     return verify(original, signed, trust, what=f"the overridden receipt in {path}"), by

@@ -426,7 +426,7 @@ def test_with_allowed_signers_both_the_run_and_its_override_must_be_signed(proje
     assert project.refusal(trust=trust, accept_overrides=True).startswith(f"{FILE} is not signed")
     overridden(None, "person")
     assert project.refusal(trust=trust, accept_overrides=True) == (
-        f"{FILE} was overridden, and the receipt of its smoke run was not signed"
+        f"{FILE} was overridden, but the receipt of its smoke run was not signed"
     )
     for runner, person in (("gpu", "gpu"), ("person", "person"), ("stranger", "person"), ("gpu", "stranger")):
         overridden(runner, person)
