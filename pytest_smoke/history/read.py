@@ -114,7 +114,7 @@ def read_sessions(folders: Sequence[Path]) -> Sessions:
             notes.append(f"{name}: {what} also in {earlier}, and counted once")
     if untrained:
         notes.append(
-            f"{count(untrained, 'outcome')} of smoke runs that were not to be trained: preflight alone, or skipped"
+            f"{count(untrained, 'outcome')} left out: only preflight was executed, or the smoke run was skipped"
         )
     if not points:
         raise ReportError(f"no smoke run to show: {'; '.join(notes) or 'the sessions had none'}")

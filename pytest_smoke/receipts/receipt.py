@@ -216,7 +216,7 @@ def parse_receipt(raw: bytes, name: str) -> Receipt:
         why = str(error) if isinstance(error, ValueError) else "a value has another type"
         raise GateError("unreadable-receipt", f"{name} is not a receipt that this version can read: {why}") from None
     if not same:
-        raise GateError("edited-receipt", f"{name} was edited: its SHA-256 is not that of its content")
+        raise GateError("edited-receipt", f"{name} was edited: its SHA-256 does not match its content")
     return receipt
 
 

@@ -170,7 +170,7 @@ def _why_invalid(done: subprocess.CompletedProcess[bytes]) -> str:
     said = _said(done)
     if "namespace" in said:
         return "it was made for another purpose"
-    return "it is not of this content" if "incorrect signature" in said else "it cannot be read as an SSH signature"
+    return "it does not match the content" if "incorrect signature" in said else "it cannot be read as an SSH signature"
 
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -193,7 +193,7 @@ def test_smoke_runs_that_were_not_to_be_trained_are_counted_in_a_note(tmp_path: 
         write(tmp_path / str(at), [Outcome.from_dict(tree)])
     found = history([tmp_path])
     assert len(found.trends[0].points) == 1
-    assert found.notes == ("2 outcomes of smoke runs that were not to be trained: preflight alone, or skipped",)
+    assert found.notes == ("2 outcomes left out: only preflight was executed, or the smoke run was skipped",)
 
 
 def test_what_earlier_sessions_left_in_a_used_folder_is_not_read(tmp_path: Path) -> None:

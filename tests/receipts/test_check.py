@@ -255,7 +255,7 @@ def test_whatever_is_in_a_receipt_the_gate_passes_or_raises_a_gate_error(
 def test_an_edited_or_garbled_receipt_is_refused(project: Project) -> None:
     good = project.path.read_text()
     project.path.write_text(good.replace('"precision": "fp32"', '"precision": "bf16"', 1))
-    assert project.refusal() == f"{FILE} was edited: its SHA-256 is not that of its content"
+    assert project.refusal() == f"{FILE} was edited: its SHA-256 does not match its content"
     project.path.write_text(good[: len(good) // 2])
     assert project.refusal().startswith(f"{FILE}:")
     project.path.write_text("{}")
@@ -372,7 +372,7 @@ def test_only_signed_receipts_of_allowed_keys_pass_with_allowed_signers(project:
     assert project.check()[0].notes == ("the signature was not verified",)
     edited = replace(project.receipt(), text="another run")
     project.path.write_text(edited.to_text())
-    assert project.refusal(trust=trust) == f"{FILE} has an invalid signature: it is not of this content"
+    assert project.refusal(trust=trust) == f"{FILE} has an invalid signature: it does not match the content"
     project.write(edited, key=keys["stranger"])
     assert "that" in project.refusal(trust=trust)
     assert project.refusal(trust=trust).startswith(f"{FILE} is signed by the key SHA256:")
@@ -440,7 +440,7 @@ def test_with_allowed_signers_both_the_run_and_its_override_must_be_signed(proje
         namespace=OVERRIDE_NAMESPACE,
     )
     assert project.refusal(trust=trust, accept_overrides=True) == (
-        f"the overridden receipt in {FILE} has an invalid signature: it is not of this content"
+        f"the overridden receipt in {FILE} has an invalid signature: it does not match the content"
     )
 
 

@@ -63,7 +63,7 @@ def test_a_key_counts_only_for_its_principal_namespace_and_period(keys: Keys, al
 def test_a_signature_of_another_purpose_or_content_is_refused(keys: Keys, allowed: Path) -> None:
     trust = Trust(allowed_signers=allowed)
     signature = sign(MESSAGE, keys["gpu"])
-    assert refusal(MESSAGE + b" ", signature, trust) == "a.json has an invalid signature: it is not of this content"
+    assert refusal(MESSAGE + b" ", signature, trust) == "a.json has an invalid signature: it does not match the content"
     other = sign(MESSAGE, keys["gpu"], namespace="git")
     assert refusal(MESSAGE, other, trust) == "a.json has an invalid signature: it was made for another purpose"
     for broken in (
