@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pytest_smoke.errors import TaskError
 from pytest_smoke.events import (
     Abort,
     BatchSizes,
@@ -93,6 +94,14 @@ class Ranks:
         With `synchronized=False` it does not, and the gradients are added to those of the next pass. `parameters` holds
         what trains. `in_step`: whether the ranks have the same values already; else they get those of rank 0.
         """
+        sharded = next((name for name, p in parameters.named_parameters() if hasattr(p, "device_mesh")), "")
+        if sharded:
+            raise TaskError(
+                f"the parameter {sharded.partition('.')[2]} is sharded, and launch trains with "
+                "DistributedDataParallel, which needs whole parameters: leave out fully_shard, or start the sharded "
+                "training with torchrun as a command",
+                key="launch",
+            )
         module = _Losses(losses, parameters)
         self.enter()
         data_parallel = DistributedDataParallel(module, find_unused_parameters=True, init_sync=not in_step)

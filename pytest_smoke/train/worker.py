@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch._functorch.config as functorch_config
 
-from pytest_smoke.errors import ParentDiedError
+from pytest_smoke.errors import ParentDiedError, TaskError
 from pytest_smoke.events import Command, Crashed, Event
 from pytest_smoke.plain import plain, plain_fields
 from pytest_smoke.recipe.model import Trainer
@@ -29,6 +29,7 @@ from pytest_smoke.train.data import seeded_task
 from pytest_smoke.train.descendants import adopt_orphans, end_descendants
 from pytest_smoke.train.device import accelerators, generator_states, resolve_device, set_generator_states
 from pytest_smoke.train.device_pool import hold_slots_of_run
+from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.ranks import Ranks
@@ -105,6 +106,12 @@ def train_rank(plan: RunPlan, device: torch.device, channel: Channel, ranks: Ran
 
 def _train_task(plan: RunPlan, device: torch.device, channel: Channel, ranks: Ranks | None = None) -> None:
     task = seeded_task(plan)
+    if ranks is not None and hook_of(task, "parallelize") is not None:
+        raise TaskError(
+            f"{plan.task} has parallelize(), and launch trains with DistributedDataParallel, which it does not call: "
+            "leave it out, or start the training with torchrun as a command",
+            key="launch",
+        )
     channel.send([source_files(plan.root)])
     states = generator_states(device)
     data = data_files_of(task, plan.root)

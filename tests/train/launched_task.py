@@ -19,12 +19,18 @@ ITEMS = 5
 class Regression:
     """Fits a line in fp64. A batch has 0 to 4 items that count, so that ranks have different numbers of them."""
 
-    def __init__(self, *, fault: str = "", rank: int = 1, same_samples: bool = False) -> None:
+    def __init__(self, *, fault: str = "", rank: int = 1, same_samples: bool = False, sharded: bool = False) -> None:
         self.fault, self.rank, self.same_samples = fault, rank, same_samples
         self.drawn = 0
+        self.sharded = sharded
 
     def model(self) -> nn.Module:
-        return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+        model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+        if self.sharded:
+            from torch.distributed.fsdp import fully_shard
+
+            fully_shard(model)
+        return model
 
     def optimizer(self, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
         self.made = torch.optim.AdamW(model.parameters(), lr=learning_rate)

@@ -141,6 +141,13 @@ def test_unstable_loss_stops_all_ranks_early(alone: RunMonitor) -> None:
     assert (outcome.verdict, outcome.reason) == ("unstable", "non-finite")
 
 
+def test_sharded_model_is_refused_and_its_parameter_named() -> None:
+    outcome = outcome_of(case(2, sharded=True))
+    assert (outcome.verdict, outcome.reason) == ("error", "invalid-task")
+    assert ": the parameter 0.weight is sharded, and launch trains with DistributedDataParallel" in outcome.text
+    assert "leave out fully_shard, or start the sharded training with torchrun as a command" in outcome.text
+
+
 def test_launch_in_the_pytest_process_is_refused() -> None:
     options = RunOptions(root=str(ROOT), device="cpu", isolation="none")
     outcome = run_smoke(case(2), options, item_id="a.smoke.yaml::constant").outcome
