@@ -34,10 +34,10 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "report",
         help="make an HTML page of smoke runs and logs",
         description="Make one HTML page with interactive plots of the smoke runs in report folders, and of the logs of "
-        "any trainer, which are judged as `judge` does. The page needs no network. In a folder without a "
+        "any trainer, which it judges as `judge` does. The page needs no network. In a folder without a "
         f"{VERDICTS}, these files are logs: {find.searched()}.",
         epilog="Exit status: 0 if the page was written, whatever the verdicts; 2 if something could not be read, or "
-        "the page not be written.",
+        "the page cannot be written.",
     )
     parser.add_argument(
         "sources",
@@ -87,13 +87,15 @@ def _default_output(sources: list[str]) -> Path:
 
 def foreign_output(output: Path) -> str | None:
     """Say why a file must not be written over; None if it does not exist or is a page of ours."""
+    if output.is_dir():
+        return f"{output} is a folder; name a file with --output"
     try:
         with open_regular(output) as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:
-        return f"{output} {read_failure(error)}; name another file with --output"
+        return f"{output}: {read_failure(error)}; name another file with --output"
     if GENERATOR.encode() in head:
         return None
     return f"{output} exists and was not made by this command; name another file with --output"

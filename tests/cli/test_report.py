@@ -47,6 +47,9 @@ def test_a_page_is_written_again_but_no_other_file(capsys: pytest.CaptureFixture
     assert main(["report", "out", "--output", "mine.html"]) == 2
     assert "mine.html exists and was not made by this command" in capsys.readouterr().err
     assert Path("mine.html").read_text() == "<p>mine"
+    for folder in ("out", ""):
+        assert main(["report", "out", "--output", folder]) == 2
+        assert capsys.readouterr().err == f"report: {folder or '.'} is a folder; name a file with --output\n"
 
 
 def test_reports_and_logs_share_a_page(capsys: pytest.CaptureFixture[str]) -> None:
