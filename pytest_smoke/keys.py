@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pytest_smoke.bisect.result import BisectResult
     from pytest_smoke.collect.progress import SessionProgress
     from pytest_smoke.judge.checks.registry import Registry
+    from pytest_smoke.monitor.smoke import SmokeResult
     from pytest_smoke.outcome import Outcome
     from pytest_smoke.receipts.receipt import Receipt
 
@@ -27,6 +28,9 @@ BISECT_RESULT: pytest.StashKey[BisectResult] = pytest.StashKey()
 
 REGISTRY: pytest.StashKey[Registry] = pytest.StashKey()
 """On the config: the checks of the session, with those of other plugins."""
+
+EXECUTED: pytest.StashKey[SmokeResult] = pytest.StashKey()
+"""On an item: the result of its smoke run, which an executor has executed already."""
 
 PROGRESS: pytest.StashKey[SessionProgress] = pytest.StashKey()
 """On the config: what shows the runs of the session."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -87,6 +88,14 @@ def add_options(parser: pytest.Parser) -> None:
         help="train to the last step even if the verdict is certain before",
     )
     group.addoption(
+        "--smoke-executor",
+        type=_executor,
+        default="local",
+        metavar="local|ray[=ADDRESS]",
+        help="local (default): train on this machine; ray: each smoke run is a task of a Ray cluster, by default of "
+        "the one that RAY_ADDRESS names, else of one that is started here",
+    )
+    group.addoption(
         "--smoke-bisect",
         nargs=2,
         metavar=("GOOD", "BAD"),
@@ -102,6 +111,12 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="I/N",
         help="run the I-th of N shares of the items, which depends on the id of each item alone; slurm: take I and N "
         "from SLURM_PROCID and SLURM_NTASKS, which srun sets",
+    )
+    parser.addini(
+        "smoke_ray_excludes",
+        type="args",
+        default=[],
+        help="patterns, as in .gitignore, of what --smoke-executor ray does not send to the cluster",
     )
     parser.addini(
         "smoke_files", type="args", default=[], help=f"globs of further recipe files, in addition to {RECIPE_GLOB}"
@@ -132,6 +147,13 @@ def _device(text: str) -> str:
         return parse_device(text)
     except SmokeError as error:
         raise pytest.UsageError(f"--smoke-device {error}") from None
+
+
+def _executor(text: str) -> str:
+    kind, equals, address = text.partition("=")
+    if text != "local" and (kind != "ray" or (equals and not address)):
+        raise pytest.UsageError(f"--smoke-executor {text!r}: must be local, ray or ray=ADDRESS")
+    return text
 
 
 def _seconds(text: str) -> float:
@@ -173,6 +195,8 @@ def check(config: pytest.Config) -> None:
         option.smoke_sign_key = config.invocation_params.dir / option.smoke_sign_key
     if option.smoke_resume and option.smoke_report is None:
         raise pytest.UsageError("--smoke-resume needs --smoke-report DIR: checkpoints are kept there")
+    if option.smoke_executor != "local":
+        _check_executor(config)
     if option.smoke_shard is not None and not option.smoke:
         raise pytest.UsageError("--smoke-shard needs --smoke")
     recipes = [arg for arg in config.args if arg.partition("::")[0].endswith(RECIPE_GLOB.removeprefix("*"))]
@@ -183,6 +207,25 @@ def check(config: pytest.Config) -> None:
 def allowed_code(config: pytest.Config) -> AllowedCode:
     """Return the code that recipes may name besides that of the rootdir."""
     return AllowedCode(tasks=tuple(config.getini(TASKS_KEY)), commands=config.getini(COMMANDS_KEY))
+
+
+def _check_executor(config: pytest.Config) -> None:
+    """Raise UsageError for options that need the smoke runs to be on this machine, and if Ray is not installed."""
+    option = config.option
+    named = f"--smoke-executor {option.smoke_executor}"
+    if find_spec("ray") is None:
+        raise pytest.UsageError(f"{named} needs Ray: pip install 'pytest-verdict-smoke[ray]'")
+    if not option.smoke:
+        raise pytest.UsageError(f"{named} needs --smoke")
+    others = {
+        "--smoke-isolation none": option.smoke_isolation == "none",
+        "--smoke-bisect": bool(option.smoke_bisect),
+        "--smoke-resume": option.smoke_resume,
+        "-n": bool(getattr(option, "numprocesses", None) or getattr(option, "tx", None)),
+    }
+    for other, is_given in others.items():
+        if is_given:
+            raise pytest.UsageError(f"{named} trains on other machines: remove {other}")
 
 
 def executes_items(option: Any) -> bool:

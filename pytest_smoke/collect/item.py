@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,17 @@ from pytest_smoke.collect.progress import progress_of, terminal_width
 from pytest_smoke.collect.workers import worker_of
 from pytest_smoke.environment import in_github_workflow
 from pytest_smoke.interruption import INTERRUPTION
-from pytest_smoke.keys import OUTCOMES, RECEIPT, REGISTRY, REPORTED, SUMMARY
+from pytest_smoke.keys import EXECUTED, OUTCOMES, RECEIPT, REGISTRY, REPORTED, SUMMARY
 from pytest_smoke.monitor.smoke import NO_DEVICE, RunOptions, SmokeResult, run_smoke, skipped_outcome
+from pytest_smoke.options import skip_or_fail
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.plain import plain_name
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.report.annotations import without_commands
 from pytest_smoke.report.terminal import failure, headline, properties
+
+UNKNOWN_DEVICE = "auto"
+"""Device of a run that another machine has executed: its outcome says which one that was."""
 
 
 class NotPromotedError(Exception):
@@ -53,6 +58,8 @@ class SmokeItem(pytest.Item):
             raise result.error
         if outcome.completed:
             pytest.skip(outcome.text)
+        if outcome.reason == "unmet-requirements":  # of the machine that an executor chose
+            skip_or_fail(outcome.text, self.config)
         if not outcome.promoted:
             raise NotPromotedError(outcome)
 
@@ -97,6 +104,8 @@ def device_for(item: pytest.Item, case: Case, *, item_id: str) -> str:
     """Return the device to run on. If the machine lacks it, leave an outcome, and skip or fail the item."""
     if item.config.option.smoke_preflight:
         return NO_DEVICE  # preflight does not run anything
+    if EXECUTED in item.stash:
+        return UNKNOWN_DEVICE
     try:
         return need_device(case.recipe.requires, item.config)
     except (pytest.skip.Exception, pytest.fail.Exception) as lacking:
@@ -109,7 +118,11 @@ def run_for_item(item: pytest.Item, case: Case, *, device: str, item_id: str) ->
     """Execute `case` with the session's options, and leave its outcome on `item`. Raises what interrupts it."""
     with INTERRUPTION.held():  # from the end of the run until its outcome is kept
         worker = worker_of(item.config)
-        result = run_with_options(item.config, case, device=device, item_id=item_id)
+        result = item.stash.get(EXECUTED, None)
+        if result is None:
+            result = run_with_options(item.config, case, device=device, item_id=item_id)
+        else:
+            del item.stash[EXECUTED]  # a plugin may execute the item again
         item.stash.setdefault(OUTCOMES, []).append(result.outcome)
         if isinstance(item, SmokeItem):
             item.stash[RECEIPT] = result.receipt
@@ -129,13 +142,12 @@ def run_for_item(item: pytest.Item, case: Case, *, device: str, item_id: str) ->
     return result
 
 
-def run_with_options(config: pytest.Config, case: Case, *, device: str, item_id: str) -> SmokeResult:
-    """Execute `case` with the session's options."""
+def options_of(config: pytest.Config, device: str) -> RunOptions:
+    """Return how this session executes smoke runs."""
     option = config.option
-    options = RunOptions(
+    return RunOptions(
         root=str(config.rootpath),
         device=device,
-        hold_device=lambda on_wait: held_device(case, config, device, on_wait),
         isolation=option.smoke_isolation,
         timeout_seconds=option.smoke_timeout or None,
         early_stop=not option.smoke_no_early_stop,
@@ -143,6 +155,14 @@ def run_with_options(config: pytest.Config, case: Case, *, device: str, item_id:
         report_folder=option.smoke_report,
         resume=option.smoke_resume,
         registry=config.stash[REGISTRY],
+    )
+
+
+def run_with_options(config: pytest.Config, case: Case, *, device: str, item_id: str) -> SmokeResult:
+    """Execute `case` with the session's options."""
+    option = config.option
+    options = replace(
+        options_of(config, device), hold_device=lambda on_wait: held_device(case, config, device, on_wait)
     )
     captured = option.smoke_isolation == "none" and option.capture != "no"
     with bounded_output() if captured else nullcontext(), progress_of(config, case, item_id=item_id) as watch:

@@ -70,9 +70,21 @@ def configure(config: pytest.Config) -> None:
         progress = SessionProgress(config, workers, summary.counts)
         interrupted = InterruptedAt(config, summary.interrupted)
         _register_for_ci(config, summary)
+        if config.option.smoke_executor != "local" and not config.option.smoke_preflight:
+            _register_executor(config, summary)
     config.pluginmanager.register(interrupted, "smoke-interrupted")
     config.stash[PROGRESS] = progress
     config.pluginmanager.register(progress, "smoke-progress")
+
+
+def _register_executor(config: pytest.Config, summary: Summary) -> None:
+    from pytest_smoke.collect.executed import ExecutedRuns
+    from pytest_smoke.monitor.ray_executor import RayExecutor
+
+    _, _, address = config.option.smoke_executor.partition("=")
+    executor = RayExecutor(address or None, excludes=config.getini("smoke_ray_excludes"))
+    config.add_cleanup(executor.close)
+    config.pluginmanager.register(ExecutedRuns(config, executor, summary), "smoke-executor")
 
 
 def _register_for_ci(config: pytest.Config, summary: Summary) -> None:

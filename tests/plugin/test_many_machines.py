@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,18 @@ def test_the_tasks_of_a_job_share_the_recipes_and_their_reports_merge(
     gate = ["--receipts", "merged", "--allowed-signers", "signers"]
     assert main(["gate", "a.smoke.yaml", "b.smoke.yaml", "c.smoke.yaml", *gate]) == 0
     assert main(["gate", "d.smoke.yaml", *gate]) == 1
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed; tests/plugin/test_ray.py uses it")
+def test_without_ray_its_executor_is_a_usage_error_that_says_what_to_install(mine: Project) -> None:
+    result = mine.run("--smoke", "--smoke-executor", "ray")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*--smoke-executor ray needs Ray: pip install 'pytest-verdict-smoke?ray?'*"])
+
+
+def test_an_executor_that_does_not_exist_is_a_usage_error(mine: Project) -> None:
+    for text in ("slurm", "ray=", "local=x", ""):
+        assert mine.run("--smoke", f"--smoke-executor={text}").ret == 4
 
 
 def test_an_empty_share_passes_and_says_so(mine: Project, monkeypatch: pytest.MonkeyPatch) -> None:
