@@ -145,9 +145,11 @@ class RayExecutor:
 
     def close(self) -> None:
         """Disconnect, and end a cluster that was started for the session."""
+        if not self._is_ours:
+            return
         import ray
 
-        if self._is_ours and ray.is_initialized():
+        if ray.is_initialized():
             with _own_signals():
                 ray.shutdown()
 
