@@ -41,6 +41,8 @@ class RayExecutor:
         """Take the address of a cluster; None: that in `RAY_ADDRESS`, else one that is started on this machine."""
         self._address, self._excludes = address, tuple(excludes)
         self._task: Any = None
+        self._node_cpus = 1.0
+        """CPUs of the largest node: Ray waits for ever for a node that has more."""
         self._is_ours = False
         """Whether this object connected the process to the cluster."""
         self._pending: dict[Any, Request] = {}
@@ -76,6 +78,7 @@ class RayExecutor:
         self._task = ray.remote(max_retries=0)(execute_here)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
+        self._node_cpus = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
         for request in requests:
             needed = _gpus(request, has_gpus=gpus > 0)
             if needed > gpus:
@@ -154,7 +157,8 @@ class RayExecutor:
                 ray.shutdown()
 
     def _start(self, request: Request, gpus: int) -> None:
-        self._pending[self._task.options(num_cpus=1, num_gpus=gpus, name=request.item_id).remote(request)] = request
+        cpus = min(request.case.recipe.processes, self._node_cpus)
+        self._pending[self._task.options(num_cpus=cpus, num_gpus=gpus, name=request.item_id).remote(request)] = request
 
     def _taken_in(self, returned: Returned, request: Request) -> SmokeResult:
         try:
@@ -170,10 +174,11 @@ def _gpus(request: Request, *, has_gpus: bool) -> int:
     """Return how many GPUs a run is given. Ray hides all others from it."""
     requires, kind = request.case.recipe.requires, request.options.device.partition(":")[0]
     if kind == "cpu":
-        return 0
-    if kind == "cuda" or requires.kind == "cuda":
-        return max(1, requires.gpus)
-    return max(1, requires.gpus) if has_gpus or requires.memory_gib else requires.gpus
+        return 0  # as on this machine, --smoke-device decides
+    stated = max(requires.gpus, request.case.recipe.processes)
+    if kind == "cuda" or requires.kind == "cuda" or has_gpus or requires.memory_gib:
+        return max(1, stated)
+    return requires.gpus
 
 
 @contextmanager
