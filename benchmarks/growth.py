@@ -53,14 +53,13 @@ class Line:
 
 def recipe(*, steps: int = 100, terms: int = 1, layers: int = 1, stages: int = 0) -> str:
     """Return a recipe."""
-    text = (
-        f"task: line:Line\nargs: {{terms: {terms}, layers: {layers}}}\n"
-        "full: {batch_size: 8, learning_rate: 0.01, max_steps: 1000000}\n"
-    )
+    text = f"task: line:Line\nargs: {{terms: {terms}, layers: {layers}}}\n"
     if not stages:
-        return f"{text}smoke: {{max_steps: {steps}}}\n"
+        full = "full: {batch_size: 8, learning_rate: 0.01, max_steps: 1000000}\n"
+        return f"{text}{full}smoke: {{max_steps: {steps}}}\n"
     listed = "".join(f"  - {{name: s{at}, full_steps: 1000, steps: {steps}}}\n" for at in range(stages))
-    return f"{text}stages:\n{listed}"
+    settings = "full: {batch_size: 8, learning_rate: 0.01}\nsmoke: {}\n"
+    return f"{text}{settings}stages:\n{listed}"
 
 
 def preflight(folder: Path, size: int) -> list[str]:
