@@ -45,9 +45,20 @@ from pytest_smoke.train.export import model_io, onnx_model, package, pipeline, v
 from pytest_smoke.train.freezing import ParameterFreezer, call_on_stage_start
 from pytest_smoke.train.gradient_probe import _stage_of, probe
 from pytest_smoke.train.plan import PipelinePlan, RunPlan
+from pytest_smoke.train.processes import device_of
+from pytest_smoke.train.ranks import Ranks
 from pytest_smoke.train.step import Stepper
-from pytest_smoke.train.task import counts_of, load_task, metrics_of, optimizer_of, sources_of
-from tests.train.conftest import Pair, make_plan
+from pytest_smoke.train.task import (
+    MAX_DATA_FILES,
+    counts_of,
+    data_files_of,
+    load_task,
+    metrics_of,
+    optimizer_of,
+    sources_of,
+)
+from pytest_smoke.train.worker import train_rank
+from tests.train.conftest import Pair, RecordingChannel, make_plan
 from tests.train.test_loop import run as run_loop
 
 CPU = torch.device("cpu")
@@ -82,6 +93,22 @@ class OneTerm(Pair):
 
     def losses(self, model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
         return {"ce": super().losses(model, batch)["second"]}
+
+
+class Parallel(Pair):
+    """Wants to shard its model itself."""
+
+    def parallelize(self, model: nn.Module) -> None:
+        raise AssertionError("not called")
+
+
+class Sharded(nn.Module):
+    """Has a parameter with what marks one that `fully_shard` has split."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.Linear(1, 1, bias=False)
+        self.model.weight.device_mesh = None
 
 
 class Labelled(nn.Module):
@@ -339,6 +366,19 @@ CASES = [
         "sources(batch) returned 'osm': it must map source names to numbers of samples, or list the source of each "
         "sample, and count at least one",
     ),
+    Case(
+        lambda *_: data_files_of(pair(data_files=[3]), "."),
+        "data_files returned [3]: it must return the paths of files and folders",
+    ),
+    Case(
+        lambda *_: data_files_of(pair(data_files=["a"] * (MAX_DATA_FILES + 1)), "."),
+        f"data_files names {MAX_DATA_FILES + 1:,} files, and may name {MAX_DATA_FILES:,}: name their folder, which is "
+        "one",
+    ),
+    Case(
+        lambda folder, _: data_files_of(pair(data_files=["train.txt"]), str(folder)),
+        "data_files names FOLDER/train.txt: file not found",
+    ),
     Case(lambda *_: metrics_of([0.4]), "evaluate(model) returned [0.4]: it must map metric names to numbers"),
     Case(lambda *_: next_micro_batches([iter([])], 1), "batches() ended: it must return an infinite iterator"),
     Case(
@@ -366,6 +406,40 @@ CASES = [
         f"there is no device 'cuda:77': torch {torch.__version__} sees "
         f"{count(torch.cuda.device_count(), 'cuda device')}",
         kind=DeviceError,
+    ),
+    # Several processes
+    Case(
+        lambda *_: device_of(make_plan(processes=2, device="mps"), 0),
+        "launch starts 2 processes, and torch has no way to connect them on mps: use the CPU",
+        kind=DeviceError,
+    ),
+    Case(
+        lambda *_: device_of(make_plan(processes=2, device="cuda:1"), 0),
+        "launch starts 2 processes, each on a device of its own, but the run is to use cuda:1 alone: use "
+        "--smoke-device cuda",
+        kind=DeviceError,
+    ),
+    Case(
+        lambda *_: device_of(make_plan(processes=99, device="cuda"), 0),
+        f"launch.nproc_per_node is 99, but torch {torch.__version__} sees "
+        f"{count(torch.cuda.device_count(), 'cuda device')}, and each process needs its own: lower nproc_per_node, or "
+        "use --smoke-device cpu",
+        kind=DeviceError,
+        key="launch.nproc_per_node",
+    ),
+    Case(
+        lambda *_: Ranks.parallel(SimpleNamespace(), list, Sharded(), in_step=True),
+        "the parameter weight is sharded, and launch trains with DistributedDataParallel, which needs whole "
+        "parameters: leave out fully_shard, or start the sharded training with torchrun as a command",
+        key="launch",
+    ),
+    Case(
+        lambda *_: train_rank(
+            make_plan(task=f"{MODULE}:Parallel"), torch.device("cpu"), RecordingChannel(), SimpleNamespace()
+        ),
+        f"{MODULE}:Parallel has parallelize(), and launch trains with DistributedDataParallel, which it does not call: "
+        "leave it out, or start the training with torchrun as a command",
+        key="launch",
     ),
     # The model and its losses
     Case(lambda *_: stepper(pair(model=lambda: None)), "model() returned NoneType, not a torch.nn.Module"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_smoke.events import Ended, Event, Restarted, Resumed, Saved, Started, Updates
+from pytest_smoke.events import Activity, Ended, Event, Restarted, Resumed, Saved, Started, Updates
 from pytest_smoke.train.checkpoints import manager
 from pytest_smoke.train.checkpoints.layout import NO_CHECKPOINTS, CheckpointPlan
 from tests.train.checkpoints.test_resume import StatefulPair, go
@@ -52,7 +52,7 @@ def rolling(folder: Path) -> list[Path]:
 
 def events_of(channel: RecordingChannel) -> list[Event]:
     """Return the events that do not depend on interruptions."""
-    return [e for e in channel.events if not isinstance(e, Started | Ended | Saved | Resumed | Updates)]
+    return [e for e in channel.events if not isinstance(e, Activity | Started | Ended | Saved | Resumed | Updates)]
 
 
 @pytest.mark.parametrize("calls", [[380], [150, 120], [200, 90, 60]])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pytest_smoke.errors import TaskError
 from pytest_smoke.events import (
+    Activity,
     BatchDigest,
     Command,
     Continue,
@@ -111,7 +112,7 @@ def go(plan: RunPlan, task: Any, *commands: Command, break_at: int | None = None
 
 def events_of(channel: RecordingChannel) -> list[Event]:
     """Return the events that do not depend on interruptions and times."""
-    others = Started | Ended | Saved | Resumed | StageEnded
+    others = Activity | Started | Ended | Saved | Resumed | StageEnded
     return [event for event in channel.events if not isinstance(event, others)]
 
 
