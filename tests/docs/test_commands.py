@@ -122,6 +122,7 @@ INLINE_NOT_RUN = {
     "ssh-keygen -k": "is named, and not shown; tests/receipts revokes keys",
     "python docs/generate.py": "tests/docs/test_reference.py compares its pages",
     "python benchmarks/*": "trains for minutes",
+    "python -m tests.fuzz.run *": "runs for minutes; tests/fuzz tries the same readers with a few inputs",
     "pip install *": "installs packages",
 }
 """Commands within a sentence that are not of this package, and why no test runs them."""
