@@ -19,7 +19,7 @@ from pytest_smoke.files import VERDICTS, open_regular, read_failure, write_atomi
 from pytest_smoke.logs import find
 from pytest_smoke.page.html import GENERATOR
 from pytest_smoke.page.report import INDEX, page
-from pytest_smoke.page.sources import runs_of, told_apart
+from pytest_smoke.page.sources import UNREADABLE, runs_of, told_apart
 from pytest_smoke.text import count
 
 DEFAULT_OUTPUT = "report.html"
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     runs = told_apart(found)
     for problem in problems:
         print_message("report", problem)
-    if not runs:
+    if all(run.outcome.decided_by == UNREADABLE for run in runs):
         return EXIT_ERROR if problems else fail("report", f"{args.sources[0]} contains no smoke runs")
     try:
         write_atomic(output, page(runs, problems=problems))

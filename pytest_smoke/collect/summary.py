@@ -103,6 +103,7 @@ class Summary:
         self._arrived: Counter[str] = Counter()
         """How often an outcome of it arrived."""
         self._problems: list[str] = []
+        self._notes: list[str] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Remember which items are to be executed."""
@@ -217,7 +218,10 @@ class Summary:
         if self._workers.has_workers:
             self._add_those_of_workers()
         lost = sorted((self._expected - self._arrived).elements())
-        if lost:
+        if lost and session.shouldfail:  # as -x and --maxfail ask for
+            verb = "was" if len(lost) == 1 else "were"
+            self._notes.append(f"{count(len(lost), 'smoke run')} {verb} not executed: {listed(lost)}")
+        elif lost:
             self._problems.append(
                 f"{count(len(lost), 'smoke run')} {'was' if len(lost) == 1 else 'were'} collected, and the session "
                 f"ended without an outcome: {listed(lost)}"
@@ -245,6 +249,9 @@ class Summary:
         """Print the closing section."""
         if self._outcomes:
             self._print_outcomes(terminalreporter)
+        for note in self._notes:
+            terminalreporter.ensure_newline()
+            terminalreporter.write_line(note)
         for problem in self._problems:
             terminalreporter.ensure_newline()
             terminalreporter.write_line(f"ERROR: {problem}", red=True, bold=True)

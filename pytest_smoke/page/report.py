@@ -94,7 +94,7 @@ def page(runs: Sequence[PageRun], *, title: str = "Smoke runs", problems: Sequen
     verdicts = Counter(style(outcome) for outcome in outcomes)
     counted = ", ".join(f"{verdicts[word]:,} {word}" for word in WORST_FIRST if verdicts[word])
     summary = f"{count(len(outcomes), 'run')}" + (f": {counted}" if counted else "")
-    notes = [*problems]
+    notes = [*problems] if outcomes else [*problems, "The session executed no smoke run."]
     if len(outcomes) > DETAILED:
         notes.append(f"Details and plots are shown of the first {DETAILED:,} runs; verdicts.json has those of all.")
     main = (
@@ -104,7 +104,12 @@ def page(runs: Sequence[PageRun], *, title: str = "Smoke runs", problems: Sequen
         *_ablations([outcome for outcome in outcomes if outcome.id not in damaged]),
         tag("section", *sections, id="runs", aria_label="Runs", class_="runs", tabindex="-1"),
     )
-    return document(f"{title}: {summary}", layout(title, summary, main, log_switch()), data=data, scripts=SCRIPTS)
+    return document(
+        f"{title}: {summary}",
+        layout(title, summary, main, log_switch(), has_plots=bool(data)),
+        data=data,
+        scripts=SCRIPTS,
+    )
 
 
 def bisect_page(result: BisectResult) -> str:
@@ -133,18 +138,19 @@ def bisect_page(result: BisectResult) -> str:
         else "",
         tag("section", table("Trials", BISECT_HEADER, rows, numeric=(2,)), class_="card padded") if rows else "",
     )
-    return document("Bisect", layout("Bisect", f"{result.good} .. {result.bad}", main))
+    return document("Bisect", layout("Bisect", f"{result.good} .. {result.bad}", main, has_plots=False))
 
 
-def layout(title: str, summary: str, main: Sequence[object], *controls: Html) -> Html:
+def layout(title: str, summary: str, main: Sequence[object], *controls: Html, has_plots: bool = True) -> Html:
     """Return the body of a page: its header with the theme switch behind other controls, and its main part."""
+    made_by = f"Made by pytest_smoke {version_of(DISTRIBUTION) or ''}".rstrip()
     heading = tag("div", tag("h1", title), tag("p", summary, class_="muted"))
     return join(
         (
             tag("a", "Skip to the content", href="#main", class_="skip"),
             tag("header", heading, *controls, theme_switch(), class_="top"),
             tag("main", *main, id="main", tabindex="-1"),
-            tag("footer", f"Made by pytest_smoke {version_of(DISTRIBUTION) or ''}. {FOOTNOTE}"),
+            tag("footer", f"{made_by}. {FOOTNOTE}" if has_plots else f"{made_by}."),
         ),
         "\n",
     )

@@ -26,6 +26,8 @@ from pytest_smoke.plain import exception_text, plain_name
 
 CURVE_POINTS = 240
 """Means in the small curve of a log, as in an outcome."""
+UNREADABLE = "log"
+"""Id of the finding of a log that cannot be judged."""
 LOG = "log"
 """What takes the place of the mode of a log's run."""
 
@@ -45,6 +47,9 @@ def runs_of(argument: str, names: ColumnNames, description: RunDescription) -> F
     report = Path(argument, VERDICTS) if os.path.isdir(argument) else Path(argument)
     if report.name == VERDICTS and os.path.isfile(report):  # also for a name that is too long for the system
         return _of_report(report)
+    if os.path.isdir(argument) and (nested := next(Path(argument).glob(f"*/{VERDICTS}"), None)) is not None:
+        text = f"{argument}: it holds reports, such as {nested.parent.name}: name them, or use `history`"
+        return Found(problems=(plain_name(text),))  # not their traces, as logs of nobody
     try:
         logs = find.find(argument)
     except LogError as error:
@@ -104,7 +109,7 @@ def _of_log(path: str, names: ColumnNames, description: RunDescription) -> Found
         with refusing_as_log_errors():
             judged = [(log, judge_log(log, description)) for log in read_all(path, names)]
     except LogError as error:
-        finding = Finding(id="log", status="fail", reason=error.reason, text=str(error))
+        finding = Finding(id=UNREADABLE, status="fail", reason=error.reason, text=str(error))
         failed = _log_outcome(path, finding, "error")
         return Found(runs=(PageRun(outcome=failed, read_trace=lambda: None),), problems=(f"{path}: {error}",))
     return Found(runs=tuple(_run_of(log, verdict) for log, verdict in judged))

@@ -76,6 +76,20 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_shown(capsys: pytest.Captu
     assert "a::constant" in page
 
 
+def test_no_page_is_written_if_nothing_could_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("plain.csv").write_text("a,b\n1,2\n")
+    assert main(["report", "missing.log", "plain.csv"]) == 2
+    assert "plain.csv: there is no loss column" in capsys.readouterr().err
+    assert not Path("report.html").exists()
+
+
+def test_a_folder_of_reports_is_no_folder_of_logs(capsys: pytest.CaptureFixture[str]) -> None:
+    a_report("nights/first")
+    assert main(["report", "nights"]) == 2
+    message = "report: nights: it holds reports, such as first: name them, or use `history`\n"
+    assert capsys.readouterr().err == message
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"schema": 1}', '{"schema": 2, "outcomes": []}', "\xff", "[" * 100_000]
 )

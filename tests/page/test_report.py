@@ -52,7 +52,10 @@ def test_the_order_is_the_same_for_every_verdict(tmp_path: Path) -> None:
 
 
 def test_a_session_without_smoke_runs_has_a_page(tmp_path: Path) -> None:
-    assert "0 runs" in report_page([], tmp_path)
+    page = report_page([], tmp_path)
+    assert "0 runs" in page
+    assert "The session executed no smoke run." in page
+    assert "Plots show" not in page
 
 
 def test_a_run_is_drawn_with_its_marks_levels_and_spans(tmp_path: Path) -> None:

@@ -115,7 +115,10 @@ def test_last_failed_exitfirst_and_durations_work_for_smoke_runs(project: Projec
     project.extending("c_bad", "smoke: {grad_clip_norm: 1.0}\n", of="a_good")
     result = project.run("--smoke", "-x", "--durations=5", "-vv")
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*s call *a_good.smoke.yaml::constant"])
+    result.stdout.fnmatch_lines(
+        ["1 smoke run was not executed: c_bad.smoke.yaml::constant", "*s call *a_good.smoke.yaml::constant"]
+    )
+    result.stdout.no_fnmatch_line("ERROR*without an outcome*")
     project.run("--smoke", "--lf", "--collect-only", "-q").stdout.fnmatch_lines(["b_bad.smoke.yaml::constant"])
 
 
