@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests import shared_fork_server
 from tests.session_server import SessionServer
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a background job of a script, and of all it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 UNUSED_PLUGINS = ("hypothesispytest", "faker", "anyio")
 """Plugins of libraries that the suite needs and a user's project does not; importing them takes 0.5 s."""
