@@ -126,7 +126,7 @@ def read_sessions(folders: Sequence[Path]) -> Sessions:
 def _report_files(folder: Path, notes: list[str]) -> Iterator[tuple[Path, str]]:
     """Yield every `verdicts.json` below a folder with the name of its session; no folder is entered twice.
 
-    Raises ReportError for what is no folder.
+    Raises ReportError for a path that is not a folder.
     """
 
     def unreadable(error: OSError) -> None:

@@ -117,7 +117,7 @@ def _lines(trend: Trend, name: str, value: Callable[[Point], float | None]) -> I
 
 
 def _marks(trend: Trend) -> Iterator[dict[str, Any]]:
-    """Yield the first session of each series, and of each row of sessions with a verdict that is no promotion."""
+    """Yield the first session of each series, and the first of consecutive sessions that were not promoted."""
     for at, series in enumerate(trend.series):
         if at:
             more = f" and {len(series.changes) - CHANGES} more" if len(series.changes) > CHANGES else ""

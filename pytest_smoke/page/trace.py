@@ -44,7 +44,7 @@ class TraceError(Exception):
 def read_trace(folder: Path, facts: Facts) -> Trace | None:
     """Read the trace that an outcome names; None if it names none.
 
-    Raises TraceError if it cannot be read, is not, or is no longer, that of the run.
+    Raises TraceError if it cannot be read, or belongs to another run.
     """
     if not facts.trace:
         return None

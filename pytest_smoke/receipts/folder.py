@@ -34,7 +34,7 @@ class ReceiptsFolder:
     def add(self, item_id: str, receipt: Receipt | None) -> None:
         """Write the receipt of a promotion, or the record of another verdict; None removes both.
 
-        A second run of the item in one session gets none: a promotion after a failure is no promotion. Raises OSError,
+        A second run of the item in one session gets none: rerunning until one passes proves nothing. Raises OSError,
         and SigningError; no receipt is left then.
         """
         again = item_id in self._seen

@@ -30,7 +30,7 @@ def imported_files(
 
 def _imported(name: str, *, is_script: bool, folders: Sequence[str]) -> set[str]:
     finder = ModuleFinder(path=[folder for folder in folders if os.path.isdir(folder)])
-    with suppress(Exception):  # of a file that is no Python, or not found: what was found before it counts
+    with suppress(Exception):  # the file is missing or is not Python: what was found before it counts
         finder.run_script(name) if is_script else finder.import_hook(name)
     files = (getattr(module, "__file__", None) for module in finder.modules.values())
     return {os.path.abspath(file) for file in files if isinstance(file, str)}

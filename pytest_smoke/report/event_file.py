@@ -93,7 +93,7 @@ def points_of(outcome: Outcome, trace: str | None) -> dict[int, Points]:
 
 
 def _rows(trace: str) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yield step and numbers of each row; an empty cell is no number."""
+    """Yield step and numbers of each row, without its empty cells."""
     rows = csv.DictReader(io.StringIO(trace))
     for row in rows:
         yield (
