@@ -66,14 +66,14 @@ def _margins(findings: list[Any], prefix: str = "") -> Iterator[tuple[str, Margi
         elif check == "grad-ratio":
             yield from ((f"{name}{stage}", margin) for name, margin in _ratios(finding))
         elif check == "loss-trend":
-            share, ratio = _number(data.get("smallest_rise")), _number(data.get("smallest_rise_of_limit"))
+            share, ratio = finite_number(data.get("smallest_rise")), finite_number(data.get("smallest_rise_of_limit"))
             if share is not None and ratio is not None and ratio > 0:
                 yield f"{SMALLEST_RISE}{stage}", Margin(left=1 - ratio, observed=share, bound=share / ratio)
 
 
 def _criterion(finding: Mapping[str, Any]) -> Margin | None:
     """Return the margin of one criterion, on the side of its limit that its status tells."""
-    observed, bound = _number(finding.get("observed")), _number(finding.get("bound"))
+    observed, bound = finite_number(finding.get("observed")), finite_number(finding.get("bound"))
     holds = finding.get("status") == "pass"
     if observed is None or bound is None or _ALL_OR_NOTHING.search(finding["id"]):
         return None
@@ -93,10 +93,10 @@ def _ratios(finding: Mapping[str, Any]) -> Iterator[tuple[str, Margin]]:
     if not isinstance(ratios, Mapping) or not isinstance(bounds, Mapping):
         return
     for pair, limits in bounds.items():
-        ratio = _number(ratios.get(pair))
+        ratio = finite_number(ratios.get(pair))
         if ratio is None or not isinstance(limits, list) or len(limits) != 2:
             continue
-        low, high = map(_number, limits)
+        low, high = map(finite_number, limits)
         found = []
         if high is not None and high > 0:
             found.append(Margin(left=1 - ratio / high, observed=ratio, bound=high))
@@ -107,8 +107,8 @@ def _ratios(finding: Mapping[str, Any]) -> Iterator[tuple[str, Margin]]:
             yield f"{pair} in [{', '.join(names)}]", min(found, key=lambda margin: margin.left)
 
 
-def _number(value: Any) -> float | None:
-    """Return a finite number; None for anything else."""
+def finite_number(value: Any) -> float | None:
+    """Return a finite number; None for anything else, such as the texts that stand for NaN and infinities."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

@@ -6,14 +6,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from pytest_smoke.errors import ReportError
 from pytest_smoke.files import STALE, VERDICTS_SCHEMA, invalid_json, read_failure, read_json
 from pytest_smoke.files import VERDICTS as VERDICTS_FILE
-from pytest_smoke.history.margins import Margin, margins_of
+from pytest_smoke.history.margins import Margin, finite_number, margins_of
 from pytest_smoke.outcome import VERDICTS
 from pytest_smoke.plain import plain_name, plain_text
 from pytest_smoke.text import count, listed
@@ -202,9 +201,9 @@ def _point(tree: Any, session: str, *, otherwise: datetime | None) -> tuple[str,
         verdict=tree["verdict"],
         reason=plain_name(_text(tree.get("reason"))),
         text=plain_text(_text(tree.get("text"))),
-        loss=_number(facts.get("loss_last")),
-        seconds=_number(facts.get("seconds")),
-        samples_per_second=_number(facts.get("samples_per_second")),
+        loss=finite_number(facts.get("loss_last")),
+        seconds=finite_number(facts.get("seconds")),
+        samples_per_second=finite_number(facts.get("samples_per_second")),
         margins={plain_name(name): margin for name, margin in margins_of(tree.get("findings")).items()},
         conditions=_conditions(tree, facts),
     )
@@ -252,13 +251,3 @@ def _identity(tree: Mapping[str, Any], item_id: str, point: Point) -> tuple[obje
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _number(value: Any) -> float | None:
-    """Return a finite number; None for anything else, such as the texts that stand for NaN and infinities."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if isfinite(value) else None
-    except OverflowError:
-        return None
