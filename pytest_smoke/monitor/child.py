@@ -229,7 +229,15 @@ def result_of(monitor: Listener) -> ProcessResult:
         crashed = monitor.crashed
         unknown = OUT_OF_RANGE_HINT if any(text in crashed.text for text in OUT_OF_RANGE) else ""
         hint = crashed.hint or unknown
-        finding = failed_run(monitor, crashed.reason, crashed.summary, place=crashed.place, key=crashed.key, hint=hint)
+        finding = failed_run(
+            monitor,
+            crashed.reason,
+            crashed.summary,
+            place=crashed.place,
+            key=crashed.key,
+            hint=hint,
+            begun=crashed.steps_begun,
+        )
         return ProcessResult(finding=finding, output=crashed.traceback)
     text = f"{count(monitor.steps, 'step')} ran"
     if monitor.failed_stage is not None:
@@ -239,10 +247,14 @@ def result_of(monitor: Listener) -> ProcessResult:
     return ProcessResult(finding=Finding(id="run", status="pass", text=text))
 
 
-def failed_run(monitor: Listener, reason: str, text: str, *, place: str = "", key: str = "", hint: str = "") -> Finding:
-    """Return the finding `run` of a run that failed."""
+def failed_run(
+    monitor: Listener, reason: str, text: str, *, place: str = "", key: str = "", hint: str = "", begun: int = 0
+) -> Finding:
+    """Return the finding `run` of a run that failed; `begun`: steps that had begun, 0 if that is not known."""
     last = monitor.steps - 1 if monitor.steps else None
     when = "before the first step" if last is None else f"after step {last}{monitor.progress}"
+    if begun > monitor.steps + 1:
+        when = f"in step {begun - 1} or before it: the figures from step {monitor.steps} on were lost with the device"
     at = f" at {place}" if place else ""
     return Finding(
         id="run",

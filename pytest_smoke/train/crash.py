@@ -45,6 +45,19 @@ class CauseNote(str):
         return note
 
 
+class StepsNote(str):
+    """A note on an exception that says how many steps had begun; `crash_of` reads it."""
+
+    steps: int
+
+    @classmethod
+    def of(cls, steps: int) -> StepsNote:
+        """Return the note for `steps` steps."""
+        note = cls(f"in step {steps - 1}")
+        note.steps = steps
+        return note
+
+
 def crash_of(error: BaseException, root: str) -> Crashed:
     """Return the event of an exception. Paths of files below `root` are relative to it."""
     user_frames = [
@@ -57,6 +70,7 @@ def crash_of(error: BaseException, root: str) -> Crashed:
         place = place_of_frame(*user_frames[-1], root)
     notes = [note for note in getattr(error, "__notes__", ()) if isinstance(note, CauseNote)]
     cause = notes[0].cause if notes else Cause("")
+    begun = [note.steps for note in getattr(error, "__notes__", ()) if isinstance(note, StepsNote)]
     text = str(error) if isinstance(error, TaskError) else exception_text(error)
     if isinstance(error, torch.OutOfMemoryError):
         text = OTHER_PROCESSES.sub(r"\1", text)
@@ -72,6 +86,7 @@ def crash_of(error: BaseException, root: str) -> Crashed:
         key=error.key if isinstance(error, TaskError) else "",
         cause=cause.text,
         hint=cause.hint,
+        steps_begun=begun[0] if begun else 0,
     )
 
 

@@ -155,7 +155,17 @@ NO_SUCH_FILE = Crashed("exception", "FileNotFoundError: labels.txt", "tasks.py:3
             LAST_LINES,
         ),
         (
-            FakeChild(WHOLE[:144], [replace(NO_SUCH_FILE, reason="out-of-memory", text="MemoryError")]),
+            FakeChild(WHOLE[:144], [replace(NO_SUCH_FILE, text="CUDA error", steps_begun=180)]),
+            "fail",
+            "exception",
+            "CUDA error at tasks.py:31 (in step 179 or before it: the figures from step 144 on were lost with the "
+            "device)",
+            LAST_LINES,
+        ),
+        (
+            FakeChild(
+                WHOLE[:144], [replace(NO_SUCH_FILE, reason="out-of-memory", text="MemoryError", steps_begun=145)]
+            ),
             "fail",
             "out-of-memory",
             "MemoryError at tasks.py:31 (after step 143)",
@@ -171,7 +181,7 @@ def test_each_end_of_a_training_process_has_its_reason_and_sentence(
     assert (finding.id, finding.status, finding.reason, finding.text) == ("run", status, reason, text)
     assert result.output == output
     assert is_registered(finding)
-    assert finding.step == (143 if "step 143" in text else 199 if "step 199" in text else None)
+    assert finding.step == (143 if "step 143" in text or "step 144" in text else 199 if "step 199" in text else None)
 
 
 def test_a_fault_of_the_task_has_its_recipe_key_and_a_line_of_code_its_place(run: Any) -> None:

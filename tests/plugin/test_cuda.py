@@ -24,14 +24,21 @@ class Breaks(Teacher):
     def losses(self, model, batch):
         self.left -= 1
         points, labels = batch["points"], batch["labels"]
-        if self.left <= 0 and self.how == "label":
-            labels = labels.clone()
-            labels[3] = 12
         if self.left <= 0 and self.how == "memory":
             torch.empty(4 * torch.cuda.mem_get_info()[1], dtype=torch.uint8, device=points.device)
         if self.left <= 0 and self.how == "other device":
             labels = labels.cpu()
         return {"ce": F.cross_entropy(model(points), labels)}
+
+
+class BadLabel(Teacher):
+    def batches(self, batch_size, *, seed, rank=0, world_size=1):
+        batches = super().batches(batch_size, seed=seed, rank=rank, world_size=world_size)
+        for at, batch in enumerate(batches):
+            if at >= 60:
+                batch["labels"] = batch["labels"].clone()
+                batch["labels"][3] = 12
+            yield batch
 
 
 class Constant(Teacher):
@@ -96,7 +103,8 @@ def test_faults_on_the_device_end_with_their_own_reason(project: Project) -> Non
     """A label out of range is an assertion on the device, after which the process cannot use it any more."""
     (project.path / "cuda_tasks.py").write_text(TASKS)
     project.recipe()
-    for how in ("label", "memory", "other device"):
+    project.extending("label", "task: cuda_tasks:BadLabel\n")
+    for how in ("memory", "other device"):
         project.extending(how.replace(" ", "_"), f"task: cuda_tasks:Breaks\nargs: {{how: {how}}}\n")
     project.run("--smoke", "--smoke-device", "cuda", "--smoke-report", "out")
     verdicts = {outcome["recipe"].partition(".")[0]: outcome for outcome in project.verdicts()}
@@ -105,5 +113,6 @@ def test_faults_on_the_device_end_with_their_own_reason(project: Project) -> Non
         verdicts["label"]["verdict"] == verdicts["memory"]["verdict"] == verdicts["other_device"]["verdict"] == "error"
     )
     assert "batch['labels'][3] is 12, but cross_entropy over 4 classes takes 0 to 3" in verdicts["label"]["text"]
+    assert "before the first step" not in verdicts["label"]["text"]
     assert verdicts["memory"]["reason"] == "out-of-memory"
     assert "same device" in verdicts["other_device"]["text"]

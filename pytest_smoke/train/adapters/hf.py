@@ -258,8 +258,8 @@ class _Run:
             try:
                 trainer.train()
                 session.finish()
-            except Exception:
-                session.fail()
+            except Exception as error:
+                session.fail(error)
                 raise
 
     def _configure(self) -> None:

@@ -439,8 +439,8 @@ class _Run:
                 self._trainer.fit(module, **given)
                 if not self._has_ended:
                     self._session.finish()  # says why
-            except Exception:
-                self._session.fail()
+            except Exception as error:
+                self._session.fail(error)
                 raise
 
     @property

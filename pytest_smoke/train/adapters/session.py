@@ -33,6 +33,7 @@ from pytest_smoke.train.batch_equivalence import compare_batch_sizes
 from pytest_smoke.train.batch_sizes import SizeCounter
 from pytest_smoke.train.channel import Channel
 from pytest_smoke.train.checkpoints.in_memory import WeightHistory
+from pytest_smoke.train.crash import StepsNote
 from pytest_smoke.train.deferred_metrics import DeferredMetrics
 from pytest_smoke.train.device import isolated_eval
 from pytest_smoke.train.first_batches import FirstBatches
@@ -500,11 +501,13 @@ class Session:
         if not self.aborted:
             self._channel.wait()
 
-    def fail(self) -> None:
-        """Report the figures that are still on the device, before an exception is raised."""
+    def fail(self, error: Exception) -> None:
+        """Report the figures that are still on the device, before `error` is raised."""
         self._in_step.close()
-        with contextlib.suppress(Exception):  # after a device error nothing can be copied
+        try:
             self._send(self._deferred.flush(wait=True))
+        except Exception:  # after a device error nothing can be copied
+            error.add_note(StepsNote.of(self.step + 1))
 
     # reports
 
