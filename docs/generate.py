@@ -269,6 +269,28 @@ def python_api_page() -> Iterator[str]:
         yield from _function(name, hook)
 
 
+def faults_page() -> Iterator[str]:
+    """Describe every fault that the tests make happen, and what a user sees of it."""
+    if (root := str(Path(__file__).parents[1])) not in sys.path:
+        sys.path.insert(0, root)
+    from tests.faults.table import ANYTHING, modules
+
+    yield "# Faults, and what you see of them"
+    yield prose("What happens if a task crashes, a disk is full, or a file is in the way?")
+    yield prose(
+        f"Each row is a test in `tests/faults/` with real processes. After each, all other smoke runs of the session "
+        f"have their verdicts, no process is left, and neither temporary files nor half-written ones. `{ANYTHING}` "
+        "stands for what differs from one time to the next."
+    )
+    for module in modules():
+        yield f"## {module.SUBJECT}"
+        yield docstring(module)
+        yield table(
+            ("what happens", "verdict", "what you read"),
+            [(fault.happens, code(fault.verdict), code_span(fault.sentence)) for fault in module.FAULTS],
+        )
+
+
 PAGES: Mapping[str, Callable[[], Iterator[str]]] = {
     "options.md": options_page,
     "commands.md": commands_page,
@@ -277,6 +299,7 @@ PAGES: Mapping[str, Callable[[], Iterator[str]]] = {
     "verdicts-json.md": verdicts_json_page,
     "events.md": events_page,
     "python-api.md": python_api_page,
+    "faults.md": faults_page,
 }
 """Pages by file name."""
 
@@ -311,6 +334,11 @@ def fenced(text: str, language: str) -> str:
 def code(text: str) -> str:
     """Render a code span; nothing if there is no text."""
     return f"`{text}`" if text else ""
+
+
+def code_span(text: str) -> str:
+    """Render a code span of a text that may have backticks."""
+    return f"`` {text} ``" if "`" in text else code(text)
 
 
 def plain(text: str) -> str:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,24 +40,28 @@ class SessionServer:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
-    def run(self, args: list[str], *, cwd: Path) -> pytest.RunResult:
-        """Run `python -m pytest ARGS` in the folder `cwd` with this process's environment; print what it prints.
+    def run(self, args: list[str], *, cwd: Path, env: Mapping[str, str] = os.environ) -> pytest.RunResult:
+        """Run `python -m pytest ARGS` in the folder `cwd` with the environment `env`; print what it prints.
 
         A session that takes longer than `TIMEOUT_SECONDS` is killed.
         """
         if self._process is None:
             command = [sys.executable, "-P", __file__]
             # A test may have set variables of GitHub, to which the session of the server itself would write.
-            env = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+            own = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=own)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder, name) for name in ("stdout", "stderr")]
-            path = os.pathsep.join(filter(None, [str(cwd), os.environ.get("PYTHONPATH")]))
-            env = {**os.environ, "PYTHONPATH": path}  # for xdist's workers
-            request = {"args": args, "cwd": str(cwd), "env": env, "outputs": list(map(str, paths))}
+            path = os.pathsep.join(filter(None, [str(cwd), env.get("PYTHONPATH")]))
+            request = {
+                "args": args,
+                "cwd": str(cwd),
+                "env": {**env, "PYTHONPATH": path},  # for xdist's workers
+                "outputs": list(map(str, paths)),
+            }
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             status = int(self._process.stdout.readline())

@@ -17,7 +17,16 @@ from pytest_smoke.recipe.model import Recipe
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
-PAGES = ("checks.md", "commands.md", "events.md", "options.md", "python-api.md", "recipe.md", "verdicts-json.md")
+PAGES = (
+    "checks.md",
+    "commands.md",
+    "events.md",
+    "faults.md",
+    "options.md",
+    "python-api.md",
+    "recipe.md",
+    "verdicts-json.md",
+)
 COMMAND = "python docs/generate.py"
 
 
