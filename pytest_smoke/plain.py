@@ -88,7 +88,9 @@ def exception_text(error: BaseException) -> str:
     """Format an exception: `RuntimeError: the labels file is empty`; its type alone if it has no printable message."""
     try:
         message = str(error)
-    except Exception as unprintable:  # of the exception's own __str__
+    except KeyboardInterrupt:  # Ctrl-C
+        raise
+    except BaseException as unprintable:  # of the exception's own __str__
         message = f"(its message cannot be shown: {type(unprintable).__name__})"
     return plain_text(f"{type(error).__name__}: {message}".removesuffix(": "), limit=MESSAGE_CHARS)
 
@@ -97,7 +99,9 @@ def safe_repr(value: object) -> str:
     """Return a bounded `repr`, also of a value whose own one fails."""
     try:
         return plain_text(repr(value), limit=MESSAGE_CHARS)
-    except Exception as unprintable:  # of the value's own __repr__
+    except KeyboardInterrupt:  # Ctrl-C
+        raise
+    except BaseException as unprintable:  # of the value's own __repr__
         return f"<{type(value).__name__}: its repr raised {type(unprintable).__name__}>"
 
 

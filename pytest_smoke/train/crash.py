@@ -16,8 +16,20 @@ from pytest_smoke.plain import MESSAGE_CHARS, exception_text, plain_text
 
 OTHER_PROCESSES = re.compile(r"(of which [\d.]+ \w+ is free\.).*", re.DOTALL)
 """In what torch says of a full device, a sentence for each process on it, and advice on its allocator, follow this."""
+CHAINED = re.compile(
+    r"^\n(?:During handling of the above exception, another exception occurred|"
+    r"The above exception was the direct cause of the following exception):\n\n(?=Traceback )",
+    re.MULTILINE,
+)
+"""What Python writes between the tracebacks of an exception and of one that was raised for it."""
 TRACEBACK_LINES = 30
 """Newest lines of a traceback that are kept."""
+GROUP_SHOWN = 3
+"""Exceptions of a group that its message names."""
+HINTS = {
+    "BdbQuit": "remove breakpoint(): a training process has no terminal; `--smoke-isolation none` trains in pytest's",
+}
+"""What to do about an exception, by its type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +72,13 @@ class StepsNote(str):
 
 def crash_of(error: BaseException, root: str) -> Crashed:
     """Return the event of an exception. Paths of files below `root` are relative to it."""
-    user_frames = [
-        (frame.f_code.co_filename, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if not _is_library(frame.f_code.co_filename)
-    ]
-    place = ""
-    if user_frames:
-        place = place_of_frame(*user_frames[-1], root)
-    notes = [note for note in getattr(error, "__notes__", ()) if isinstance(note, CauseNote)]
-    cause = notes[0].cause if notes else Cause("")
-    begun = [note.steps for note in getattr(error, "__notes__", ()) if isinstance(note, StepsNote)]
+    place = next(filter(None, (_place(one, root) for one in _chain(error))), "")
+    notes = getattr(error, "__notes__", None)
+    notes = notes if isinstance(notes, list) else []
+    cause = next((note.cause for note in notes if isinstance(note, CauseNote)), Cause(""))
     text = str(error) if isinstance(error, TaskError) else exception_text(error)
+    if isinstance(error, BaseExceptionGroup):
+        text = f"{text}: {_members(error)}"
     if isinstance(error, torch.OutOfMemoryError):
         text = OTHER_PROCESSES.sub(r"\1", text)
     if isinstance(error, torch.AcceleratorError):
@@ -85,35 +92,54 @@ def crash_of(error: BaseException, root: str) -> Crashed:
         traceback="" if isinstance(error, TaskError) else _traceback(error),
         key=error.key if isinstance(error, TaskError) else "",
         cause=cause.text,
-        hint=cause.hint,
-        steps_begun=begun[0] if begun else 0,
+        hint=cause.hint or HINTS.get(type(error).__name__, ""),
+        steps_begun=next((note.steps for note in notes if isinstance(note, StepsNote)), 0),
     )
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an exception and those that led to it, newest first."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and all(current is not one for one in chain):
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    return chain
+
+
+def _place(error: BaseException, root: str) -> str:
+    """Return `file:line` of the innermost frame of an exception in the user's code; empty if there is none."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    return next(filter(None, (place_of_frame(name, line, root) for name, line in reversed(frames))), "")
+
+
+def _members(group: BaseExceptionGroup[BaseException]) -> str:
+    shown = [exception_text(one) for one in group.exceptions[:GROUP_SHOWN]]
+    more = len(group.exceptions) - len(shown)
+    return plain_text("; ".join(shown) + (f"; and {more} more" if more else ""), limit=MESSAGE_CHARS)
 
 
 def has_lost_device(error: BaseException) -> bool:
     """Tell whether an exception, or one that led to it, is an error after which a process cannot use its device."""
-    chain: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in chain:
-        chain.append(current)
-        current = current.__cause__ or current.__context__
-    return any(isinstance(one, torch.AcceleratorError) for one in chain)
+    return any(isinstance(one, torch.AcceleratorError) for one in _chain(error))
 
 
 def _of_worker(error: BaseException, root: str) -> tuple[str, str] | None:
     """Return text and place of an exception that torch caught in a worker, whose message has that traceback as text."""
     try:
         message = str(error)
-    except Exception:  # of the exception's own __str__
+    except BaseException:  # of the exception's own __str__
         return None
-    caught = re.match(r"Caught \w+ in (.{1,200}?)\.\nOriginal Traceback", message)
+    caught = re.match(r"Caught \w+ in (.{1,200}?)\.\nOriginal ", message)
     if caught is None:
         return None
-    frames = list(re.finditer(r'^  File "(.+)", line (\d+).*\n(?:    .*\n)*', message, re.MULTILINE))
-    if not frames:
+    last = CHAINED.split(message[caught.end() :])[-1]
+    written = re.match(r"Traceback \(most recent call last\):\n((?:  .*\n)*)", last)
+    if written is None:
         return None
-    raised = message[frames[-1].end() :].strip()
-    places = [place for frame in frames if (place := place_of_frame(frame[1], int(frame[2]), root))]
+    raised = last[written.end() :].strip()
+    frames = [(name, int(line)) for name, line in re.findall(r'^  File "(.+)", line (\d+)', written[1], re.MULTILINE)]
+    places = [place for name, line in frames if (place := place_of_frame(name, line, root))]
     return plain_text(f"{raised} (in {caught[1]})", limit=MESSAGE_CHARS), places[-1] if places else ""
 
 

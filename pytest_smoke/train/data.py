@@ -73,7 +73,7 @@ class BatchStream:
         if states is not None:
             for loader, state in zip(self._loaders, states, strict=True):
                 loader.load_state_dict(state)
-        self._ranks = [iter(loader) for loader in self._loaders]
+        self._ranks = [_iterator_of(loader) for loader in self._loaders]
 
     def draw(self) -> list[Any]:
         """Return the next step's micro-batches, on the host. Raises TaskError if there are no more."""
@@ -82,6 +82,16 @@ class BatchStream:
     def states(self) -> list[Any] | None:
         """Return the `state_dict` of every rank's loader; None if one of them has none."""
         return [loader.state_dict() for loader in self._loaders] if all(map(_is_stateful, self._loaders)) else None
+
+
+def _iterator_of(loader: Any) -> Iterator[Any]:
+    """Start to draw from what `batches` returned. Raises TaskError if its `__iter__` returns no iterator."""
+    try:
+        return iter(loader)
+    except TypeError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+            raise  # inside of its `__iter__`
+        raise TaskError(f"batches() returned {type(loader).__name__}, which cannot be iterated over: {error}") from None
 
 
 def _is_stateful(loader: Any) -> bool:
@@ -143,7 +153,7 @@ def count_sources(plan: RunPlan, micro_batches: int) -> SampleCounter:
     task = seeded_task(plan)
     if hook_of(task, "sources") is None:
         raise TaskError(f"{plan.task} has no sources(batch), so the source of a sample is not known")
-    ranks = [iter(loader) for loader in rank_loaders(task, plan, plan.seed)]
+    ranks = [_iterator_of(loader) for loader in rank_loaders(task, plan, plan.seed)]
     samples = SampleCounter()
     while samples.batches < micro_batches:
         for batch in next_micro_batches(ranks, 1)[: micro_batches - samples.batches]:

@@ -93,7 +93,7 @@ class LearningRates:
         self.expect(multiplier)
         for group, rate in zip(self._optimizer.param_groups, self._scheduled, strict=False):
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)  # a capturable or compiled optimizer keeps the tensor
+                group["lr"].detach().fill_(rate)  # a capturable or compiled optimizer keeps the tensor
             else:
                 group["lr"] = rate
 

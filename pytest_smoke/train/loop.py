@@ -128,8 +128,9 @@ class Loop:
         try:
             with self._utilization:
                 self._run()
-        except Exception as error:
-            explain(error, self._stepper, self._task, self._loss_watch.unreported)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                explain(error, self._stepper, self._task, self._loss_watch.unreported)
             if self._ranks is not None:
                 raise  # the other processes would have to report with this one
             try:

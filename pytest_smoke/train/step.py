@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -22,7 +23,7 @@ from pytest_smoke.train.learning_rates import LearningRates
 from pytest_smoke.train.model_mode import shared_storage
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.ranks import Ranks
-from pytest_smoke.train.task import counts_of, loss_weights_of, optimizer_of
+from pytest_smoke.train.task import closure_fault, counts_of, loss_weights_of, optimizer_of
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TERMS_SHOWN = 20
@@ -40,6 +41,8 @@ class Stepper:
         model = task.model()
         if not isinstance(model, nn.Module):
             raise TaskError(f"model() returned {type(model).__name__}, not a torch.nn.Module")
+        if "_parameters" not in vars(model):
+            raise TaskError(f"model() returned {type(model).__name__}, whose __init__ does not call super().__init__()")
         _check_values(model)
         self.shared_storage = shared_storage(model)  # a move to another device separates what `.data` has joined
         self.model = model.to(device)
@@ -170,11 +173,21 @@ class Stepper:
         self.scaler.unscale_(self.optimizer)
         norm = self._clip()
         self.rates.watch()
-        self.scaler.step(self.optimizer)
+        self._make_step()
         self.rates.unwatch()
         self.steps_called += self.rates.stepped
         self.scaler.update()
         return self._row([*values, norm]), gram
+
+    def _make_step(self) -> None:
+        """Let the optimizer step, unless the loss scaler found an overflow. Raises TaskError if it needs a closure."""
+        try:
+            self.scaler.step(self.optimizer)
+        except TypeError as error:
+            innermost = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+            if str(error) == "'NoneType' object is not callable" and innermost.f_locals.get("closure", 0) is None:
+                raise TaskError(closure_fault(self.optimizer)) from error
+            raise
 
     def clear_gradients(self) -> None:
         """Set the gradients of all parameters to None: those of the model, and others that the optimizer holds."""
@@ -232,7 +245,9 @@ class Stepper:
 
     def parameter_norm(self) -> Tensor:
         """Return the 2-norm of all parameters in the optimizer, [1]; not finite if one of them is not."""
-        return nn.utils.get_total_norm([p.detach() for p in self._parameters]).view(1)
+        # Those of integers, such as quantized weights, do not train.
+        trainable = [p.detach() for p in self._parameters if p.is_floating_point() or p.is_complex()]
+        return nn.utils.get_total_norm(trainable).view(1)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which the plan's precision applies."""
@@ -254,6 +269,8 @@ class Stepper:
                 raise TaskError(f"loss term {term!r} is {type(loss).__name__}, not a tensor")
             if loss.ndim:
                 raise TaskError(f"loss term {term!r} has shape {tuple(loss.shape)}: it must be a scalar")
+            if loss.is_meta:
+                raise TaskError(f"loss term {term!r} is on the meta device and has no value")
             if loss.is_complex():
                 raise TaskError(f"loss term {term!r} is a complex number: take its real part or its absolute value")
         if torch.is_grad_enabled() and not any(loss.requires_grad for loss in losses.values()):
@@ -355,8 +372,12 @@ def _check_values(model: nn.Module) -> None:
 
 
 def _as_terms(losses: object) -> Mapping[str, Tensor]:
-    """Return what `losses` returned. Raises TaskError unless it is a mapping with at least one term."""
+    """Return what `losses` returned. Raises TaskError unless it is a mapping with at least one term, all named."""
     if isinstance(losses, Mapping) and losses:
+        for name in losses:
+            if not isinstance(name, str) or not name:
+                kind = "" if name == "" else f" ({type(name).__name__})"
+                raise TaskError(f"losses(model, batch) named a term {name!r:.200}{kind}: names must be text, not empty")
         return losses
     returned = "no term" if isinstance(losses, Mapping) else type(losses).__name__
     raise TaskError(f"losses(model, batch) returned {returned}: it must map at least one name to a scalar")

@@ -39,6 +39,21 @@ OPTIONAL = (
     *("example_inputs", "dynamic_shapes", "labels", "largest_batch", "data_files"),
 )
 """Hooks that a task may have."""
+CALLS = {
+    "model": (),
+    "losses": ("model", "batch"),
+    "optimizer": ("model", "learning_rate"),
+    "counts": ("batch",),
+    "evaluate": ("model",),
+    "predictions": ("model",),
+    "probe_batch": (),
+    "largest_batch": (),
+    "sources": ("batch",),
+    "on_stage_start": ("model", "stage", "phase"),
+    "example_inputs": (),
+    "dynamic_shapes": (),
+}
+"""Arguments that a method or hook is called with, by position. `batches` has keywords, see `loader_of`."""
 NOT_CALLABLE = ("loss_weights",)
 """Hooks that are no method."""
 MAX_DATA_FILES = 1000
@@ -58,6 +73,8 @@ def load_task(reference: str, args: Mapping[str, Any], *, root: Path, allowed: A
     missing = [f"{method}()" for method in REQUIRED if not callable(hook_of(task, method))]
     if missing:
         raise TaskError(f"{reference} is not a task: it lacks {listed(missing)}")
+    for hook, arguments in CALLS.items():
+        _check_call(task, hook, arguments)
     absent = [hook for hook in OPTIONAL if not has_hook(task, hook)]
     for attribute in dir(task):
         if attribute.startswith("_") or attribute in (*REQUIRED, *OPTIONAL):
@@ -67,6 +84,25 @@ def load_task(reference: str, args: Mapping[str, Any], *, root: Path, allowed: A
         if near is not None and callable(getattr(task, attribute)) == (near not in NOT_CALLABLE):
             raise TaskError(f"{reference} has {attribute!r}, which is never called; did you mean {near!r}?")
     return task  # type: ignore[no-any-return]  # checked above as far as a protocol can be at run time
+
+
+def _check_call(task: Any, hook: str, arguments: tuple[str, ...]) -> None:
+    """Raise TaskError if a hook of a task cannot be called with these arguments. A property is not evaluated."""
+    if not has_hook(task, hook) or isinstance(inspect.getattr_static(task, hook, None), property):
+        return
+    method = hook_of(task, hook)
+    if method is None:  # how a subclass takes a hook away
+        return
+    if not callable(method):
+        raise TaskError(f"{hook} is {method!r:.200}: it must be a method {hook}({', '.join(arguments)})")
+    try:
+        signature = inspect.signature(method)
+    except (TypeError, ValueError):  # implemented in C
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise TaskError(f"{hook} cannot be called as {hook}({', '.join(arguments)}): {error}") from None
 
 
 def call_factory(
@@ -143,14 +179,27 @@ def optimizer_of(task: Task, model: nn.Module, learning_rate: float) -> torch.op
         return torch.optim.AdamW(trainable, lr=learning_rate, fused=trainable[0].is_cuda)
     optimizer = make(model, learning_rate)
     if not isinstance(optimizer, torch.optim.Optimizer):
-        kind = type(optimizer).__name__
-        raise TaskError(f"optimizer(model, learning_rate) returned {kind}, not a torch.optim.Optimizer")
-    if needs_closure(optimizer):
+        shown = type(optimizer).__name__
+        raise TaskError(f"optimizer(model, learning_rate) returned {shown}, not a torch.optim.Optimizer")
+    kind = type(optimizer).__name__
+    if not isinstance(hook_of(optimizer, "param_groups"), list):
         raise TaskError(
-            f"{type(optimizer).__name__}.step() needs a closure that computes the loss again, and a smoke run computes "
-            "it once per step: use another optimizer"
+            f"optimizer(model, learning_rate) returned {kind}, whose __init__ does not call super().__init__()"
         )
-    rates = sorted({float(group["lr"]) for group in optimizer.param_groups})
+    if needs_closure(optimizer):
+        raise TaskError(closure_fault(optimizer))
+    try:
+        rates = sorted({float(group["lr"]) for group in optimizer.param_groups})
+    except (KeyError, TypeError, ValueError, RuntimeError):  # a tensor of several values raises the last one
+        made = [group.get("lr") for group in optimizer.param_groups]
+        text = f"optimizer(model, learning_rate) made parameter groups with lr {made!r:.200}: each must have one number"
+        raise TaskError(text) from None
+    if not all(0 <= rate < float("inf") for rate in rates):
+        given = listed(f"{rate:g}" for rate in rates)
+        raise TaskError(
+            f"optimizer(model, learning_rate={learning_rate:g}) made parameter groups with lr {given}: every one must "
+            "be finite and not negative"
+        )
     if not any(same_rate(rate, learning_rate) for rate in rates):
         given = listed(f"{rate:g}" for rate in rates)
         raise TaskError(
@@ -167,6 +216,14 @@ def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
     except (TypeError, ValueError):  # a step without a signature
         return False
     return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def closure_fault(optimizer: torch.optim.Optimizer) -> str:
+    """Say why an optimizer that needs a closure cannot be used."""
+    return (
+        f"{type(optimizer).__name__}.step() needs a closure that computes the loss again, and a smoke run computes it "
+        "once per step: use another optimizer"
+    )
 
 
 def loss_weights_of(task: Task) -> dict[str, float]:

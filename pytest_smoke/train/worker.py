@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import multiprocessing
 import os
 import signal
 import sys
@@ -164,7 +165,8 @@ def train_main(plan: RunPlan, connection: Connection, output: Connection, enviro
         return
     except BaseException as error:  # a KeyboardInterrupt is the task's own: Ctrl-C does not reach this session
         crash = crash_of(error, plan.root)
-        print(crash.traceback, file=sys.stderr)
+        with contextlib.suppress(Exception):  # the task may have closed or replaced the stream
+            print(crash.traceback, file=sys.stderr)
         with contextlib.suppress(ParentDiedError):
             channel.send([plain_fields(crash)])
         if has_lost_device(error) and not channel.is_copy:
@@ -179,9 +181,10 @@ def described(plan: RunPlan) -> dict[str, Any] | Crashed:
     """Return the settings of the plan's full run as its trainer has them, or why that failed."""
     try:
         read: dict[str, Any] = plain(DESCRIBERS[plan.trainer](plan, prepare_process(plan)))
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # a KeyboardInterrupt is the factory's own, as in `train_main`
         crash = plain_fields(crash_of(error, plan.root))
-        print(crash.traceback, file=sys.stderr)
+        with contextlib.suppress(Exception):  # the factory may have closed or replaced the stream
+            print(crash.traceback, file=sys.stderr)
         return crash
     return read
 
@@ -214,6 +217,7 @@ def _detach(output: Connection, environment: dict[str, str]) -> None:
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     faulthandler.enable(sys.stderr, all_threads=False)
+    multiprocessing.set_start_method(None, force=True)  # Python's default, as in the full run, not that of this process
     os.environ.clear()
     os.environ.update(environment)
     hold_slots_of_run(os.environ)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,62 @@ def test_an_exception_in_a_data_loader_worker_is_named_without_the_traceback_in_
     assert crash.text == "ValueError: sample 0 has no label,\n  and no image (in DataLoader worker process 0)"
     assert crash.place.startswith("tests/train/test_crash.py:")
     assert "Original Traceback" in crash.traceback
+
+
+class Odd(Dataset[Tensor]):
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Tensor:
+        try:
+            raise KeyError("label")
+        except KeyError:
+            raise ValueError('no label in\n  File "/data/a.csv", line 3, in header\n    a,b') from None
+
+
+class Rereads(Odd):
+    def __getitem__(self, index: int) -> Tensor:
+        try:
+            return super().__getitem__(index)
+        except ValueError as error:
+            raise OSError("cannot read the sample again") from error
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (Odd(), 'ValueError: no label in\n  File "/data/a.csv", line 3, in header\n    a,b'),
+        (Rereads(), "OSError: cannot read the sample again"),
+    ],
+)
+def test_only_the_traceback_tells_where_an_exception_of_a_worker_was_raised(data: Odd, text: str) -> None:
+    with pytest.raises((ValueError, OSError), match="Original Traceback") as caught:
+        next(iter(DataLoader(data, num_workers=1)))
+    crash = crash_of(caught.value, str(Path(__file__).parents[2]))
+    assert crash.text == f"{text} (in DataLoader worker process 0)"
+    assert crash.place.startswith("tests/train/test_crash.py:")
+
+
+def test_the_place_is_that_of_the_cause_if_the_exception_itself_was_raised_by_a_library() -> None:
+    def stops() -> Iterator[int]:
+        raise StopIteration
+        yield
+
+    with pytest.raises(RuntimeError) as caught:
+        next(stops())
+    caught.value.__traceback__ = None
+    crash = crash_of(caught.value, str(Path(__file__).parents[2]))
+    assert crash.text == "RuntimeError: generator raised StopIteration"
+    assert crash.place.startswith("tests/train/test_crash.py:")
+
+
+def test_a_group_of_exceptions_is_named_with_its_members() -> None:
+    members = [ValueError("a"), KeyError("b"), OSError("c"), OSError("d")]
+    text = crash_of(ExceptionGroup("two tasks failed", members), ".").text
+    assert (
+        text
+        == "ExceptionGroup: two tasks failed (4 sub-exceptions): ValueError: a; KeyError: 'b'; OSError: c; and 1 more"
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import math
 import re
 import signal
 import traceback
@@ -86,6 +87,32 @@ class Empty:
 
 class Misspelt(Pair):
     def evalute(self, model: nn.Module) -> None: ...
+
+
+class EvaluatesNothing(Pair):
+    def evaluate(self) -> dict[str, float]:
+        raise AssertionError("not called")
+
+
+class CountsOnce(Pair):
+    counts = 64
+
+
+class NoIterator:
+    def __iter__(self) -> None: ...
+
+
+class Uninitialized(nn.Module):
+    def __init__(self) -> None: ...
+
+
+class NoGroups(torch.optim.SGD):
+    def __init__(self, parameters: Any) -> None: ...
+
+
+class AsksForClosure(torch.optim.SGD):
+    def step(self, closure: Any = None) -> Any:
+        return closure()
 
 
 class OneTerm(Pair):
@@ -316,6 +343,54 @@ CASES = [
     Case(
         lambda *_: update(pair(losses=lambda model, batch: dict.fromkeys(("first", "second"), torch.ones(()) * 1j))),
         "loss term 'first' is a complex number: take its real part or its absolute value",
+    ),
+    Case(
+        lambda *_: stepper(pair(losses=lambda model, batch: {1: torch.zeros(())})),
+        "losses(model, batch) named a term 1 (int): names must be text, not empty",
+    ),
+    Case(
+        lambda *_: update(
+            pair(losses=lambda model, batch: dict.fromkeys(("first", "second"), torch.empty((), device="meta")))
+        ),
+        "loss term 'first' is on the meta device and has no value",
+    ),
+    Case(
+        lambda *_: stepper(pair(model=Uninitialized)),
+        "model() returned Uninitialized, whose __init__ does not call super().__init__()",
+    ),
+    Case(
+        lambda *_: stepper(with_optimizer(NoGroups)),
+        "optimizer(model, learning_rate) returned NoGroups, whose __init__ does not call super().__init__()",
+    ),
+    Case(
+        lambda *_: update(with_optimizer(lambda parameters: AsksForClosure(parameters, lr=0.1))),
+        "AsksForClosure.step() needs a closure that computes the loss again, and a smoke run computes it once per "
+        "step: use another optimizer",
+    ),
+    Case(
+        lambda *_: stepper(with_optimizer(lambda parameters: torch.optim.SGD([{"params": parameters, "lr": [0.1]}]))),
+        "optimizer(model, learning_rate) made parameter groups with lr [[0.1]]: each must have one number",
+    ),
+    Case(
+        lambda *_: stepper(
+            with_optimizer(
+                lambda parameters: torch.optim.SGD([{"params": parameters, "lr": 0.1}, {"params": [], "lr": math.nan}])
+            )
+        ),
+        "optimizer(model, learning_rate=0.1) made parameter groups with lr 0.1 and nan: every one must be finite and "
+        "not negative",
+    ),
+    Case(
+        lambda *_: run_loop(make_plan(), pair(batches=lambda batch_size, *, seed, rank, world_size: NoIterator())),
+        "batches() returned NoIterator, which cannot be iterated over: iter() returned non-iterator of type 'NoneType'",
+    ),
+    Case(
+        lambda *_: load_task(f"{MODULE}:EvaluatesNothing", {}, root=ROOT),
+        "evaluate cannot be called as evaluate(model): too many positional arguments",
+    ),
+    Case(
+        lambda *_: load_task(f"{MODULE}:CountsOnce", {}, root=ROOT),
+        "counts is 64: it must be a method counts(batch)",
     ),
     Case(lambda *_: load_task(f"{MODULE}:Absent", {}, root=ROOT), f"{__file__} has no 'Absent'"),
     Case(
