@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import file_digest, sha256
 from io import BufferedReader
 from pathlib import Path
@@ -32,17 +32,19 @@ VERDICTS_SCHEMA = 1
 """Version of that file; raised when a key changes its meaning or goes away."""
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
+def write_atomic(path: Path, content: str | bytes | Iterable[str]) -> None:
     """Write to a temporary file in the same folder, then rename, so that a reader sees the old file or the new one.
 
-    A text is encoded as UTF-8. Raises OSError.
+    A text, or the parts of one, is encoded as UTF-8. Raises OSError.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                file.writelines(part.encode("utf-8") for part in ([content] if isinstance(content, str) else content))
         os.chmod(temporary, 0o666 & ~current_umask())  # mkstemp makes files that only their owner may read
         os.replace(temporary, path)
     except BaseException:
@@ -146,11 +148,6 @@ def invalid_json(path: Path | str, error: ValueError | RecursionError) -> str:
 def strict_json(tree: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """Serialize a tree of builtins. JSON has no number for NaN and infinities: they are the texts of `json_value`."""
     return json.dumps(json_value(tree), indent=indent, sort_keys=sort_keys, allow_nan=False)
-
-
-def tree_json(tree: Any) -> str:
-    """Serialize an outcome as it is in `verdicts.json`."""
-    return strict_json(tree, indent=1).replace("\n", "\n  ")  # no string in JSON has a line break
 
 
 def json_value(value: Any) -> Any:

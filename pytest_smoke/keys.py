@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from pytest_smoke.receipts.receipt import Receipt
 
 OUTCOMES: pytest.StashKey[list[Outcome]] = pytest.StashKey()
-"""On an item: the outcomes of its smoke runs, in order."""
+"""On an item: the outcomes of its smoke runs that are not on a report yet, in order. pytest keeps all items until the
+session ends."""
 
-REPORTED: pytest.StashKey[int] = pytest.StashKey()
-"""On an item: how many of its outcomes are on a report."""
+RUNS: pytest.StashKey[int] = pytest.StashKey()
+"""On an item: how many smoke runs it has executed."""
 
 RECEIPT: pytest.StashKey[Receipt | None] = pytest.StashKey()
-"""On a recipe's item: the receipt of its newest smoke run."""
+"""On a recipe's item: the receipt of its newest smoke run, until it is on a report."""
 
 BISECT_RESULT: pytest.StashKey[BisectResult] = pytest.StashKey()
 """On a bisect's item: its result."""

@@ -12,7 +12,7 @@ import pytest
 from pytest_smoke.collect.item import device_for, failure_text, run_for_item
 from pytest_smoke.collect.python_tasks import send_task
 from pytest_smoke.errors import SmokeError
-from pytest_smoke.keys import OUTCOMES
+from pytest_smoke.keys import RUNS
 from pytest_smoke.options import MODES, allowed_code
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
@@ -135,7 +135,7 @@ class Smokes:
         return frame.f_lineno
 
     def _execute(self, case: Case, *, name: str) -> Outcome:
-        item_id = f"{self._item.nodeid}#{len(self._item.stash.get(OUTCOMES, []))}"
+        item_id = f"{self._item.nodeid}#{self._item.stash.get(RUNS, 0)}"
         device = device_for(self._item, case, item_id=item_id)
         outcome = run_for_item(self._item, case, device=device, item_id=item_id).outcome
         if not outcome.promoted:

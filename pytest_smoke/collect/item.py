@@ -18,7 +18,7 @@ from pytest_smoke.collect.progress import progress_of, terminal_width
 from pytest_smoke.collect.workers import worker_of
 from pytest_smoke.environment import in_github_workflow
 from pytest_smoke.interruption import INTERRUPTION
-from pytest_smoke.keys import EXECUTED, OUTCOMES, RECEIPT, REGISTRY, REPORTED, SUMMARY
+from pytest_smoke.keys import EXECUTED, OUTCOMES, RECEIPT, REGISTRY, RUNS, SUMMARY
 from pytest_smoke.monitor.smoke import NO_DEVICE, RunOptions, SmokeResult, run_smoke, skipped_outcome
 from pytest_smoke.options import skip_or_fail
 from pytest_smoke.outcome import Outcome
@@ -49,10 +49,11 @@ class SmokeItem(pytest.Item):
 
     def runtest(self) -> None:
         """Execute the smoke run; only a promotion passes. Raises NotPromotedError for any other verdict."""
-        earlier = len(self.stash.get(OUTCOMES, []))  # a plugin may execute an item again
+        earlier = self.stash.get(RUNS, 0)  # a plugin may execute an item again
         item_id = f"{self.nodeid}#{earlier + 1}" if earlier else self.nodeid
         device = device_for(self, self.case, item_id=item_id)
-        result = run_for_item(self, self.case, device=device, item_id=item_id)
+        case = replace(self.case)  # pytest keeps the item, and what is computed of the copy ends with the run
+        result = run_for_item(self, case, device=device, item_id=item_id)
         outcome = result.outcome
         if result.error is not None and outcome.verdict == "error":
             raise result.error
@@ -89,11 +90,12 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     """
     if isinstance(item, SmokeItem):
         report.keywords = {plain_name(name): value for name, value in report.keywords.items()}
-    outcomes = item.stash.get(OUTCOMES, [])[item.stash.get(REPORTED, 0) :]
+    outcomes = item.stash.get(OUTCOMES, [])
     if outcomes and (report.when != "setup" or report.failed):  # a fixture may execute smoke runs until the teardown
-        item.stash[REPORTED] = len(item.stash[OUTCOMES])
+        item.stash[OUTCOMES] = []
         report.smoke_outcomes = [outcome.to_dict() for outcome in outcomes]  # type: ignore[attr-defined]  # our own
         if (receipt := item.stash.get(RECEIPT, None)) is not None:
+            item.stash[RECEIPT] = None
             report.smoke_receipt = receipt.to_text()  # type: ignore[attr-defined]  # our own
         if report.skipped and isinstance(item, SmokeItem):
             path, _, line = outcomes[-1].place.rpartition(":")
@@ -109,9 +111,13 @@ def device_for(item: pytest.Item, case: Case, *, item_id: str) -> str:
     try:
         return need_device(case.recipe.requires, item.config)
     except (pytest.skip.Exception, pytest.fail.Exception) as lacking:
-        outcome = skipped_outcome(case, str(lacking), item_id=item_id, root=item.config.rootpath)
-        item.stash.setdefault(OUTCOMES, []).append(outcome)
+        _add_outcome(item, skipped_outcome(case, str(lacking), item_id=item_id, root=item.config.rootpath))
         raise
+
+
+def _add_outcome(item: pytest.Item, outcome: Outcome) -> None:
+    item.stash[RUNS] = item.stash.get(RUNS, 0) + 1
+    item.stash.setdefault(OUTCOMES, []).append(outcome)
 
 
 def run_for_item(item: pytest.Item, case: Case, *, device: str, item_id: str) -> SmokeResult:
@@ -123,12 +129,12 @@ def run_for_item(item: pytest.Item, case: Case, *, device: str, item_id: str) ->
             result = run_with_options(item.config, case, device=device, item_id=item_id)
         else:
             del item.stash[EXECUTED]  # a plugin may execute the item again
-        item.stash.setdefault(OUTCOMES, []).append(result.outcome)
+        _add_outcome(item, result.outcome)
         if isinstance(item, SmokeItem):
             item.stash[RECEIPT] = result.receipt
         if item.config.getini("smoke_junit_properties") == "testcase":
             item.user_properties.extend(properties(result.outcome))
-        unreported = item.stash[OUTCOMES][item.stash.get(REPORTED, 0) :]
+        unreported = [*item.stash[OUTCOMES]]
         summary: Any = item.config.pluginmanager.get_plugin(SUMMARY)
         if summary is not None:
             summary.keep(item.nodeid, unreported)

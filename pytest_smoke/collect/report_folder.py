@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pytest_smoke.collect.kept_outcomes import KeptOutcomes
 from pytest_smoke.errors import SmokeError
-from pytest_smoke.files import BISECT, LOCK, STALE, VERDICTS, VERDICTS_SCHEMA, read_json, strict_json, write_atomic
+from pytest_smoke.files import BISECT, LOCK, STALE, VERDICTS, VERDICTS_SCHEMA, read_json, write_atomic
 from pytest_smoke.monitor.artifacts import earlier_results
 from pytest_smoke.outcome import Outcome
-from pytest_smoke.report.verdicts_json import join_outcomes, outcome_json
+from pytest_smoke.report.verdicts_json import tree_json, verdicts_parts
 
 UNREADABLE = f"unreadable-{VERDICTS}"
 """Name in `stale` of a `verdicts.json` whose outcomes cannot be read."""
@@ -118,7 +119,8 @@ def _set_aside_outcomes(folder: Path) -> None:
         _move(path, aside)
         return
     if outcomes:
-        write_atomic(aside, join_outcomes({item_id: strict_json(one) for item_id, one in (older | outcomes).items()}))
+        newest = older | outcomes
+        write_atomic(aside, verdicts_parts(tree_json(newest[item_id]) for item_id in sorted(newest)))
     path.unlink()
 
 
@@ -149,9 +151,10 @@ class VerdictsFile:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / VERDICTS
+        self.outcomes = KeptOutcomes()
+        """What is in the file, or will be soon."""
         self.problem = ""
         """Why the file could not be written the last time; empty if it was."""
-        self._rendered: dict[str, str] = {}
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._next = 0.0
@@ -160,7 +163,7 @@ class VerdictsFile:
     def add(self, outcome: Outcome) -> None:
         """Add an outcome, and write the file now or soon."""
         with self._lock:
-            self._rendered[outcome.id] = outcome_json(outcome)
+            self.outcomes.add(outcome)
             self._unwritten = True
             wait_seconds = self._next - time.monotonic()
             if wait_seconds <= 0:
@@ -181,12 +184,12 @@ class VerdictsFile:
 
     def create(self) -> None:
         """Write the file without outcomes. Raises OSError."""
-        write_atomic(self._path, join_outcomes({}))
+        write_atomic(self._path, verdicts_parts(()))
 
     def _write(self) -> None:
         started = time.monotonic()
         try:
-            write_atomic(self._path, join_outcomes(self._rendered))
+            write_atomic(self._path, verdicts_parts(self.outcomes.texts()))
         except OSError as error:
             self.problem = f"{self._path} could not be written: {error.strerror or error}"
         else:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from pytest_smoke.collect.event_files import FOLDER, write_event_file
 from pytest_smoke.collect.item import SmokeItem
+from pytest_smoke.collect.kept_outcomes import KeptOutcomes
 from pytest_smoke.collect.lost import lost_outcome, outcome_without_run, smoke_ids
 from pytest_smoke.collect.progress import terminal_width
 from pytest_smoke.collect.report_folder import VerdictsFile
@@ -48,18 +50,33 @@ def outcomes_on(report: pytest.TestReport) -> list[Outcome]:
 
 
 def status_of(report: pytest.TestReport) -> tuple[str, str, Any] | None:
-    """Return category, letter and word of a recipe's item; None leaves them to pytest."""
-    outcomes = outcomes_on(report)
+    """Return category, letter and word of a recipe's item; None leaves them to pytest.
+
+    Once the summary has taken the outcomes off the report, it has left the status there.
+    """
+    if hasattr(report, "smoke_status"):
+        known: tuple[str, str, Any] | None = report.smoke_status
+        return known
+    return _status(report, outcomes_on(report))
+
+
+def _status(report: pytest.TestReport, outcomes: Sequence[Outcome]) -> tuple[str, str, Any] | None:
     if len(outcomes) != 1 or outcomes[0].id != report.nodeid:
         return None
     outcome = outcomes[0]
     if report.passed:
-        return "passed", ".", ("PROMOTE", {"green": True})
+        return _shown("passed", ".", "PROMOTE", "green")
     if report.skipped and (done := outcome.completed):
-        return label(outcome), LETTERS[done], (label(outcome).upper(), {"green": True})
+        return _shown(label(outcome), LETTERS[done], label(outcome).upper(), "green")
     if report.failed:
-        return "failed", "F", (outcome.verdict.upper(), {"red": True})
+        return _shown("failed", "F", outcome.verdict.upper(), "red")
     return None
+
+
+@cache
+def _shown(category: str, letter: str, word: str, colour: str) -> tuple[str, str, Any]:
+    """Return a status as pytest wants it, the same one for all reports that are kept."""
+    return category, letter, (word, {colour: True})
 
 
 class FailureText(str):
@@ -93,7 +110,7 @@ class Summary:
         receipts: ReceiptsFolder | None = None,
     ) -> None:
         self._config, self._file, self._workers, self._receipts = config, file, workers, receipts
-        self._outcomes: dict[str, Outcome] = {}
+        self._outcomes = file.outcomes if file is not None else KeptOutcomes()
         self._of_passed: set[str] = set()
         """Ids of the outcomes of tests that passed, whatever their verdicts are."""
         self._kept: dict[str, Sequence[Outcome]] = {}
@@ -114,9 +131,24 @@ class Summary:
         """Remember which items the workers of pytest-xdist are to execute."""
         self._expected |= Counter(smoke_ids(ids, self._config))
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the outcomes of a report and write them, so that a killed session loses none."""
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None]:
+        """Keep the outcomes of a report and write them, so that a killed session loses none.
+
+        pytest keeps all reports until the session ends, so the outcomes are taken off once every plugin has seen them.
+        """
         arrived = outcomes_on(report)
+        if arrived:
+            report.smoke_status = _status(report, arrived)  # type: ignore[attr-defined]  # our own
+        self._keep_arrived(report, arrived)
+        try:
+            yield
+        finally:
+            if arrived:
+                report.smoke_outcomes = []  # type: ignore[attr-defined]  # our own
+                report.smoke_receipt = None  # type: ignore[attr-defined]  # our own
+
+    def _keep_arrived(self, report: pytest.TestReport, arrived: list[Outcome]) -> None:
         if arrived:
             self._kept.pop(report.nodeid, None)
         elif (lost := lost_outcome(report, self._config)) is not None:
@@ -148,7 +180,7 @@ class Summary:
 
     def interrupted(self) -> list[Outcome]:
         """Return the outcomes of the runs that Ctrl-C or a signal interrupted."""
-        return [outcome for outcome in self._outcomes.values() if outcome.reason == "interrupted"]
+        return [outcome for outcome in self._outcomes.all() if outcome.reason == "interrupted"]
 
     def _add_of(self, node_id: str, outcomes: Sequence[Outcome]) -> None:
         self._arrived[node_id] += 1
@@ -170,9 +202,10 @@ class Summary:
         number = 1
         while (item_id := outcome.id if number == 1 else f"{outcome.id}#{number}") in self._outcomes:
             number += 1
-        outcome = replace(outcome, id=item_id)
-        self._outcomes[item_id] = outcome
-        if self._file is not None:
+        outcome = outcome if item_id == outcome.id else replace(outcome, id=item_id)
+        if self._file is None:
+            self._outcomes.add(outcome)
+        else:
             self._file.add(outcome)
             if self._config.option.smoke_tensorboard and (
                 problem := write_event_file(outcome, self._config.option.smoke_report)
@@ -189,7 +222,7 @@ class Summary:
     @property
     def outcomes(self) -> list[Outcome]:
         """All outcomes, sorted by id."""
-        return sorted(self._outcomes.values(), key=lambda outcome: outcome.id)
+        return sorted(self._outcomes.all(), key=lambda outcome: outcome.id)
 
     @property
     def unexpected(self) -> list[Outcome]:
@@ -257,7 +290,7 @@ class Summary:
             terminalreporter.write_line(f"ERROR: {problem}", red=True, bold=True)
 
     def _print_outcomes(self, terminalreporter: pytest.TerminalReporter) -> None:
-        outcomes, width = list(self._outcomes.values()), terminal_width()
+        outcomes, width = self._outcomes.all(), terminal_width()
         verbose = self._config.getoption("verbose", 0) > 0
         terminalreporter.ensure_newline()  # else the first line below does it, and leaves an empty one
         terminalreporter.section("smoke runs")
@@ -287,7 +320,7 @@ class Summary:
             write("")
             for line, verdict in table:
                 write(line, **{COLOURS.get(verdict, "red"): True})
-        for outcome in self._outcomes.values():
+        for outcome in outcomes:
             if outcome.promoted and outcome.facts.package:
                 write(f"packaged in {from_start(Path(outcome.facts.package), self._config)}")
         if self._file is not None and not self._file.problem:

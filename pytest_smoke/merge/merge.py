@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_smoke.errors import GateError, MergeError
-from pytest_smoke.files import VERDICTS, file_name, read_regular, tree_json, write_atomic
+from pytest_smoke.files import VERDICTS, file_name, read_regular, write_atomic
 from pytest_smoke.merge.copy import copy
 from pytest_smoke.merge.read import Session, read_session
 from pytest_smoke.merge.select import Selected, select
@@ -23,7 +23,7 @@ from pytest_smoke.plain import plain_name
 from pytest_smoke.receipts.folder import FOLDER as RECEIPTS
 from pytest_smoke.receipts.folder import REFUSED, receipt_of, signature_of
 from pytest_smoke.receipts.receipt import parse_receipt
-from pytest_smoke.report.verdicts_json import join_outcomes
+from pytest_smoke.report.verdicts_json import tree_json, verdicts_parts
 from pytest_smoke.text import count, listed
 
 TENSORBOARD = "tensorboard/{name}"
@@ -140,7 +140,7 @@ def _write(selected: Sequence[Selected], new: Path, final: Path, *, checkpoints:
         kept_back += [one.entry.id] if known.checkpoints and not checkpoints else []
     if problems:
         raise MergeError(*problems)
-    write_atomic(new / VERDICTS, join_outcomes(texts))
+    write_atomic(new / VERDICTS, verdicts_parts(texts[item_id] for item_id in sorted(texts)))
     if problems := write_reports(outcomes, new):
         raise MergeError(*problems)
     notes = [f"not in the report folders: {listed(map(plain_name, lost))}"] if lost else []

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_smoke.errors import MergeError
-from pytest_smoke.files import BISECT, LOCK, VERDICTS, VERDICTS_SCHEMA, invalid_json, read_failure, read_json, tree_json
+from pytest_smoke.files import BISECT, LOCK, VERDICTS, VERDICTS_SCHEMA, invalid_json, read_failure, read_json
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.page.session_reports import RENDERERS
 from pytest_smoke.page.sources import outcome_of_tree
 from pytest_smoke.plain import exception_text, plain_name
+from pytest_smoke.report.verdicts_json import tree_json
 
 NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 """What the texts of `json_value` stand for."""

@@ -1,0 +1,38 @@
+"""The outcomes of a session, packed until its reports need them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_smoke.collect.kept_outcomes import KeptOutcomes
+from pytest_smoke.outcome import Facts, Finding
+from pytest_smoke.report.verdicts_json import outcome_json
+from tests.report.test_terminal import outcome
+from tests.report.test_verdicts_json import FINDINGS, TREE
+
+
+@given(st.lists(FINDINGS, max_size=3), TREE)
+def test_an_outcome_is_unpacked_as_it_was_packed(findings: list[Finding], settings: dict[str, Any]) -> None:
+    """Compared by repr, because NaN is not equal to itself."""
+    kept, one = KeptOutcomes(), outcome(findings=tuple(findings), facts=Facts(settings=settings))
+    kept.add(one)
+    assert list(map(_all_of, kept.all())) == [_all_of(one)]
+    assert list(kept.texts()) == [outcome_json(one)]
+
+
+def test_outcomes_stay_in_the_order_of_arrival_and_their_texts_are_sorted_by_id() -> None:
+    kept = KeptOutcomes()
+    for item_id in "bca":
+        kept.add(outcome(id=item_id))
+        assert kept.all()[-1].id == item_id
+    assert [one.id for one in kept.all()] == ["b", "c", "a"]
+    assert [json.loads(text)["id"] for text in kept.texts()] == ["a", "b", "c"]
+    assert (len(kept), "b" in kept, "d" in kept) == (3, True, False)
+
+
+def _all_of(one: Any) -> str:
+    return repr(one.to_dict())
