@@ -120,21 +120,23 @@ def run_in_child(
         except ChildDiedError as died:
             if monitor.steps_fault:
                 return result_of(monitor)
-            return ProcessResult(
-                finding=failed_run(monitor, "crash", f"the training process failed: {died}"), output=child.last_lines()
-            )
+            text = f"the training process failed: {died}"
+            finding = failed_run(monitor, "crash", text, made=child.steps_begun - 1)
+            return ProcessResult(finding=finding, output=child.last_lines())
         except ChildTimeoutError:
             text = f"the training process made no progress for {seconds(timeout_seconds or 0.0)} and was killed"
-            place = ""
-            for event in child.dump_stacks():
+            events = child.dump_stacks()
+            place = child.place(plan.root)
+            for event in events:
                 if isinstance(event, Crashed) and event.reason == "hang":
                     text, place = f"{text}: {event.text}", event.place
             hint = "raise --smoke-timeout if the task needs longer between two steps"
-            finding = failed_run(monitor, "hang", text, place=place, hint=hint)
+            finding = failed_run(monitor, "hang", text, place=place, hint=hint, made=child.steps_begun - 1)
             return ProcessResult(finding=finding, output=child.last_lines())
         if monitor.crashed is None and monitor.ended is None and not monitor.steps_fault:
             text = "the training process ended without reporting a result"
-            return ProcessResult(finding=failed_run(monitor, "crash", text), output=child.last_lines())
+            finding = failed_run(monitor, "crash", text, made=child.steps_begun - 1)
+            return ProcessResult(finding=finding, output=child.last_lines())
         result = result_of(monitor)
         return replace(result, output=child.last_lines()) if monitor.crashed is not None else result
 
@@ -182,6 +184,9 @@ class _InProcessChannel:
         command = self.poll()
         assert command is not None, "the monitor answers the end of a stage and of the run at once"
         return command
+
+    def begin(self, step: int) -> None:
+        """Do nothing: what the task raises is caught."""
 
 
 def _listen(
@@ -248,11 +253,26 @@ def result_of(monitor: Listener) -> ProcessResult:
 
 
 def failed_run(
-    monitor: Listener, reason: str, text: str, *, place: str = "", key: str = "", hint: str = "", begun: int = 0
+    monitor: Listener,
+    reason: str,
+    text: str,
+    *,
+    place: str = "",
+    key: str = "",
+    hint: str = "",
+    made: int = 0,
+    begun: int = 0,
 ) -> Finding:
-    """Return the finding `run` of a run that failed; `begun`: steps that had begun, 0 if that is not known."""
-    last = monitor.steps - 1 if monitor.steps else None
+    """Return the finding `run` of a run that failed.
+
+    `made`: steps that were certainly made, also of those that were not reported. `begun`: steps that had begun. Each is
+    0 if it is not known.
+    """
+    made = max(made, monitor.steps)
+    last = made - 1 if made else None
     when = "before the first step" if last is None else f"after step {last}{monitor.progress}"
+    if made > monitor.steps:
+        when += f"; the figures from step {monitor.steps} on were lost"
     if begun > monitor.steps + 1:
         when = f"in step {begun - 1} or before it: the figures from step {monitor.steps} on were lost with the device"
     at = f" at {place}" if place else ""

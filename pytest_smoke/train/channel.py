@@ -24,6 +24,9 @@ class Channel(Protocol):
     def wait(self) -> Command:
         """Wait for the command that follows the end of a stage or of the run, and return it."""
 
+    def begin(self, step: int) -> None:
+        """Note that a step begins, for a process that cannot report any more. It takes no time."""
+
 
 def sending_plain(send: Send) -> Send:
     """Return a function that makes every event plain before `send` gets it: the boundary of the training process."""
@@ -35,3 +38,4 @@ class PlainChannel:
 
     def __init__(self, channel: Channel) -> None:
         self.send, self.poll, self.wait = sending_plain(channel.send), channel.poll, channel.wait
+        self.begin = channel.begin

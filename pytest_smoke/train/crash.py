@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from pytest_smoke.errors import DeviceError, TaskError
 from pytest_smoke.events import Crashed
 from pytest_smoke.plain import MESSAGE_CHARS, exception_text, plain_text
+from pytest_smoke.train.endings import is_library, place_of_frame
 
 OTHER_PROCESSES = re.compile(r"(of which [\d.]+ \w+ is free\.).*", re.DOTALL)
 """In what torch says of a full device, a sentence for each process on it, and advice on its allocator, follow this."""
@@ -143,18 +142,10 @@ def _of_worker(error: BaseException, root: str) -> tuple[str, str] | None:
     return plain_text(f"{raised} (in {caught[1]})", limit=MESSAGE_CHARS), places[-1] if places else ""
 
 
-def place_of_frame(filename: str, line: int, root: str) -> str:
-    """Return `file:line` of a frame, relative to `root` if it is below; empty in a library."""
-    if _is_library(filename):
-        return ""
-    path = Path(filename)
-    return f"{path.relative_to(root) if path.is_relative_to(root) else path}:{line}"
-
-
 def _traceback(error: BaseException) -> str:
     """Return the newest lines of the traceback, without the frames above the user's outermost one."""
     tb = error.__traceback__
-    while tb is not None and tb.tb_next is not None and _is_library(tb.tb_frame.f_code.co_filename):
+    while tb is not None and tb.tb_next is not None and is_library(tb.tb_frame.f_code.co_filename):
         tb = tb.tb_next
     lines = "".join(traceback.format_exception(type(error), error, tb)).splitlines()
     return "\n".join(lines[-TRACEBACK_LINES:])
@@ -167,9 +158,3 @@ def _reason(error: BaseException) -> str:
     lacks_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
     out_of_memory = lacks_memory or "can't allocate memory" in exception_text(error)
     return "out-of-memory" if out_of_memory else "exception"
-
-
-def _is_library(filename: str) -> bool:
-    package = str(Path(__file__).resolve().parents[1])
-    scripts = str(Path(sys.prefix) / "bin")  # such as `pytest` itself
-    return "site-packages" in filename or filename.startswith((package, sys.base_prefix, scripts, "<"))

@@ -1,8 +1,11 @@
-"""How a process ended, in words. Imports no torch."""
+"""How a process ended, in words, and where in the user's code it was. Imports no torch."""
 
 from __future__ import annotations
 
+import re
 import signal
+import sys
+from pathlib import Path
 
 
 def how_it_ended(exit_code: int) -> str:
@@ -15,3 +18,24 @@ def how_it_ended(exit_code: int) -> str:
         name = f"signal {-exit_code}"
     cause = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
     return f"was killed by {name}{cause}"
+
+
+def place_in_stack(stack: str, root: str) -> str:
+    """Return `file:line` of the innermost frame outside the libraries in a stack of faulthandler; empty without one."""
+    frames = re.findall(r'^  File "(.+)", line (\d+)', stack, re.MULTILINE)
+    return next((place for file, line in frames if (place := place_of_frame(file, int(line), root))), "")
+
+
+def place_of_frame(filename: str, line: int, root: str) -> str:
+    """Return `file:line` of a frame, relative to `root` if it is below; empty in a library."""
+    if is_library(filename):
+        return ""
+    path = Path(filename)
+    return f"{path.relative_to(root) if path.is_relative_to(root) else path}:{line}"
+
+
+def is_library(filename: str) -> bool:
+    """Tell whether a file of code is Python's, of an installed package, or of this one."""
+    package = str(Path(__file__).resolve().parents[1])
+    scripts = str(Path(sys.prefix) / "bin")  # such as `pytest` itself
+    return "site-packages" in filename or filename.startswith((package, sys.base_prefix, scripts, "<"))

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from pytest_smoke.train.crash import place_of_frame
+from pytest_smoke.train.endings import place_of_frame
 
 LABEL_LOSSES = (F.cross_entropy, F.nll_loss)
 """Functions of torch whose integer targets are labels."""

@@ -24,9 +24,10 @@ from pytest_smoke.events import Command, Event
 from pytest_smoke.interruption import ARRIVAL_SECONDS, INTERRUPTION, SIGNALS
 from pytest_smoke.plain import plain_text
 from pytest_smoke.train.descendants import MARK, end_descendants, end_orphans
-from pytest_smoke.train.endings import how_it_ended
+from pytest_smoke.train.endings import how_it_ended, place_in_stack
 from pytest_smoke.train.frames import FrameError, Frames, events_of, value_of
 from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.steps_begun import count_in, shared_memory
 from pytest_smoke.train.temporary import clean_up_after_killed_sessions, remove_without_owner
 
 OUTPUT_LINES = 30
@@ -45,6 +46,8 @@ LOOK_SECONDS = 1.0
 """Time between two looks at whether the process lives, where its pipe says nothing."""
 ENDING_A_JOB = tuple(-number for number in SIGNALS)
 """Exit statuses of a process that a signal ended which all processes of a cancelled job get."""
+STACK = "(most recent call first):"
+"""What faulthandler writes above a stack."""
 PRELOAD = "pytest_smoke.train.preload"
 
 
@@ -55,8 +58,11 @@ T = TypeVar("T")
 class Child:
     """A running training process."""
 
-    def __init__(self, process: BaseProcess, connection: Connection, output: Connection, mark: str) -> None:
+    def __init__(
+        self, process: BaseProcess, connection: Connection, output: Connection, begun: Connection, mark: str
+    ) -> None:
         self._process, self._connection, self._output, self._mark = process, connection, output, mark
+        self._begun = begun
         self._frames = Frames()
         self._printed = b""
         self.on_silence: Callable[[], object] | None = None
@@ -88,6 +94,16 @@ class Child:
         self._drain_output()
         lines = self._printed.decode("utf-8", errors="replace").splitlines()[-OUTPUT_LINES:]
         return plain_text("\n".join(lines))
+
+    @property
+    def steps_begun(self) -> int:
+        """Steps that the process has begun, also of those that it could not report."""
+        return count_in(self._begun)
+
+    def place(self, root: str) -> str:
+        """Return `file:line` of the user's code that a hanging process was in when it wrote its stack; else empty."""
+        self._drain_output()
+        return place_in_stack(self._printed.decode("utf-8", errors="replace").rpartition(STACK)[2], root)
 
     def dump_stacks(self) -> list[Event]:
         """Make a hanging process write its stack to its output: faulthandler does so on SIGABRT.
@@ -124,8 +140,8 @@ class Child:
         if was_running:
             with contextlib.suppress(OSError):
                 remove_without_owner(Path(tempfile.gettempdir()))  # it could not remove its own folders
-        self._connection.close()
-        self._output.close()
+        for end in (self._connection, self._output, self._begun):
+            end.close()
 
     def _next_frame(self, timeout_seconds: float | None) -> bytes | None:
         """Wait for the next frame; None if the process has exited normally.
@@ -259,40 +275,45 @@ def _sigint_blocked() -> Iterator[None]:
 def _start(main: Callable[..., None], plan: RunPlan | None, context: ForkServerContext | SpawnContext) -> Child:
     parent_end, child_end = context.Pipe()
     output, child_output = context.Pipe(duplex=False)
+    begun = shared_memory()
     # Not a daemon: a daemonic process cannot start data loader workers. `_child` kills what is left.
     mark = uuid4().hex
-    process = context.Process(target=main, args=(plan, child_end, child_output, {**os.environ, MARK: mark}))
+    process = context.Process(target=main, args=(plan, child_end, child_output, {**os.environ, MARK: mark}, begun))
     try:
         # From the server a process starts in milliseconds, and as the server was started. The server may not be ready.
         with _sigint_blocked() if isinstance(context, SpawnContext) else contextlib.nullcontext():
             process.start()
     except BaseException:
-        parent_end.close()
-        output.close()
+        for end in (parent_end, output, begun):
+            end.close()
         raise
     finally:
         child_end.close()
         child_output.close()
-    return Child(process, parent_end, output, mark)
+    return Child(process, parent_end, output, begun, mark)
 
 
 # These import late: they run in the training process, which has torch; the pytest process only names them.
 
 
-def _train_in_child(plan: RunPlan, connection: Connection, output: Connection, environment: dict[str, str]) -> None:
+def _train_in_child(
+    plan: RunPlan, connection: Connection, output: Connection, environment: dict[str, str], begun: Connection
+) -> None:
     from pytest_smoke.train import worker
 
-    worker.train_main(plan, connection, output, environment)
+    worker.train_main(plan, connection, output, environment, begun)
 
 
-def _describe_in_child(plan: RunPlan, connection: Connection, output: Connection, environment: dict[str, str]) -> None:
+def _describe_in_child(
+    plan: RunPlan, connection: Connection, output: Connection, environment: dict[str, str], begun: Connection
+) -> None:
     from pytest_smoke.train import worker
 
     worker.describe_main(plan, connection, output, environment)
 
 
 def _list_accelerators_in_child(
-    plan: None, connection: Connection, output: Connection, environment: dict[str, str]
+    plan: None, connection: Connection, output: Connection, environment: dict[str, str], begun: Connection
 ) -> None:
     from pytest_smoke.train import worker
 

@@ -268,6 +268,7 @@ class Loop:
         stage, flushed_at = start.stage, time.perf_counter()
         for step in range(first_step, min(stage.end, self._checkpoints.end_step)):
             self._steps_begun = step + 1
+            self._channel.begin(step)
             if phase is not None:
                 self._instrumentation.keep_weights(stage, phase, step)
             if self._checkpoints.should_save(step):

@@ -36,9 +36,9 @@ from pytest_smoke.plain import plain_fields
 from pytest_smoke.text import count, listed
 from pytest_smoke.train.channel import Channel
 from pytest_smoke.train.checkpoints.layout import NO_CHECKPOINTS
-from pytest_smoke.train.crash import crash_of, place_of_frame
+from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.descendants import end_descendants, end_with_parent
-from pytest_smoke.train.endings import how_it_ended
+from pytest_smoke.train.endings import how_it_ended, place_in_stack
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.ranks import COUNTER, RankChannel, Ranks
 
@@ -300,7 +300,7 @@ class _RankPipe:
         from pytest_smoke.train.worker import PipeChannel
 
         self._writer, inner = writer, PipeChannel(commands)
-        self.poll, self.wait = inner.poll, inner.wait
+        self.poll, self.wait, self.begin = inner.poll, inner.wait, inner.begin
 
     def send(self, events: list[Event]) -> None:
         """Report events. Raises ParentDiedError."""
@@ -355,9 +355,3 @@ def hang_of(counters: Sequence[int], places: Sequence[str]) -> Crashed:
 
 def _ranks(ranks: Sequence[int]) -> str:
     return f"{'rank' if len(ranks) == 1 else 'ranks'} {listed(map(str, ranks))}"
-
-
-def place_in_stack(stack: str, root: str) -> str:
-    """Return `file:line` of the innermost frame outside the libraries in a stack of faulthandler; empty without one."""
-    frames = re.findall(r'^  File "(.+)", line (\d+)', stack, re.MULTILINE)
-    return next((place for file, line in frames if (place := place_of_frame(file, int(line), root))), "")

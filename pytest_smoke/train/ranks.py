@@ -227,6 +227,9 @@ class RankChannel:
         """Wait for a command, which all ranks get."""
         return self._ranks.wait(self._receive)
 
+    def begin(self, step: int) -> None:
+        """Do nothing: the ranks have counters of their own."""
+
     def _receive(self) -> Command:
         assert self._channel is not None, "only rank 0 receives"
         return self._channel.wait()

@@ -9,12 +9,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from importlib import import_module
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch._functorch.config as functorch_config
@@ -35,7 +36,11 @@ from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.ranks import Ranks
 from pytest_smoke.train.source_files import source_files
+from pytest_smoke.train.steps_begun import StepsBegun
 from pytest_smoke.train.task import data_files_of
+
+LEAVING_SECONDS = 1.0
+"""Time that threads of a task have to end after the run: they may be writing a file."""
 
 
 class PipeChannel:
@@ -45,8 +50,8 @@ class PipeChannel:
     report steps that nobody asked for, and take commands that are not for it.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection, self._pid = connection, os.getpid()
+    def __init__(self, connection: Connection, begun: StepsBegun | None = None) -> None:
+        self._connection, self._begun, self._pid = connection, begun, os.getpid()
 
     def send(self, events: list[Event]) -> None:
         """Report events."""
@@ -69,6 +74,11 @@ class PipeChannel:
         except EOFError:
             raise ParentDiedError from None
         return command
+
+    def begin(self, step: int) -> None:
+        """Note that a step begins."""
+        if self._begun is not None:
+            self._begun.count(step + 1)
 
     @property
     def is_copy(self) -> bool:
@@ -149,20 +159,22 @@ A runner builds what the key names, reports `source_files` once it is imported, 
 """
 
 
-def train_main(plan: RunPlan, connection: Connection, output: Connection, environment: dict[str, str]) -> None:
+def train_main(
+    plan: RunPlan, connection: Connection, output: Connection, environment: dict[str, str], begun: Connection
+) -> None:
     """Run `plan` as the main function of a training process.
 
-    Events go to `connection`, the standard streams to the pipe `output`.
+    Events go to `connection`, the standard streams to the pipe `output`, the number of steps to the memory `begun`.
     """
     _detach(output, environment)
-    channel = PipeChannel(connection)
+    channel = PipeChannel(connection, StepsBegun(begun))
     try:
         if plan.processes > 1:
             import_module("pytest_smoke.train.processes").train_on_ranks(plan, connection)  # takes half a second
         else:
             train(plan, channel)
     except ParentDiedError:
-        return
+        pass
     except BaseException as error:  # a KeyboardInterrupt is the task's own: Ctrl-C does not reach this session
         crash = crash_of(error, plan.root)
         with contextlib.suppress(Exception):  # the task may have closed or replaced the stream
@@ -172,9 +184,8 @@ def train_main(plan: RunPlan, connection: Connection, output: Connection, enviro
         if has_lost_device(error) and not channel.is_copy:
             end_descendants(os.getpid())
             os._exit(1)  # to free what is on the device would abort the process, and print over the traceback
-    finally:
-        if not channel.is_copy:
-            end_descendants(os.getpid())  # a daemon of the task would keep the fork server alive
+    if not channel.is_copy:
+        _leave()
 
 
 def described(plan: RunPlan) -> dict[str, Any] | Crashed:
@@ -195,7 +206,25 @@ def describe_main(plan: RunPlan, connection: Connection, output: Connection, env
     found = described(plan)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         connection.send(found)
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """End this process with all that it has started.
+
+    Python would wait for threads of the task without a limit, and for workers of its pools, which are gone: what a pool
+    does at the end waits for a lock that one of them held. A daemon of the task would keep the fork server alive.
+    """
     end_descendants(os.getpid())
+    deadline = time.monotonic() + LEAVING_SECONDS
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(0.0, deadline - time.monotonic()))
+    end_descendants(os.getpid())  # a pool replaces its workers
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # the task may have closed or replaced it
+            stream.flush()
+    os._exit(0)
 
 
 def accelerators_main(connection: Connection, output: Connection, environment: dict[str, str]) -> None:

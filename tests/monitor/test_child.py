@@ -53,6 +53,11 @@ class FakeChild:
     def last_lines(self) -> str:
         return LAST_LINES
 
+    steps_begun = 0
+
+    def place(self, root: str) -> str:
+        return ""
+
     def dump_stacks(self) -> list[Event]:
         """Write the stacks of all threads to the output."""
         return []

@@ -64,6 +64,8 @@ class RecordingChannel:
     def wait(self) -> Command:
         return self.poll() or (self.commands.pop(0) if self.commands else Finish())
 
+    def begin(self, step: int) -> None: ...
+
     def of(self, kind: type[Any]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 

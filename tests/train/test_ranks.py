@@ -29,8 +29,9 @@ from pytest_smoke.monitor.smoke import RunOptions, run_smoke
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Recipe
+from pytest_smoke.train.endings import place_in_stack
 from pytest_smoke.train.plan import RunPlan
-from pytest_smoke.train.processes import Ending, described, first_failure, hang_of, place_in_stack
+from pytest_smoke.train.processes import Ending, described, first_failure, hang_of
 from pytest_smoke.train.ranks import Together, decoded, encoded
 
 ROOT = Path(__file__).parents[2]
