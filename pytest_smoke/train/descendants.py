@@ -7,11 +7,16 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 MARK = "PYTEST_SMOKE_PROCESS"
 """Environment variable of a training process, which the programs that it starts inherit."""
+MEMORY_MANAGER = "torch_shm_manag"
+"""Name, as Linux cuts it, of torch's process that removes shared memory and its own folder when nobody uses them."""
+MANAGER_SECONDS = 5.0
+"""Time in which that process must have done so. It waits for 2 s after its last user has ended."""
 WRITES = os.O_WRONLY | os.O_RDWR
 PR_SET_PDEATHSIG = 1
 """From `linux/prctl.h`: the signal that this process gets when the thread that started it ends."""
@@ -51,9 +56,39 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def helpers(pid: int) -> dict[int, str]:
+    """Return the processes below a process, each with the time of its start, which tells it from a later one.
+
+    Read from what Linux lists for each thread; empty if it does not. Only the files of these processes are read, so
+    that it takes the same time on a machine with many others.
+    """
+    found: dict[int, str] = {}
+    pending = [pid]
+    while pending:
+        for entry in Path(f"/proc/{pending.pop()}/task").glob("*/children"):
+            with contextlib.suppress(OSError, ValueError):  # it has ended
+                below = {int(child): _started_at(int(child)) for child in entry.read_text().split()}
+                found |= below
+                pending += below
+    return found
+
+
+def end_helpers(seen: Mapping[int, str]) -> None:
+    """Kill those of `helpers` that are still there, but not torch's memory manager."""
+    for pid, started in seen.items():
+        with contextlib.suppress(OSError, ValueError):
+            if _started_at(pid) == started and not _is_memory_manager(pid):
+                _kill([pid])
+
+
+def _started_at(pid: int) -> str:
+    """Return when a process started, in the kernel's ticks. Raises OSError."""
+    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+
+
 def end_descendants(pid: int) -> None:
-    """Kill every process below a process."""
-    _kill(descendants(pid))
+    """Kill every process below a process but torch's memory manager, which ends after its last user."""
+    _kill(one for one in descendants(pid) if not _is_memory_manager(one))
 
 
 def end_orphans(mark: str, pipe: int) -> None:
@@ -63,7 +98,7 @@ def end_orphans(mark: str, pipe: int) -> None:
     it printed to, which copies of it hold open.
     """
     marked, held, python = f"{MARK}={mark}".encode(), f"pipe:[{pipe}]", os.path.realpath(sys.executable)
-    found = []
+    found: list[int] = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if int(folder.name) != os.getpid() and (
@@ -73,7 +108,18 @@ def end_orphans(mark: str, pipe: int) -> None:
                 found.append(int(folder.name))
         except OSError:  # it has ended, or belongs to someone else
             continue
-    _kill(found)
+    managers = [one for one in found if _is_memory_manager(one)]
+    _kill(one for one in found if one not in managers)
+    deadline = time.monotonic() + MANAGER_SECONDS
+    while any(map(_is_memory_manager, managers)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    _kill(managers)
+
+
+def _is_memory_manager(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip() == MEMORY_MANAGER
+    return False
 
 
 def _writes_to(process: Path, pipe: str) -> bool:

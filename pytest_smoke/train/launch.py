@@ -23,7 +23,7 @@ from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
 from pytest_smoke.events import Command, Event
 from pytest_smoke.interruption import ARRIVAL_SECONDS, INTERRUPTION, SIGNALS
 from pytest_smoke.plain import plain_text
-from pytest_smoke.train.descendants import MARK, end_descendants, end_orphans
+from pytest_smoke.train.descendants import MARK, end_descendants, end_helpers, end_orphans, helpers
 from pytest_smoke.train.endings import how_it_ended, place_in_stack
 from pytest_smoke.train.frames import FrameError, Frames, events_of, value_of
 from pytest_smoke.train.plan import RunPlan
@@ -43,7 +43,9 @@ STACK_SECONDS = 3.0
 REPORT_SECONDS = 0.1
 """Time in which what a hanging process has reported last must have arrived: it is in the pipe already."""
 LOOK_SECONDS = 1.0
-"""Time between two looks at whether the process lives, where its pipe says nothing."""
+"""Time between two looks at whether the process lives, where its pipe says nothing, and at what it has started."""
+FIRST_LOOK_SECONDS = 0.05
+"""Shortest time between two of them, when the process has just started."""
 ENDING_A_JOB = tuple(-number for number in SIGNALS)
 """Exit statuses of a process that a signal ended which all processes of a cancelled job get."""
 STACK = "(most recent call first):"
@@ -65,6 +67,9 @@ class Child:
         self._begun = begun
         self._frames = Frames()
         self._printed = b""
+        self._started_at = self._looked_at = time.monotonic()
+        self._helpers: dict[int, str] = {}
+        """Processes that were seen below this one: one with an environment of its own cannot be found later."""
         self.on_silence: Callable[[], object] | None = None
         """Called about once a second while `receive` waits."""
         self._connected, self._printing = True, True
@@ -136,6 +141,7 @@ class Child:
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()  # the process group exists only after setsid()
         self._process.join(GRACE_SECONDS)  # a process in a device driver cannot be killed before that returns
+        end_helpers(self._helpers)
         end_orphans(self._mark, os.fstat(self._output.fileno()).st_ino)
         if was_running:
             with contextlib.suppress(OSError):
@@ -150,7 +156,8 @@ class Child:
         """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while (frame := self._decoded(Frames.next, self._frames)) is None:
-            left = LOOK_SECONDS if deadline is None else min(LOOK_SECONDS, deadline - time.monotonic())
+            look = self._look_for_helpers()
+            left = look if deadline is None else min(look, deadline - time.monotonic())
             if left <= 0:
                 raise ChildTimeoutError
             ended = self._process.exitcode is not None
@@ -165,6 +172,18 @@ class Child:
                     time.sleep(ARRIVAL_SECONDS)  # the signal to this process may be on its way
                 raise ChildDiedError(_how_it_ended(self._process.exitcode))
         return frame
+
+    def _look_for_helpers(self) -> float:
+        """Remember what the process has started, about once a second, at first more often; return when to do it again.
+
+        In seconds from now.
+        """
+        now = time.monotonic()
+        pause = min(LOOK_SECONDS, max(FIRST_LOOK_SECONDS, (now - self._started_at) / 4))
+        if now - self._looked_at >= pause and self._process.pid is not None:
+            self._looked_at = now
+            self._helpers |= helpers(self._process.pid)
+        return max(FIRST_LOOK_SECONDS, self._looked_at + pause - now)
 
     def _read(self, seconds: float) -> bool:
         """Wait until there is something to read or the process ends; read once, and tell whether events came."""
