@@ -107,6 +107,9 @@ class MonitorChannel:
         """End the run after its last step."""
         return Finish()
 
+    def begin(self, step: int) -> None:
+        """Do nothing."""
+
 
 def smoke_loop(task: Task, steps: int) -> float:
     """Train as a smoke run, with events, probe batch, checkpoints and judge; return the seconds per step."""

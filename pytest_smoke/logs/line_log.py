@@ -171,6 +171,9 @@ class _LineReader:
 
     def add(self, line: int, text: str) -> None:
         """Read one line."""
+        if text == "\n" and self._block is None and self._interrupted is None:  # a progress bar may print millions
+            self._previous = ""
+            return
         if "\x1b" in text:
             text = _ANSI.sub("", text)
         if "\b" in text:  # Keras goes back over its bar

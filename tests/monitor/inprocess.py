@@ -37,6 +37,8 @@ class Direct:
         assert command is not None
         return command
 
+    def begin(self, step: int) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
