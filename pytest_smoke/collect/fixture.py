@@ -139,5 +139,7 @@ class Smokes:
         device = device_for(self._item, case, item_id=item_id)
         outcome = run_for_item(self._item, case, device=device, item_id=item_id).outcome
         if not outcome.promoted:
-            self._item.add_report_section("call", f"smoke {name}", failure_text(outcome, self._item))
+            item = self._item
+            text = failure_text(outcome, item.config, path=item.path, node_id=item.nodeid)
+            item.add_report_section("call", f"smoke {name}", text)
         return outcome

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,14 @@ class InterruptedAt:
         """Remember that recipes were collected."""
         self._collected = True
 
-    @pytest.hookimpl(trylast=True)  # after the terminal reporter, which makes the text
-    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    @pytest.hookimpl(wrapper=True)  # around the terminal reporter, which takes a moment to make the text
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Generator[None, None, None]:
         """Keep the results from now on, and replace the place that the terminal reporter will print.
 
         pytest has no hook for its text. If its private attribute is gone, the line stays as it is.
         """
         INTERRUPTION.keep_results()
+        yield
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         memo: Any = getattr(reporter, "_keyboardinterrupt_memo", None)
         crash = getattr(memo, "reprcrash", None)

@@ -69,7 +69,7 @@ class SmokeItem(pytest.Item):
         outcomes = self.stash.get(OUTCOMES, [])
         if not outcomes or isinstance(excinfo.value, KeyboardInterrupt):
             return super().repr_failure(excinfo)
-        return failure_text(outcomes[-1], self)
+        return failure_text(outcomes[-1], self.config, path=self.path, node_id=self.nodeid)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Return where the item comes from."""
@@ -175,21 +175,24 @@ def run_with_options(config: pytest.Config, case: Case, *, device: str, item_id:
         return run_smoke(case, options, item_id=item_id, watch=watch)
 
 
-def failure_text(outcome: Outcome, item: pytest.Item) -> str:
-    """Return the failure text of a smoke run, with the command that reruns it from where pytest was started."""
-    option = item.config.option
+def failure_text(outcome: Outcome, config: pytest.Config, *, path: Path, node_id: str) -> str:
+    """Return the failure text of a smoke run, with the command that reruns it from where pytest was started.
+
+    `path` and `node_id` are those of the item.
+    """
+    option = config.option
     words = ["pytest --smoke"]
     if option.smoke_mode:
         words.append(f"--smoke-mode {option.smoke_mode}")
     if option.smoke_device != "auto":
         words.append(f"--smoke-device {option.smoke_device}")
-    path = os.path.relpath(item.path, item.config.invocation_params.dir)
-    words.append(shlex.quote(f"{path}::{item.nodeid.partition('::')[2]}"))
+    shown = os.path.relpath(path, config.invocation_params.dir)
+    words.append(shlex.quote(f"{shown}::{node_id.partition('::')[2]}"))
     text = failure(
         outcome,
         place=plain_name(outcome.place),
         rerun=plain_name(" ".join(words)),
         width=terminal_width(),
-        verbose=item.config.getoption("verbose", 0) > 0,
+        verbose=config.getoption("verbose", 0) > 0,
     )
     return without_commands(text) if in_github_workflow() else text

@@ -49,6 +49,11 @@ def configure(config: pytest.Config) -> None:
         return
     file = None
     if config.option.smoke_report is not None and executes_items(config.option):
+        if getattr(config.option, "dist", "no") == "each":
+            raise pytest.UsageError(
+                "--dist each executes each smoke run in every worker, and all of them would write the same traces and "
+                "receipts: leave out --smoke-report, or use another --dist"
+            )
         if config.option.smoke_tensorboard:
             check_installed()
         file = _open_report(config, config.option.smoke_report)

@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 
 from pytest_smoke.collect.event_files import FOLDER, write_event_file
-from pytest_smoke.collect.item import SmokeItem
+from pytest_smoke.collect.item import SmokeItem, failure_text
 from pytest_smoke.collect.kept_outcomes import KeptOutcomes
-from pytest_smoke.collect.lost import lost_outcome, outcome_without_run, smoke_ids
+from pytest_smoke.collect.lost import has_crashed, lost_outcome, outcome_without_run, smoke_ids
 from pytest_smoke.collect.progress import terminal_width
 from pytest_smoke.collect.report_folder import VerdictsFile
 from pytest_smoke.collect.workers import WorkerFolder
 from pytest_smoke.environment import in_github_workflow
 from pytest_smoke.errors import SmokeError
 from pytest_smoke.files import VERDICTS
+from pytest_smoke.interruption import INTERRUPTION
 from pytest_smoke.options import executes_items
-from pytest_smoke.outcome import NOT_RUN, Outcome
+from pytest_smoke.outcome import NOT_RUN, Finding, Outcome
 from pytest_smoke.page.report import INDEX
 from pytest_smoke.page.session_reports import write_reports
 from pytest_smoke.plain import exception_text
@@ -151,8 +152,11 @@ class Summary:
     def _keep_arrived(self, report: pytest.TestReport, arrived: list[Outcome]) -> None:
         if arrived:
             self._kept.pop(report.nodeid, None)
-        elif (lost := lost_outcome(report, self._config)) is not None:
+        elif (lost := lost_outcome(report, self._config, self._workers)) is not None:
             arrived = [lost]
+            if has_crashed(report):
+                path = self._config.rootpath / report.nodeid.partition("::")[0]
+                report.longrepr = failure_text(lost, self._config, path=path, node_id=report.nodeid)
         if not arrived:
             return
         self._arrived[report.nodeid] += 1
@@ -247,6 +251,7 @@ class Summary:
         """Fail a session that has no outcome of an item that it collected, or could not write `verdicts.json`."""
         if not executes_items(self._config.option):
             return
+        INTERRUPTION.keep_results()  # pytest does not expect a Ctrl-C here: no report would be written
         self.add_kept()
         if self._workers.has_workers:
             self._add_those_of_workers()
@@ -270,7 +275,8 @@ class Summary:
         )
         for node_id in [] if ended_early else lost:
             text = "the item was collected, and pytest ended without a result of it"
-            self.add(outcome_without_run(node_id, "no-outcome", text, config=self._config))
+            finding = Finding(id="run", status="fail", reason="no-outcome", text=text)
+            self.add(outcome_without_run(node_id, finding, config=self._config))
         if self._file is not None:
             self._file.flush()
             self._problems += [self._file.problem] if self._file.problem else []

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,8 @@ RUN, OUTCOMES = ".run", ".outcomes"
 """Suffixes of the files."""
 ENDING_SECONDS = 15.0
 """Time in which an interrupted worker must write its outcomes: to end a training process takes up to 10 s."""
+EXIT_SECONDS = 1.0
+"""Time in which a worker must have exited whose pipe is closed."""
 LOOK_SECONDS = 0.02
 """Time between two looks at whether it has."""
 
@@ -42,6 +45,8 @@ class WorkerFolder:
         self._path: Path | None = None
         self._has_crashed = False
         """Whether a worker ended without the chance to remove its temporary folders."""
+        self._lost_steps: dict[str, int] = {}
+        """Steps that a run had reported when its worker died, by the item's id."""
         config.add_cleanup(self._close)
 
     @pytest.hookimpl(optionalhook=True)
@@ -55,10 +60,20 @@ class WorkerFolder:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object | None) -> None:
-        """Forget what a worker executed that has ended."""
+        """Forget what a worker executed that has ended, but for a run that it did not finish."""
         self._has_crashed = self._has_crashed or bool(error)
-        if self._path is not None:
-            (self._path / f"{node.gateway.id}{RUN}").unlink(missing_ok=True)
+        if self._path is None:
+            return
+        path = self._path / f"{node.gateway.id}{RUN}"
+        if error:
+            for tree in self._read(path.name):
+                with contextlib.suppress(KeyError, TypeError):
+                    self._lost_steps[str(tree["id"])] = int(tree["steps"])
+        path.unlink(missing_ok=True)
+
+    def lost_steps(self, item_id: str) -> int | None:
+        """Return how many steps a run had reported when its worker died; None if it is not known."""
+        return self._lost_steps.get(item_id)
 
     @property
     def has_workers(self) -> bool:
@@ -130,6 +145,19 @@ class Worker:
         with contextlib.suppress(OSError):  # the controller has removed the folder; the disk is full
             temporary.write_text(json.dumps(tree))
             temporary.replace(path)
+
+
+def exit_status(node: Any) -> int | None:
+    """Return the exit status of a worker that has ended, negative for a signal; None if it is not known.
+
+    execnet has no public name for the process, and a worker on another machine has none here.
+    """
+    process = getattr(getattr(getattr(node, "gateway", None), "_io", None), "popen", None)
+    if not isinstance(process, subprocess.Popen):
+        return None
+    with contextlib.suppress(subprocess.TimeoutExpired):  # it has closed its pipe, and cleans up
+        return process.wait(EXIT_SECONDS)
+    return None
 
 
 def worker_of(config: pytest.Config) -> Worker | None:

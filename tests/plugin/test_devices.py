@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
@@ -69,9 +70,18 @@ def records(project: Project) -> dict[str, tuple[list[str], float, float, int, l
 
 
 def test_workers_never_share_a_gpu_that_a_run_needs_for_itself_and_a_crash_takes_none_away(pretended: Project) -> None:
-    pretended.run("--smoke", "--smoke-device", "auto", "-n", "3", "--smoke-report", "out")
+    result = pretended.run("--smoke", "--smoke-device", "auto", "-n", "3", "--smoke-report", "out")
     outcomes = {outcome["id"].partition(".")[0]: outcome["reason"] for outcome in pretended.verdicts()}
     assert outcomes == {name: "worker-crash" if name == "crash" else outcomes["alone"] for name in NEEDS}
+    (lost,) = (outcome for outcome in pretended.verdicts() if outcome["reason"] == "worker-crash")
+    assert re.fullmatch(
+        r"the pytest-xdist worker gw\d was killed by SIGKILL, as the kernel does when memory runs out; "
+        r"its smoke run had reported (step 199|no step)",
+        lost["text"],
+    )
+    result.stdout.fnmatch_lines(
+        [f"error (worker-crash): {lost['text']}", "*rerun: pytest --smoke crash.smoke.yaml::constant"]
+    )
     rows = records(pretended)
     assert rows.keys() == NEEDS.keys()
     assert sorted(rows["both"][0]) == ["0", "1"]

@@ -190,6 +190,30 @@ def test_sigterm_to_the_controller_alone_ends_the_runs_of_its_workers(waiting: P
     assert (waiting.path / "out" / outcomes["command"]["facts"]["log"]).read_text().startswith("step 0: loss 2.000")
 
 
+@pytest.mark.parametrize("dist", ["load", "worksteal"])
+def test_ctrl_c_twice_in_a_terminal_reaches_workers_and_controller_once(waiting: Project, dist: str) -> None:
+    """The second one follows at once: pytest takes a moment to describe where the first one interrupted it."""
+    for name in ("a", "b"):
+        waits(waiting, name, "step")
+    waiting.recipe("c", base=RECIPE.replace("max_steps: 400", "max_steps: 60"))
+    shell = in_terminal(waiting, "-n", "2", "--dist", dist)
+    wait_for(waiting, "a", "b", shell=shell)
+    shell.sendintr()
+    shell.sendintr()
+    printed = printed_at_end(shell)
+    outcomes = waiting.verdicts()
+    assert [(outcome["id"][0], outcome["reason"]) for outcome in outcomes] == [
+        ("a", "interrupted"),
+        ("b", "interrupted"),
+    ]
+    for outcome in outcomes:
+        steps = outcome["facts"]["steps"]
+        assert len((waiting.path / "out" / outcome["facts"]["trace"]).read_text().splitlines()) - 1 == steps > 50
+        assert f"{outcome['id'][0]}::constant: interrupted after step {steps - 1}" in printed
+    assert "the session ended without an outcome: c.smoke.yaml::constant" in printed
+    assert (waiting.path / "out" / "index.html").exists()
+
+
 def test_an_interrupted_test_keeps_the_smoke_runs_that_it_finished(waiting: Project) -> None:
     waits(waiting, "run", "step")
     waiting.recipe("good", base=RECIPE.replace("max_steps: 400", "max_steps: 60"))

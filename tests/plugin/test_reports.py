@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -27,9 +28,28 @@ def timeless(outcome: dict[str, Any]) -> dict[str, Any]:
     return {**outcome, "facts": facts}
 
 
-@pytest.mark.parametrize("workers", [["-n", "2"], ["-n", "0"], ["-p", "no:xdist"]])
+def written(folder: Path) -> dict[str, str]:
+    """Return the text of each file that a session wrote whose content depends on no time."""
+    texts = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    timeless = {name: path.read_text() for name, path in texts.items() if name.startswith("traces/")}
+    table = re.sub(r"[0-9.]+ (s|min|h)\b", "TIME", texts["summary.md"].read_text())
+    table = table.replace(f"<code>{folder.name}</code>", "FOLDER")
+    receipts = {name: receipt(path.read_text()) for name, path in texts.items() if name.startswith("receipts/")}
+    return dict.fromkeys(texts, "") | timeless | receipts | {"summary.md": table}
+
+
+def receipt(text: str) -> str:
+    """Return a receipt without its times, and without the checksum over them."""
+
+    def kept(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {key: value for key, value in pairs if not re.search("second|ed_at$|^sha256$", key)}
+
+    return json.dumps(json.loads(text, object_pairs_hook=kept))
+
+
+@pytest.mark.parametrize("workers", [["-n", "2"], ["-n", "2", "--dist", "worksteal"], ["-p", "no:xdist"]])
 def test_reports_are_the_same_with_and_without_workers(project: Project, workers: list[str]) -> None:
-    """verdicts.json differs only in times."""
+    """They differ only in times."""
     three(project)
     result = project.run("--smoke", "-v", "--smoke-report", "out", "--junitxml=junit.xml", *workers)
     result.assert_outcomes(passed=1, failed=2)
@@ -40,6 +60,7 @@ def test_reports_are_the_same_with_and_without_workers(project: Project, workers
         assert word in result.stdout.str()
     project.run("--smoke", "--smoke-report", "plain")
     assert [timeless(o) for o in project.verdicts()] == [timeless(o) for o in project.verdicts("plain")]
+    assert written(project.path / "out") == written(project.path / "plain")
     properties = junit(project.path / "junit.xml")
     assert {name: found["smoke_verdict"] for name, found in properties.items()} == {
         "good.smoke.yaml": "promote",
@@ -48,6 +69,15 @@ def test_reports_are_the_same_with_and_without_workers(project: Project, workers
     }
     assert properties["loud.smoke.yaml"]["smoke_check[grad-ratio]"] == "fail"
     assert int(properties["good.smoke.yaml"]["smoke_evidence_steps"]) == 384
+
+
+def test_workers_that_would_write_the_same_files_are_refused(project: Project) -> None:
+    project.recipe()
+    result = project.run("--smoke", "--smoke-report", "out", "--dist", "each", "--tx", "2*popen")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --dist each executes each smoke run in every worker, *leave out --smoke-report*"]
+    )
 
 
 def junit(path: Path) -> dict[str, dict[str, str]]:
