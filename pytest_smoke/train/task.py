@@ -189,7 +189,7 @@ def optimizer_of(task: Task, model: nn.Module, learning_rate: float) -> torch.op
     if needs_closure(optimizer):
         raise TaskError(closure_fault(optimizer))
     try:
-        rates = sorted({float(group["lr"]) for group in optimizer.param_groups})
+        rates = list(dict.fromkeys(float(group["lr"]) for group in optimizer.param_groups))
     except (KeyError, TypeError, ValueError, RuntimeError):  # a tensor of several values raises the last one
         made = [group.get("lr") for group in optimizer.param_groups]
         text = f"optimizer(model, learning_rate) made parameter groups with lr {made!r:.200}: each must have one number"

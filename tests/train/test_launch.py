@@ -108,33 +108,6 @@ def test_a_process_that_reports_nothing_is_killed_with_all_that_it_started(teach
     assert _ends(helper)
 
 
-def test_a_task_may_start_data_loader_workers(teacher: Planner, tmp_path: Path) -> None:
-    (tmp_path / "loads.py").write_text(
-        "import torch\n"
-        "from torch.utils.data import DataLoader, TensorDataset\n"
-        "from tests.controls.tasks import Teacher\n"
-        "class Task(Teacher):\n"
-        "    def batches(self, batch_size, *, seed, rank=0, world_size=1):\n"
-        "        points = torch.randn(640, 16)\n"
-        "        data = TensorDataset(points, (points @ self.teacher).argmax(1))\n"
-        "        while True:\n"
-        "            for x, y in DataLoader(data, batch_size, num_workers=1):\n"
-        "                yield {'points': x, 'labels': y}\n"
-    )
-    events = events_of(_at(teacher(run_steps=5, max_steps=5), tmp_path, task="loads:Task"))
-    assert any(isinstance(event, Ended) for event in events), events[-1]
-
-
-@pytest.mark.parametrize("error", ["EOFError: Ran out of input", "KeyboardInterrupt", "GeneratorExit: early"])
-def test_any_exception_of_the_task_is_reported(teacher: Planner, tmp_path: Path, error: str) -> None:
-    """An EOFError is not taken for a pytest process that is gone, nor a KeyboardInterrupt for Ctrl-C."""
-    name, _, message = error.partition(": ")
-    (tmp_path / f"raises_{name}.py").write_text(f"def Task(**args):\n    raise {name}({message!r})\n")
-    events = events_of(_at(teacher(), tmp_path, task=f"raises_{name}:Task"))
-    assert isinstance(events[-1], Crashed)
-    assert events[-1].text == error
-
-
 def test_a_process_that_hangs_in_user_code_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     (tmp_path / "hangs.py").write_text(
         "import os, pathlib, subprocess, sys, time\n"
