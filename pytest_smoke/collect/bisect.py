@@ -66,7 +66,7 @@ class BisectItem(pytest.Item):
             cache = VerdictCache(path)
         except (BisectStateError, OSError) as error:
             raise BisectFailedError(str(error)) from None
-        device = need_device(self.bad.recipe.requires, self.config)
+        device = need_device(self.bad.recipe, self.config)
         bisection = Bisection(
             self.good,
             self.bad,

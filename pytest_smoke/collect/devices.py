@@ -13,7 +13,7 @@ import pytest
 from pytest_smoke.errors import ChildDiedError
 from pytest_smoke.options import skip_or_fail
 from pytest_smoke.recipe.case import Case
-from pytest_smoke.recipe.model import Requires
+from pytest_smoke.recipe.model import Recipe, Requires
 from pytest_smoke.text import count
 from pytest_smoke.train.device_pool import DevicePool, Need, environment_of, shared_folder, slots_needed
 from pytest_smoke.train.launch import accelerators
@@ -22,21 +22,35 @@ DEVICE_FILES = ("nvidia[0-9]*", "nvhost-*", "nvgpu*", "kfd", "dxg")
 """Names in `/dev` of what CUDA and ROCm need: GPUs, parts of Jetson modules, AMD's driver, and Windows' under WSL."""
 
 
-def need_device(requires: Requires, config: pytest.Config) -> str:
+def need_device(recipe: Recipe, config: pytest.Config) -> str:
     """Return the device to run on. Skips the test (fails it under --smoke-strict) if the machine lacks it."""
+    requires = recipe.requires
     chosen: str = config.option.smoke_device
     kind = chosen.partition(":")[0]
     if requires.kind == "any" and not requires.memory_gib:
+        if recipe.processes > 1 and (kind == "cuda" or (kind == "auto" and _has_cuda())):
+            need_accelerators(config, kinds=("cuda",), amount=recipe.gpus, memory_gib=0.0, named=chosen)
         return chosen
     if requires.kind not in ("any", kind) and kind != "auto":
         skip_or_fail(f"needs {requires.kind}, but --smoke-device is {chosen}", config)
     if requires.kind == "cpu":
         return "cpu"
-    amount = max(1, requires.gpus)
     usable = need_accelerators(
-        config, kinds=_kinds(requires, kind), amount=amount, memory_gib=requires.memory_gib, named=chosen
+        config, kinds=_kinds(requires, kind), amount=recipe.gpus, memory_gib=requires.memory_gib, named=chosen
     )
-    return usable[0] if kind == "auto" else chosen
+    return _named(usable[0], recipe) if kind == "auto" else chosen
+
+
+def _named(device: str, recipe: Recipe) -> str:
+    """Return the name of what a run uses whose first device is `device`: each process of a launch takes its own."""
+    return device.partition(":")[0] if recipe.processes > 1 else device
+
+
+def _has_cuda() -> bool:
+    try:
+        return _may_have_gpu() and any(one["kind"] == "cuda" for one in accelerators())
+    except ChildDiedError:
+        return False  # the run says what is wrong with torch
 
 
 @contextmanager
@@ -45,13 +59,15 @@ def held_device(case: Case, config: pytest.Config, device: str, on_wait: Callabl
 
     In a worker of pytest-xdist; in any other process, and without accelerators, `device` is what it was.
     """
-    requires, isolated = case.recipe.requires, config.option.smoke_isolation == "process"
-    found = {one["key"]: one for one in _pooled(requires, config, is_command=case.recipe.trainer == "command")}
+    recipe, isolated = case.recipe, config.option.smoke_isolation == "process"
+    found = {one["key"]: one for one in _pooled(recipe, config)}
     if not found:
         yield device
         return
-    amount = max(1, requires.gpus)
-    shared_gib = requires.memory_gib if amount == 1 else 0.0  # processes that talk to each other need whole devices
+    amount = recipe.gpus
+    shared_gib = (
+        recipe.requires.memory_gib if amount == 1 else 0.0
+    )  # processes that talk to each other need whole devices
     slots = {key: slots_needed(shared_gib, one["memory_gib"]) for key, one in found.items()}
     pool = DevicePool(shared_folder())
     what = f"waiting for {count(amount, 'GPU') if amount > 1 else 'a GPU'} that no other run uses"
@@ -60,7 +76,7 @@ def held_device(case: Case, config: pytest.Config, device: str, on_wait: Callabl
         names = [found[key]["id"] for key in granted]
         indices = [int(name.partition(":")[2]) for name in names if name.startswith("cuda:")]
         stack.enter_context(environment_of(pool.paths(granted), indices if isolated else []))
-        yield "cuda:0" if isolated and indices else names[0]
+        yield _named("cuda:0" if isolated and indices else names[0], recipe)
 
 
 def _kinds(requires: Requires, chosen: str) -> tuple[str, ...]:
@@ -68,20 +84,21 @@ def _kinds(requires: Requires, chosen: str) -> tuple[str, ...]:
     return (requires.kind,) if requires.kind != "any" else ("cuda", "mps") if chosen == "auto" else (chosen,)
 
 
-def _pooled(requires: Requires, config: pytest.Config, *, is_command: bool) -> list[dict[str, Any]]:
+def _pooled(recipe: Recipe, config: pytest.Config) -> list[dict[str, Any]]:
     """Return the accelerators that a run could use, each with a key that is its own on this machine."""
+    requires = recipe.requires
     chosen: str = config.option.smoke_device
     kind = chosen.partition(":")[0]
     if not hasattr(config, "workerinput") or "cpu" in (kind, requires.kind):
         return []
-    if is_command and requires.kind == "any" and not requires.memory_gib and not _may_have_gpu():
+    if recipe.trainer == "command" and requires.kind == "any" and not requires.memory_gib and not _may_have_gpu():
         return []  # to ask torch would import it, which a command may not need
     try:
         seen = accelerators()
     except ChildDiedError:
         return []  # as if there were none; the run says what is wrong with torch
     found = [one for one in seen if _is_usable(one, _kinds(requires, kind), requires.memory_gib, named=chosen)]
-    return found if len(found) >= max(1, requires.gpus) else []
+    return found if len(found) >= recipe.gpus else []
 
 
 def _may_have_gpu() -> bool:

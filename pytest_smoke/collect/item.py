@@ -109,7 +109,7 @@ def device_for(item: pytest.Item, case: Case, *, item_id: str) -> str:
     if EXECUTED in item.stash:
         return UNKNOWN_DEVICE
     try:
-        return need_device(case.recipe.requires, item.config)
+        return need_device(case.recipe, item.config)
     except (pytest.skip.Exception, pytest.fail.Exception) as lacking:
         _add_outcome(item, skipped_outcome(case, str(lacking), item_id=item_id, root=item.config.rootpath))
         raise

@@ -172,12 +172,11 @@ class RayExecutor:
 
 def _gpus(request: Request, *, has_gpus: bool) -> int:
     """Return how many GPUs a run is given. Ray hides all others from it."""
-    requires, kind = request.case.recipe.requires, request.options.device.partition(":")[0]
+    recipe, requires, kind = request.case.recipe, request.case.recipe.requires, request.options.device.partition(":")[0]
     if kind == "cpu":
         return 0  # as on this machine, --smoke-device decides
-    stated = max(requires.gpus, request.case.recipe.processes)
     if kind == "cuda" or requires.kind == "cuda" or has_gpus or requires.memory_gib:
-        return max(1, stated)
+        return recipe.gpus
     return requires.gpus
 
 

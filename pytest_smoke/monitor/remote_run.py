@@ -136,14 +136,14 @@ def _run(case: Any, options: RunOptions, item_id: str) -> SmokeResult:
 
 def _missing_device(request: Request) -> str | None:
     """Say which GPU this machine lacks; None if it has what the recipe requires."""
-    requires = request.case.recipe.requires
+    recipe, requires = request.case.recipe, request.case.recipe.requires
     if request.options.device == "cpu" or (requires.kind in ("any", "cpu") and not requires.memory_gib):
         return None
     try:
         found = accelerators()
     except ChildDiedError as error:
         return f"torch could not list its devices: {error}"
-    needed = max(1, requires.gpus)
+    needed = recipe.gpus
     usable = [one for one in found if one["memory_gib"] >= requires.memory_gib]
     if len(usable) >= needed:
         return None

@@ -59,6 +59,14 @@ def launch_faults(
                 "(effective batch = batch_size x grad_accum_steps x world_size)"
             )
             yield keys, text
+    requires = data.get("requires")
+    gpus = requires.get("gpus") if isinstance(requires, Mapping) else None
+    if gpus and gpus != processes:
+        text = (
+            f"requires.gpus is {gpus}, and launch starts {processes} processes with one GPU each; remove requires.gpus "
+            "(`requires: {device: cuda}` keeps the run off the CPU), or change launch.nproc_per_node"
+        )
+        yield ("requires", "gpus"), text
     checks = data.get("checks")
     if isinstance(checks, Mapping) and checks.get("resume"):
         text = (

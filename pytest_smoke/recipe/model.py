@@ -333,8 +333,8 @@ class Requires(Frozen):
     """Memory that the accelerator needs, in GiB. With `pytest -n`, smoke runs that need less than half of a GPU's
     memory share it; one that does not say what it needs gets a GPU of its own."""
     gpus: Annotated[int, Field(ge=0)] = 0
-    """CUDA devices that the smoke run needs at the same time. 0: none in particular. With `pytest -n` it waits until so
-    many are free, and sees only those."""
+    """CUDA devices that the smoke run needs at the same time. 0: none in particular; a run with `launch` needs one per
+    process if it runs on CUDA. With `pytest -n` it waits until so many are free, and sees only those."""
 
     @property
     def kind(self) -> str:
@@ -463,6 +463,11 @@ class Recipe(Frozen):
     def processes(self) -> int:
         """Number of processes that train the smoke run together."""
         return self.launch.nproc_per_node if self.launch is not None else 1
+
+    @property
+    def gpus(self) -> int:
+        """Number of CUDA devices that the smoke run needs at the same time, if it runs on CUDA."""
+        return max(1, self.requires.gpus, self.processes)
 
     @property
     def repeated(self) -> dict[str, Any]:

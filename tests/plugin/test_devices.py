@@ -105,3 +105,16 @@ def test_gpus_are_cuda_devices(project: Project) -> None:
     project.run("--smoke", "-rs", "--smoke-device", "auto").stdout.fnmatch_lines(
         ["SKIPPED*needs 2 cuda devices; torch sees: *"]
     )
+
+
+def test_a_launch_on_cuda_needs_a_gpu_for_each_process(pretended: Project) -> None:
+    """The training process gets two, and not the name of the first one. With three processes, two GPUs are too few."""
+    full = "full: {batch_size: 8, learning_rate: 0.1, max_steps: 10000, world_size: 6}\nsmoke: {max_steps: 40}\n"
+    pretended.recipe("two", base=f"task: tasks:Teacher\n{full}launch: {{nproc_per_node: 2}}\n")
+    pretended.recipe("three", base=f"task: tasks:Teacher\n{full}launch: {{nproc_per_node: 3}}\n")
+    given = ("two.smoke.yaml", "three.smoke.yaml")
+    result = pretended.run("--smoke", "--smoke-device", "cuda", "-rs", "-n", "1", "--smoke-report", "out", *given)
+    result.stdout.fnmatch_lines(["SKIPPED*needs 3 cuda devices; torch sees: pretended (80 GiB), pretended (80 GiB)"])
+    texts = {outcome["id"].partition(".")[0]: outcome["text"] for outcome in pretended.verdicts()}
+    assert "launch.nproc_per_node is 2, but torch" in texts["two"]
+    assert re.search("sees [01] cuda device", texts["two"])

@@ -12,7 +12,18 @@ TASK = "task: a_task:Task\n"
 TWO = "launch: {nproc_per_node: 2, nnodes: 1}\n"
 
 
-@pytest.mark.parametrize("launch", [TWO, "launch: {nproc_per_node: 4}\n", "launch: {}\n", "launch: {nnodes: 1}\n"])
+@pytest.mark.parametrize(
+    "launch",
+    [
+        TWO,
+        "launch: {nproc_per_node: 4}\n",
+        "launch: {}\n",
+        "launch: {nnodes: 1}\n",
+        TWO + "requires: {gpus: 2}\n",
+        TWO + "requires: {device: cuda}\n",
+        "launch: {nproc_per_node: 1}\nrequires: {gpus: 4}\n",
+    ],
+)
 def test_processes_that_share_the_world_size_equally_are_accepted(
     faults: Callable[..., list[str]], launch: str
 ) -> None:
@@ -50,6 +61,11 @@ def test_processes_that_share_the_world_size_equally_are_accepted(
             TASK + FULL + SMOKE + TWO + "checks: {resume: true}\n",
             "5:18: checks.resume needs a run with one process, and launch starts 2; remove it, and check resuming in",
         ),
+        (
+            TASK + FULL + SMOKE + TWO + "requires: {gpus: 4}\n",
+            "5:18: requires.gpus is 4, and launch starts 2 processes with one GPU each; remove requires.gpus",
+        ),
+        (TASK + FULL + SMOKE + TWO + "requires: {gpus: 1}\n", "5:18: requires.gpus is 1, and launch starts 2"),
         (TASK + FULL + SMOKE + "launch: {nproc_per_node: 0}\n", "launch.nproc_per_node is 0; it must be 1 or more"),
         (
             TASK + FULL + SMOKE + "launch: {nproc_per_node: 257}\n",
