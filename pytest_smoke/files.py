@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
 import os
 import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -50,6 +52,29 @@ def write_atomic(path: Path, content: str | bytes | Iterable[str]) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a link. Raises OSError, but not if there is nothing to remove.
+
+    That is also so if what should be a folder above it is a file.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def written_path(error: OSError) -> str:
+    """Return the file that an error of `write_atomic` is about, not the temporary one next to it; empty if unknown."""
+    return str(error.filename2 or error.filename or "")
+
+
+def os_error_text(error: OSError) -> str:
+    """Format an error of the system: `/tmp/a: No space left on device`, without a path if it has none."""
+    path = written_path(error)
+    return f"{path}: {error.strerror or error}" if path else error.strerror or str(error)
 
 
 def current_umask() -> int:

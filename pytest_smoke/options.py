@@ -185,7 +185,8 @@ def check(config: pytest.Config) -> None:
             if option.smoke and executes_items(option):
                 option.smoke_report.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise pytest.UsageError(f"--smoke-report {typed}: cannot create the folder: {error.strerror}") from None
+            why = "a file or a broken link has this name" if isinstance(error, FileExistsError) else error.strerror
+            raise pytest.UsageError(f"--smoke-report {typed}: cannot create the folder: {why}") from None
     if option.smoke_tensorboard and option.smoke_report is None:
         raise pytest.UsageError("--smoke-tensorboard needs --smoke-report DIR: the event files are written there")
     if option.smoke_sign_key is not None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +16,16 @@ from typing import Any
 
 from pytest_smoke.collect.kept_outcomes import KeptOutcomes
 from pytest_smoke.errors import SmokeError
-from pytest_smoke.files import BISECT, LOCK, STALE, VERDICTS, VERDICTS_SCHEMA, read_json, write_atomic
+from pytest_smoke.files import (
+    BISECT,
+    LOCK,
+    NOT_REGULAR,
+    STALE,
+    VERDICTS,
+    VERDICTS_SCHEMA,
+    read_json,
+    write_atomic,
+)
 from pytest_smoke.monitor.artifacts import earlier_results
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.report.verdicts_json import tree_json, verdicts_parts
@@ -41,6 +52,9 @@ def lock(folder: Path) -> Callable[[], None]:
     folder.mkdir(parents=True, exist_ok=True)
     refuse_links(folder)
     handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, NOT_REGULAR, str(folder / LOCK))
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -61,18 +75,30 @@ def lock(folder: Path) -> Callable[[], None]:
 def refuse_links(folder: Path) -> None:
     """Raise SmokeError if a symbolic link in a report folder leads out of it: files there would be written and removed.
 
-    The folder itself may be a link.
+    Also for one that leads nowhere but to itself. The folder itself may be a link.
     """
     root = os.path.realpath(folder)
     for above, folders, files in os.walk(root):
         for name in (*folders, *files):
             path = os.path.join(above, name)
-            if os.path.islink(path) and not os.path.realpath(path).startswith(os.path.join(root, "")):
-                shown = folder / os.path.relpath(path, root)
+            if not os.path.islink(path):
+                continue
+            shown = folder / os.path.relpath(path, root)
+            if _is_loop(path):
+                raise SmokeError(f"{shown} is a symbolic link that leads to itself: remove it")
+            if not os.path.realpath(path).startswith(os.path.join(root, "")):
                 raise SmokeError(
                     f"{shown} is a symbolic link to {os.readlink(path)}, outside of the report folder, where nothing "
                     "must be written or removed: remove the link, or name another report folder"
                 )
+
+
+def _is_loop(link: str) -> bool:
+    try:
+        os.stat(link)
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def sweep(folder: Path) -> None:

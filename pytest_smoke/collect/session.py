@@ -17,7 +17,7 @@ from pytest_smoke.collect.start_order import StartOrder
 from pytest_smoke.collect.workers import WorkerFolder
 from pytest_smoke.environment import in_github_workflow
 from pytest_smoke.errors import SmokeError
-from pytest_smoke.files import STALE
+from pytest_smoke.files import STALE, written_path
 from pytest_smoke.interruption import INTERRUPTION
 from pytest_smoke.judge.checks.check import Check
 from pytest_smoke.judge.checks.registry import Registry
@@ -138,7 +138,7 @@ def _open_report(config: pytest.Config, folder: Path) -> VerdictsFile | None:
     except SmokeError as error:
         raise pytest.UsageError(f"--smoke-report: {error}") from None
     except OSError as error:
-        problem = f"cannot write {error.filename or folder}: {error.strerror or error}"
+        problem = f"cannot write {written_path(error) or folder}: {error.strerror or error}"
         raise pytest.UsageError(f"--smoke-report {folder}: {problem}") from None
     return file
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_smoke.errors import ExamplesError
-from pytest_smoke.files import STALE, file_name, is_file_name, open_regular, read_failure
+from pytest_smoke.files import STALE, file_name, is_file_name, open_regular, read_failure, remove
 from pytest_smoke.judge.checks.prediction_errors import prediction_errors, unreadable_predictions
 from pytest_smoke.ner.examples import read_lines
 from pytest_smoke.ner.tally import report_of
@@ -77,7 +77,8 @@ def remove_files(report: Path, item_id: str) -> None:
     What an interrupted run is resumed from stays.
     """
     for folder in (report, report / STALE):
-        _remove(*(folder / pattern.format(name=file_name(item_id)) for pattern in ITEM_RESULTS))
+        for pattern in ITEM_RESULTS:
+            remove(folder / pattern.format(name=file_name(item_id)))
         _remove_if_empty(folder / checkpoints_of(item_id))
 
 
@@ -119,12 +120,14 @@ def pipeline_plan(case: Case, folder: Path | None) -> Iterator[PipelinePlan | No
     with temporary_folder("package-") as temporary:
         plan = PipelinePlan.of(case, str(folder or temporary / "package"))
         assert plan is not None
-        _remove(Path(plan.folder), plan.partial)
-        Path(plan.folder).parent.mkdir(parents=True, exist_ok=True)
+        remove(Path(plan.folder))
+        remove(plan.partial)
+        with contextlib.suppress(OSError):  # the stage that writes to it says so
+            Path(plan.folder).parent.mkdir(parents=True, exist_ok=True)
         try:
             yield plan
         finally:
-            _remove(plan.partial)
+            remove(plan.partial)
 
 
 @contextmanager
@@ -138,7 +141,7 @@ def predictions_of(case: Case, report: Path | None, *, item_id: str) -> Iterator
         return
     with temporary_folder("predictions-") as temporary:
         path = (report or temporary) / "predictions" / f"{file_name(item_id)}.jsonl"
-        path.unlink(missing_ok=True)  # those of an older run must not be taken for this one's
+        remove(path)  # those of an older run must not be taken for this one's
         yield path
 
 
@@ -165,11 +168,3 @@ def _remove_if_empty(folder: Path) -> None:
     """Remove the folder of an item's checkpoints, unless a run can be resumed from it."""
     with contextlib.suppress(OSError):  # it does not exist, or is not empty
         folder.rmdir()
-
-
-def _remove(*paths: Path) -> None:
-    for path in paths:
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.exists():
-            path.unlink()

@@ -112,7 +112,9 @@ def checkpoint_facts(facts: Facts, monitor: RunMonitor, folder: str) -> Facts:
         for one in monitor.saved
         if one.folder and one.kind in (TRAINED, LAST_GOOD)
     )
-    problems = tuple(f"{one.kind} checkpoint: {one.problem}" for one in monitor.saved if one.problem)
+    problems = tuple(
+        f"the {one.kind} checkpoint could not be written: {one.problem}" for one in monitor.saved if one.problem
+    )
     return replace(facts, checkpoints=written, checkpoint_problems=problems)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 from pytest_smoke.errors import BaselineError
 from pytest_smoke.events import DataFiles, SourceFiles
-from pytest_smoke.files import file_name, write_atomic
+from pytest_smoke.files import file_name, os_error_text, write_atomic
 from pytest_smoke.interruption import INTERRUPTION
 from pytest_smoke.judge.checks.baseline import baseline, unreadable_baseline
 from pytest_smoke.judge.checks.loss import preflight_only
@@ -50,6 +51,14 @@ from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.command import CommandPlan
 from pytest_smoke.train.plan import RunPlan
 
+WRITABLE_HINT = "name another folder with --smoke-report, or with TMPDIR for temporary files"
+HINTS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"free space on the disk, or {WRITABLE_HINT}"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), f"make the folder writable, or {WRITABLE_HINT}"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files: `ulimit -n 1024`"),
+    **dict.fromkeys((errno.ENOMEM, errno.EAGAIN), "free memory, or end other processes"),
+}
+"""What to do about an error of the system around a run, by its number."""
 NO_DEVICE = "none"
 """Device of a session that only makes the checks that need no run."""
 
@@ -213,9 +222,11 @@ class _SmokeRun:
 
     def failed(self, error: Exception) -> Outcome:
         """Return the outcome of a run around which `error` was raised; whatever the task raises is in `execute`."""
-        text = f"the smoke run could not be executed and judged: {exception_text(error)}"
-        lines = traceback.format_exception(error)
-        finding = Finding(id="run", status="fail", reason="internal-error", text=text)
+        hint = HINTS.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+        why = os_error_text(error) if hint and isinstance(error, OSError) else exception_text(error)
+        text = f"the smoke run could not be executed and judged: {why}"
+        lines = [] if hint else traceback.format_exception(error)
+        finding = Finding(id="run", status="fail", reason="internal-error", text=text, hint=hint)
         return self._outcome(
             [*self._findings, finding], self._facts, monitor=self._monitor, output=plain_text("".join(lines[-5:]))
         )
@@ -316,6 +327,8 @@ class _SmokeRun:
             package=str(package) if package is not None and package.exists() else None,
         )
         facts = self._with_trace(facts, monitor, findings)
+        for problem in facts.checkpoint_problems:
+            add_to_run(findings, "checkpoint-not-written", problem)
         outcome = self._outcome(findings, facts, monitor=monitor, output=result.output)
         return SmokeResult(outcome=outcome, error=result.error)
 
@@ -337,10 +350,7 @@ class _SmokeRun:
         try:
             write_atomic(self._report / name, text)
         except OSError as error:
-            for at, finding in enumerate(findings):
-                if finding.id == "run" and finding.status == "pass":
-                    problem = f"{finding.text}; {name} could not be written: {error.strerror or error}"
-                    findings[at] = replace(finding, status="warn", reason="trace-not-written", text=problem)
+            add_to_run(findings, "trace-not-written", f"{name} could not be written: {error.strerror or error}")
             return facts
         return replace(facts, trace=name, trace_sha256=sha256(text.encode()).hexdigest())
 
@@ -350,6 +360,14 @@ class _SmokeRun:
         return _outcome(
             self._case, self._item_id, findings, facts, self._options.registry, monitor=monitor, output=output
         )
+
+
+def add_to_run(findings: list[Finding], reason: str, problem: str) -> None:
+    """Make the finding `run` a warning about a file that could not be written; one that failed stays as it is."""
+    for at, finding in enumerate(findings):
+        if finding.id == "run" and finding.status in ("pass", "warn"):
+            text = f"{finding.text}; {problem}"
+            findings[at] = replace(finding, status="warn", reason=finding.reason or reason, text=text)
 
 
 def skipped_outcome(case: Case, why: str, *, item_id: str, root: Path) -> Outcome:

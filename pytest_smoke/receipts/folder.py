@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_smoke.files import file_name, write_atomic
+from pytest_smoke.files import file_name, remove, write_atomic
 from pytest_smoke.receipts.receipt import Receipt
 from pytest_smoke.receipts.signing import NAMESPACE, sign
 
@@ -50,8 +50,8 @@ def remove_receipt(report: Path, item_id: str) -> None:
     """Remove the receipt of an item, and the record of one that was not promoted. Raises OSError."""
     for folder in (report / FOLDER, report / FOLDER / REFUSED):
         path = folder / receipt_of(item_id)
-        path.unlink(missing_ok=True)  # the receipt first: a signature alone proves nothing
-        signature_of(path).unlink(missing_ok=True)
+        remove(path)  # the receipt first: a signature alone proves nothing
+        remove(signature_of(path))
 
 
 def write(path: Path, receipt: Receipt, *, key: Path | None, namespace: str = NAMESPACE) -> None:

@@ -292,9 +292,7 @@ def _sigint_blocked() -> Iterator[None]:
 
 
 def _start(main: Callable[..., None], plan: RunPlan | None, context: ForkServerContext | SpawnContext) -> Child:
-    parent_end, child_end = context.Pipe()
-    output, child_output = context.Pipe(duplex=False)
-    begun = shared_memory()
+    parent_end, child_end, output, child_output, begun = _connections(context)
     # Not a daemon: a daemonic process cannot start data loader workers. `_child` kills what is left.
     mark = uuid4().hex
     process = context.Process(target=main, args=(plan, child_end, child_output, {**os.environ, MARK: mark}, begun))
@@ -310,6 +308,23 @@ def _start(main: Callable[..., None], plan: RunPlan | None, context: ForkServerC
         child_end.close()
         child_output.close()
     return Child(process, parent_end, output, begun, mark)
+
+
+def _connections(context: ForkServerContext | SpawnContext) -> list[Connection]:
+    """Return both ends of the pipe for events, those of the pipe for output, and the memory for a count.
+
+    Raises OSError: too many files are open.
+    """
+    opened: list[Any] = []
+    try:
+        opened += context.Pipe()
+        opened += context.Pipe(duplex=False)
+        opened.append(shared_memory())
+    except OSError:
+        for one in opened:
+            one.close()
+        raise
+    return opened
 
 
 # These import late: they run in the training process, which has torch; the pytest process only names them.

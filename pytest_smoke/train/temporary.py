@@ -34,6 +34,8 @@ def temporary_folder(name: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         if handle is not None:
             os.close(handle)
+        if folder.exists():  # too many files were open to look into it
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @cache

@@ -94,7 +94,7 @@ class FaultSession:
 
     def environment(self, changes: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment of what is started."""
-        disposable = os.pathsep.join(str(path.resolve()) for path in (self.temporary, self.path / "out"))
+        disposable = os.pathsep.join(os.path.realpath(path) for path in (self.temporary, self.path / "out"))
         own = {MARKER: self._marker, DISPOSABLE: disposable, "TMPDIR": str(self.temporary), "COLUMNS": "600"}
         return {**os.environ, **own, **(changes or {})}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -233,6 +234,7 @@ def outcomes(fault_session: Callable[[str], FaultSession]) -> dict[str, dict[str
 @rows(FAULTS)
 def test_what_a_task_does_to_its_process(fault: Fault, outcomes: dict[str, dict[str, Any]]) -> None:
     assert_outcome(fault, outcomes[fault.name])
+    assert len(json.dumps(outcomes[fault.name])) < 100_000  # also of a message of 60 MB
 
 
 @pytest.mark.parametrize("name", HEALTHY)

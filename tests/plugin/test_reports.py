@@ -199,4 +199,4 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_promotion_and_is_reporte
     (project.path / "out" / "checkpoints").write_text("in the way")
     project.run("--smoke", "--smoke-report", "out").assert_outcomes(passed=1)
     (problem,) = project.verdicts()[0]["facts"]["checkpoint_problems"]
-    assert problem.startswith("trained checkpoint: ")
+    assert problem.startswith("the trained checkpoint could not be written: ")

@@ -51,6 +51,7 @@ CHECK = Check(
             when="under `--smoke-isolation none`, the task changed global state, which was restored",
         ),
         Reason(id="trace-not-written", status="warn", when="the file with its steps could not be written"),
+        Reason(id="checkpoint-not-written", status="warn", when="a checkpoint that was to stay could not be written"),
         Reason(id="restarted", status="warn", when="its machine was lost, and it was started again on another one"),
         Reason(id="node-lost", status="fail", when="two machines that executed it were lost, one after the other"),
         Reason(id="worker-crash", status="fail", when="the pytest-xdist worker died"),

@@ -16,7 +16,7 @@ import torch
 
 from pytest_smoke.errors import CheckpointError
 from pytest_smoke.events import BatchDigest, Event, Restarted, Resumed, Saved
-from pytest_smoke.files import file_sha256
+from pytest_smoke.files import file_sha256, os_error_text
 from pytest_smoke.task import Task
 from pytest_smoke.train.channel import Send, sending_plain
 from pytest_smoke.train.checkpoints.io import StateFile, changed, fingerprints, load_state, read_state, write_state
@@ -221,7 +221,8 @@ class CheckpointManager:
         try:
             write_state(folder, name, self._stepper.model, training, self._about(kind, step))
         except Exception as error:  # of the disk, of safetensors, of a pickle
-            return Saved(step, kind, folder="", problem=f"{type(error).__name__}: {error}"[:PROBLEM_CHARS])
+            why = os_error_text(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            return Saved(step, kind, folder="", problem=why[:PROBLEM_CHARS])
         return Saved(step, kind, folder=name)
 
     def _about(self, kind: str, step: int) -> dict[str, Any]:
