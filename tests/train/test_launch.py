@@ -166,55 +166,19 @@ SOCKETS = (
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="lists open files as Linux does")
-@pytest.mark.parametrize(
-    ("sent", "error", "text"),
-    [
-        (b"Epoch 1: loss 0.3\n", ChildDiedError, "it sent more than 67.1 MB at once, or something that is not"),
-        (b"\x7f\xff\xff\xff", ChildDiedError, "it sent more than 67.1 MB at once, or something that is not"),
-        (b"\x00\x00\x00\x03abc", ChildDiedError, "it sent something that is not a report of events"),
-        (b"\x00\x00\x10\x00abc", ChildTimeoutError, "^$"),
-    ],
-)
-def test_garbage_in_the_pipe_ends_the_run_and_half_a_frame_does_not_outlast_the_timeout(
-    teacher: Planner, tmp_path: Path, sent: bytes, error: type[Exception], text: str
-) -> None:
+def test_half_a_frame_in_the_pipe_does_not_outlast_the_timeout(teacher: Planner, tmp_path: Path) -> None:
     (tmp_path / "writes.py").write_text(
         f"{SOCKETS}import time\n"
         "def Task(**args):\n"
         "    for number in sockets():\n"
-        f"        os.write(number, {sent!r})\n"
+        "        os.write(number, b'\\x00\\x00\\x10\\x00abc')\n"
         "    time.sleep(600)\n"
     )
-    with child_of(_at(teacher(), tmp_path, task="writes:Task")) as child, pytest.raises(error, match=text):
+    with (
+        child_of(_at(teacher(), tmp_path, task="writes:Task")) as child,
+        pytest.raises(ChildTimeoutError),
+    ):
         receive_all(child, 2)
-
-
-def test_the_end_of_a_process_is_noticed_although_its_helper_keeps_the_pipe_open(
-    teacher: Planner, tmp_path: Path
-) -> None:
-    (tmp_path / "leaves.py").write_text(
-        "import os, pathlib, signal, time\n"
-        "def Task(**args):\n"
-        "    helper = os.fork()\n"
-        "    if not helper:\n"
-        "        os.setsid()\n"
-        "        time.sleep(600)\n"
-        f"    pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(helper))\n"
-        "    print('about to die', flush=True)\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    started = time.monotonic()
-    with child_of(_at(teacher(), tmp_path, task="leaves:Task")) as child:
-        with pytest.raises(ChildDiedError, match="SIGKILL"):
-            receive_all(child, 60)
-        assert "about to die" in child.last_lines()
-    helper = int((tmp_path / "pid").read_text())
-    if sys.platform == "linux":
-        assert not psutil.pid_exists(helper) or _ends(psutil.Process(helper))
-    else:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(helper, signal.SIGKILL)
-    assert time.monotonic() - started < 30
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no list of descendants")
