@@ -52,6 +52,11 @@ class Task(Protocol):
         The micro-batch that takes the most memory, as `batches` may yield it: the longest sequences, the largest
         images. A forward and a backward pass are made on it before the first step, so that running out of memory is
         found there. Default: none is tried.
+    `parallelize(model, mesh) -> None`
+        Shard the model in place over the processes of `launch`, with `torch.distributed.fsdp.fully_shard(module,
+        mesh=mesh)`. `mesh` is a DeviceMesh with one dimension, `dp`. Called once in every process, after the first
+        `on_stage_start` and before the optimizer is made. What is left whole is replicated. Without `launch` it is not
+        called. Default: the processes train with DistributedDataParallel.
     `sources(batch) -> Mapping[str, int] | Sequence[str]`
         Number of samples by source in a micro-batch, or the source of each sample. The sampled mix is compared with the
         recipe's `mix`. Called with the batch on the host, only until enough samples are counted. Default: the sampled

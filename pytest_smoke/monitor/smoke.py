@@ -270,10 +270,7 @@ class _SmokeRun:
             return self._judged(monitor, files, baseline_values, result)
         with ExitStack() as stack:
             pipeline = stack.enter_context(pipeline_plan(case, package))
-            resumes = options.resume and case.recipe.processes == 1
-            if options.resume and not resumes:
-                monitor.restart_reason = f"a run with {case.recipe.processes} processes keeps nothing to resume from"
-            saving = stack.enter_context(saving_of(case, report, item_id=item_id, resume=resumes))
+            saving = stack.enter_context(saving_of(case, report, item_id=item_id, resume=options.resume))
             predictions = stack.enter_context(predictions_of(case, report, item_id=item_id))
             plan = replace(
                 RunPlan.of(case, root=options.root, device=options.device, checkpoints=saving),
@@ -333,8 +330,9 @@ class _SmokeRun:
         return SmokeResult(outcome=outcome, error=result.error)
 
     def _run(self, plan: RunPlan, monitor: RunMonitor) -> ProcessResult:
-        if self._options.isolation == "none" and plan.processes > 1:
-            text = f"--smoke-isolation none trains in the pytest process, and launch starts {plan.processes} others"
+        if self._options.isolation == "none" and plan.launched:
+            started = f"{plan.processes} others" if plan.processes > 1 else "another one"
+            text = f"--smoke-isolation none trains in the pytest process, and launch starts {started}"
             hint = "remove launch to debug the task in one process, or leave the option out"
             finding = failed_run(monitor, "needs-processes", text, key="launch", hint=hint)
             return ProcessResult(finding=finding)

@@ -42,15 +42,13 @@ def launch_faults(
             "write a command such as [torchrun, --nnodes=2, --rdzv-endpoint=HOST:PORT, train.py]"
         )
         yield ("launch", "nnodes"), text
-    processes = launch.nproc_per_node
     if trainer in INSTEAD:
         yield (
             ("launch",),
             f"launch starts processes for a task, and this recipe trains with {trainer}; {INSTEAD[trainer]}",
         )
         return
-    if processes == 1:
-        return
+    processes = launch.nproc_per_node
     for keys, world_size in world_sizes.items():
         if world_size % processes:
             text = (
@@ -70,7 +68,7 @@ def launch_faults(
     checks = data.get("checks")
     if isinstance(checks, Mapping) and checks.get("resume"):
         text = (
-            f"checks.resume needs a run with one process, and launch starts {processes}; remove it, and check resuming "
-            "in a recipe without launch"
+            "checks.resume needs a run in the training process itself, and launch starts others; remove it, and check "
+            "resuming in a recipe without launch"
         )
         yield ("checks", "resume"), text

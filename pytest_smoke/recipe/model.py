@@ -410,8 +410,8 @@ class Recipe(Frozen):
     smoke: Smoke
     """Settings of the smoke run. What is left out is the full run's."""
     launch: Launch | None = None
-    """Processes that train the smoke run together, with DistributedDataParallel.
-    Default: one process."""
+    """Processes that train the smoke run together, with DistributedDataParallel, or with FSDP2 if the task has
+    `parallelize`. Default: the training process alone."""
     stages: list[StageSpec] = []
     """Stages of the run, in order. Default: a single stage without a name."""
     checks: Checks = Checks()

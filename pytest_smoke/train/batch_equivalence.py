@@ -22,6 +22,7 @@ from pytest_smoke.train.data import next_micro_batches
 from pytest_smoke.train.device import isolated_eval, seed_all
 from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.sharding import total_norm, whole
 from pytest_smoke.train.stepping import Rerunning
 
 BATCH_SEED_OFFSET = 3_000_003
@@ -72,8 +73,7 @@ def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Rerunning, stage: St
         batch_norm_layers=_batch_norm_layers(model),
         halves=halves,
         has_counts=hook_of(task, "counts") is not None,
-        half_precision=(stepper.keeps_autocast and plan.precision != "fp32")
-        or any(p.is_floating_point() and p.dtype.itemsize < 4 for p in model.parameters()),
+        half_precision=(stepper.keeps_autocast and plan.precision != "fp32") or stepper.computes_in_half,
     )
     try:
         with (
@@ -161,7 +161,7 @@ def _compared_halves(event: BatchEquivalence, plan: RunPlan, task: Task, stepper
 
 
 def _share_of_first(
-    whole: Sequence[Tensor | None], left: Sequence[Tensor | None], right: Sequence[Tensor | None], *, tolerance: float
+    full: Sequence[Tensor | None], left: Sequence[Tensor | None], right: Sequence[Tensor | None], *, tolerance: float
 ) -> float | None:
     """Return the share of a batch's items in its first half if the gradient is that of a mean over items.
 
@@ -169,16 +169,16 @@ def _share_of_first(
     """
     rows = [
         (one, torch.zeros_like(one) if a is None else a, torch.zeros_like(one) if b is None else b)
-        for one, a, b in zip(whole, left, right, strict=True)
+        for one, a, b in zip(full, left, right, strict=True)
         if one is not None
     ]
-    apart = sum(float((a - b).double().square().sum()) for _, a, b in rows)
-    along = sum(float(((a - b) * (one - b)).double().sum()) for one, a, b in rows)
-    size = sum(float(one.double().square().sum()) for one, _, _ in rows)
+    apart = sum(float(whole((a - b).double().square().sum())) for _, a, b in rows)
+    along = sum(float(whole(((a - b) * (one - b)).double().sum())) for one, a, b in rows)
+    size = sum(float(whole(one.double().square().sum())) for one, _, _ in rows)
     if not apart > 0.0 or not size > 0.0:
         return None
     share = along / apart
-    rest = sum(float((one - b - share * (a - b)).double().square().sum()) for one, a, b in rows)
+    rest = sum(float(whole((one - b - share * (a - b)).double().square().sum())) for one, a, b in rows)
     return share if 0.0 <= share <= 1.0 and rest <= tolerance**2 * size else None
 
 
@@ -205,7 +205,7 @@ def _difference(left: Sequence[Tensor | None], right: Sequence[Tensor | None]) -
     differences = [
         a - b if a is not None and b is not None else a if b is None else b for a, b in zip(left, right, strict=True)
     ]
-    norms = [nn.utils.get_total_norm([g for g in gradient if g is not None]) for gradient in (differences, left, right)]
+    norms = [total_norm([g for g in gradient if g is not None]) for gradient in (differences, left, right)]
     return float(norms[0] / torch.maximum(norms[1], norms[2]))
 
 

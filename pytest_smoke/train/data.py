@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pytest_smoke.task import Task
 from pytest_smoke.train.device import seed_all
 from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.ranks import Ranks, StepSources
 from pytest_smoke.train.task import load_task, loader_of, sources_of
 
 MIN_MICRO_BATCHES = 20
@@ -98,50 +99,83 @@ def _is_stateful(loader: Any) -> bool:
     return callable(hook_of(loader, "state_dict")) and callable(hook_of(loader, "load_state_dict"))
 
 
-class SourceCounter:
-    """Counts the sources of the samples in a run's first steps, on the host.
+class SourceReports:
+    """Decides when enough samples are counted to be judged.
 
     It reports as soon as chance alone could not hide a difference of the tolerance between independent samples. If the
     samples are not independent (a source at a time, say), it reports again whenever their number has doubled, until the
     same holds for them. A large error is then known early, and a small one before the run ends.
     """
 
-    def __init__(self, task: Task, plan: RunPlan) -> None:
-        self._task, self._plan = task, plan
+    def __init__(self, plan: RunPlan) -> None:
+        self._tolerance, self._last_step = plan.mix_tolerance, plan.run_steps - 1
         self._samples = SampleCounter()
         self._next_report = 0
         """Number of samples that the next report needs."""
-        # One process sees the samples of its own ranks, and they need not have the shares of all.
-        self._active = plan.processes == 1 and hook_of(task, "sources") is not None
+        self.is_active = True
+        """Whether more samples are needed."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts as builtins."""
-        return {"samples": self._samples.state_dict(), "next_report": self._next_report, "active": self._active}
+        return {"samples": self._samples.state_dict(), "next_report": self._next_report, "active": self.is_active}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from the counts of `state_dict`."""
         self._samples.load_state_dict(state["samples"])
-        self._next_report, self._active = state["next_report"], state["active"]
+        self._next_report, self.is_active = state["next_report"], state["active"]
 
-    def add(self, step: int, batches: list[Any]) -> SourceCounts | None:
-        """Count one step's micro-batches; return an event if there is enough to judge. Raises TaskError."""
-        if not self._active:
+    def add(self, step: int, micro_batches: Iterable[Mapping[str, int]]) -> SourceCounts | None:
+        """Count the samples by source of one step's micro-batches; return an event if there is enough to judge."""
+        if not self.is_active:
             return None
         samples = self._samples
-        for batch in batches:
-            samples.add(sources_of(self._task, batch))
-        last = step == self._plan.run_steps - 1
-        if not last and not self._should_report():
+        for counts in micro_batches:
+            samples.add(counts)
+        is_last = step == self._last_step
+        if not is_last and not self._should_report():
             return None
         self._next_report = 2 * samples.samples
-        self._active = not last and resolution(samples) > self._plan.mix_tolerance
+        self.is_active = not is_last and resolution(samples) > self._tolerance
         return SourceCounts(step, samples.samples, dict(samples.counts), samples.design_effect)
 
     def _should_report(self) -> bool:
         samples = self._samples
         if samples.batches < MIN_MICRO_BATCHES or samples.samples < self._next_report:
             return False
-        return resolution(samples, design_effect=1.0) <= self._plan.mix_tolerance
+        return resolution(samples, design_effect=1.0) <= self._tolerance
+
+
+class SourceCounter:
+    """Counts the sources of the samples in a run's first steps, on the host, with those of all its processes."""
+
+    def __init__(self, task: Task, plan: RunPlan, ranks: Ranks | None = None) -> None:
+        """`ranks`: the processes of the run; None for one."""
+        self._task, self._ranks, self._is_active = task, ranks, hook_of(task, "sources") is not None
+        self._reports = SourceReports(plan)
+        if ranks is not None and self._is_active:
+            ranks.together.sources = self._reports
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counts as builtins."""
+        return self._reports.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from the counts of `state_dict`."""
+        self._reports.load_state_dict(state)
+
+    def add(self, step: int, batches: Sequence[Any]) -> SourceCounts | None:
+        """Count one step's micro-batches; return an event if there is enough to judge. Raises TaskError.
+
+        In a run with several processes, the first one reports the event once it has the counts of all.
+        """
+        ranks = self._ranks
+        if not self._is_active or not (self._reports.is_active if ranks is None else ranks.needs_sources):
+            return None
+        counts = tuple(sources_of(self._task, batch) for batch in batches)
+        if ranks is None:
+            return self._reports.add(step, counts)
+        ranks.outbox.append(StepSources(step, counts))
+        return None
 
 
 def count_sources(plan: RunPlan, micro_batches: int) -> SampleCounter:

@@ -14,6 +14,7 @@ from torch import nn
 from pytest_smoke.errors import DeviceError
 from pytest_smoke.text import count
 from pytest_smoke.train.hooks import has_hook
+from pytest_smoke.train.sharding import reshard
 
 
 def resolve_device(name: str) -> torch.device:
@@ -112,7 +113,8 @@ def set_generator_states(states: Mapping[str, Any], device: torch.device) -> Non
 def isolated_eval(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Switch to evaluation mode without gradients.
 
-    On exit restore the mode of every module, and the generators of Python, NumPy, the CPU and a CUDA device.
+    On exit restore the mode of every module, and the generators of Python, NumPy, the CPU and a CUDA device; a sharded
+    model is as it is between two steps.
     """
     root, modes = model.training, [(module, module.training) for module in model.modules()]
     python, numpy = random.getstate(), sys.modules.get("numpy")
@@ -123,6 +125,7 @@ def isolated_eval(model: nn.Module, device: torch.device) -> Iterator[None]:
         with torch.random.fork_rng(devices=devices), torch.no_grad():
             yield
     finally:
+        reshard(model)
         model.train(root)  # some modules do work in train(): LoRA layers unmerge their weights
         for module, mode in modes:
             if module.training != mode:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pytest_smoke.events import Gradients
+from pytest_smoke.train.sharding import Sharding, local
 
 
 def factor_of(weight: float) -> float:
@@ -31,16 +32,23 @@ class TermGradients:
         self._parameters = parameters
         self._gradients: list[list[Tensor | None]] = [[None] * len(parameters) for _ in terms]
 
-    def add(self, losses: Sequence[Tensor], scale: Callable[[Tensor], Tensor]) -> None:
+    def add(
+        self,
+        losses: Sequence[Tensor],
+        scale: Callable[[Tensor], Tensor],
+        finish: Callable[[Sequence[Tensor]], None] | None = None,
+    ) -> None:
         """Differentiate the terms of one micro-batch (scalars, times its share of the step) and add the gradients.
 
-        `scale` is the `scale` of the loss scaler.
+        `scale` is the `scale` of the loss scaler. `finish` completes the gradients after each backward pass.
         """
         differentiable = [k for k, loss in enumerate(losses) if loss.requires_grad]
         for k in differentiable:
             self._clear()
             scaled = scale(losses[k] * self._factors[k])
             scaled.backward(retain_graph=k != differentiable[-1])  # type: ignore[no-untyped-call]  # torch types it so
+            if finish is not None:
+                finish(self._parameters)
             totals = self._gradients[k]
             for i, parameter in enumerate(self._parameters):
                 earlier, gradient = totals[i], parameter.grad
@@ -66,17 +74,21 @@ class TermGradients:
                     total = gradient if total is None else total + gradient
             parameter.grad = total
 
-    def gram(self) -> Tensor:
-        """Return the inner products of the terms' weighted gradients: float32 [N * N], row by row, on the device."""
+    def gram(self, sharding: Sharding | None = None) -> Tensor:
+        """Return the inner products of the terms' weighted gradients: float32 [N * N], row by row, on the device.
+
+        `sharding`: the processes that hold parts of the parameters, all of which call this.
+        """
         size = len(self._factors)
         gram = torch.zeros(size, size, device=self._parameters[0].device)
         for i, parameter in enumerate(self._parameters):
-            rows = [gradients[i] for gradients in self._gradients]
-            if any(row is not None for row in rows):
-                flat = torch.stack([torch.zeros_like(parameter) if row is None else row for row in rows])
+            rows = [None if (row := gradients[i]) is None else local(row) for gradients in self._gradients]
+            part = local(parameter)
+            if part.numel() and any(row is not None for row in rows):
+                flat = torch.stack([torch.zeros_like(part) if row is None else row for row in rows])
                 flat = flat.reshape(size, -1).float()
-                gram += flat @ flat.T
-        return gram.flatten()
+                gram += flat @ flat.T if sharding is None else flat @ flat.T / sharding.copies_of(parameter)
+        return gram.flatten() if sharding is None else sharding.summed(gram.flatten())
 
 
 def gradients_event(

@@ -194,8 +194,11 @@ class Instrumentation:
             event = overfit_one_batch(self._plan, self._task, self._stepper, step)
         self._send([event])
 
-    def predict(self, path: Path) -> None:
-        """Write the task's predictions, if it makes any. They decide nothing, so an exception is only reported."""
+    def predict(self, path: Path | None) -> None:
+        """Write the task's predictions, if it makes any. They decide nothing, so an exception is only reported.
+
+        `path`: None in a process that only takes part in the forward passes of a sharded model.
+        """
         self._tell("writing predictions")
         try:
             with isolated_eval(self._stepper.model, self._device):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,6 @@ from pytest_smoke.events import (
     Ended,
     Event,
     LearningRateDiffers,
-    NotChecked,
     ParameterNorm,
     StageEnded,
     Step,
@@ -35,10 +35,9 @@ from pytest_smoke.train.data import BatchStream, SourceCounter
 from pytest_smoke.train.deferred_metrics import DeferredMetrics
 from pytest_smoke.train.device import set_generator_states
 from pytest_smoke.train.drawn_items import ItemCounter
-from pytest_smoke.train.export.pipeline import check_needs, run_pipeline
+from pytest_smoke.train.export.pipeline import Evaluate, check_needs, run_pipeline
 from pytest_smoke.train.first_batches import FirstBatches
 from pytest_smoke.train.gradients import gradients_event
-from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.instrumentation import Instrumentation, Phase
 from pytest_smoke.train.learning_rates import UsedRates
 from pytest_smoke.train.machine import PeakMemory, Utilization, ended, started, utilization_reader
@@ -53,8 +52,6 @@ CHUNK_SECONDS = 0.1
 """Time between two reports: short enough to stop an unstable run early, long enough to cost almost nothing."""
 CHUNK_STEPS = 64
 """Steps between two reports, at most."""
-OWN_SAMPLES = "each process sees its own samples, and their shares need not be those of all"
-"""Why the sources are not counted in a run with several processes."""
 ALIVE_SECONDS = 1.0
 """Time between two signs of life while a resumed run draws the batches of earlier steps."""
 
@@ -94,17 +91,17 @@ class Loop:
         self._stepper = Stepper(plan, task, device, ranks)
         if plan.pipeline is not None:
             check_needs(task, self._stepper.model, device)
-        self._checkpoints = CheckpointManager(plan, task, self._stepper, device, channel.send)
+        self._checkpoints = CheckpointManager(plan, task, self._stepper, device, channel.send, ranks)
         self._loss_watch = LossWatch(self._stepper, task, plan.root)
         self._batches = BatchStream(task, plan, seed=plan.seed)
-        self._source_counter = SourceCounter(task, plan)
+        self._source_counter = SourceCounter(task, plan, ranks)
         self._first_batches = FirstBatches(task, plan)
         self._batch_sizes = BatchSizeCounter(task, plan, self._stepper)
         self._items = ItemCounter(task, plan, self._stepper)
         self._deferred = DeferredMetrics(device, ranks.across if ranks is not None else None)
         self._memory = PeakMemory(device)
         self._instrumentation = Instrumentation(
-            plan, task, self._stepper, self._memory, self._send, self._deferred, announce=channel.send
+            plan, task, self._stepper, self._memory, self._send, self._deferred, announce=self._checkpoints.replay
         )
         self._utilization = Utilization(utilization_reader(device))
         self._rates_differ: set[str] = set()
@@ -114,6 +111,11 @@ class Loop:
         """Wall time of the steps so far, without probes and evaluations."""
         self._started_at = time.perf_counter()
         """Start of the run; for a resumed one, as if the earlier processes had run without a pause."""
+
+    @property
+    def _is_first(self) -> bool:
+        """Whether this process writes what a run writes once."""
+        return self._ranks is None or self._ranks.rank == 0
 
     def _send(self, events: list[Event]) -> None:
         self._loss_watch.see(events)
@@ -144,8 +146,6 @@ class Loop:
         self._send([started(self._stepper.model, self._device)])
         if self._stepper.shared_storage is not None:
             self._send([self._stepper.shared_storage])
-        if self._ranks is not None and hook_of(self._task, "sources") is not None:
-            self._send([NotChecked(reasons={"mix-drawn": OWN_SAMPLES})])
         state = self._checkpoints.latest()
         position = Position(step=0, start=start, phase=None) if state is None else self._resume(state, start)
         if position is None:
@@ -172,7 +172,7 @@ class Loop:
 
         `start` is that of the first stage.
         """
-        training = state.training()
+        training = self._checkpoints.training_of(state)
         start, phase = self._fast_forward(state.step, training["loaders"], start)
         loaded = self._checkpoints.load(state, training)
         command = self._replay(loaded.events)
@@ -198,18 +198,18 @@ class Loop:
         """Report events of earlier processes again, and ask for a command at the end of each stage, as they did.
 
         Returns the first command that is not to continue, else Continue. The events are in the journal already, so they
-        go straight to the channel.
+        go straight to the pytest process.
         """
         pending: list[Event] = []
         for event in events:
             pending.append(event)
             if isinstance(event, StageEnded):
-                self._channel.send(pending)
+                self._checkpoints.replay(pending)
                 pending = []
                 command = self._channel.wait()
                 if not isinstance(command, Continue):
                     return command
-        self._channel.send(pending)
+        self._checkpoints.replay(pending)
         return Continue()
 
     def _fast_forward(
@@ -381,7 +381,13 @@ class Loop:
         movement = phase.movement
         window = movement.at_end(start.stage.end)
         stopped = movement.stopped(start.stage)
-        changes = compare(start.before, self._stepper.model, self._stepper.optimizer, stopped=stopped)
+        changes = compare(
+            start.before,
+            self._stepper.model,
+            self._stepper.optimizer,
+            stopped=stopped,
+            anywhere=self._stepper.anywhere,
+        )
         self._send([*([window] if window else []), changes])
         if start.stage.name:
             self._send([StageEnded(start.stage.name, self._train_seconds - start.seconds_before)])
@@ -396,10 +402,17 @@ class Loop:
         metrics = self._end_stage(start, phase, steps - 1 if has_stages else steps, evaluate=not pipeline_evaluates)
         command: Command | None = None
         if plan.pipeline is not None and (command := self._channel.poll()) is None:
-            evaluate = partial(self._instrumentation.evaluate, steps) if pipeline_evaluates else lambda: metrics
-            run_pipeline(plan, self._task, self._stepper.model, self._send, evaluate)
-        if plan.predictions is not None and command is None:
-            self._instrumentation.predict(Path(plan.predictions))
+            evaluate: Evaluate = (
+                partial(self._instrumentation.evaluate, steps) if pipeline_evaluates else lambda: metrics
+            )
+            model = self._stepper.whole_model()
+            if self._is_first and model is not None:
+                run_pipeline(plan, self._task, model, self._send, evaluate)
+            else:
+                with contextlib.suppress(Exception):  # which the first process reports as that of its pipeline
+                    evaluate()
+        if plan.predictions is not None and command is None and (self._is_first or self._stepper.sharding is not None):
+            self._instrumentation.predict(Path(plan.predictions) if self._is_first else None)
         if plan.overfit and command is None:
             self._instrumentation.overfit(steps)
         self._send([self._ended(steps)])

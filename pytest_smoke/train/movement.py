@@ -11,6 +11,7 @@ from torch import Tensor
 from pytest_smoke.events import Window
 from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.train.checkpoints.in_memory import Copy, WeightHistory
+from pytest_smoke.train.sharding import local
 from pytest_smoke.train.stepping import Stepping
 
 FIRST_CHUNK = 4096
@@ -52,7 +53,7 @@ class Movement:
         newest = self._weights.newest()
         if newest is None or newest[0] >= end:
             return None
-        return self._compare(newest, (end, {name: p.detach().cpu() for name, p in self._trainable().items()}))
+        return self._compare(newest, (end, {name: local(p.detach()).cpu() for name, p in self._trainable().items()}))
 
     def stopped(self, stage: Stage) -> dict[str, int]:
         """Return the parameters that changed, but in no window of the second half of `stage`, and since which step.
@@ -73,7 +74,8 @@ class Movement:
         (first_step, before), (end_step, after) = older, newer
         trainable, held = self._trainable(), self._held()
         names = [name for name in trainable if name in before and name in after]
-        moved = [name for name in names if differs(before[name], after[name])]
+        flags = self._stepper.anywhere([differs(before[name], after[name]) for name in names])
+        moved = [name for name, has_moved in zip(names, flags, strict=True) if has_moved]
         self._last_moved |= dict.fromkeys(moved, end_step)
         gone = (self._held_at_start | (trainable.keys() - self._names_at_start)) - held
         (stepped_before, without_grad_before), (stepped, without_grad) = self._counts_before, self._counts()

@@ -20,7 +20,9 @@ from pytest_smoke.train.batch_equivalence import restored
 from pytest_smoke.train.checkpoints.in_memory import WeightHistory
 from pytest_smoke.train.device import isolated_eval, to_device
 from pytest_smoke.train.labels import LABEL_LOSSES, labels_missing, place_of_caller
+from pytest_smoke.train.sharding import local
 from pytest_smoke.train.stepping import Rerunning
+from pytest_smoke.train.task import counts_of
 
 KEPT_STEPS = 128
 """Steps whose batches are kept until their losses have arrived on the host: two chunks of reports."""
@@ -107,7 +109,11 @@ class LossWatch:
         )
         stepper = self._stepper
         try:
-            with _weights(stepper.model, copy[1]), _untouched(stepper, self._task, training=not start.is_probe):
+            with (
+                _weights(stepper.model, copy[1]),
+                stepper.gathered(),
+                _untouched(stepper, self._task, training=not start.is_probe),
+            ):
                 event = _Diagnosis(stepper, self._task, self._root).of(start, batches, found.broken)
         except Exception as error:  # of the task: it was not made for a second call
             event = replace(start, detail=f"the rerun raised {type(error).__name__}")
@@ -137,6 +143,9 @@ class _Diagnosis:
                 return replace(start, kind="parameter", name=bad)
         for index, batch in enumerate(batches):
             recorder, losses = self._run(batch)
+            items = dict(zip(self._stepper.terms, counts_of(self._task, batch, self._stepper.terms), strict=True))
+            # A mean over nothing is NaN, and does not count.
+            losses = {term: loss for term, loss in losses.items() if items.get(term, 1.0)}
             terms = [term for term, loss in losses.items() if not _is_finite(loss)]
             here = replace(start, micro_batch=index, term=terms[0] if terms else "")
             if broken == "zero":
@@ -340,7 +349,7 @@ class Recorder(TorchFunctionMode):
 @contextmanager
 def _weights(model: nn.Module, copy: Mapping[str, Tensor]) -> Iterator[None]:
     """Load a copy of the weights, and restore the current ones on exit."""
-    live = {name: value.detach() for name, value in (*model.named_parameters(), *model.named_buffers())}
+    live = {name: local(value.detach()) for name, value in (*model.named_parameters(), *model.named_buffers())}
     swapped = {name: value for name, value in live.items() if name in copy and copy[name].shape == value.shape}
     current = {name: value.to("cpu", copy=True) for name, value in swapped.items()}
     try:

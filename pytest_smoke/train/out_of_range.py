@@ -37,7 +37,7 @@ def explain(error: BaseException, stepper: Stepper, task: Task, steps: Sequence[
 
     `steps`: steps whose figures have not arrived yet, oldest first, and their micro-batches. On a CPU the exception
     belongs to the last micro-batch. On an accelerator it may belong to any of them, and neither its memory nor the
-    weights can be read any longer: batches on the host are rerun with a new model.
+    weights can be read any longer: batches on the host are rerun with a new model, as they are with a sharded model.
     """
     on_cpu = stepper.device.type == "cpu"
     if stepper.last_batch is None or not _may_be_of_range(error, any_text=on_cpu):
@@ -49,10 +49,10 @@ def explain(error: BaseException, stepper: Stepper, task: Task, steps: Sequence[
             for step, batches in steps
             for at, batch in enumerate(batches)
         ]
-        if on_cpu:
-            batches = [row for row in drawn if row[1] is stepper.last_batch] or batches
-        else:
-            model, batches = task.model(), [*drawn, *batches]
+        of_last = [row for row in drawn if row[1] is stepper.last_batch] or batches
+        batches = of_last if on_cpu else [*drawn, *batches]
+        if not on_cpu or stepper.sharding is not None:  # the other processes do not make this forward pass
+            model = task.model()
             if _shapes(model) != _shapes(stepper.model):
                 return
         cause = find_cause(task.losses, model, batches, stepper.plan.root)

@@ -116,6 +116,8 @@ class RunPlan:
     """The export pipeline; None: there is none."""
     checkpoints: CheckpointPlan = NO_CHECKPOINTS
     """What goes to disk."""
+    launched: bool = False
+    """Whether the run has processes of its own that the training process starts; perhaps only one."""
     processes: int = 1
     """Processes of the run."""
     process: int = 0
@@ -147,6 +149,7 @@ class RunPlan:
             evaluates=smoke.evaluate_every_steps is not None or bool(case.named_metrics),
             overfit=case.mode == "wiring",
             checkpoints=checkpoints,
+            launched=case.recipe.launch is not None,
             processes=case.recipe.processes,
         )
 

@@ -13,14 +13,17 @@ from pytest_smoke.task import Task
 from pytest_smoke.train.hooks import hook_of
 
 
-def write_predictions(task: Task, model: nn.Module, path: Path) -> int | None:
+def write_predictions(task: Task, model: nn.Module, path: Path | None) -> int | None:
     """Write the rows of the task's `predictions` as JSON Lines; return their number, or None without such a method.
 
-    The file is written under another name and renamed. Raises TaskError for a row that JSON cannot hold.
+    The file is written under another name and renamed; without a `path` the rows are only made. Raises TaskError for a
+    row that JSON cannot hold.
     """
     predictions = hook_of(task, "predictions")
     if predictions is None:
         return None
+    if path is None:
+        return sum(1 for _ in _rows(predictions(model)))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     count = 0

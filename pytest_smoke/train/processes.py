@@ -35,7 +35,6 @@ from pytest_smoke.events import Crashed, Event
 from pytest_smoke.plain import plain_fields
 from pytest_smoke.text import count, listed
 from pytest_smoke.train.channel import Channel
-from pytest_smoke.train.checkpoints.layout import NO_CHECKPOINTS
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.descendants import end_descendants, end_with_parent
 from pytest_smoke.train.endings import how_it_ended, place_in_stack
@@ -87,9 +86,12 @@ def device_of(plan: RunPlan, rank: int) -> str:
     kind, _, index = plan.device.partition(":")
     size, devices = plan.processes, torch.cuda.device_count()
     if kind == "mps":
-        raise DeviceError(f"launch starts {size} processes, and torch has no way to connect them on mps: use the CPU")
+        text = f"launch starts {count(size, 'process', 'processes')}, and torch has no way to connect them on mps"
+        raise DeviceError(f"{text}: use the CPU")
     if kind == "cpu" or (kind == "auto" and not devices):
         return "cpu"
+    if index and size == 1:
+        return plan.device
     if index:
         text = f"launch starts {size} processes, each on a device of its own, but the run is to use {plan.device} alone"
         raise DeviceError(f"{text}: use --smoke-device cuda")
@@ -111,9 +113,6 @@ class _Launcher:
                 plan,
                 device=device_of(plan, rank),
                 process=rank,
-                predictions=plan.predictions if rank == 0 else None,
-                pipeline=plan.pipeline if rank == 0 else None,
-                checkpoints=plan.checkpoints if rank == 0 else NO_CHECKPOINTS,
             )
             for rank in range(plan.processes)
         ]
@@ -232,7 +231,7 @@ class _Launcher:
         for rank, stack in enumerate(stacks):
             print(f"rank {rank}:\n{stack}", file=sys.stderr)
         places = [place_in_stack(stack, self._plan.root) for stack in stacks]
-        self._send([hang_of(counters, places)])
+        self._send([hang_of(counters, places, all_wait=all(map(is_waiting, stacks)))])
         sys.stderr.flush()
         end_descendants(os.getpid())
         os._exit(1)
@@ -288,8 +287,7 @@ def _train(plan: RunPlan, channel: Channel | None, counters: mmap) -> None:
     device = prepare_process(plan)
     ranks = Ranks(plan.process, plan.processes, device, counters)
     train_rank(plan, device, RankChannel(ranks, channel), ranks)
-    ranks.enter()
-    dist.barrier()  # no rank leaves while another one still uses the connection
+    ranks.meet()  # no rank leaves while another one still uses the connection
     dist.destroy_process_group()
 
 
@@ -338,8 +336,17 @@ def described(ending: Ending, size: int, exit_code: int | None, place: str) -> C
     return replace(crash, text=f"{name}: {crash.text}")
 
 
-def hang_of(counters: Sequence[int], places: Sequence[str]) -> Crashed:
-    """Return which rank hangs: the one that waited for the others fewer times than they."""
+def hang_of(counters: Sequence[int], places: Sequence[str], *, all_wait: bool = False) -> Crashed:
+    """Return which rank hangs: the one that waited for the others fewer times than they.
+
+    `all_wait`: no rank does anything else, so each waits for something that the others do not do.
+    """
+    if all_wait:
+        text = (
+            f"the {len(counters)} ranks wait for one another: do all of them make the same forward and backward "
+            "passes, through the same modules?"
+        )
+        return Crashed(reason="hang", text=text, place=next(filter(None, places), ""), traceback="")
     behind = [rank for rank, entered in enumerate(counters) if entered == min(counters)]
     waiting = [rank for rank in range(len(counters)) if rank not in behind]
     names, others = _ranks(behind), _ranks(waiting)
@@ -355,3 +362,9 @@ def hang_of(counters: Sequence[int], places: Sequence[str]) -> Crashed:
 
 def _ranks(ranks: Sequence[int]) -> str:
     return f"{'rank' if len(ranks) == 1 else 'ranks'} {listed(map(str, ranks))}"
+
+
+def is_waiting(stack: str) -> bool:
+    """Tell whether a stack of faulthandler ends in a function of torch.distributed that waits for other ranks."""
+    innermost = re.search(r'^  File "(.+)", line \d+', stack, re.MULTILINE)
+    return innermost is not None and f"{os.sep}torch{os.sep}distributed{os.sep}" in innermost[1]

@@ -7,11 +7,11 @@ import os
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from mmap import mmap
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -34,6 +34,7 @@ from pytest_smoke.events import (
     StageEnded,
 )
 from pytest_smoke.train.channel import Channel
+from pytest_smoke.train.sharding import is_sharded
 
 CHUNK_SECONDS = 0.1
 """Time between two reports, as in a run with one process."""
@@ -53,7 +54,7 @@ class Ranks:
 
     Metrics are added up at the end of a chunk, with one all-reduce on the host, which also carries the command that
     rank 0 got and the length of the next chunk: so all ranks do the same at the same step. Gradients are averaged by
-    DistributedDataParallel. Every rank must call these methods in the same order.
+    DistributedDataParallel, or by FSDP2 (`Sharding`). Every rank must call these methods in the same order.
     """
 
     def __init__(self, rank: int, size: int, device: torch.device, counters: mmap) -> None:
@@ -69,10 +70,13 @@ class Ranks:
         self._flushed_at, self._steps_since, self._chunk = time.perf_counter(), 0, 1
         self.poll: Callable[[], Command | None] = lambda: None
         """Returns a command that has arrived; on rank 0."""
-        self.outbox: list[Event] = []
-        """Events of this rank that the others have not got yet."""
-        self.take: Callable[[list[list[Event]]], None] = lambda events: None
-        """Takes the events of all ranks; on rank 0."""
+        self.outbox: list[Event | StepSources] = []
+        """What this rank has of its own, and rank 0 has not got yet."""
+        self.report: Callable[[list[Event]], None] = lambda events: None
+        """Reports events to the pytest process; on rank 0."""
+        self.together = Together(size)
+        self.needs_sources = True
+        """Whether rank 0 needs further samples, as far as this rank knows."""
 
     def enter(self) -> None:
         """Count that this rank is about to wait for the others: one that hangs has entered fewer times than they."""
@@ -86,6 +90,10 @@ class Ranks:
         dist.all_reduce(summed)
         return summed.tolist()
 
+    def meet(self) -> None:
+        """Wait for all ranks, on the host."""
+        self.totals([0.0])
+
     def parallel(
         self, losses: Callable[..., list[Tensor]], parameters: nn.Module, *, in_step: bool
     ) -> Callable[..., list[Tensor]]:
@@ -94,12 +102,11 @@ class Ranks:
         With `synchronized=False` it does not, and the gradients are added to those of the next pass. `parameters` holds
         what trains. `in_step`: whether the ranks have the same values already; else they get those of rank 0.
         """
-        sharded = next((name for name, p in parameters.named_parameters() if hasattr(p, "device_mesh")), "")
+        sharded = next((name for name, p in parameters.named_parameters() if is_sharded(p)), "")
         if sharded:
             raise TaskError(
-                f"the parameter {sharded.partition('.')[2]} is sharded, and launch trains with "
-                "DistributedDataParallel, which needs whole parameters: leave out fully_shard, or start the sharded "
-                "training with torchrun as a command",
+                f"the parameter {sharded.partition('.')[2]} is sharded, and DistributedDataParallel needs whole "
+                "parameters: call fully_shard in the task's parallelize(model, mesh), and nowhere else",
                 key="launch",
             )
         module = _Losses(losses, parameters)
@@ -144,10 +151,11 @@ class Ranks:
         affordable = int(CHUNK_SECONDS * steps / seconds) if seconds > 0 else CHUNK_STEPS
         chunk = max(1, min(affordable, 2 * self._chunk, CHUNK_STEPS))
         own = [value if partial or self.rank == 0 else 0.0 for value, partial in zip(values, is_partial, strict=True)]
-        agreed = [*encoded(self._command), chunk] if self.rank == 0 else [0.0, 0.0, 0.0]
+        is_first = self.rank == 0
+        agreed = [*encoded(self._command), chunk, float(self.together.needs_sources)] if is_first else [0.0] * 4
         summed = self.totals([*own, float(bool(self.outbox)), *agreed])
-        *reduced, outboxes, kind, step, agreed_chunk = summed
-        self._command, self._chunk = decoded(kind, step), int(agreed_chunk)
+        *reduced, outboxes, kind, step, agreed_chunk, needs_sources = summed
+        self._command, self._chunk, self.needs_sources = decoded(kind, step), int(agreed_chunk), bool(needs_sources)
         self._flushed_at, self._steps_since = time.perf_counter(), 0
         if outboxes:
             self.collect()
@@ -155,12 +163,23 @@ class Ranks:
 
     def collect(self) -> None:
         """Bring the events of all ranks to rank 0."""
+        own, self.outbox = self.outbox, []
+        if (found := self.gather(own)) and (events := self.together.add(found)):
+            self.report(events)
+
+    def gather(self, own: Any) -> list[Any]:
+        """Return what each rank has, on rank 0; an empty list on the others."""
         self.enter()
         found: list[Any] | None = [None] * self.size if self.rank == 0 else None
-        own, self.outbox = self.outbox, []
         dist.gather_object(own, found)
-        if found is not None:
-            self.take(found)
+        return found or []
+
+    def tell(self, value: Any) -> Any:
+        """Return the value that rank 0 has."""
+        self.enter()
+        found = [value]
+        dist.broadcast_object_list(found, src=0)
+        return found[0]
 
     def command(self) -> Command | None:
         """Return the command that came with the newest report, once; None without one."""
@@ -202,10 +221,8 @@ class RankChannel:
     def __init__(self, ranks: Ranks, channel: Channel | None) -> None:
         """`channel` leads to the pytest process; None on other ranks than 0."""
         self._ranks, self._channel = ranks, channel
-        self._together = Together(ranks.size)
         if channel is not None:
-            ranks.poll = channel.poll
-            ranks.take = self._take
+            ranks.poll, ranks.report = channel.poll, channel.send
 
     def send(self, events: list[Event]) -> None:
         """Report events on rank 0, and keep those of every rank until they are collected.
@@ -216,8 +233,7 @@ class RankChannel:
         self._ranks.outbox += kept
         if any(isinstance(event, StageEnded | Ended) for event in events):
             self._ranks.collect()
-        if self._channel is not None:
-            self._channel.send([event for event in events if event not in kept])
+        self._ranks.report([event for event in events if not isinstance(event, OF_EVERY_RANK)])
 
     def poll(self) -> Command | None:
         """Return the command on which all ranks have agreed; None without one."""
@@ -234,10 +250,22 @@ class RankChannel:
         assert self._channel is not None, "only rank 0 receives"
         return self._channel.wait()
 
-    def _take(self, events: list[list[Event]]) -> None:
-        assert self._channel is not None, "only rank 0 reports"
-        if found := self._together.add(events):
-            self._channel.send(found)
+
+@dataclass(frozen=True, slots=True)
+class StepSources:
+    """The samples by source in one rank's micro-batches of a step."""
+
+    step: int
+    micro_batches: tuple[Mapping[str, int], ...]
+
+
+class SourceCounting(Protocol):
+    """Counts the sources of samples, and decides when there are enough of them."""
+
+    is_active: bool
+
+    def add(self, step: int, micro_batches: Iterable[Mapping[str, int]]) -> Event | None:
+        """Count one step's micro-batches; return an event if there is enough to judge."""
 
 
 class Together:
@@ -245,18 +273,43 @@ class Together:
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self.sources: SourceCounting | None = None
+        """Counts the sources of all ranks; None if they are not known."""
+        self._sources: dict[int, dict[int, StepSources]] = defaultdict(dict)
         self._samples: dict[int, dict[int, DrawnSamples]] = defaultdict(dict)
         self._off: set[str] = set()
         """Stages in which a rank drew another number of samples."""
 
-    def add(self, events: Sequence[Sequence[Event]]) -> list[Event]:
-        """Take new events by rank in; return those that can be reported."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return as builtins what a resumed run needs, after `add` of the events of all ranks at one step."""
+        return {"off": sorted(self._off)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self._off = set(state["off"])
+
+    @property
+    def needs_sources(self) -> bool:
+        """Whether the sources of further samples are needed."""
+        return self.sources is not None and self.sources.is_active
+
+    def add(self, events: Sequence[Sequence[Event | StepSources]]) -> list[Event]:
+        """Take in what is new by rank; return the events that can be reported."""
         drawn = [(rank, event) for rank, own in enumerate(events) for event in own]
         for rank, event in drawn:
             if isinstance(event, DrawnSamples):
                 self._samples[event.step][rank] = event
+            elif isinstance(event, StepSources):
+                self._sources[event.step][rank] = event
         complete = sorted(step for step, by_rank in self._samples.items() if len(by_rank) == self._size)
-        found: list[Event] = [self._interleaved(step, self._samples.pop(step)) for step in complete]
+        found: list[Event] = [
+            DrawnSamples(step=step, micro_batches=self._in_turn(self._samples.pop(step))) for step in complete
+        ]
+        complete = sorted(step for step, by_rank in self._sources.items() if len(by_rank) == self._size)
+        for step in complete:
+            micro_batches = self._in_turn(self._sources.pop(step))
+            if self.sources is not None and (counts := self.sources.add(step, micro_batches)) is not None:
+                found.append(counts)
         rates = [(rank, event) for rank, event in drawn if isinstance(event, LearningRateDiffers)]
         all_the_same = len(rates) == self._size and len({event for _, event in rates}) == 1
         found += [rates[0][1]] if all_the_same else [replace(event, rank=rank) for rank, event in rates]
@@ -265,10 +318,10 @@ class Together:
         found += [self._placed(*min(diagnoses, key=lambda pair: pair[1].kind == "not-reproduced"))] if diagnoses else []
         return found
 
-    def _interleaved(self, step: int, by_rank: dict[int, DrawnSamples]) -> DrawnSamples:
+    def _in_turn(self, by_rank: Mapping[int, Any]) -> tuple[Any, ...]:
         """Return the micro-batches of all ranks in turn, as one process draws them."""
         rows = zip(*(by_rank[rank].micro_batches for rank in range(self._size)), strict=False)
-        return DrawnSamples(step=step, micro_batches=tuple(batch for row in rows for batch in row))
+        return tuple(batch for row in rows for batch in row)
 
     def _sizes(self, events: Sequence[tuple[int, BatchSizes]]) -> list[Event]:
         """Return the samples of all ranks together, or those of the ranks that drew another number than the others."""

@@ -17,6 +17,7 @@ from pytest_smoke.train.device import generator_states, isolated_eval, seed_all,
 from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.out_of_range import explain
 from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.sharding import local
 from pytest_smoke.train.step import Stepper
 
 UPDATES = 40
@@ -108,8 +109,8 @@ def _restored(stepper: Stepper, *, weights: bool) -> Iterator[None]:
     The copies are on the host.
     """
     model, device = stepper.model, stepper.device
-    kept: list[torch.Tensor] = [*model.buffers(), *(model.parameters() if weights else ())]
-    copies = [tensor.detach().to("cpu", copy=True) for tensor in kept]
+    kept = [local(tensor.detach()) for tensor in (*model.buffers(), *(model.parameters() if weights else ()))]
+    copies = [tensor.to("cpu", copy=True) for tensor in kept]
     generators = generator_states(device)
     optimizer = copy.deepcopy(stepper.optimizer.state_dict()) if weights else None
     scaler = stepper.scaler.state_dict()

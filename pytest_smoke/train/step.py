@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -23,6 +24,7 @@ from pytest_smoke.train.learning_rates import LearningRates
 from pytest_smoke.train.model_mode import shared_storage
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.ranks import Ranks
+from pytest_smoke.train.sharding import Sharding, clip_, is_sharded, sharded_by_task, total_norm
 from pytest_smoke.train.task import closure_fault, counts_of, loss_weights_of, optimizer_of
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -43,9 +45,16 @@ class Stepper:
             raise TaskError(f"model() returned {type(model).__name__}, not a torch.nn.Module")
         if "_parameters" not in vars(model):
             raise TaskError(f"model() returned {type(model).__name__}, whose __init__ does not call super().__init__()")
-        _check_values(model)
+        parallelize = hook_of(task, "parallelize") if ranks is not None else None
+        _check_values(model, meta=parallelize is not None)
         self.shared_storage = shared_storage(model)  # a move to another device separates what `.data` has joined
-        self.model = model.to(device)
+        self.sharding: Sharding | None = None
+        """How the processes of the run share the parameters; None: each has all of them."""
+        self._unsharded: nn.Module | None = None
+        """A copy of the model without values, from which a whole one is made; None without sharding."""
+        self._to_parallelize = parallelize
+        """The task's `parallelize`, until it has been called."""
+        self.model = model if parallelize is not None else model.to(device)  # it may not fit there as a whole
         self.model.train()
         self._freezer = ParameterFreezer(self.model)
         self.terms: tuple[str, ...] = ()
@@ -78,6 +87,8 @@ class Stepper:
         self._freezer.restore()
         if stage.name:
             self._call_on_stage_start(stage.phase_at(stage.first_step), new_stage=True)
+        if self._to_parallelize is not None:
+            self._shard(self._to_parallelize)
         self._freezer.apply(stage.train, key=self._key("train"))
         self.optimizer = optimizer_of(self.task, self.model, stage.learning_rate)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.plan.precision == "fp16")
@@ -90,13 +101,40 @@ class Stepper:
         self._others = [parameter for parameter in self.model.parameters() if parameter not in held]
         self._parallelize(in_step=False)
 
+    def _shard(self, parallelize: Callable[..., Any]) -> None:
+        """Let the task shard its model over the processes of the run, and move to the device what it left whole."""
+        assert self._ranks is not None, "`parallelize` is called in a run with processes"
+        self._to_parallelize = None
+        if self._ranks.rank == 0 and self.plan.pipeline is not None:
+            self._unsharded = copy.deepcopy(self.model).to("meta")
+        is_sharded = sharded_by_task(parallelize, self.model, self._ranks, self.device)
+        _check_values(self.model)
+        if is_sharded:
+            self.sharding = Sharding(self.model, self._ranks)
+        self._to_device()
+        self.model.train()
+
+    def _to_device(self) -> None:
+        """Move what is not there yet: modules that the task has added, say. FSDP2 has placed what it shards."""
+        if self._to_parallelize is not None:
+            return
+        if self.sharding is None:
+            self.model.to(self.device)
+            return
+        for module in self.model.modules():
+            for p in module.parameters(recurse=False):
+                if not is_sharded(p):
+                    p.data = p.data.to(self.device)
+            for name, buffer in module.named_buffers(recurse=False):
+                module._buffers[name] = buffer.to(self.device)
+
     def _parallelize(self, *, in_step: bool) -> None:
         """Let the processes of the run average the gradients of what trains now.
 
         `in_step`: whether they have the same weights already.
         """
         self._is_marked = False
-        if self._ranks is not None:
+        if self._ranks is not None and self.sharding is None:
             inside = set(self.model.parameters())
             outside = nn.ParameterList([p for p in self._parameters if p not in inside and isinstance(p, nn.Parameter)])
             trained = nn.ModuleList([self.model, outside])
@@ -109,7 +147,7 @@ class Stepper:
 
     def _call_on_stage_start(self, phase: str, *, new_stage: bool) -> None:
         call_on_stage_start(self.task, self.model, self.stage.name, phase, new_stage=new_stage)
-        self.model.to(self.device)  # modules that the task has added
+        self._to_device()
         self.model.train()
 
     def _key(self, name: str) -> str:
@@ -202,17 +240,23 @@ class Stepper:
         gradients = TermGradients(self.terms, self.weights, self._parameters)
         values: list[Tensor] = []
         self._is_marked = True
+        sharding = self.sharding
+
+        def scale(loss: Tensor) -> Tensor:
+            scaled: Tensor = self.scaler.scale(loss)
+            return scaled if sharding is None else scaled * sharding.size  # FSDP2 averages over the processes
+
         for losses in self._micro_losses(batches, of_all_ranks=True):
-            gradients.add(losses, self.scaler.scale)
+            gradients.add(losses, scale, None if sharding is None else sharding.average_whole)
             values = _summed(values, losses)
-        if self._ranks is not None:
+        if self._ranks is not None and sharding is None:
             gradients.add_up(self._ranks.add_up)
         return gradients, values
 
     def gram(self, gradients: TermGradients) -> Tensor:
         """Return the inner products [terms * terms] of the weighted gradients, without the loss scale."""
         scale = self.scaler.scale(torch.ones((), device=self.device))
-        return gradients.gram() / (scale * scale)
+        return gradients.gram(self.sharding).to(self.device) / (scale * scale)
 
     def gradient(self, batches: Sequence[Any]) -> tuple[list[Tensor | None], list[Tensor]]:
         """Return the gradient of the weighted loss over micro-batches by parameter, and the terms' means.
@@ -247,7 +291,38 @@ class Stepper:
         """Return the 2-norm of all parameters in the optimizer, [1]; not finite if one of them is not."""
         # Those of integers, such as quantized weights, do not train.
         trainable = [p.detach() for p in self._parameters if p.is_floating_point() or p.is_complex()]
-        return nn.utils.get_total_norm(trainable).view(1)
+        return total_norm(trainable).view(1).to(self.device)
+
+    def anywhere(self, flags: Sequence[bool]) -> list[bool]:
+        """Return flags about this process's parts of parameters, each set if it is in any process."""
+        return list(flags) if self.sharding is None else self.sharding.anywhere(flags)
+
+    @property
+    def computes_in_half(self) -> bool:
+        """Whether parts of the model compute in 16 bits without autocast."""
+        halves = (p.is_floating_point() and p.dtype.itemsize < 4 for p in self.model.parameters())
+        return any(halves) or (self.sharding is not None and self.sharding.computes_in_half)
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """Return a context in which this process can make passes that the other ones do not make."""
+        return nullcontext() if self.sharding is None else self.sharding.gathered()
+
+    def whole_model(self) -> nn.Module | None:
+        """Return a model that is not sharded: this one, or a copy on the CPU; None where the first process has it.
+
+        For the end of a run with an export pipeline; all processes call it.
+        """
+        if self.sharding is None:
+            return self.model
+        weights = self.sharding.whole_weights()
+        if self._unsharded is None:
+            return None
+        made = self._unsharded
+        made.load_state_dict(weights, assign=True)
+        for name, buffer in self.model.named_buffers():  # also those that are not in a state_dict
+            owner, _, own_name = name.rpartition(".")
+            made.get_submodule(owner)._buffers[own_name] = buffer.detach().to("cpu", copy=True)
+        return made
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which the plan's precision applies."""
@@ -308,8 +383,15 @@ class Stepper:
             )
         for number, (batch, row) in enumerate(zip(batches, counts, strict=True), 1):
             shares = [count / total for count, total in zip(row, totals, strict=True)]
-            if synchronized and self._ranks is not None:
-                yield self._parallel(batch, shares, autocast, synchronized=number == len(batches))
+            is_last = number == len(batches)
+            if self.sharding is not None:
+                partial = of_all_ranks and 0.0 in shares
+                ends = is_last or (of_all_ranks and not synchronized)
+                yield self.sharding.call(
+                    self._weighted_losses, batch, shares, autocast, synchronized=ends, partial=partial
+                )
+            elif synchronized and self._ranks is not None:
+                yield self._parallel(batch, shares, autocast, synchronized=is_last)
             else:
                 yield self._weighted_losses(batch, shares, autocast)
 
@@ -344,6 +426,8 @@ class Stepper:
                 scaled = scaled if ranks == 1 else scaled * ranks
                 scaled.backward()  # type: ignore[no-untyped-call]  # torch types it so
             values = _summed(values, losses)
+        if self.sharding is not None:
+            self.sharding.average_whole(self._parameters)
         return values
 
     def _row(self, values: Sequence[Tensor]) -> Tensor:
@@ -351,20 +435,20 @@ class Stepper:
         return torch.stack([value.to(self.device, torch.float32) for value in values])
 
     def _clip(self) -> Tensor:
-        norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+        norm = total_norm([p.grad for p in self._parameters if p.grad is not None])
         if self.plan.grad_clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(self._parameters, self.plan.grad_clip_norm, norm)
+            clip_(self._parameters, self.plan.grad_clip_norm, norm)
         return norm
 
 
-def _check_values(model: nn.Module) -> None:
-    """Raise TaskError if a parameter or buffer has no values yet."""
+def _check_values(model: nn.Module, *, meta: bool = False) -> None:
+    """Raise TaskError if a parameter or buffer has no values yet; with `meta` it may be on the meta device."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise TaskError(
                 f"{name} belongs to a lazy module and has no shape yet: let model() pass one batch through the model"
             )
-        if tensor.is_meta:
+        if tensor.is_meta and not meta:
             raise TaskError(
                 f"{name} is on the meta device and has no values: let model() call to_empty(device='cpu') and "
                 "initialize the parameters"

@@ -32,6 +32,9 @@ class Stepping(Protocol):
     def steps_without_grad(self) -> int:
         """Updates after whose losses gradients were disabled."""
 
+    def anywhere(self, flags: Sequence[bool]) -> list[bool]:
+        """Return flags about this process's parts of parameters, each set if it is in any process of the run."""
+
 
 class Rerunning(Stepping, Protocol):
     """Can also compute the losses and gradients of a batch again, apart from training."""
@@ -72,3 +75,10 @@ class Rerunning(Stepping, Protocol):
 
     def clear_gradients(self) -> None:
         """Set the gradients of all parameters to None."""
+
+    @property
+    def computes_in_half(self) -> bool:
+        """Whether parts of the model compute in 16 bits without autocast."""
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """Return a context in which this process can make passes that the other ones of the run do not make."""

@@ -36,7 +36,7 @@ REQUIRED = ("model", "batches", "losses")
 """Methods that every task has."""
 OPTIONAL = (
     *("loss_weights", "optimizer", "counts", "evaluate", "probe_batch", "sources", "on_stage_start", "predictions"),
-    *("example_inputs", "dynamic_shapes", "labels", "largest_batch", "data_files"),
+    *("example_inputs", "dynamic_shapes", "labels", "largest_batch", "data_files", "parallelize"),
 )
 """Hooks that a task may have."""
 CALLS = {

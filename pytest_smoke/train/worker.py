@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import torch
 import torch._functorch.config as functorch_config
 
-from pytest_smoke.errors import ParentDiedError, TaskError
+from pytest_smoke.errors import ParentDiedError
 from pytest_smoke.events import Command, Crashed, Event
 from pytest_smoke.plain import plain, plain_fields
 from pytest_smoke.recipe.model import Trainer
@@ -31,7 +31,6 @@ from pytest_smoke.train.data import seeded_task
 from pytest_smoke.train.descendants import adopt_orphans, end_descendants
 from pytest_smoke.train.device import accelerators, generator_states, resolve_device, set_generator_states
 from pytest_smoke.train.device_pool import hold_slots_of_run
-from pytest_smoke.train.hooks import hook_of
 from pytest_smoke.train.loop import Loop
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.ranks import Ranks
@@ -109,7 +108,7 @@ def train(plan: RunPlan, channel: Channel) -> None:
 
 
 def train_rank(plan: RunPlan, device: torch.device, channel: Channel, ranks: Ranks) -> None:
-    """Run `plan` as one of several processes. Raises as `train`."""
+    """Run `plan` as one of the processes of a launch. Raises as `train`."""
     plain = PlainChannel(channel)
     _train_task(plan, device, plain, ranks)
     plain.send([source_files(plan.root)])
@@ -117,12 +116,6 @@ def train_rank(plan: RunPlan, device: torch.device, channel: Channel, ranks: Ran
 
 def _train_task(plan: RunPlan, device: torch.device, channel: Channel, ranks: Ranks | None = None) -> None:
     task = seeded_task(plan)
-    if ranks is not None and hook_of(task, "parallelize") is not None:
-        raise TaskError(
-            f"{plan.task} has parallelize(), and launch trains with DistributedDataParallel, which it does not call: "
-            "leave it out, or start the training with torchrun as a command",
-            key="launch",
-        )
     channel.send([source_files(plan.root)])
     states = generator_states(device)
     data = data_files_of(task, plan.root)
@@ -169,7 +162,7 @@ def train_main(
     _detach(output, environment)
     channel = PipeChannel(connection, StepsBegun(begun))
     try:
-        if plan.processes > 1:
+        if plan.launched:
             import_module("pytest_smoke.train.processes").train_on_ranks(plan, connection)  # takes half a second
         else:
             train(plan, channel)

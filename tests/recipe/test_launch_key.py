@@ -59,7 +59,7 @@ def test_processes_that_share_the_world_size_equally_are_accepted(
         ),
         (
             TASK + FULL + SMOKE + TWO + "checks: {resume: true}\n",
-            "5:18: checks.resume needs a run with one process, and launch starts 2; remove it, and check resuming in",
+            "5:18: checks.resume needs a run in the training process itself, and launch starts others; remove",
         ),
         (
             TASK + FULL + SMOKE + TWO + "requires: {gpus: 4}\n",

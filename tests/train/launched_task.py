@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib  # noqa: F401  # for faults
 import time  # noqa: F401  # for faults
 from collections.abc import Iterator
 from typing import Any
@@ -46,6 +47,10 @@ class Regression:
     def counts(self, batch: Any) -> float:
         return float(batch["items"])
 
+    def sources(self, batch: Any) -> dict[str, int]:
+        positive = int((batch["x"][:, 0] > 0).sum())
+        return {"positive": positive, "negative": len(batch["x"]) - positive}
+
     def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
         self.drawn += 1
         if self.fault and self.drawn == FAULT_BATCH and os.environ.get("RANK") == str(self.rank):
@@ -53,3 +58,28 @@ class Regression:
         items = int(batch["items"])
         error = model(batch["x"][:items])[:, 0] - batch["y"][:items]
         return {"mse": error.square().mean(), "l1": error.abs().mean()}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        x = torch.linspace(-1.0, 1.0, 32, dtype=torch.float64).reshape(8, 4)
+        return {"mean": float(model(x.to(next(model.parameters()).device)).mean())}
+
+
+class Sharded(Regression):
+    """The same with FSDP2, or with what `parallelize` must not do: `how` is `fsdp`, `tensor`, `copy` or `nothing`."""
+
+    def __init__(self, *, how: str = "fsdp", **args: Any) -> None:
+        super().__init__(**args)
+        self.how = how
+
+    def parallelize(self, model: nn.Sequential, mesh: Any) -> nn.Module | None:
+        from torch.distributed.fsdp import fully_shard
+        from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
+
+        if self.how == "copy":
+            return nn.Sequential(model)
+        if self.how == "tensor":
+            parallelize_module(model[0], mesh, ColwiseParallel())
+        if self.how == "fsdp":
+            fully_shard(model[0], mesh=mesh)
+            fully_shard(model, mesh=mesh)
+        return None

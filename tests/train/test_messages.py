@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import Replicate
 
 import pytest_smoke.train as room
 from pytest_smoke.allowed import PROJECT_ONLY
@@ -48,6 +49,7 @@ from pytest_smoke.train.gradient_probe import _stage_of, probe
 from pytest_smoke.train.plan import PipelinePlan, RunPlan
 from pytest_smoke.train.processes import device_of
 from pytest_smoke.train.ranks import Ranks
+from pytest_smoke.train.sharding import Sharding, check_returned
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.task import (
     MAX_DATA_FILES,
@@ -58,8 +60,7 @@ from pytest_smoke.train.task import (
     optimizer_of,
     sources_of,
 )
-from pytest_smoke.train.worker import train_rank
-from tests.train.conftest import Pair, RecordingChannel, make_plan
+from tests.train.conftest import Pair, make_plan
 from tests.train.test_loop import run as run_loop
 
 CPU = torch.device("cpu")
@@ -122,20 +123,14 @@ class OneTerm(Pair):
         return {"ce": super().losses(model, batch)["second"]}
 
 
-class Parallel(Pair):
-    """Wants to shard its model itself."""
-
-    def parallelize(self, model: nn.Module) -> None:
-        raise AssertionError("not called")
-
-
 class Sharded(nn.Module):
-    """Has a parameter with what marks one that `fully_shard` has split."""
+    """Has a parameter with what marks one that is split among two processes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.model = nn.Linear(1, 1, bias=False)
-        self.model.weight.device_mesh = None
+        self.model.weight.device_mesh = SimpleNamespace(size=lambda: 2)
+        self.model.weight.placements = [Replicate()]
 
 
 class Labelled(nn.Module):
@@ -504,16 +499,21 @@ CASES = [
     ),
     Case(
         lambda *_: Ranks.parallel(SimpleNamespace(), list, Sharded(), in_step=True),
-        "the parameter weight is sharded, and launch trains with DistributedDataParallel, which needs whole "
-        "parameters: leave out fully_shard, or start the sharded training with torchrun as a command",
+        "the parameter weight is sharded, and DistributedDataParallel needs whole parameters: call fully_shard in the "
+        "task's parallelize(model, mesh), and nowhere else",
         key="launch",
     ),
     Case(
-        lambda *_: train_rank(
-            make_plan(task=f"{MODULE}:Parallel"), torch.device("cpu"), RecordingChannel(), SimpleNamespace()
-        ),
-        f"{MODULE}:Parallel has parallelize(), and launch trains with DistributedDataParallel, which it does not call: "
-        "leave it out, or start the training with torchrun as a command",
+        lambda *_: Sharding._check_placements(SimpleNamespace(_parts=[], _model=Sharded().model, size=4)),
+        "parallelize(model, mesh) made weight a DTensor (R) on 2 devices, not one that fully_shard splits among all 4: "
+        "each process of launch draws samples of its own, which tensor parallelism does not allow; call "
+        "fully_shard(module, mesh=mesh) alone, or start such a training with torchrun as a command",
+        key="launch",
+    ),
+    Case(
+        lambda *_: check_returned(nn.Sequential(), nn.Linear(1, 1)),
+        "parallelize(model, mesh) returned another Sequential: it must change the model in place, as fully_shard does, "
+        "and return None or the same model",
         key="launch",
     ),
     # The model and its losses

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from pytest_smoke.events import (
     Abort,
@@ -22,16 +24,18 @@ from pytest_smoke.events import (
     Gradients,
     LearningRateDiffers,
     LossDiagnosis,
+    SourceCounts,
+    Started,
+    Updates,
+    Window,
 )
-from pytest_smoke.monitor.child import run_in_child
 from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.monitor.smoke import RunOptions, run_smoke
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Recipe
 from pytest_smoke.train.endings import place_in_stack
-from pytest_smoke.train.plan import RunPlan
-from pytest_smoke.train.processes import Ending, described, first_failure, hang_of
+from pytest_smoke.train.processes import Ending, described, first_failure, hang_of, is_waiting
 from pytest_smoke.train.ranks import Together, decoded, encoded
 
 ROOT = Path(__file__).parents[2]
@@ -40,24 +44,37 @@ ROUNDING = 2.0**-24
 """Largest relative error of rounding to fp32."""
 
 
-def case(processes: int, *, full: dict[str, Any] | None = None, **args: Any) -> Case:
+def case(processes: int | None, *, full: dict[str, Any] | None = None, task: str = "Regression", **args: Any) -> Case:
+    """Return a case with as many processes; None: without `launch`."""
     settings = {"batch_size": 8, "grad_accum_steps": 2, "world_size": 2, "learning_rate": 0.01, "max_steps": 1000}
     data = {
-        "task": "tests.train.launched_task:Regression",
+        "task": f"tests.train.launched_task:{task}",
         "args": args,
         "full": {**settings, "grad_clip_norm": 1.0, **(full or {})},
         "smoke": {"max_steps": STEPS},
-        "launch": {"nproc_per_node": processes},
+        **({} if processes is None else {"launch": {"nproc_per_node": processes}}),
     }
     return Case(path="a.smoke.yaml", recipe=Recipe.model_validate(data), mode="constant")
 
 
-def trained(one: Case) -> RunMonitor:
-    monitor = RunMonitor(one, early_stop=True)
-    plan = RunPlan.of(one, root=str(ROOT), device="cpu")
-    result = run_in_child(plan, monitor, 60.0, None)
-    assert result.finding.status == "pass", (result.finding.text, result.output)
-    return monitor
+class Seen:
+    """Keeps the monitor of a run."""
+
+    monitor: RunMonitor
+
+    def phase(self, doing: str) -> None:
+        pass
+
+    def on_events(self, monitor: RunMonitor) -> None:
+        self.monitor = monitor
+
+
+def trained(one: Case, *, report: Path | None = None, device: str = "cpu") -> tuple[Outcome, RunMonitor]:
+    seen = Seen()
+    options = RunOptions(root=str(ROOT), device=device, timeout_seconds=60.0, report_folder=report)
+    outcome = run_smoke(one, options, item_id="a.smoke.yaml::constant", watch=seen).outcome
+    assert outcome.verdict == "promote", (outcome.text, outcome.output)
+    return outcome, seen.monitor
 
 
 def outcome_of(one: Case, *, timeout: float = 60.0) -> Outcome:
@@ -66,8 +83,18 @@ def outcome_of(one: Case, *, timeout: float = 60.0) -> Outcome:
 
 
 @pytest.fixture(scope="module")
-def alone() -> RunMonitor:
-    return trained(case(1))
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, RunMonitor, Path]:
+    report = tmp_path_factory.mktemp("alone")
+    return *trained(case(None), report=report), report
+
+
+def findings_of(outcome: Outcome) -> list[tuple[str, str, str]]:
+    return [(finding.id, finding.status, finding.reason) for finding in outcome.findings]
+
+
+def weights_in(report: Path) -> dict[str, Any]:
+    (file,) = report.rglob("model.safetensors")
+    return dict(load_file(file))
 
 
 def assert_same_training(alone: RunMonitor, together: RunMonitor) -> None:
@@ -86,16 +113,43 @@ def assert_same_training(alone: RunMonitor, together: RunMonitor) -> None:
     assert together.trace.probe_loss == pytest.approx(alone.trace.probe_loss, rel=2 * ROUNDING + 1e-12)
 
 
-def test_two_processes_train_as_one_with_uneven_counts_accumulation_and_gradient_probes(alone: RunMonitor) -> None:
-    together = trained(case(2))
-    assert_same_training(alone, together)
-    assert together.events(DrawnSamples) == alone.events(DrawnSamples)
-    assert together.events(BatchSizes) == alone.events(BatchSizes)
-    probes, expected = together.events(Gradients), alone.events(Gradients)
-    assert len(probes) == len(expected) > 1
-    for probe, other in zip(probes, expected, strict=True):
+@pytest.mark.parametrize(("processes", "task"), [(1, "Regression"), (2, "Regression"), (2, "Sharded")])
+def test_processes_train_as_one_with_uneven_counts_accumulation_and_gradient_probes(
+    alone: tuple[Outcome, RunMonitor, Path], processes: int, task: str, tmp_path: Path
+) -> None:
+    """With DistributedDataParallel and with FSDP2: the losses, the verdict with its findings, the checkpoint."""
+    (expected_outcome, expected, expected_report) = alone
+    outcome, together = trained(case(processes, task=task), report=tmp_path)
+    assert_same_training(expected, together)
+    assert findings_of(outcome) == findings_of(expected_outcome)
+    assert together.events(SourceCounts)
+    for kind in (DrawnSamples, BatchSizes, SourceCounts, Window, Updates, Started):
+        assert together.events(kind) == expected.events(kind)
+    probes, expected_probes = together.events(Gradients), expected.events(Gradients)
+    assert len(probes) == len(expected_probes) > 1
+    for probe, other in zip(probes, expected_probes, strict=True):
         # An inner product in fp32 over 49 parameters.
         assert probe.raw == pytest.approx(other.raw, rel=49 * 2 * ROUNDING)
+    weights, expected_weights = weights_in(tmp_path), weights_in(expected_report)
+    torch.testing.assert_close(weights, expected_weights, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("task", ["Regression", "Sharded"])
+@pytest.mark.parametrize(
+    "processes",
+    [pytest.param(1, marks=pytest.mark.gpu(count=1)), pytest.param(2, marks=pytest.mark.gpu(count=2))],
+)
+def test_processes_on_gpus_train_as_one(processes: int, task: str, tmp_path: Path) -> None:
+    """NCCL connects them. A GPU adds up in another order than a CPU, and atomically: losses agree to 1e-6."""
+    expected_outcome, expected = trained(case(None), report=tmp_path / "alone", device="cuda:0")
+    outcome, together = trained(case(processes, task=task), report=tmp_path / "together", device="cuda")
+    assert outcome.facts.device == "cuda:0"
+    assert findings_of(outcome) == findings_of(expected_outcome)
+    assert len(together.trace.steps) == STEPS
+    for one, two in zip(expected.trace.steps, together.trace.steps, strict=True):
+        assert two.terms == pytest.approx(one.terms, rel=1e-6)
+        assert two.grad_norm == pytest.approx(one.grad_norm, rel=1e-6)
+    torch.testing.assert_close(weights_in(tmp_path / "together"), weights_in(tmp_path / "alone"), rtol=1e-6, atol=1e-8)
 
 
 def test_ranks_with_the_same_samples_are_invalid() -> None:
@@ -131,22 +185,31 @@ def test_rank_that_hangs_is_named_with_its_place_and_stack() -> None:
     assert "rank 1:\nFatal Python error: Aborted" in outcome.output
 
 
-def test_unstable_loss_stops_all_ranks_early(alone: RunMonitor) -> None:
-    outcome = outcome_of(
-        case(
-            2,
-            fault="self.losses = lambda model, batch: {'mse': model(batch['x']).sum() * 1e200 * "
-            "1e200, 'l1': model(batch['x']).sum()}",
-        )
-    )
+def test_killed_rank_is_named_and_the_run_of_sharded_ranks_resumes_where_it_was(
+    alone: tuple[Outcome, RunMonitor, Path], tmp_path: Path
+) -> None:
+    (expected_outcome, expected, _) = alone
+    fault = f"(p := pathlib.Path({str(tmp_path / 'killed')!r})).exists() or (p.touch(), os.kill(os.getpid(), 9))"
+    one, seen = case(2, task="Sharded", fault=fault), Seen()
+    options = RunOptions(root=str(ROOT), device="cpu", timeout_seconds=60.0, report_folder=tmp_path, resume=True)
+    killed = run_smoke(one, options, item_id="a.smoke.yaml::constant").outcome
+    assert killed.text.startswith("rank 1 of 2 was killed by SIGKILL")
+    outcome = run_smoke(one, options, item_id="a.smoke.yaml::constant", watch=seen).outcome
+    assert (outcome.verdict, len(outcome.facts.resumed_at_steps)) == ("promote", 1), (outcome.text, outcome.output)
+    assert_same_training(expected, seen.monitor)
+    assert [row for row in findings_of(outcome) if row[0] != "resumed"] == findings_of(expected_outcome)
+    for kind in (DrawnSamples, BatchSizes, SourceCounts, Window):
+        assert seen.monitor.events(kind) == expected.events(kind)
+
+
+@pytest.mark.parametrize("task", ["Regression", "Sharded"])
+def test_loss_that_is_not_finite_on_one_rank_ends_the_run_and_its_micro_batch_is_found(task: str) -> None:
+    """To find it, the ranks make different numbers of passes."""
+    scaled = "lambda model, batch, out=self.losses: {name: term * 1e400 for name, term in out(model, batch).items()}"
+    outcome = outcome_of(case(2, task=task, fault=f"self.losses = {scaled}"))
     assert (outcome.verdict, outcome.reason) == ("unstable", "non-finite")
-
-
-def test_sharded_model_is_refused_and_its_parameter_named() -> None:
-    outcome = outcome_of(case(2, sharded=True))
-    assert (outcome.verdict, outcome.reason) == ("error", "invalid-task")
-    assert ": the parameter 0.weight is sharded, and launch trains with DistributedDataParallel" in outcome.text
-    assert "leave out fully_shard, or start the sharded training with torchrun as a command" in outcome.text
+    finding = next(finding for finding in outcome.findings if finding.id == "finite")
+    assert "mul" in f"{finding.text} {finding.hint} {finding.observed}"
 
 
 def test_launch_in_the_pytest_process_is_refused() -> None:
@@ -199,6 +262,13 @@ def test_described_crash_keeps_the_cause_and_names_the_rank() -> None:
     cause = replace(CRASH, cause="the label 7 is out of range")
     assert described(Ending(3, cause), 4, 1, "").cause == "rank 3 of 4: the label 7 is out of range"
     assert described(Ending(3), 4, -11, "a.py:3") == Crashed("crash", "rank 3 of 4 was killed by SIGSEGV", "a.py:3", "")
+
+
+def test_ranks_that_all_wait_for_another_one_made_different_passes() -> None:
+    waiting = 'Stack:\n  File "/lib/torch/distributed/c10d.py", line 4 in all_gather\n  File "/a.py", line 7\n'
+    assert is_waiting(waiting)
+    assert not is_waiting('Stack:\n  File "/a.py", line 7 in losses\n' + waiting)
+    assert hang_of([3, 4], ["", "a.py:7"], all_wait=True).text.startswith("the 2 ranks wait for one another: do all")
 
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=6))

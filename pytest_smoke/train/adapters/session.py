@@ -123,6 +123,16 @@ class _Stepper:
         loss = self._trainer.gradient(batches)
         return [parameter.grad for parameter in self.parameters], [loss.detach().float()]
 
+    @property
+    def computes_in_half(self) -> bool:
+        return any(p.is_floating_point() and p.dtype.itemsize < 4 for p in self.model.parameters())
+
+    def anywhere(self, flags: Sequence[bool]) -> list[bool]:
+        return list(flags)
+
+    def gathered(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def clear_gradients(self) -> None:
         for parameter in {*self.parameters, *self.model.parameters()}:
             parameter.grad = None

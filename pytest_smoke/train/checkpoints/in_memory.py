@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from pytest_smoke.train.sharding import local
+
 LEVELS = 4
 """Ages that are kept besides the newest and the first copy: 1, 2-3, 4-7 and 8-15 copies."""
 SLOTS = LEVELS + 2
@@ -14,7 +16,7 @@ SLOTS = LEVELS + 2
 
 
 Copy = tuple[int, dict[str, Tensor]]
-"""A step, and parameters and buffers on the host as they were before it, by name."""
+"""A step, and by name the parameters and buffers before it, on the host; of sharded ones this process's part."""
 
 
 def kept_numbers(newest: int) -> set[int]:
@@ -29,7 +31,8 @@ class WeightHistory:
     """Copies of a model's parameters and buffers at a few past steps, denser for recent ones.
 
     On CUDA the copies go to pinned memory on the current stream: they are ordered before the update that follows, and
-    neither the device nor the host waits for them. Memory: `SLOTS` times the model, on the host.
+    neither the device nor the host waits for them. Memory: `SLOTS` times the model, on the host. Of a sharded model
+    each process copies its part.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -91,4 +94,4 @@ class WeightHistory:
     def _live(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the current tensors by name: a module may replace the tensor of a buffer during training."""
         for name, tensor in (*self._model.named_parameters(), *self._model.named_buffers()):
-            yield name, tensor.detach()
+            yield name, local(tensor.detach())

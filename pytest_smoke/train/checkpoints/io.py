@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_model
+from safetensors.torch import load_file, save_file, save_model
 from torch import Tensor, nn
 
 from pytest_smoke.errors import CheckpointError
@@ -56,8 +56,24 @@ class StateFile:
         return loaded
 
 
+def weights_of(stepper: Stepper) -> nn.Module | dict[str, Tensor]:
+    """Return what `write_state` saves: the model, or the whole weights of a sharded one, which all processes gather."""
+    return stepper.model if stepper.sharding is None else stepper.sharding.whole_weights()
+
+
+def optimizer_state(stepper: Stepper) -> dict[str, Any]:
+    """Return the state of the optimizer; of a sharded model the whole one, by names, in the first process."""
+    if stepper.sharding is None:
+        return stepper.optimizer.state_dict()
+    return stepper.sharding.whole_optimizer(stepper.optimizer)
+
+
 def write_state(
-    folder: Path, name: str, model: nn.Module, training: Mapping[str, Any] | None, about: Mapping[str, Any]
+    folder: Path,
+    name: str,
+    weights: nn.Module | Mapping[str, Tensor],
+    training: Mapping[str, Any] | None,
+    about: Mapping[str, Any],
 ) -> Path:
     """Write the checkpoint `folder/name` under a temporary name, flush it to the disk, and rename it.
 
@@ -66,7 +82,10 @@ def write_state(
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}."))
     try:
-        save_model(model, str(temporary / WEIGHTS))  # writes one of several tied weights, and lists the others' names
+        if isinstance(weights, nn.Module):
+            save_model(weights, str(temporary / WEIGHTS))  # of tied weights one, and a list of the others' names
+        else:
+            save_file(_each_once(weights), temporary / WEIGHTS)
         if training is not None:
             torch.save(dict(training), temporary / TRAINING)
         checksums = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
@@ -190,9 +209,14 @@ def load_weights(model: nn.Module, given: Mapping[str, Any], *, source: str) -> 
 
 def load_state(state: StateFile, training: Mapping[str, Any], stepper: Stepper) -> None:
     """Load weights, optimizer and loss scaler; `training` is that of the state. Raises CheckpointError."""
-    load_weights(stepper.model, read_weights(state.folder), source=str(state.folder))
+    weights, sharding = read_weights(state.folder), stepper.sharding
+    if sharding is None:
+        load_weights(stepper.model, weights, source=str(state.folder))
     try:
-        stepper.optimizer.load_state_dict(training["optimizer"])
+        if sharding is None:
+            stepper.optimizer.load_state_dict(training["optimizer"])
+        else:
+            sharding.load(weights, stepper.optimizer, training["optimizer"])
         stepper.scaler.load_state_dict(training["scaler"])
     except Exception as error:  # of the task's own optimizer
         raise CheckpointError(
@@ -215,6 +239,17 @@ def changed(saved: Mapping[str, str], stepper: Stepper) -> tuple[str, ...]:
     """Return the names whose fingerprint differs from the saved one."""
     now = fingerprints(stepper)
     return tuple(name for name in {**saved, **now} if saved.get(name) != now.get(name))
+
+
+def _each_once(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors without those that share their memory with an earlier one, which safetensors refuses."""
+    seen: set[tuple[Any, ...]] = set()
+    kept: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if not tensor.numel() or _storage(tensor) not in seen:
+            seen.add(_storage(tensor))
+            kept[name] = tensor.contiguous()
+    return kept
 
 
 def _storage(tensor: Tensor) -> tuple[Any, ...]:

@@ -15,17 +15,27 @@ from typing import Any
 import torch
 
 from pytest_smoke.errors import CheckpointError
-from pytest_smoke.events import BatchDigest, Event, Restarted, Resumed, Saved
+from pytest_smoke.events import BatchDigest, Event, Restarted, Resumed, Saved, StageEnded
 from pytest_smoke.files import file_sha256, os_error_text
 from pytest_smoke.task import Task
 from pytest_smoke.train.channel import Send, sending_plain
-from pytest_smoke.train.checkpoints.io import StateFile, changed, fingerprints, load_state, read_state, write_state
+from pytest_smoke.train.checkpoints.io import (
+    StateFile,
+    changed,
+    fingerprints,
+    load_state,
+    optimizer_state,
+    read_state,
+    weights_of,
+    write_state,
+)
 from pytest_smoke.train.checkpoints.journal import Journal, damage
 from pytest_smoke.train.checkpoints.layout import CHECKED, JOURNAL, LAST_GOOD, ROLLING, TRAINED
 from pytest_smoke.train.data import BatchStream
 from pytest_smoke.train.device import generator_states
 from pytest_smoke.train.digest import digest, leaves
 from pytest_smoke.train.plan import RunPlan, probe_every_steps
+from pytest_smoke.train.ranks import Ranks
 from pytest_smoke.train.step import Stepper
 
 NOT_TRAINED = (
@@ -36,10 +46,22 @@ NOT_TRAINED = (
 STATE_FORMAT = 1
 """Version of the training state in a checkpoint, raised when a part is added, removed or changed: a run is not resumed
 from the state of another version."""
-NOT_SETTINGS = ("root", "allowed", "device", "checkpoints", "pipeline", "predictions", "processes", "process")
+NOT_SETTINGS = (
+    "root",
+    "allowed",
+    "device",
+    "checkpoints",
+    "pipeline",
+    "predictions",
+    "launched",
+    "processes",
+    "process",
+)
 """Fields of a plan that have no effect on training."""
 ROLLING_SHARE = 0.05
 """Share of the run's time that rolling checkpoints may take; there are at most 40 per stage."""
+OF_EVERY_RANK = ("generators", "loaders", "first_batches", "batch_sizes", "items", "before")
+"""Parts of the training state that each process of a run has of its own."""
 PROBLEM_CHARS = 500
 """Characters of an exception's message that are reported."""
 
@@ -57,17 +79,36 @@ class LoadedState:
 class CheckpointManager:
     """Saves the checkpoints of one run, and finds and loads the one that it is resumed from."""
 
-    def __init__(self, plan: RunPlan, task: Task, stepper: Stepper, device: torch.device, send: Send) -> None:
-        self._plan, self._task, self._stepper, self._device = plan, task, stepper, device
+    def __init__(
+        self,
+        plan: RunPlan,
+        task: Task,
+        stepper: Stepper,
+        device: torch.device,
+        send: Send,
+        ranks: Ranks | None = None,
+    ) -> None:
+        """`ranks`: the processes of the run. All call the methods of their managers together, and the first writes."""
+        self._plan, self._task, self._stepper, self._device, self._ranks = plan, task, stepper, device, ranks
+        self._is_first = ranks is None or ranks.rank == 0
         self._checkpoints, self._check = plan.checkpoints, plan.checkpoints.check
         self._folder = Path(self._checkpoints.folder) if self._checkpoints.folder else None
+        self._rolls = self._checkpoints.rolling and self._folder is not None
         self._journal = None
-        if self._checkpoints.rolling and self._folder is not None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._journal = Journal(send, self._folder / JOURNAL)
-        self.send: Send = sending_plain(self._journal.send) if self._journal is not None else send
+        self.replay: Send = send if ranks is None else ranks.report
+        """Reports events past the journal."""
+        self.send: Send = send
         """Reports events of this run; a resumed run reports them again."""
+        if self._rolls and self._is_first and self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._journal = Journal(self.replay, self._folder / JOURNAL)
+            if ranks is None:
+                self.send = sending_plain(self._journal.send)
+            else:
+                ranks.report = self._journal.send  # what the processes report together, and not the parts of each
         self._next_rolling = time.monotonic()
+        self._decided: tuple[int, bool] | None = None
+        """The newest step at which a rolling checkpoint may be due, and whether it is, in all processes."""
 
     @property
     def enabled(self) -> bool:
@@ -95,13 +136,16 @@ class CheckpointManager:
         `progress` is the state of the training loop. Waits for the device.
         """
         started = time.monotonic()
+        if self._ranks is not None:
+            self._ranks.collect()
         training = self._training_state(step, batches, progress)
         if self._is_checked(step):
             assert self._check is not None
             training["fingerprints"] = fingerprints(self._stepper)
             self.send([self._write(Path(self._check.folder), CHECKED, CHECKED, step, training)])
-        if self._should_roll(step) and self._journal is not None and self._folder is not None:
-            self._journal.commit()
+        if self._should_roll(step) and self._folder is not None:
+            if self._journal is not None:
+                self._journal.commit()
             name = f"{ROLLING}{step}"
             if not self._write(self._folder, name, "rolling", step, training).problem:
                 _remove(path for path in self._rolling() if path.name != name)
@@ -139,14 +183,15 @@ class CheckpointManager:
         """
         if self._check is not None and self._check.is_resume_run:
             return read_state(Path(self._check.folder) / CHECKED)
-        if self._journal is None:
+        if not self._rolls:
             return None
-        state, why = self._newest_usable()
-        if state is None:
-            assert self._folder is not None
-            _remove([*self._rolling(), self._folder / JOURNAL])
-            self.send([Restarted(why)] if why else [])
-        return state
+        state: StateFile | None = None
+        if self._is_first:
+            state, why = self._newest_usable()
+            if state is None:
+                self.discard()
+                self.send([Restarted(why)] if why else [])
+        return state if self._ranks is None else self._ranks.tell(state)
 
     def load(self, state: StateFile, training: Mapping[str, Any]) -> LoadedState:
         """Load weights, optimizer and loss scaler into the stage that they were saved in.
@@ -155,27 +200,50 @@ class CheckpointManager:
         """
         load_state(state, training, self._stepper)
         events = self._journal.rewind(state.step) if self._journal is not None else []
-        different = changed(training["fingerprints"], self._stepper) if self._journal is None else ()
+        if self._ranks is not None:
+            # The other processes report nothing, and wait for the command after each stage as the first one does.
+            ends: list[Event] = self._ranks.tell([event for event in events if isinstance(event, StageEnded)])
+            events = events if self._is_first else ends
+            self._ranks.together.load_state_dict(training["together"])
+        different = () if self._rolls else changed(training["fingerprints"], self._stepper)
         return LoadedState(events=events, resumed=Resumed(state.step, different, training["wall_seconds"]))
 
+    def training_of(self, state: StateFile) -> dict[str, Any]:
+        """Return the training state in a checkpoint, as this process has saved it. Raises CheckpointError."""
+        training = state.training()
+        return training if self._ranks is None else training | training["ranks"][self._ranks.rank]
+
     def _training_state(self, step: int, batches: BatchStream, progress: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the state of the run before `step` without its weights. Waits for the device."""
-        return {
+        """Return the state of the run before `step` without its weights. Waits for the device.
+
+        In a run with several processes, that of the first one, which has the others' own parts in `ranks`.
+        """
+        training = {
             "step": step,  # also the state of the schedule, which is a function of the step
-            "optimizer": self._stepper.optimizer.state_dict(),
+            "optimizer": optimizer_state(self._stepper),
             "scaler": self._stepper.scaler.state_dict(),
             "generators": generator_states(self._device),
             "loaders": batches.states(),
             **progress,
         }
+        if self._ranks is None:
+            return training
+        own = {key: training[key] for key in OF_EVERY_RANK if key in training}
+        if self._stepper.sharding is None:
+            own.pop("before", None)  # the same in all processes
+        return {**training, "ranks": self._ranks.gather(own), "together": self._ranks.together.state_dict()}
 
     def _is_checked(self, step: int) -> bool:
         return self._check is not None and not self._check.is_resume_run and step == self._check.step
 
     def _should_roll(self, step: int) -> bool:
         stage = self._stepper.stage
-        is_probe_step = step > 0 and (step - stage.first_step) % probe_every_steps(stage) == 0
-        return self._journal is not None and is_probe_step and time.monotonic() >= self._next_rolling
+        if not self._rolls or step == 0 or (step - stage.first_step) % probe_every_steps(stage):
+            return False
+        if self._decided is None or self._decided[0] != step:
+            is_due = time.monotonic() >= self._next_rolling
+            self._decided = step, is_due if self._ranks is None else self._ranks.tell(is_due)
+        return self._decided[1]
 
     def _rolling(self) -> list[Path]:
         """Return the rolling checkpoints, newest first."""
@@ -218,8 +286,11 @@ class CheckpointManager:
 
     def _write(self, folder: Path, name: str, kind: str, step: int, training: Mapping[str, Any] | None) -> Saved:
         """Write a checkpoint. A failure is returned, not raised: a full disk must not cost the verdict."""
+        weights = weights_of(self._stepper)
+        if not self._is_first:
+            return Saved(step, kind, folder=name)  # only the first process reports
         try:
-            write_state(folder, name, self._stepper.model, training, self._about(kind, step))
+            write_state(folder, name, weights, training, self._about(kind, step))
         except Exception as error:  # of the disk, of safetensors, of a pickle
             why = os_error_text(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
             return Saved(step, kind, folder="", problem=why[:PROBLEM_CHARS])
@@ -248,6 +319,8 @@ def settings_of(plan: RunPlan, task: Task, device: torch.device) -> dict[str, An
     settings["stages"] = [
         {key: value for key, value in stage.items() if key not in NOT_TRAINED} for stage in settings["stages"]
     ]
+    if plan.launched:
+        settings["launch.nproc_per_node"] = plan.processes  # each resumes from its own part of the state
     return {**settings, "device": device.type, "task_sha256": _source_sha256(task), "state_format": STATE_FORMAT}
 
 
