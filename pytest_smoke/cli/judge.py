@@ -29,6 +29,7 @@ from pytest_smoke.logs.judging import GrowingLogJudge, RunDescription, judge_log
 from pytest_smoke.logs.log import ColumnNames, Log
 from pytest_smoke.logs.source import STDIN, is_regular, open_source, whole_lines
 from pytest_smoke.logs.tensorboard import EVENT_FILE_MARK
+from pytest_smoke.plain import MESSAGE_CHARS, plain_text
 from pytest_smoke.text import count, verdict_label
 
 EXIT_PROMOTE, EXIT_NOT_PROMOTE, EXIT_UNSTABLE = 0, 1, 3
@@ -69,7 +70,8 @@ class LogVerdict:
     @classmethod
     def of_error(cls, path: str, error: LogError) -> LogVerdict:
         """Describe a log that could not be judged."""
-        return cls(log=path, verdict="error", reason=error.reason, step=None, text=str(error), points=0)
+        text = plain_text(str(error), limit=MESSAGE_CHARS)  # it may quote a line of the log
+        return cls(log=path, verdict="error", reason=error.reason, step=None, text=text, points=0)
 
     @property
     def exit_code(self) -> int:

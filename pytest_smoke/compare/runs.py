@@ -15,7 +15,7 @@ from pytest_smoke.logs import read as logs
 from pytest_smoke.logs.judging import RunDescription, judge_log
 from pytest_smoke.logs.roles import MAX_STEP
 from pytest_smoke.logs.source import check_regular, is_regular
-from pytest_smoke.plain import plain_name
+from pytest_smoke.plain import plain_name, plain_text
 from pytest_smoke.text import count, listed, verdict_label
 
 SEPARATOR = "::"
@@ -115,9 +115,9 @@ def _run_of_outcome(tree: Mapping[str, Any], folder: Path) -> Run:
                 "gradient norms unknown"
             )
     return Run(
-        name=f"{folder}{SEPARATOR}{tree['id']}",
+        name=plain_name(f"{folder}{SEPARATOR}{tree['id']}"),
         verdict=verdict_label(str(tree["verdict"]), str(tree["reason"])),
-        text=str(tree["text"]),
+        text=plain_text(str(tree["text"])),
         steps=facts.get("steps", 0),
         loss=loss,
         grad_norm=grad_norm,
