@@ -30,6 +30,8 @@ OWN_SERVER = ("--smoke-device", "cpu", "-pno:cacheprovider", *(f"-pno:{name}" fo
 SHORT_RECIPE = RECIPE.replace("max_steps: 400", "max_steps: 40")
 """A recipe that is promoted after 40 steps."""
 SHARED_MEMORY = Path("/dev/shm")
+COMPILER_CACHE = "torchinductor_"
+"""Beginning of the name of a folder in the temporary directory that torch makes when it is imported, and keeps."""
 LEAVING_SECONDS = 10.0
 """Time in which what a session has started must be gone after its end. Usually it is gone before."""
 TIMEOUT_SECONDS = 300.0
@@ -143,6 +145,7 @@ class FaultSession:
     def _left(self) -> list[str]:
         processes = processes_of(f"{MARKER}={self._marker}", self.path)
         temporary = [str(path.relative_to(self.temporary)) for path in self.temporary.rglob("*")]
+        temporary = [name for name in temporary if not name.startswith(COMPILER_CACHE)]
         shared = sorted(names_in(SHARED_MEMORY) - self._shared_memory)
         reports = {path.parent for path in self.path.rglob("verdicts.json")}
         files = [path for folder in reports for path in folder.rglob("*") if path.is_file()]

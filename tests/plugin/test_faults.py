@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -325,43 +324,6 @@ def test_compare_reads_no_trace_of_another_run(project: Project) -> None:
     result = project.pytester.run(sys.executable, "-m", "pytest_smoke", "compare", "out", "out", "--format", "json")
     assert "is not that of this smoke run" in result.stdout.str()
     assert tree["outcomes"][0]["facts"]["trace_sha256"] not in result.stdout.str()
-
-
-def test_ctrl_c_leaves_the_outcome_and_the_trace_of_the_run_in_progress(project: Project) -> None:
-    (project.path / "slow_tasks.py").write_text(
-        "import pathlib, time\n"
-        "import tasks\n"
-        "class Slow(tasks.Teacher):\n"
-        "    calls = 0\n"
-        "    def losses(self, model, batch):\n"
-        "        self.calls += 1\n"
-        "        if self.calls > 50:\n"
-        "            pathlib.Path('reached').touch()\n"
-        "            time.sleep(0.05)\n"
-        "        return super().losses(model, batch)\n"
-    )
-    project.recipe("a", base=RECIPE.replace("tasks:Teacher", "slow_tasks:Slow"))
-    project.recipe("b")
-    arguments = [*COMMAND, "--smoke-report", "out"]
-    with subprocess.Popen(arguments, cwd=project.path, stdout=subprocess.PIPE, text=True) as session:
-        deadline = time.monotonic() + 120
-        while not (project.path / "reached").exists():
-            assert time.monotonic() < deadline, "the run did not start"
-            time.sleep(0.05)
-        time.sleep(0.5)
-        session.send_signal(signal.SIGINT)
-        printed, _ = session.communicate(timeout=60)
-    assert session.returncode == pytest.ExitCode.INTERRUPTED
-    (outcome,) = project.verdicts()
-    assert (outcome["id"], outcome["verdict"], outcome["reason"]) == (
-        "a.smoke.yaml::constant",
-        "inconclusive",
-        "interrupted",
-    )
-    rows = (project.path / "out" / outcome["facts"]["trace"]).read_text().splitlines()
-    assert len(rows) - 1 == outcome["facts"]["steps"] > 20
-    assert outcome["text"] == f"interrupted after step {outcome['facts']['steps'] - 1}"
-    assert "ended without an outcome: b.smoke.yaml::constant" in printed
 
 
 def test_a_task_without_a_process_of_its_own_does_not_change_the_next_one(project: Project) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
@@ -93,64 +89,6 @@ def test_a_process_that_dies_is_reported_with_its_signal_or_exit_status_and_its_
         assert "about to exit" in child.last_lines()
 
 
-def test_a_process_that_reports_nothing_is_killed_with_all_that_it_started(teacher: Planner, tmp_path: Path) -> None:
-    (tmp_path / "forks.py").write_text(
-        "import subprocess, sys, time, pathlib\n"
-        "def Task(**args):\n"
-        "    helper = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        f"    pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(helper.pid))\n"
-        "    time.sleep(600)\n"
-    )
-    with child_of(_at(teacher(), tmp_path)) as child:
-        with pytest.raises(ChildTimeoutError):
-            receive_all(child, 3)
-        helper = psutil.Process(int((tmp_path / "pid").read_text()))
-    assert _ends(helper)
-
-
-def test_a_process_that_hangs_in_user_code_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    (tmp_path / "hangs.py").write_text(
-        "import os, pathlib, subprocess, sys, time\n"
-        "def Task(**args):\n"
-        "    sleeps = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
-        "    helper = subprocess.Popen(sleeps, start_new_session=True)\n"
-        f"    pathlib.Path({str(tmp_path / 'pid')!r}).write_text(' '.join(map(str, [os.getpid(), helper.pid])))\n"
-        "    time.sleep(600)\n"
-    )
-    code = (
-        "from pytest_smoke.train.launch import child_of\n"
-        "from pytest_smoke.recipe.stages import Stage\n"
-        "from pytest_smoke.train.plan import RunPlan\n"
-        "def main():\n"
-        "    plan = RunPlan(task='hangs:Task', args={}, root="
-        + repr(str(tmp_path))
-        + ", batch_size=1, micro_batches=1,\n"
-        "        world_size=1, stages=(Stage(steps=1, max_steps=1, learning_rate=0.1),),\n"
-        "        precision='fp32', grad_clip_norm=None, loss_weights={}, seed=0, device='cpu', cpu_threads=1,\n"
-        "        evaluate_every_steps=None)\n"
-        "    with child_of(plan) as child:\n"
-        "        child.receive(None)\n"
-        "if __name__ == '__main__':\n"
-        "    main()\n"
-    )
-    (tmp_path / "parent.py").write_text(code)
-    parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py")])
-    try:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            assert time.monotonic() < deadline, "the training process did not start"
-            time.sleep(0.05)
-        child, helper = (psutil.Process(int(pid)) for pid in (tmp_path / "pid").read_text().split())
-    finally:
-        os.kill(parent.pid, signal.SIGKILL)
-        parent.wait()
-    assert _ends(child)
-    if sys.platform == "linux":
-        assert _ends(helper)
-    else:
-        helper.kill()
-
-
 SOCKETS = (
     "import os\n"
     "def sockets():\n"
@@ -179,44 +117,6 @@ def test_half_a_frame_in_the_pipe_does_not_outlast_the_timeout(teacher: Planner,
         pytest.raises(ChildTimeoutError),
     ):
         receive_all(child, 2)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no list of descendants")
-@pytest.mark.parametrize("end", ["returns", "hangs", "is killed", "exits"])
-def test_helpers_and_daemons_in_sessions_of_their_own_end_with_the_process(
-    teacher: Planner, tmp_path: Path, end: str
-) -> None:
-    """Of a process that is killed they are orphans, below another parent: a program, and a copy of the process."""
-    then = {
-        "returns": "",
-        "hangs": "time.sleep(600)",
-        "is killed": "os.kill(os.getpid(), 9)",
-        "exits": "os._exit(0)",
-    }[end]
-    (tmp_path / "daemons.py").write_text(
-        "import os, pathlib, subprocess, sys, time\n"
-        f"folder = pathlib.Path({str(tmp_path)!r})\n"
-        "def Task(**args):\n"
-        "    sleeps = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
-        "    helper = subprocess.Popen(sleeps, start_new_session=True)\n"
-        "    if not os.fork():\n"
-        "        os.setsid()\n"
-        "        if not os.fork():\n"
-        "            (folder / 'daemon').write_text(str(os.getpid()))\n"
-        "            time.sleep(600)\n"
-        "        os._exit(0)\n"
-        "    while not (folder / 'daemon').exists():\n"
-        "        time.sleep(0.01)\n"
-        "    (folder / 'helper').write_text(str(helper.pid))\n"
-        f"    {then}\n"
-    )
-    with child_of(_at(teacher(), tmp_path, task="daemons:Task")) as child:
-        error = {"hangs": ChildTimeoutError, "is killed": ChildDiedError}.get(end)
-        with pytest.raises(error) if error else contextlib.nullcontext():
-            receive_all(child, 3 if end == "hangs" else 60)
-    for name in ("helper", "daemon"):
-        pid = int((tmp_path / name).read_text())
-        assert not psutil.pid_exists(pid) or _ends(psutil.Process(pid))
 
 
 def test_a_copy_of_the_process_that_trains_on_reports_nothing(teacher: Planner, tmp_path: Path) -> None:
@@ -315,13 +215,3 @@ def test_launching_does_not_import_torch() -> None:
 
 def _at(plan: RunPlan, folder: Path, task: str = "forks:Task") -> RunPlan:
     return replace(plan, root=str(folder), task=task)
-
-
-def _ends(process: psutil.Process) -> bool:
-    """Tell whether it ends within ten seconds; a zombie has ended."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-            return True
-        time.sleep(0.05)
-    return False
