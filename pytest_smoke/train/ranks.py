@@ -66,6 +66,8 @@ class Ranks:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=WAIT)
+        self._has_warned = False
+        """Whether DistributedDataParallel has printed its only warning."""
         self._command: Command | None = None
         self._flushed_at, self._steps_since, self._chunk = time.perf_counter(), 0, 1
         self.poll: Callable[[], Command | None] = lambda: None
@@ -111,6 +113,9 @@ class Ranks:
             )
         module = _Losses(losses, parameters)
         self.enter()
+        if not self._has_warned:
+            self._has_warned = True
+            _warn_unheard()
         data_parallel = DistributedDataParallel(module, find_unused_parameters=True, init_sync=not in_step)
 
         def call(*args: Any, synchronized: bool) -> list[Tensor]:
@@ -203,8 +208,6 @@ class _Losses(nn.Module):
     def __init__(self, losses: Callable[..., list[Tensor]], parameters: nn.Module) -> None:
         super().__init__()
         self._losses, self.held = losses, parameters
-        # DistributedDataParallel prints a warning if it finds no unused parameter where it was told to look for some.
-        self.unused = nn.Parameter(next(parameters.parameters()).new_zeros(1))
 
     def forward(self, *args: Any) -> list[Tensor]:
         """Return the terms; one of them has a gradient, because the other ranks wait for this one's."""
@@ -213,6 +216,23 @@ class _Losses(nn.Module):
             anchor = next(p for p in self.held.parameters() if p.requires_grad)
             losses = [losses[0] + 0.0 * anchor.flatten()[0], *losses[1:]]
         return losses
+
+
+def _warn_unheard() -> None:
+    """Let DistributedDataParallel print to nowhere that it was told to look for unused parameters and found none.
+
+    C++ prints that once per process, past Python's warnings. It does not with a parameter that is never used; but then
+    the host would wait for the device in every step, to learn whether another rank has used it.
+    """
+    stderr = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        DistributedDataParallel(nn.Linear(1, 1), find_unused_parameters=True)(torch.zeros(1, 1))
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
 
 
 class RankChannel:
