@@ -55,11 +55,12 @@ def not_shown(full: int, processes: int) -> tuple[str, ...]:
     """Return which effects of `full` data-parallel devices a run with fewer processes cannot show."""
     if processes >= full:
         return ()
-    communication = "communication between them"
+    number, communication = "one", "communication between them"
     if processes > 1:
+        number = f"{processes:,}"
         communication = f"communication between more than {processes}"
     return (
-        f"the full run's {full:,} data-parallel devices were folded onto {processes:,}: {communication}, and "
+        f"the full run's {full:,} data-parallel devices were folded onto {number}: {communication}, and "
         "statistics that each device has of its own batches, as in batch norm and contrastive losses",
     )
 

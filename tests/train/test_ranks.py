@@ -34,6 +34,7 @@ from pytest_smoke.monitor.smoke import RunOptions, run_smoke
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Recipe
+from pytest_smoke.report.terminal import not_shown
 from pytest_smoke.train.endings import place_in_stack
 from pytest_smoke.train.processes import Ending, described, first_failure, hang_of, is_waiting
 from pytest_smoke.train.ranks import Together, decoded, encoded
@@ -218,12 +219,28 @@ def test_launch_in_the_pytest_process_is_refused() -> None:
     assert (outcome.verdict, outcome.reason) == ("error", "needs-processes")
 
 
-def test_outcome_says_how_many_processes_trained_and_what_they_cannot_show() -> None:
+@pytest.mark.parametrize(
+    ("processes", "text"),
+    [
+        (
+            None,
+            "the full run's 8 data-parallel devices were folded onto one: communication between them, and statistics",
+        ),
+        (1, "the full run's 8 data-parallel devices were folded onto one: communication between them, and"),
+        (
+            2,
+            "the full run's 8 data-parallel devices were folded onto 2: communication between more than 2, and statistic",
+        ),
+        (8, ""),
+    ],
+)
+def test_outcome_says_how_many_processes_trained_and_what_they_cannot_show(processes: int | None, text: str) -> None:
     options = RunOptions(root=str(ROOT), device="cpu", preflight_only=True)
-    outcome = run_smoke(case(2, full={"world_size": 8}), options, item_id="a.smoke.yaml::constant").outcome
-    assert outcome.facts.launched_world_size == 2
-    (text,) = outcome.facts.not_shown
-    assert text.startswith("the full run's 8 data-parallel devices were folded onto 2: communication between more than")
+    one = case(processes, full={"world_size": 8})
+    outcome = run_smoke(one, options, item_id="a.smoke.yaml::constant").outcome
+    assert outcome.facts.launched_world_size == processes
+    assert [shown[: len(text)] for shown in outcome.facts.not_shown] == ([text] if text else [])
+    assert " ".join(not_shown([outcome])).startswith(f"a::constant: not shown: {text[:40]}" if text else "")
     assert Outcome.from_dict(outcome.to_dict()) == outcome
 
 
