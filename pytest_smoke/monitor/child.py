@@ -90,6 +90,14 @@ OUT_OF_RANGE_HINT = (
     "look for labels that are not in 0 to the number of classes - 1, and for ids beyond an embedding; "
     "`--smoke-device cpu` names the value and its line"
 )
+MIXED_TENSORS = ("got mixed torch.Tensor and DTensor",)
+"""What torch raises where a part of a sharded parameter is used."""
+MIXED_TENSORS_HINT = (
+    "fully_shard gathers the parameters of a module when that module is called: let losses() and evaluate() call the "
+    "model, or register its other methods with torch.distributed.fsdp.register_fsdp_forward_method"
+)
+HINTS = {OUT_OF_RANGE: OUT_OF_RANGE_HINT, MIXED_TENSORS: MIXED_TENSORS_HINT}
+"""What helps if an exception contains one of these texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,8 +240,8 @@ def result_of(monitor: Listener) -> ProcessResult:
         return ProcessResult(finding=failed_run(monitor, "steps-out-of-order", monitor.steps_fault))
     if monitor.crashed is not None:
         crashed = monitor.crashed
-        unknown = OUT_OF_RANGE_HINT if any(text in crashed.text for text in OUT_OF_RANGE) else ""
-        hint = crashed.hint or unknown
+        known = (hint for texts, hint in HINTS.items() if any(text in crashed.text for text in texts))
+        hint = crashed.hint or next(known, "")
         finding = failed_run(
             monitor,
             crashed.reason,

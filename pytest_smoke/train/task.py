@@ -52,6 +52,7 @@ CALLS = {
     "on_stage_start": ("model", "stage", "phase"),
     "example_inputs": (),
     "dynamic_shapes": (),
+    "parallelize": ("model", "mesh"),
 }
 """Arguments that a method or hook is called with, by position. `batches` has keywords, see `loader_of`."""
 NOT_CALLABLE = ("loss_weights",)

@@ -204,6 +204,12 @@ def test_an_index_out_of_range_suggests_to_look_at_labels_and_ids(run: Any, text
     assert result.finding.hint.startswith("look for labels that are not in 0 to the number of classes - 1")
 
 
+def test_a_part_of_a_sharded_parameter_suggests_to_call_the_model(run: Any) -> None:
+    text = "RuntimeError: aten.addmm.default got mixed torch.Tensor and DTensor, need to convert all torch.Tensor"
+    result, _ = run(FakeChild([Crashed("exception", text, "tasks.py:31", "")]))
+    assert "register_fsdp_forward_method" in result.finding.hint
+
+
 def test_a_hang_suggests_a_longer_timeout(run: Any) -> None:
     result, _ = run(FakeChild(end=ChildTimeoutError()))
     assert result.finding.hint == "raise --smoke-timeout if the task needs longer between two steps"

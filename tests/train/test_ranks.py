@@ -229,7 +229,7 @@ def test_launch_in_the_pytest_process_is_refused() -> None:
         (1, "the full run's 8 data-parallel devices were folded onto one: communication between them, and"),
         (
             2,
-            "the full run's 8 data-parallel devices were folded onto 2: communication between more than 2, and statistic",
+            "the full run's 8 data-parallel devices were folded onto 2: communication between more than 2",
         ),
         (8, ""),
     ],
