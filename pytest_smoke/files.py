@@ -34,6 +34,10 @@ VERDICTS_SCHEMA = 1
 """Version of that file; raised when a key changes its meaning or goes away."""
 
 
+BUFFER_BYTES = 2**18
+"""Files up to this size, as nearly all sources and recipes, are read at once. It is the buffer of `file_digest`."""
+
+
 def write_atomic(path: Path, content: str | bytes | Iterable[str]) -> None:
     """Write to a temporary file in the same folder, then rename, so that a reader sees the old file or the new one.
 
@@ -106,9 +110,13 @@ def is_file_name(name: str) -> bool:
     return is_of_node_id and re.fullmatch("[0-9a-f]{8}", digest) is not None
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Path | str) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal. Raises OSError as `open_regular`."""
     with open_regular(path) as file:
+        start = file.read(BUFFER_BYTES)
+        if len(start) < BUFFER_BYTES:  # all of it; `file_digest` fills a buffer of zeros first
+            return sha256(start).hexdigest()
+        file.seek(0)
         return file_digest(file, "sha256").hexdigest()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Set
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from operator import index
 from typing import Any, TypeVar
 
@@ -32,6 +33,8 @@ def plain(value: Any, *, depth: int = 0) -> Any:
     everything else becomes its `repr`. Text can be encoded as UTF-8, has no control characters, and is bounded.
     """
     kind = type(value)
+    if kind is str:
+        return value if len(value) <= TEXT_CHARS and value.isascii() and value.isprintable() else plain_text(value)
     if value is None or kind is bool or kind is float:
         return value
     if kind is dict:
@@ -62,6 +65,37 @@ def plain_fields(record: T) -> T:
     return type(record)(**values)
 
 
+def plain_record(record: T) -> T:
+    """Return a dataclass of the same type whose values are plain, but for dataclasses in its fields and in tuples.
+
+    These become plain in the same way. One that is plain already is returned as it is.
+    """
+    changed: dict[str, Any] = {}
+    record_type: Any = type(record)
+    for name in _field_names(record_type):
+        value = getattr(record, name)
+        kind = type(value)
+        if value is None or kind is bool or kind is float or (kind is dict and not value):
+            continue
+        if kind is tuple and value and is_dataclass(value[0]):
+            part: Any = tuple(map(plain_record, value))
+        elif kind in _BUILTINS or not is_dataclass(value):
+            part = plain(value)
+        else:
+            part = plain_record(value)
+        if part is not value:
+            changed[name] = part
+    return replace(record, **changed) if changed else record  # type: ignore[type-var]  # a dataclass
+
+
+_BUILTINS = frozenset({str, int, dict, list, tuple})
+
+
+@cache
+def _field_names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
 def plain_text(text: str, *, limit: int = TEXT_CHARS) -> str:
     """Return an exact `str` that can be encoded as UTF-8, without control characters; the ends of a very long one.
 
@@ -80,6 +114,8 @@ def plain_text(text: str, *, limit: int = TEXT_CHARS) -> str:
 
 def plain_name(text: str) -> str:
     """Return a name as `plain_text` does, on one line."""
+    if type(text) is str and len(text) <= TEXT_CHARS and text.isascii() and text.isprintable():  # nearly every name
+        return text
     shown = plain_text(text)
     return shown if shown.isascii() and shown.isprintable() else _UNSAFE_IN_NAMES.sub(_escaped, shown)
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_smoke.events import Step
+from pytest_smoke.outcome import Facts, Finding
 from pytest_smoke.plain import (
     MAX_DEPTH,
     MAX_INT,
@@ -25,6 +26,7 @@ from pytest_smoke.plain import (
     plain,
     plain_fields,
     plain_name,
+    plain_record,
     plain_text,
     safe_repr,
 )
@@ -120,6 +122,16 @@ def test_a_plain_value_consists_of_exact_builtins_that_every_serializer_accepts(
 def test_a_plain_value_stays_as_it_is(value: Any) -> None:
     found = plain(value)
     assert repr(plain(found)) == repr(found)  # NaN is not equal to itself
+
+
+@given(VALUES, st.text(st.characters(exclude_categories=())))
+def test_a_record_becomes_plain_as_the_tree_of_its_values_does(value: Any, text: str) -> None:
+    finding = Finding(id="accept", status="pass", text=text, observed=value, data={"value": value})
+    facts = Facts(recipe_text=text, args={"value": value}, command=(text,))
+    for record in (finding, facts):
+        assert repr(plain_record(record).to_dict()) == repr(plain(record.to_dict()))
+    safe = Finding(id="accept", status="pass", text="loss < 1 at step 7", observed=7)
+    assert plain_record(safe) is safe
 
 
 @given(st.dictionaries(st.text(st.characters(exclude_categories=())), st.integers(0, 9)))

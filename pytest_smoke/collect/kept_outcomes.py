@@ -35,11 +35,18 @@ class KeptOutcomes:
         self._packed[outcome.id] = zlib.compress(text.encode(), LEVEL)
 
     def all(self) -> list[Outcome]:
-        """Return all outcomes in the order in which they arrived. They stay unpacked until another one arrives."""
+        """Return all outcomes in the order in which they arrived.
+
+        They stay unpacked until another one arrives, or until `pack`.
+        """
         if self._unpacked is None:
             texts = [zlib.decompress(packed) for packed in self._packed.values()]
             self._unpacked = [Outcome.from_dict(json.loads(text)) for text in texts]
         return self._unpacked
+
+    def pack(self) -> None:
+        """Forget the unpacked outcomes: pytest collects garbage several times at its end, among all objects."""
+        self._unpacked = None
 
     def texts(self) -> Iterator[str]:
         """Iterate over the outcomes as they are in `verdicts.json`, sorted by id."""

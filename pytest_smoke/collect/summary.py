@@ -294,6 +294,7 @@ class Summary:
         for problem in self._problems:
             terminalreporter.ensure_newline()
             terminalreporter.write_line(f"ERROR: {problem}", red=True, bold=True)
+        self._outcomes.pack()
 
     def _print_outcomes(self, terminalreporter: pytest.TerminalReporter) -> None:
         outcomes, width = self._outcomes.all(), terminal_width()

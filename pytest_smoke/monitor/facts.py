@@ -20,7 +20,10 @@ from pytest_smoke.train.checkpoints.layout import LAST_GOOD, TRAINED
 
 def planned_facts(case: Case, *, root: Path) -> Facts:
     """Return what is known before anything runs; without the settings that are still to be read from the trainer."""
-    facts = Facts(
+    known: dict[str, Any] = {}
+    if case.is_complete:
+        known = _facts_of_settings(case)
+    return Facts(
         cell_changes=None if case.cell is None else case.recipe.ablate[case.cell],
         planned_steps=case.run_steps,
         seed=case.recipe.smoke.seed,
@@ -33,22 +36,23 @@ def planned_facts(case: Case, *, root: Path) -> Facts:
         repository_folder=repository_folder(root),
         git_commit=git_commit(root),
         versions=versions(),
+        **known,
     )
-    if not case.is_complete:
-        return facts
+
+
+def _facts_of_settings(case: Case) -> dict[str, Any]:
     settings = case.settings
-    return replace(
-        facts,
-        full_steps=case.full.max_steps,
-        evidence_steps=sum(evidence_steps(case.mode, stage) for stage in case.stages),
-        evidence_needed_steps=sum(evidence_needed(case.mode, stage) for stage in case.stages),
-        effective_batch_samples=settings.effective_batch,
-        learning_rate=settings.learning_rate,
-        precision=settings.precision,
-        settings=settings.model_dump(),
-        launched_world_size=case.recipe.processes if case.recipe.launch is not None else None,
-        not_shown=not_shown(case.full.world_size, case.recipe.processes) if case.recipe.trainer == "task" else (),
-    )
+    return {
+        "full_steps": case.full.max_steps,
+        "evidence_steps": sum(evidence_steps(case.mode, stage) for stage in case.stages),
+        "evidence_needed_steps": sum(evidence_needed(case.mode, stage) for stage in case.stages),
+        "effective_batch_samples": settings.effective_batch,
+        "learning_rate": settings.learning_rate,
+        "precision": settings.precision,
+        "settings": settings.model_dump(),
+        "launched_world_size": case.recipe.processes if case.recipe.launch is not None else None,
+        "not_shown": not_shown(case.full.world_size, case.recipe.processes) if case.recipe.trainer == "task" else (),
+    }
 
 
 def not_shown(full: int, processes: int) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ from pytest_smoke.monitor.resume import check_resume
 from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.monitor.sources import Sources
 from pytest_smoke.outcome import Facts, Finding, Outcome
-from pytest_smoke.plain import exception_text, plain, plain_text
+from pytest_smoke.plain import exception_text, plain_record, plain_text
 from pytest_smoke.receipts.build import receipt_of_run
 from pytest_smoke.receipts.folder import remove_receipt
 from pytest_smoke.receipts.receipt import Receipt
@@ -59,6 +59,7 @@ HINTS = {
     **dict.fromkeys((errno.ENOMEM, errno.EAGAIN), "free memory, or end other processes"),
 }
 """What to do about an error of the system around a run, by its number."""
+NO_FACTS = Facts()
 NO_DEVICE = "none"
 """Device of a session that only makes the checks that need no run."""
 
@@ -130,7 +131,7 @@ class _SmokeRun:
         self._root, self._report = Path(options.root), options.report_folder
         self._started = time.perf_counter()
         self._findings: list[Finding] = []
-        self._facts = Facts()
+        self._facts = NO_FACTS
         self._monitor: RunMonitor | None = None
         self._files: Sources | None = None
         self._is_device_held = False
@@ -392,9 +393,7 @@ def _outcome(
     monitor: RunMonitor | None = None,
     output: str = "",
 ) -> Outcome:
-    trainer = case.recipe.trainer
-    completed = [replace(one, key=trainer) if one.key == "task" else one for one in registry.completed(findings)]
-    completed = [replace(one, key_place=case.place_of(one.key)) for one in completed]
+    completed = registry.completed(findings, case)
     verdict = decide(completed, registry)
     metrics = monitor.trace.metrics if monitor else {}
     outcome = Outcome(
@@ -414,4 +413,4 @@ def _outcome(
         gradients=monitor.trace.gradient_norms() if monitor else {},
         output=output,
     )
-    return Outcome.from_dict(plain(outcome.to_dict()))  # checks of plugins, and recipes, may hold other values
+    return plain_record(outcome)  # checks of plugins, and recipes, may hold other values

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -28,7 +30,7 @@ class Sources:
         self._corpus_stamp = _stamp(self._corpus)
         path = case.recipe.import_path
         module = task_source(path, root) if path is not None else None
-        self._known = {**case.checksums, **({str(module): _checksum(str(module))} if module is not None else {})}
+        self._known = {**case.checksums, **({str(module): _checksum_before(str(module))} if module is not None else {})}
 
     def edited_recipe(self) -> list[str]:
         """Return the recipe's files that differ from what was read when it was collected."""
@@ -84,9 +86,33 @@ class Sources:
 def _checksum(path: str) -> str:
     """Return the SHA-256 of a file; empty if it cannot be read."""
     try:
-        return file_sha256(Path(path)) if os.path.isfile(path) else ""
+        return file_sha256(path)
     except OSError:
         return ""
+
+
+SETTLED_NS = 3 * 10**9
+"""Age from which a file's times tell that it has not changed since: file systems count them in up to 2 s."""
+
+
+def _checksum_before(path: str) -> str:
+    """Return the SHA-256 of a file before a run, which thousands of runs of one session may share.
+
+    It is not read again if nothing has changed it for some time. What the run has used is compared at its end, with
+    what is read then.
+    """
+    try:
+        state = os.stat(path)
+    except OSError:
+        return ""
+    if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) < SETTLED_NS:
+        return _checksum(path)
+    return _settled_checksum(path, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+
+
+@lru_cache(maxsize=256)
+def _settled_checksum(path: str, _state: tuple[int, ...]) -> str:
+    return _checksum(path)
 
 
 def _stamp(path: Path | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -69,6 +69,10 @@ class Frozen(BaseModel):
     """Base of all models: immutable, refuses unknown keys, and converts no types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Return itself, as it cannot change: pydantic copies each default that is a model for each recipe."""
+        return self
 
     @classmethod
     def description(cls, key: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -271,14 +272,15 @@ class RecipeFiles:
         keys += [("checks", "accept", number) for number in range(len(accept))]
         for number, stage in enumerate(self.data.get("stages", [])):
             keys += [("stages", number), *(("stages", number, key) for key in stage)]
-        return {dotted(key): f"{path}:{line}" for key in keys for path, line in [self._key_line(key)]}
+        lines = self._key_lines()
+        return {dotted(key): f"{path}:{line}" for key in keys for path, line in [lines[key]]}
 
-    def _key_line(self, keys: Keys) -> tuple[str, int]:
-        read = self.read_places.get(keys)
-        if read is not None:
-            return read.path, read.line
-        found = ((document.path, document.key_place(keys)) for document in self.documents)
-        return next((path, place[0]) for path, place in found if place)
+    def _key_lines(self) -> Mapping[Keys, tuple[str, int]]:
+        """Return file and line of all keys: where a setting was read, otherwise the nearest file that has the key."""
+        lines: dict[Keys, tuple[str, int]] = {}
+        for document in reversed(self.documents):
+            lines |= {keys: (document.path, line) for keys, line in document.key_lines()}
+        return lines | {keys: (fault.path, fault.line) for keys, fault in self.read_places.items()}
 
     def fault(self, problem: Problem) -> Fault:
         """Locate a problem: in the nearest file that has the offending text, otherwise at what encloses it."""
@@ -302,9 +304,10 @@ class _SettingsInPython(RecipeFiles):
     path: str
     line: int
 
-    def _key_line(self, keys: Keys) -> tuple[str, int]:
-        read = self.read_places.get(keys)
-        return (read.path, read.line) if read is not None else (self.path, self.line)
+    def _key_lines(self) -> Mapping[Keys, tuple[str, int]]:
+        lines: defaultdict[Keys, tuple[str, int]] = defaultdict(lambda: (self.path, self.line))
+        lines.update({keys: (fault.path, fault.line) for keys, fault in self.read_places.items()})
+        return lines
 
     def fault(self, problem: Problem) -> Fault:
         """Locate a problem: in the config file that a setting was read from, otherwise at the call."""

@@ -8,7 +8,7 @@ its author thinks.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isinf
 from typing import Any, Final
@@ -72,6 +72,10 @@ class Document:
         """Return where the last of `keys` is written, or where an element of a list starts; None if it is not here."""
         found = _find(self.root, keys)
         return found and _place(found[0])
+
+    def key_lines(self, depth: int = 3) -> Iterator[tuple[tuple[str | int, ...], int]]:
+        """Iterate over the lines of all keys and elements of lists, down to `depth` levels."""
+        return _lines(self.root, depth, ())
 
     def value_place(self, keys: Sequence[str | int]) -> Place | None:
         """Return where the value at `keys` starts; None if it is not here."""
@@ -270,6 +274,20 @@ def _find(root: Node, keys: Sequence[str | int]) -> tuple[Node, Node] | None:
         else:
             return None
     return key_node, value_node
+
+
+def _lines(node: Node, depth: int, above: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    parts: Iterable[tuple[str | int, Node, Node]] = ()
+    if isinstance(node, MappingNode):
+        parts = (
+            (key.value, key, value) for key, value in reversed(node.value)
+        )  # the first of two equal ones comes last
+    elif isinstance(node, SequenceNode):
+        parts = ((at, item, item) for at, item in enumerate(node.value))
+    for name, key, value in parts:
+        yield (*above, name), key.start_mark.line + 1
+        if depth > 1 and not isinstance(value, ScalarNode):
+            yield from _lines(value, depth - 1, (*above, name))
 
 
 def _place(node: Node) -> Place:

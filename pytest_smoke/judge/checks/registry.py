@@ -101,6 +101,9 @@ class Registry:
                 raise SmokeError(f"pytest_smoke_checks added a check {check.id!r}, which exists already")
             self.checks = (*self.checks, check)
         self._rows = {check.id: check for check in self.checks}
+        self._order = {check.id: at for at, check in enumerate(self.checks)}
+        self._first = {check.when: self._order[check.id] for check in reversed(self.checks)}
+        """Where the first check of each time is."""
 
     def row(self, finding: Finding) -> Check | None:
         """Return the check that made a finding; None if no check of this session did."""
@@ -148,16 +151,17 @@ class Registry:
             if (why := reasons_without_data(run).get(check.id)) is not None
         ]
 
-    def completed(self, findings: Sequence[Finding]) -> list[Finding]:
+    def completed(self, findings: Sequence[Finding], case: Case | None = None) -> list[Finding]:
         """Give every finding without a recipe key of its own that of its check, and sort in the order of the checks.
 
+        The key `task` becomes the one that names what trains in the recipe of `case`, which has the places of all keys.
         A finding that another failure explains loses its hint: what it suggests would not help.
 
         Checks that are made once per stage stay together, stage by stage.
         """
         failed = {finding.check for finding in findings if finding.status == "fail"}
-        with_keys = [self._completed(finding, failed) for finding in findings]
-        order = {check.id: at for at, check in enumerate(self.checks)}
+        with_keys = [self._completed(finding, failed, case) for finding in findings]
+        order = self._order
         stages = list(dict.fromkeys(finding.subject for finding in with_keys if finding.check in ("finite", "updates")))
 
         def position(finding: Finding) -> tuple[int, int, int]:
@@ -166,16 +170,23 @@ class Registry:
                 return len(order), 0, 0
             if row.when not in PER_STAGE:
                 return order[row.id], 0, 0
-            first = next(order[check.id] for check in self.checks if check.when == row.when)
-            return first, stages.index(finding.subject) if finding.subject in stages else 0, order[row.id]
+            return (
+                self._first[row.when],
+                stages.index(finding.subject) if finding.subject in stages else 0,
+                order[row.id],
+            )
 
         return sorted(with_keys, key=position)
 
-    def _completed(self, finding: Finding, failed: AbstractSet[str]) -> Finding:
+    def _completed(self, finding: Finding, failed: AbstractSet[str], case: Case | None) -> Finding:
         row = self.row(finding)
         reason = row.reason(finding.reason, finding.status) if row else None
         hint = "" if reason is not None and not failed.isdisjoint(reason.yields_to) else finding.hint
-        return replace(finding, key=finding.key or (row.key if row else ""), hint=hint)
+        key = finding.key or (row.key if row else "")
+        if case is None:
+            return replace(finding, key=key, hint=hint)
+        key = case.recipe.trainer if key == "task" else key
+        return replace(finding, key=key, hint=hint, key_place=case.place_of(key))
 
     def _made(self, check: Check, make: Callable[..., Iterable[Finding]], *args: Any) -> Iterator[Finding]:
         """Make a check; if one of a plugin raises, that is a finding, and the session continues."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 from pytest_smoke import schedules
 from pytest_smoke.judge.checks.check import Check, Reason, always, correction
@@ -31,8 +32,14 @@ def evidence_steps(mode: str, stage: Stage) -> int:
     """Return the planned steps of the stage that are evidence; 0 under a schedule that the mode does not allow."""
     if stage.lr_schedule != SCHEDULE_OF_MODE[mode] or _warmup_fault(stage):  # type: ignore[index]  # a Mode
         return 0
-    curve = schedules.named(stage.lr_schedule, stage.warmup_steps, stage.max_steps)
-    return schedules.evidence_steps(curve, stage.steps, peak_ratio=stage.learning_rate / stage.full_learning_rate)
+    peak_ratio = stage.learning_rate / stage.full_learning_rate
+    return _evidence_steps(stage.lr_schedule, stage.warmup_steps, stage.max_steps, stage.steps, peak_ratio)
+
+
+@lru_cache(maxsize=256)  # asked for three times per stage
+def _evidence_steps(lr_schedule: str, warmup_steps: int, max_steps: int, steps: int, peak_ratio: float) -> int:
+    curve = schedules.named(lr_schedule, warmup_steps, max_steps)
+    return schedules.evidence_steps(curve, steps, peak_ratio=peak_ratio)
 
 
 def schedule(case: Case) -> Iterator[Finding]:
