@@ -154,6 +154,14 @@ class Sharding:
             for p, total in zip(rest, row, strict=True):
                 p.grad = None if total is None else total / self.size
 
+    def spread_whole(self) -> None:
+        """Give all processes the first one's values of parameters that are not sharded, as those that a stage adds."""
+        with torch.no_grad():
+            for p in self._model.parameters():
+                if not is_sharded(p):
+                    self._ranks.enter()
+                    dist.broadcast(p.detach(), src=0)
+
     def copies_of(self, parameter: Tensor) -> int:
         """Return how many processes hold the same part of a parameter."""
         return copies_of(parameter) if is_sharded(parameter) else self.size

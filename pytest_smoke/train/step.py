@@ -127,6 +127,7 @@ class Stepper:
                     p.data = p.data.to(self.device)
             for name, buffer in module.named_buffers(recurse=False):
                 module._buffers[name] = buffer.to(self.device)
+        self.sharding.spread_whole()
 
     def _parallelize(self, *, in_step: bool) -> None:
         """Let the processes of the run average the gradients of what trains now.
