@@ -1,0 +1,148 @@
+"""One of the processes that train a smoke run together fails. The run ends for all of them, and the rank is named."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.faults.session import FaultSession
+from tests.faults.table import Fault, assert_outcome, rows
+from tests.train import launched_task
+
+SUBJECT = "Several processes of one run"
+
+RECIPE = """\
+task: launched_task:{task}
+args: {{fault: {fault!r}, how: {how!r}}}
+full: {{batch_size: 8, grad_accum_steps: 2, world_size: 2, learning_rate: 1.0e-2, max_steps: 1000}}
+smoke: {{max_steps: 40}}
+launch: {{nproc_per_node: 2}}
+"""
+SLOW = "time.sleep(600)"
+INFINITE = "self.losses = lambda model, batch, out=self.losses: {k: v * 1e400 for k, v in out(model, batch).items()}"
+DDP, FSDP2 = "ddp", "fsdp"
+TASKS = {
+    "rank-raises": (DDP, "raise ValueError('no such label')"),
+    "rank-killed": (DDP, "os.kill(os.getpid(), 9)"),
+    "rank-exits": (DDP, "os._exit(0)"),
+    "rank-with-another-rate": (DDP, "self.made.param_groups[0]['lr'] *= 1.5"),
+    "rank-with-an-infinite-loss": (DDP, INFINITE),
+    "sharded-rank-raises": (FSDP2, "torch.nn.functional.cross_entropy(torch.zeros(2, 3), torch.tensor([1, 5]))"),
+    "sharded-rank-with-an-infinite-loss": (FSDP2, INFINITE),
+    "sharded-parameter-used-outside": (FSDP2, "model[0].weight @ batch['x'].T"),
+    "tensor-parallel": ("tensor", ""),
+}
+"""What `parallelize` does, and what rank 1 executes in its 20th batch."""
+HEALTHY = ("zz-healthy",)
+
+FAULTS = (
+    Fault(
+        name="rank-raises",
+        happens="One rank raises an exception while the other one waits for it",
+        verdict="error (exception)",
+        sentence="rank 1 of 2: ValueError: no such label at launched_task.py:... (after step ...)",
+    ),
+    Fault(
+        name="rank-killed",
+        happens="One rank is killed",
+        verdict="error (crash)",
+        sentence="rank 1 of 2 was killed by SIGKILL, as the kernel does when memory runs out (after step ...)",
+    ),
+    Fault(
+        name="rank-exits",
+        happens="One rank calls `os._exit(0)`",
+        verdict="error (crash)",
+        sentence="rank 1 of 2 ended with exit status 0 before the run was over (after step ...)",
+    ),
+    Fault(
+        name="rank-hangs",
+        happens="One rank sleeps for ten minutes",
+        verdict="error (hang)",
+        sentence="the training process made no progress for ... s and was killed: rank 0 waited for rank 1 of 2, which "
+        "hangs at launched_task.py:... (after step ...)",
+    ),
+    Fault(
+        name="rank-with-another-rate",
+        happens="A scheduler of the task's own changes the learning rate of one rank",
+        verdict="invalid (other-learning-rate)",
+        sentence="the optimizer of rank 1 used the learning rate 0.015 at step ..., the recipe schedules 0.01",
+    ),
+    Fault(
+        name="rank-with-an-infinite-loss",
+        happens="The loss of one rank is infinite",
+        verdict="unstable (non-finite)",
+        sentence="mse is inf at step ...",
+    ),
+    Fault(
+        name="sharded-rank-raises",
+        happens="One rank raises an exception while the other one waits for its part of a model that FSDP2 has sharded",
+        verdict="error (exception)",
+        sentence="rank 1 of 2: IndexError: Target 5 is out of bounds. at launched_task.py:... (after step ...)",
+    ),
+    Fault(
+        name="sharded-rank-with-an-infinite-loss",
+        happens="The loss of one rank is infinite, of a model that FSDP2 has sharded",
+        verdict="unstable (non-finite)",
+        sentence="mse is inf at step ...",
+    ),
+    Fault(
+        name="sharded-parameter-used-outside",
+        happens="A parameter that FSDP2 has sharded is used outside of its module",
+        verdict="error (exception)",
+        sentence="rank 1 of 2: RuntimeError: ...got mixed torch.Tensor and DTensor...",
+    ),
+    Fault(
+        name="tensor-parallel",
+        happens="The task shards its model by tensor parallelism",
+        verdict="error (invalid-task)",
+        sentence="rank 0 of 2: parallelize(model, mesh) made 0.weight a DTensor (...) on 2 devices, not one that "
+        "fully_shard splits among all 2: each process of launch draws samples of its own, which tensor parallelism "
+        "does not allow; call fully_shard(module, mesh=mesh) alone, or start such a training with torchrun as a "
+        "command (before the first step)",
+    ),
+)
+
+
+def recipe(how: str, fault: str) -> str:
+    return RECIPE.format(task="Sharded", fault=fault, how="nothing" if how == DDP else how)
+
+
+@pytest.fixture(scope="module")
+def outcomes(fault_session: Callable[[str], FaultSession]) -> dict[str, dict[str, Any]]:
+    """Return the outcomes of a session with all faults, and of one with a rank that hangs."""
+    with fault_session("ranks") as session:
+        shutil.copy(launched_task.__file__, session.path)
+        for name, (how, fault) in (TASKS | dict.fromkeys(HEALTHY, (FSDP2, ""))).items():
+            session.recipe(name, recipe(how, fault), base="")
+        (session.path / "hang").mkdir()
+        (session.path / "hang" / "rank-hangs.smoke.yaml").write_text(recipe(DDP, SLOW))
+        session.pytest("--smoke", "--smoke-report", "out", "--ignore", "hang")
+        session.pytest("--smoke", "--smoke-report", "out2", "--smoke-timeout", "2", "hang")
+        hanging = session.outcomes("out2")
+        return session.outcomes() | {name.removeprefix("hang/"): outcome for name, outcome in hanging.items()}
+
+
+@rows(FAULTS)
+def test_what_happens_to_one_of_two_ranks(fault: Fault, outcomes: dict[str, dict[str, Any]]) -> None:
+    assert_outcome(fault, outcomes[fault.name])
+
+
+def test_output_of_a_run_with_a_rank_that_hangs_has_the_stacks_of_all(outcomes: dict[str, dict[str, Any]]) -> None:
+    assert "rank 1:\nFatal Python error: Aborted" in outcomes["rank-hangs"]["output"]
+
+
+@pytest.mark.parametrize("name", ["rank-with-an-infinite-loss", "sharded-rank-with-an-infinite-loss"])
+def test_operation_that_made_the_loss_of_one_rank_infinite_is_found(
+    name: str, outcomes: dict[str, dict[str, Any]]
+) -> None:
+    """Only one rank finds it, and not in a micro-batch whose mean over nothing is NaN."""
+    (finding,) = [finding for finding in outcomes[name]["findings"] if finding["id"] == "finite"]
+    assert "the first value that is not finite is that of mul" in finding["hint"]
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_other_launched_runs_of_the_session_are_promoted(name: str, outcomes: dict[str, dict[str, Any]]) -> None:
+    assert outcomes[name]["verdict"] == "promote"
