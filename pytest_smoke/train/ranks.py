@@ -88,7 +88,7 @@ class Ranks:
     def totals(self, counts: Sequence[float]) -> list[float]:
         """Return the sums over all ranks."""
         self.enter()
-        summed = torch.tensor(counts, dtype=torch.float64)
+        summed = torch.tensor(counts, dtype=torch.float64, device="cpu")  # whatever the task's default device is
         dist.all_reduce(summed)
         return summed.tolist()
 
@@ -131,7 +131,7 @@ class Ranks:
         """Replace gradients by their sums over the ranks, in place; None where no rank has one."""
         for row in gradients:
             self.enter()
-            present = torch.tensor([gradient is not None for gradient in row], dtype=torch.int32)
+            present = torch.tensor([gradient is not None for gradient in row], dtype=torch.int32, device="cpu")
             dist.all_reduce(present)
             for at, ranks in enumerate(present.tolist()):
                 gradient = row[at]
@@ -196,7 +196,7 @@ class Ranks:
         command = self.command()
         while command is None:
             self.enter()
-            code = torch.tensor(encoded(receive() if self.rank == 0 else None), dtype=torch.float64)
+            code = torch.tensor(encoded(receive() if self.rank == 0 else None), dtype=torch.float64, device="cpu")
             dist.broadcast(code, src=0)
             command = decoded(*code.tolist())
         return command
@@ -228,7 +228,8 @@ def _warn_unheard() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
-        DistributedDataParallel(nn.Linear(1, 1), find_unused_parameters=True)(torch.zeros(1, 1))
+        model = DistributedDataParallel(nn.Linear(1, 1, device="cpu"), find_unused_parameters=True)
+        model(torch.zeros(1, 1, device="cpu"))
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
