@@ -91,9 +91,7 @@ def check_regular(path: str) -> None:
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         kinds = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
         kind = kinds.get(stat.S_IFMT(mode), "not a regular file")
-        raise LogError(
-            "unreadable", f"this is {kind}, not a file: to judge what it yields, read it from standard input with -"
-        )
+        raise LogError("unreadable", f"this is {kind}, not a file: `judge -` judges what it yields on standard input")
 
 
 def _file(path: str) -> IO[bytes]:

@@ -8,6 +8,7 @@ value, a list of values, or null.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from reprlib import Repr
@@ -115,13 +116,18 @@ def _parse(line: bytes) -> object:
         raise ValueError(
             f"{_short.repr(text)} is nested too deeply; allowed: an object with raw, gold and pred"
         ) from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:
+        if "integer string conversion" not in str(error):
+            raise
+        raise ValueError("a number has thousands of digits; allowed: whole numbers of code points") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     tree = dict(pairs)
     if len(tree) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
         raise ValueError(f"the key {twice!r} is given twice; give several values of a tag as a list")
     return tree
 

@@ -227,9 +227,7 @@ def test_a_pipe_or_a_device_is_refused_at_once(tmp_path: Path, capsys: pytest.Ca
     os.mkfifo(tmp_path / "pipe.log")
     assert main(["judge", str(tmp_path / "pipe.log"), "/dev/zero"]) == 2
     pipe, device = capsys.readouterr().out.splitlines()
-    assert (
-        "error (unreadable): this is a pipe, not a file: to judge what it yields, read it from standard input" in pipe
-    )
+    assert "error (unreadable): this is a pipe, not a file: `judge -` judges what it yields on standard input" in pipe
     assert "error (unreadable): this is a device, not a file" in device
     assert main(["judge", "--follow", "--planned", "9", str(tmp_path / "pipe.log")]) == 2
     assert main(["judge", str(tmp_path)]) == 2  # a folder with nothing else

@@ -95,7 +95,7 @@ SPAN = 'allowed: {"tag": ..., "start": ..., "end": ...} or [start, end, tag]'
             "gold[0]: span 0-2 is outside the text; offsets go from 0 to 1",
         ),
         ("[" * 100_000, "nested too deeply"),
-        ("1" * 5000, "5000 digits"),
+        ("1" * 5000, "a number has thousands of digits; allowed: whole numbers of code points"),
     ],
 )
 def test_a_faulty_line_is_reported_with_its_place_and_what_is_allowed(line: str, message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,8 @@ class GrowingLog:
                 raise LogError("too-large", f"the log has more than {MAX_BYTES // 2**20} MiB; print less often")
             if os.path.isdir(self.path):
                 raise LogError("unreadable", "this is a folder; name a text file in it")
+            if not stat.S_ISREG(state.st_mode):  # to open it may block for ever
+                raise LogError("unreadable", "this is a pipe or a device, which cannot be read again; name a text file")
             self.text = self._bytes(state)
             whole = _relevant(self.text if is_complete else _whole_lines(self.text))
             log = read_bytes(self.path, whole, self._names)

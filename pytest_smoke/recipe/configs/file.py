@@ -23,7 +23,7 @@ from pytest_smoke.recipe.configs.python_text import (
     read_arguments_dump,
     read_source,
 )
-from pytest_smoke.recipe.yaml_document import CONFIG, Place, parse_document, place_at
+from pytest_smoke.recipe.yaml_document import CONFIG, Place, parse_document
 
 MAX_BYTES = 2**22
 """Largest config file. One has some KiB; a log that a config was printed to may be larger."""
@@ -268,10 +268,11 @@ def _json_places(text: str) -> tuple[dict[Keys, Place], tuple[Keys, Place, Place
     path: list[str | int] = []
     kinds: list[str] = []
     awaits_key = False
-    line, start = 1, 0
+    line, line_start, start = 1, 0, 0
     for token in _JSON_TOKEN.finditer(text):
-        newlines = text.count("\n", start, token.start())
-        line, start = line + newlines, token.start()
+        if newlines := text.count("\n", start, token.start()):
+            line, line_start = line + newlines, text.rfind("\n", start, token.start()) + 1
+        start = token.start()
         mark = token[0]
         if mark in "{[":
             kinds.append(mark)
@@ -287,7 +288,7 @@ def _json_places(text: str) -> tuple[dict[Keys, Place], tuple[Keys, Place, Place
                 path[-1] += 1
         elif mark != ":" and awaits_key:
             path[-1] = json.loads(mark)
-            keys, place = tuple(path), (line, place_at(text, token.start())[1])
+            keys, place = tuple(path), (line, start - line_start + 1)
             if keys in places and repeated is None:
                 repeated = keys, place, places[keys]
             places.setdefault(keys, place)
