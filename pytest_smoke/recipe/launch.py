@@ -59,16 +59,9 @@ def launch_faults(
             yield keys, text
     requires = data.get("requires")
     gpus = requires.get("gpus") if isinstance(requires, Mapping) else None
-    if gpus and gpus != processes:
+    if gpus and processes > 1 and gpus != processes:
         text = (
             f"requires.gpus is {gpus}, and launch starts {processes} processes with one GPU each; remove requires.gpus "
             "(`requires: {device: cuda}` keeps the run off the CPU), or change launch.nproc_per_node"
         )
         yield ("requires", "gpus"), text
-    checks = data.get("checks")
-    if isinstance(checks, Mapping) and checks.get("resume"):
-        text = (
-            "checks.resume needs a run in the training process itself, and launch starts others; remove it, and check "
-            "resuming in a recipe without launch"
-        )
-        yield ("checks", "resume"), text

@@ -9,17 +9,19 @@ from typing import Any
 
 import torch
 
+from pytest_smoke.train.sharding import local
+
 
 def digest(value: Any) -> str:
     """Return a digest of the tensors and plain values in nested mappings, sequences and objects, with their paths.
 
-    Waits for the device if a tensor is on one.
+    Of a sharded tensor this process's part counts. Waits for the device if a tensor is on one.
     """
     total = blake2b(digest_size=16)
     for path, leaf in leaves(value):
         total.update(f"{path}\0".encode())
         if isinstance(leaf, torch.Tensor):
-            flat = leaf.detach().cpu().contiguous()
+            flat = local(leaf.detach()).cpu().contiguous()
             total.update(f"{flat.dtype}{tuple(flat.shape)}".encode())
             # By address: Tensor.numpy() needs NumPy, which torch does not require, and does not support bfloat16.
             total.update((ctypes.c_char * flat.nbytes).from_address(flat.data_ptr()) if flat.nbytes else b"")

@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pytest_smoke.errors import TaskError
 from pytest_smoke.events import (
     Abort,
+    BatchDigest,
     BatchSizes,
     Command,
     Continue,
@@ -34,6 +35,7 @@ from pytest_smoke.events import (
     StageEnded,
 )
 from pytest_smoke.train.channel import Channel
+from pytest_smoke.train.digest import digest
 from pytest_smoke.train.sharding import is_sharded
 
 CHUNK_SECONDS = 0.1
@@ -45,7 +47,7 @@ WAIT = timedelta(days=7)
 COUNTER = struct.Struct("Q")
 """A rank's counter in the memory that all ranks share with the process that started them."""
 COMMANDS: tuple[type[Any], ...] = (Continue, Finish, EndAfterStage, Abort)
-OF_EVERY_RANK = (DrawnSamples, LearningRateDiffers, BatchSizes, LossDiagnosis)
+OF_EVERY_RANK = (DrawnSamples, LearningRateDiffers, BatchSizes, LossDiagnosis, BatchDigest)
 """Events of which every rank has its own; of all others those of rank 0 are reported."""
 
 
@@ -298,6 +300,7 @@ class Together:
         """Counts the sources of all ranks; None if they are not known."""
         self._sources: dict[int, dict[int, StepSources]] = defaultdict(dict)
         self._samples: dict[int, dict[int, DrawnSamples]] = defaultdict(dict)
+        self._digests: dict[int, dict[int, BatchDigest]] = defaultdict(dict)
         self._off: set[str] = set()
         """Stages in which a rank drew another number of samples."""
 
@@ -322,12 +325,16 @@ class Together:
                 self._samples[event.step][rank] = event
             elif isinstance(event, StepSources):
                 self._sources[event.step][rank] = event
-        complete = sorted(step for step, by_rank in self._samples.items() if len(by_rank) == self._size)
+            elif isinstance(event, BatchDigest):
+                self._digests[event.step][rank] = event
         found: list[Event] = [
-            DrawnSamples(step=step, micro_batches=self._in_turn(self._samples.pop(step))) for step in complete
+            DrawnSamples(step=step, micro_batches=self._in_turn(self._samples.pop(step)))
+            for step in self._complete(self._samples)
         ]
-        complete = sorted(step for step, by_rank in self._sources.items() if len(by_rank) == self._size)
-        for step in complete:
+        for step in self._complete(self._digests):
+            digests = self._digests.pop(step)
+            found.append(BatchDigest(step, digest([digests[rank].digest for rank in range(self._size)])))
+        for step in self._complete(self._sources):
             micro_batches = self._in_turn(self._sources.pop(step))
             if self.sources is not None and (counts := self.sources.add(step, micro_batches)) is not None:
                 found.append(counts)
@@ -338,6 +345,10 @@ class Together:
         diagnoses = [(rank, event) for rank, event in drawn if isinstance(event, LossDiagnosis)]
         found += [self._placed(*min(diagnoses, key=lambda pair: pair[1].kind == "not-reproduced"))] if diagnoses else []
         return found
+
+    def _complete(self, by_step: Mapping[int, Mapping[int, Any]]) -> list[int]:
+        """Return the steps of which every rank has reported its part."""
+        return sorted(step for step, by_rank in by_step.items() if len(by_rank) == self._size)
 
     def _in_turn(self, by_rank: Mapping[int, Any]) -> tuple[Any, ...]:
         """Return the micro-batches of all ranks in turn, as one process draws them."""

@@ -58,10 +58,6 @@ def test_processes_that_share_the_world_size_equally_are_accepted(
             "4:9: launch starts processes for a task, and this recipe trains with command; let the command start them",
         ),
         (
-            TASK + FULL + SMOKE + TWO + "checks: {resume: true}\n",
-            "5:18: checks.resume needs a run in the training process itself, and launch starts others; remove",
-        ),
-        (
             TASK + FULL + SMOKE + TWO + "requires: {gpus: 4}\n",
             "5:18: requires.gpus is 4, and launch starts 2 processes with one GPU each; remove requires.gpus",
         ),

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from pytest_smoke.events import (
     Abort,
+    BatchDigest,
     BatchSizes,
     Command,
     Continue,
@@ -45,14 +46,22 @@ ROUNDING = 2.0**-24
 """Largest relative error of rounding to fp32."""
 
 
-def case(processes: int | None, *, full: dict[str, Any] | None = None, task: str = "Regression", **args: Any) -> Case:
-    """Return a case with as many processes; None: without `launch`."""
+def case(
+    processes: int | None,
+    *,
+    full: dict[str, Any] | None = None,
+    task: str = "Regression",
+    resume: bool = False,
+    **args: Any,
+) -> Case:
+    """Return a case with as many processes; None: without `launch`. `resume`: with the check of that name."""
     settings = {"batch_size": 8, "grad_accum_steps": 2, "world_size": 2, "learning_rate": 0.01, "max_steps": 1000}
     data = {
         "task": f"tests.train.launched_task:{task}",
         "args": args,
         "full": {**settings, "grad_clip_norm": 1.0, **(full or {})},
         "smoke": {"max_steps": STEPS},
+        "checks": {"resume": resume},
         **({} if processes is None else {"launch": {"nproc_per_node": processes}}),
     }
     return Case(path="a.smoke.yaml", recipe=Recipe.model_validate(data), mode="constant")
@@ -90,7 +99,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, RunMonitor
 
 
 def findings_of(outcome: Outcome) -> list[tuple[str, str, str]]:
-    return [(finding.id, finding.status, finding.reason) for finding in outcome.findings]
+    """Return the findings but for those about resuming."""
+    about_resuming = ("resume", "resumed")
+    return [(one.id, one.status, one.reason) for one in outcome.findings if one.id not in about_resuming]
 
 
 def weights_in(report: Path) -> dict[str, Any]:
@@ -120,9 +131,12 @@ def test_processes_train_as_one_with_uneven_counts_accumulation_and_gradient_pro
 ) -> None:
     """With DistributedDataParallel and with FSDP2: the losses, the verdict with its findings, the checkpoint."""
     (expected_outcome, expected, expected_report) = alone
-    outcome, together = trained(case(processes, task=task), report=tmp_path)
+    outcome, together = trained(case(processes, task=task, resume=task == "Sharded"), report=tmp_path)
     assert_same_training(expected, together)
     assert findings_of(outcome) == findings_of(expected_outcome)
+    resumed = [(finding.status, finding.text) for finding in outcome.findings if finding.id == "resume"]
+    text = "resumed at step 23 in a fresh process, 17 steps match the uninterrupted run within 0.001 of their size"
+    assert resumed == ([("pass", text)] if task == "Sharded" else [])
     assert together.events(SourceCounts)
     for kind in (DrawnSamples, BatchSizes, SourceCounts, Window, Updates, Started):
         assert together.events(kind) == expected.events(kind)
@@ -171,7 +185,7 @@ def test_killed_rank_is_named_and_the_run_of_sharded_ranks_resumes_where_it_was(
     outcome = run_smoke(one, options, item_id="a.smoke.yaml::constant", watch=seen).outcome
     assert (outcome.verdict, len(outcome.facts.resumed_at_steps)) == ("promote", 1), (outcome.text, outcome.output)
     assert_same_training(expected, seen.monitor)
-    assert [row for row in findings_of(outcome) if row[0] != "resumed"] == findings_of(expected_outcome)
+    assert findings_of(outcome) == findings_of(expected_outcome)
     for kind in (DrawnSamples, BatchSizes, SourceCounts, Window):
         assert seen.monitor.events(kind) == expected.events(kind)
 
@@ -288,6 +302,13 @@ def test_samples_wait_for_all_ranks_and_follow_each_other_in_turn() -> None:
     assert together.add([[DrawnSamples(step=0, micro_batches=(("a",), ("c",)))], []]) == []
     drawn = together.add([[], [DrawnSamples(step=0, micro_batches=(("b",), ("d",)))]])
     assert drawn == [DrawnSamples(step=0, micro_batches=(("a",), ("b",), ("c",), ("d",)))]
+
+
+def test_digest_of_a_step_is_that_of_the_batches_of_all_ranks() -> None:
+    both, other = (Together(2).add([[BatchDigest(3, "a")], [BatchDigest(3, last)]]) for last in ("b", "c"))
+    assert len(both) == len(other) == 1
+    assert both != other
+    assert Together(2).add([[BatchDigest(3, "a")], []]) == []
 
 
 def test_diagnosis_of_the_rank_that_found_the_cause_counts_with_its_micro_batch() -> None:

@@ -60,7 +60,7 @@ NOT_SETTINGS = (
 """Fields of a plan that have no effect on training."""
 ROLLING_SHARE = 0.05
 """Share of the run's time that rolling checkpoints may take; there are at most 40 per stage."""
-OF_EVERY_RANK = ("generators", "loaders", "first_batches", "batch_sizes", "items", "before")
+OF_EVERY_RANK = ("generators", "loaders", "first_batches", "batch_sizes", "items", "before", "fingerprints")
 """Parts of the training state that each process of a run has of its own."""
 PROBLEM_CHARS = 500
 """Characters of an exception's message that are reported."""
@@ -138,10 +138,11 @@ class CheckpointManager:
         started = time.monotonic()
         if self._ranks is not None:
             self._ranks.collect()
+        if self._is_checked(step):
+            progress = {**progress, "fingerprints": fingerprints(self._stepper)}
         training = self._training_state(step, batches, progress)
         if self._is_checked(step):
             assert self._check is not None
-            training["fingerprints"] = fingerprints(self._stepper)
             self.send([self._write(Path(self._check.folder), CHECKED, CHECKED, step, training)])
         if self._should_roll(step) and self._folder is not None:
             if self._journal is not None:
@@ -206,6 +207,8 @@ class CheckpointManager:
             events = events if self._is_first else ends
             self._ranks.together.load_state_dict(training["together"])
         different = () if self._rolls else changed(training["fingerprints"], self._stepper)
+        if self._ranks is not None:
+            different = tuple(dict.fromkeys(name for own in self._ranks.gather(different) for name in own))
         return LoadedState(events=events, resumed=Resumed(state.step, different, training["wall_seconds"]))
 
     def training_of(self, state: StateFile) -> dict[str, Any]:
