@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 
 import pytest
 
+from tests.conftest import OPTIONS
 from tests.plugin.conftest import Project
 
 CONFTEST = """
 from pathlib import Path
 from pytest_smoke.collect import devices
 
-folder = Path(__file__).parent / "locks"
-folder.mkdir(exist_ok=True)
+folder = Path(LOCKS)
 devices.shared_folder = lambda: folder
 devices.accelerators = lambda: [
     {"id": f"cuda:{at}", "kind": "cuda", "name": "pretended", "memory_gib": 80.0, "key": f"gpu-{at}"} for at in range(2)
@@ -30,7 +32,7 @@ for step in range(200):
 time.sleep(0.4)
 guard = os.getppid()
 worker = int(open(f"/proc/{guard}/stat").read().rpartition(")")[2].split()[1])
-with open("records", "a") as file:
+with open(RECORDS, "a") as file:
     seen = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
     held = [name for name in os.environ if name.startswith("PYTEST_SMOKE")]
     file.write(json.dumps([name, seen, began, time.monotonic(), worker, held]) + "\\n")
@@ -52,15 +54,28 @@ NEEDS = {
     "small1": "{memory_gib: 20}",
     "small2": "{memory_gib: 20}",
     "undeclared": "{}",
+    "alone2": "{gpus: 1}",
 }
+
+
+OTHER_SESSION = ("small2", "undeclared", "alone2")
+"""Recipes of a second session, which runs at the same time."""
 
 
 @pytest.fixture
 def pretended(project: Project) -> Project:
-    (project.path / "conftest.py").write_text(CONFTEST)
-    (project.path / "trainer.py").write_text(TRAINER)
+    """Return a project with pretended GPUs, and a second one in its folder `other`, which has the same."""
+    locks, other = project.path / "locks", project.path / "other"
+    locks.mkdir()
+    other.mkdir()
+    (other / "pytest.ini").write_text("[pytest]\n")
+    for folder in (project.path, other):
+        (folder / "conftest.py").write_text(CONFTEST.replace("LOCKS", repr(str(locks))))
+        (folder / "trainer.py").write_text(TRAINER.replace("RECORDS", repr(str(project.path / "records"))))
     for name, requires in NEEDS.items():
-        project.recipe(name, base=RECIPE.replace("NAME", name).replace("REQUIRES", requires))
+        folder = other if name in OTHER_SESSION else project.path
+        text = RECIPE.replace("NAME", name).replace("REQUIRES", requires)
+        (folder / f"{name}.smoke.yaml").write_text(text)
     return project
 
 
@@ -69,10 +84,24 @@ def records(project: Project) -> dict[str, tuple[list[str], float, float, int, l
     return {name: tuple(row) for name, *row in rows}
 
 
-def test_workers_never_share_a_gpu_that_a_run_needs_for_itself_and_a_crash_takes_none_away(pretended: Project) -> None:
-    result = pretended.run("--smoke", "--smoke-device", "auto", "-n", "3", "--smoke-report", "out")
-    outcomes = {outcome["id"].partition(".")[0]: outcome["reason"] for outcome in pretended.verdicts()}
-    assert outcomes == {name: "worker-crash" if name == "crash" else outcomes["alone"] for name in NEEDS}
+def test_two_sessions_never_share_a_gpu_that_a_run_needs_for_itself_and_a_crash_takes_none_away(
+    pretended: Project,
+) -> None:
+    """Both have workers of their own, and other report folders. A worker of one of them is killed in its run."""
+    options = ("--smoke", "--smoke-device", "auto", "-n", "2", "--smoke-report", "out")
+    arguments = [sys.executable, "-m", "pytest", *OPTIONS, *options]
+    paths = os.pathsep.join(filter(None, [str(pretended.path), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": paths}  # of the suite's plugin, which OPTIONS names
+    other = pretended.path / "other"
+    with subprocess.Popen(arguments, cwd=other, env=environment, stdout=subprocess.PIPE, text=True) as session:
+        result = pretended.run(*options, *(f"{name}.smoke.yaml" for name in NEEDS if name not in OTHER_SESSION))
+        printed, _ = session.communicate(timeout=120)
+    assert session.returncode == pytest.ExitCode.OK, printed
+    outcomes = {
+        outcome["id"].partition(".")[0]: outcome["reason"]
+        for outcome in [*pretended.verdicts(), *pretended.verdicts("other/out")]
+    }
+    assert outcomes == {name: "worker-crash" if name == "crash" else "" for name in NEEDS}
     (lost,) = (outcome for outcome in pretended.verdicts() if outcome["reason"] == "worker-crash")
     assert re.fullmatch(
         r"the pytest-xdist worker gw\d was killed by SIGKILL, as the kernel does when memory runs out; "
@@ -110,10 +139,10 @@ def test_gpus_are_cuda_devices(project: Project) -> None:
 def test_a_launch_on_cuda_needs_a_gpu_for_each_process(pretended: Project) -> None:
     """The training process gets two, and not the name of the first one. With three processes, two GPUs are too few."""
     full = "full: {batch_size: 8, learning_rate: 0.1, max_steps: 10000, world_size: 6}\nsmoke: {max_steps: 40}\n"
-    pretended.recipe("two", base=f"task: tasks:Teacher\n{full}launch: {{nproc_per_node: 2}}\n")
-    pretended.recipe("three", base=f"task: tasks:Teacher\n{full}launch: {{nproc_per_node: 3}}\n")
+    for name, processes in (("two", 2), ("three", 3)):
+        pretended.recipe(name, base=f"task: tasks:Teacher\n{full}launch: {{nproc_per_node: {processes}}}\n")
     given = ("two.smoke.yaml", "three.smoke.yaml")
-    result = pretended.run("--smoke", "--smoke-device", "cuda", "-rs", "-n", "1", "--smoke-report", "out", *given)
+    result = pretended.run("--smoke", "--smoke-device", "auto", "-rs", "-n", "1", "--smoke-report", "out", *given)
     result.stdout.fnmatch_lines(["SKIPPED*needs 3 cuda devices; torch sees: pretended (80 GiB), pretended (80 GiB)"])
     texts = {outcome["id"].partition(".")[0]: outcome["text"] for outcome in pretended.verdicts()}
     assert "launch.nproc_per_node is 2, but torch" in texts["two"]

@@ -167,7 +167,7 @@ def test_sigterm_to_the_controller_alone_ends_the_runs_of_its_workers(waiting: P
     waiting.recipe("command", base=COMMAND_RECIPE)
     waiting.recipe("good", base=RECIPE.replace("max_steps: 400", "max_steps: 60"))
     recipes = [f"{name}.smoke.yaml" for name in ("good", "a", "command")]
-    with session(waiting, "-n", "3", "--dist", "loadgroup", *recipes) as process:
+    with session(waiting, "-n", "3", "--dist", "load", *recipes) as process:
         wait_for(waiting, "a", "command")
         assert process.stdout is not None
         lines = (line for line in islice(process.stdout, 200) if line.startswith("smoke: 1 of 3"))
@@ -190,13 +190,12 @@ def test_sigterm_to_the_controller_alone_ends_the_runs_of_its_workers(waiting: P
     assert (waiting.path / "out" / outcomes["command"]["facts"]["log"]).read_text().startswith("step 0: loss 2.000")
 
 
-@pytest.mark.parametrize("dist", ["load", "worksteal"])
-def test_ctrl_c_twice_in_a_terminal_reaches_workers_and_controller_once(waiting: Project, dist: str) -> None:
+def test_ctrl_c_twice_in_a_terminal_reaches_workers_and_controller_once(waiting: Project) -> None:
     """The second one follows at once: pytest takes a moment to describe where the first one interrupted it."""
     for name in ("a", "b"):
         waits(waiting, name, "step")
     waiting.recipe("c", base=RECIPE.replace("max_steps: 400", "max_steps: 60"))
-    shell = in_terminal(waiting, "-n", "2", "--dist", dist)
+    shell = in_terminal(waiting, "-n", "2", "--dist", "worksteal")
     wait_for(waiting, "a", "b", shell=shell)
     shell.sendintr()
     shell.sendintr()
