@@ -194,8 +194,8 @@ RECIPES: dict[str, Fault] = {
             "command-pipe",
             "The log of a command is a named pipe",
             "error (no-loss)",
-            "the command ended with exit status 0, but its log pipe cannot be judged: this is a pipe or a device, which "
-            "cannot be read again; name a text file",
+            "the command ended with exit status 0, but its log pipe cannot be judged: this is a pipe or a device, "
+            "which cannot be read again; name a text file",
         ),
     )
 }

@@ -135,10 +135,12 @@ def load_torch(path: Path) -> Any:
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from None
     except Exception as error:  # a pickle can fail with any exception
-        first = next((line for line in str(error).splitlines() if "Unsupported" in line), str(error).split("\n")[0])
+        lines = str(error).splitlines() or [type(error).__name__]
+        refused = next((line.strip() for line in lines if "unsupported" in line.lower()), "")
+        # The first line also advises to switch weights_only off, so that the file can execute code.
+        why = refused or lines[0].partition(" In PyTorch 2.6, we changed")[0]
         raise CheckpointError(
-            f"{path} cannot be read by torch.load(weights_only=True), which accepts tensors and plain values: "
-            f"{first.strip()}"
+            f"{path} cannot be read by torch.load(weights_only=True), which accepts tensors and plain values: {why}"
         ) from None
 
 

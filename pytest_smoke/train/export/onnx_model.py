@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
 
 def write_int8(source: Path, path: Path) -> int:
     """Write `source` with int8 weights and dynamically quantized activations; return the number of such weights."""
+    _disable_telemetry()
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -64,6 +66,14 @@ def write_int8(source: Path, path: Path) -> int:
     return sum(initializer.name.endswith("_quantized") for initializer in graph.initializer)
 
 
+def _disable_telemetry() -> None:
+    """Keep onnxruntime, before it is imported, from reporting its use and from leaving a file in the temporary folder.
+
+    Releases from 1.32 on do so also on Linux, unless the user has set this variable.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
 def size_of(path: Path) -> int:
     """Return the bytes of an ONNX file, with the file next to it that holds the weights of a large model."""
     weights = path.with_name(f"{path.name}.data")
@@ -74,6 +84,7 @@ class Session:
     """An ONNX file in onnxruntime, on the CPU."""
 
     def __init__(self, path: Path, *, threads: int) -> None:
+        _disable_telemetry()
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
