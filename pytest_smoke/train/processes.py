@@ -14,10 +14,10 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from mmap import mmap
-from multiprocessing import Pipe, active_children
+from multiprocessing import Pipe, active_children, get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
@@ -81,10 +81,35 @@ def train_on_ranks(plan: RunPlan, connection: Connection) -> None:
     _Launcher(plan, connection).run()
 
 
-def device_of(plan: RunPlan, rank: int) -> str:
-    """Return the device of a rank. Raises DeviceError."""
+def visible_devices() -> int:
+    """Return how many CUDA devices torch sees, counted in a copy of this process.
+
+    Where torch cannot ask the driver's management library, counting starts the driver in the process, and then none of
+    the copies that are to train could use a device.
+    """
+    context = get_context("fork")
+    reader, writer = context.Pipe(duplex=False)
+    copy = context.Process(target=_send_device_count, args=(writer,))
+    copy.start()
+    writer.close()
+    with contextlib.suppress(EOFError):
+        found: int = reader.recv()
+        copy.join()
+        return found
+    copy.join()
+    raise DeviceError(
+        f"torch could not count the devices: the process that counted them {how_it_ended(copy.exitcode or 0)}"
+    )
+
+
+def _send_device_count(writer: Connection) -> None:
+    writer.send(torch.cuda.device_count())
+
+
+def device_of(plan: RunPlan, rank: int, devices: int) -> str:
+    """Return the device of a rank; `devices`: how many CUDA devices there are. Raises DeviceError."""
     kind, _, index = plan.device.partition(":")
-    size, devices = plan.processes, torch.cuda.device_count()
+    size = plan.processes
     if kind == "mps":
         text = f"launch starts {count(size, 'process', 'processes')}, and torch has no way to connect them on mps"
         raise DeviceError(f"{text}: use the CPU")
@@ -108,13 +133,9 @@ class _Launcher:
     """Lives in the training process, which trains nothing itself."""
 
     def __init__(self, plan: RunPlan, connection: Connection) -> None:
+        devices = visible_devices() if plan.device != "cpu" else 0
         self._plans = [
-            replace(
-                plan,
-                device=device_of(plan, rank),
-                process=rank,
-            )
-            for rank in range(plan.processes)
+            replace(plan, device=device_of(plan, rank, devices), process=rank) for rank in range(plan.processes)
         ]
         self._plan, self._connection, size = plan, connection, plan.processes
         self._counters = mmap(-1, size * COUNTER.size)
@@ -136,19 +157,20 @@ class _Launcher:
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log is reported better below
         relay = threading.Thread(target=self._relay, daemon=True)
         relay.start()
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=self._plan.processes,
-            run_id=uuid4().hex,
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            local_addr="127.0.0.1",
-            max_restarts=0,
-            monitor_interval=MONITOR_SECONDS,
-            start_method="fork",  # this process has imported torch, and has not touched a device
-            logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
-        )
+        with without_devices():
+            config = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=self._plan.processes,
+                run_id=uuid4().hex,
+                rdzv_backend="c10d",
+                rdzv_endpoint="localhost:0",
+                local_addr="127.0.0.1",
+                max_restarts=0,
+                monitor_interval=MONITOR_SECONDS,
+                start_method="fork",  # this process has imported torch, and has not touched a device
+                logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
+            )
         failure: BaseException | None = None
         try:
             elastic_launch(config, self._rank_main)()
@@ -268,6 +290,22 @@ class _Launcher:
             os._exit(1)  # a process that raises leaves a file of torch's behind
         writer.send_bytes(DONE)
         end_descendants(os.getpid())
+
+
+@contextlib.contextmanager
+def without_devices() -> Iterator[None]:
+    """Let torch find no device, and not start the driver to look for one: `LaunchConfig` asks for them."""
+    changed = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", "CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _child_with(pid: int) -> BaseProcess | None:

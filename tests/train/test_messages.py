@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import math
+import os
 import re
 import signal
 import traceback
@@ -47,7 +48,7 @@ from pytest_smoke.train.export import model_io, onnx_model, package, pipeline, v
 from pytest_smoke.train.freezing import ParameterFreezer, call_on_stage_start
 from pytest_smoke.train.gradient_probe import _stage_of, probe
 from pytest_smoke.train.plan import PipelinePlan, RunPlan
-from pytest_smoke.train.processes import device_of
+from pytest_smoke.train.processes import device_of, visible_devices
 from pytest_smoke.train.ranks import Ranks
 from pytest_smoke.train.sharding import Sharding, check_returned
 from pytest_smoke.train.step import Stepper
@@ -479,23 +480,28 @@ CASES = [
     ),
     # Several processes
     Case(
-        lambda *_: device_of(make_plan(processes=2, device="mps"), 0),
+        lambda *_: device_of(make_plan(processes=2, device="mps"), 0, 0),
         "launch starts 2 processes, and torch has no way to connect them on mps: use the CPU",
         kind=DeviceError,
     ),
     Case(
-        lambda *_: device_of(make_plan(processes=2, device="cuda:1"), 0),
+        lambda *_: device_of(make_plan(processes=2, device="cuda:1"), 0, 2),
         "launch starts 2 processes, each on a device of its own, but the run is to use cuda:1 alone: use "
         "--smoke-device cuda",
         kind=DeviceError,
     ),
     Case(
-        lambda *_: device_of(make_plan(processes=99, device="cuda"), 0),
-        f"launch.nproc_per_node is 99, but torch {torch.__version__} sees "
-        f"{count(torch.cuda.device_count(), 'cuda device')}, and each process needs its own: lower nproc_per_node, or "
+        lambda *_: device_of(make_plan(processes=99, device="cuda"), 0, 1),
+        f"launch.nproc_per_node is 99, but torch {torch.__version__} sees 1 cuda device, and each process "
+        "needs its own: lower nproc_per_node, or "
         "use --smoke-device cpu",
         kind=DeviceError,
         key="launch.nproc_per_node",
+    ),
+    Case(
+        lambda _, patch: (patch.setattr(torch.cuda, "device_count", lambda: os.abort()), visible_devices()),
+        "torch could not count the devices: the process that counted them was killed by SIGABRT",
+        kind=DeviceError,
     ),
     Case(
         lambda *_: Ranks.parallel(SimpleNamespace(), list, Sharded(), in_step=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,15 @@ from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.model import Recipe
 from pytest_smoke.report.terminal import not_shown
 from pytest_smoke.train.endings import place_in_stack
-from pytest_smoke.train.processes import Ending, described, first_failure, hang_of, is_waiting
+from pytest_smoke.train.processes import (
+    Ending,
+    described,
+    first_failure,
+    hang_of,
+    is_waiting,
+    visible_devices,
+    without_devices,
+)
 from pytest_smoke.train.ranks import Together, decoded, encoded
 
 ROOT = Path(__file__).parents[2]
@@ -165,6 +174,26 @@ def test_processes_on_gpus_train_as_one(processes: int, task: str, tmp_path: Pat
         assert two.terms == pytest.approx(one.terms, rel=1e-6)
         assert two.grad_norm == pytest.approx(one.grad_norm, rel=1e-6)
     torch.testing.assert_close(weights_in(tmp_path / "together"), weights_in(tmp_path / "alone"), rtol=1e-6, atol=1e-8)
+
+
+def test_devices_are_counted_in_a_copy_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the process itself, counting may start the driver, which its copies could not use any more."""
+    asked_in: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: asked_in.append(os.getpid()) or 7)
+    assert visible_devices() == 7
+    assert not asked_in
+
+
+def test_the_launcher_does_not_ask_for_devices_in_a_process_that_is_to_be_copied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.delenv("PYTORCH_NVML_BASED_CUDA_CHECK", raising=False)
+    with without_devices():
+        assert torch.cuda._parse_visible_devices() == []
+        assert torch.cuda._nvml_based_avail()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+    assert "PYTORCH_NVML_BASED_CUDA_CHECK" not in os.environ
 
 
 def test_ranks_with_the_same_samples_are_invalid() -> None:
