@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "__version__":
+        from importlib import metadata  # imports 40 modules, of which commands need none
+
         return metadata.version("pytest-verdict-smoke")
     return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)
 

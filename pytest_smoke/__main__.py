@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
 from importlib import import_module
+
+TYPE_CHECKING = False  # of `typing`, which is not imported: memory may lack for what stands outside of `main`
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COMMANDS = (
     *("judge", "watch", "preflight", "gate", "report", "audit", "compare", "history", "merge"),
@@ -20,38 +22,45 @@ EXIT_FAILED = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code of the process."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    # Import only the requested command; --help and a misspelt command need all of them.
+    wanted = [command for command in COMMANDS if command in given[:1]] or COMMANDS
+    try:
+        return _run(given, wanted)
+    except BrokenPipeError:  # as in `judge ... | head`
+        _drop_output()
+        return EXIT_FAILED
+    except OSError as error:
+        _drop_output()
+        return _fail(wanted[0], f"stopped: {error.strerror or error}")
+    except MemoryError:
+        return _fail(wanted[0], "stopped: not enough memory")
+    except Exception:
+        return _fail_with_traceback(wanted[0])
+
+
+def _run(given: Sequence[str], wanted: Sequence[str]) -> int:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Judge training logs, compare runs, and check data mixes, gradients and packages of smoke runs.",
         epilog=f"`{PROGRAM} COMMAND --help` explains a command.",
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    given = list(sys.argv[1:] if argv is None else argv)
-    # Import only the requested command; --help and a misspelt command need all of them.
-    wanted = [command for command in COMMANDS if command in given[:1]] or COMMANDS
-    try:
-        modules = {command: import_module(f"pytest_smoke.cli.{command}") for command in wanted}
-    except Exception:  # a broken installation
-        return _fail_with_traceback(wanted[0])
+    modules = {command: import_module(f"pytest_smoke.cli.{command}") for command in wanted}
     for module in modules.values():
         module.add_parser(subparsers)
     args = parser.parse_args(given)
-    if sys.stdout is None and getattr(modules[args.command], "NEEDS_OUTPUT", True):
+    module = modules[args.command]
+    if sys.stdout is None and getattr(module, "NEEDS_OUTPUT", True):
         return _fail(args.command, "the standard output is closed: nothing can be printed")
     try:
-        code = int(modules[args.command].run(args))
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:  # as in `judge ... | head`
-        _drop_output()
-        return EXIT_FAILED
-    except OSError as error:
-        _drop_output()
-        return _fail(args.command, f"stopped: {error.strerror or error}")
-    except MemoryError:
-        return _fail(args.command, "stopped: not enough memory")
-    except Exception:
-        return _fail_with_traceback(args.command)
+        code = int(module.run(args))
+    except SystemExit as error:  # of imported code: its status 1 would mean a verdict
+        return _fail(args.command, f"stopped: imported code ended the program with SystemExit: {error}")
+    if sys.stdout is not None:
+        sys.stdout.flush()
     return code
 
 
@@ -62,16 +71,16 @@ def _drop_output() -> None:
 
 
 def _fail_with_traceback(command: str) -> int:
-    import traceback
+    with contextlib.suppress(Exception):  # what made the command fail (memory, open files) can prevent this, too
+        import traceback
 
-    with contextlib.suppress(OSError):
         traceback.print_exc()
     return _fail(command, "stopped by an error of its own: please report it with the lines above")
 
 
 def _fail(command: str, text: str) -> int:
     if sys.stderr is not None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(Exception):
             print(f"{command}: {text}", file=sys.stderr)
     return EXIT_FAILED
 
