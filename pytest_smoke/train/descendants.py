@@ -91,11 +91,11 @@ def end_descendants(pid: int) -> None:
     _kill(one for one in descendants(pid) if not _is_memory_manager(one))
 
 
-def end_orphans(mark: str, pipe: int) -> None:
-    """Kill what a training process left that is dead: its descendants have another parent now.
+def end_orphans(mark: str, pipe: int | None = None) -> None:
+    """Kill what a process left that is dead: its descendants have another parent now.
 
     `mark`: value of the environment variable `MARK` that it had, which programs inherit. `pipe`: inode of the pipe that
-    it printed to, which copies of it hold open.
+    it printed to, which copies of it hold open; None without one.
     """
     marked, held, python = f"{MARK}={mark}".encode(), f"pipe:[{pipe}]", os.path.realpath(sys.executable)
     found: list[int] = []
@@ -103,7 +103,7 @@ def end_orphans(mark: str, pipe: int) -> None:
         try:
             if int(folder.name) != os.getpid() and (
                 marked in (folder / "environ").read_bytes().split(b"\0")
-                or (os.readlink(folder / "exe") == python and _writes_to(folder, held))
+                or (pipe is not None and os.readlink(folder / "exe") == python and _writes_to(folder, held))
             ):
                 found.append(int(folder.name))
         except OSError:  # it has ended, or belongs to someone else

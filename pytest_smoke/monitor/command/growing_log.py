@@ -57,6 +57,14 @@ class GrowingLog:
         before = self._before
         return before is not None and state is not None and (state.st_size, state.st_mtime_ns) == _key(before)
 
+    @property
+    def grown_bytes(self) -> int:
+        """Size of what the command has written; 0 if it is a folder or does not exist."""
+        state, before = _stat(self.path), self._before
+        if state is None or os.path.isdir(self.path):
+            return 0
+        return state.st_size - (before.size if before is not None and before.inode == state.st_ino else 0)
+
     def read(self, *, is_complete: bool) -> Log | None:
         """Return the log as far as it is written, by whole lines unless it `is_complete`; None if it did not change.
 

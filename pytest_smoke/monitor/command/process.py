@@ -12,12 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from uuid import uuid4
 
 from pytest_smoke.errors import CommandError
 from pytest_smoke.files import strict_json
 from pytest_smoke.interruption import INTERRUPTION
 from pytest_smoke.monitor.command.guard import TERM_SECONDS
 from pytest_smoke.recipe.command import CommandPlan
+from pytest_smoke.train.descendants import MARK, end_orphans
 
 INTERRUPTED_SECONDS = 3.0
 """Time in which a command must exit if the session was interrupted: GitHub kills a cancelled job after 10 s."""
@@ -51,7 +53,8 @@ class CommandProcess:
                 )
         finally:
             os.close(status_end)
-        env: Mapping[str, str] = {**os.environ, **UNBUFFERED, **plan.env}
+        self._mark = uuid4().hex
+        env: Mapping[str, str] = {**os.environ, **UNBUFFERED, **plan.env, MARK: self._mark}
         spec = {"argv": plan.argv, "cwd": plan.cwd, "env": env, "term_seconds": self._term_seconds}
         assert self._guard.stdin is not None
         self._guard.stdin.write(strict_json(spec).encode() + b"\n")
@@ -64,6 +67,8 @@ class CommandProcess:
     def wait(self, seconds: float) -> bool:
         """Wait for the command to exit; return whether it has."""
         if self.exit_status is None and (ended := self._next(seconds)) is not None:
+            if "exit" not in ended:
+                end_orphans(self._mark)  # the guard was killed, and ends nothing any more
             self.exit_status = int(str(ended.get("exit", -9)))
         return self.exit_status is not None
 

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from pytest_smoke.logs.find import is_known_name
 from pytest_smoke.logs.log import ColumnNames, Log
 from pytest_smoke.monitor.child import ProcessResult, Watch, failed_run, result_of
 from pytest_smoke.monitor.command.batch_lines import StatedBatch, batch_columns, samples_told, stated_batch
-from pytest_smoke.monitor.command.growing_log import GrowingLog, last_lines
+from pytest_smoke.monitor.command.growing_log import MAX_BYTES, GrowingLog, last_lines
 from pytest_smoke.monitor.command.log_steps import LoggedRun, logged_run, rate_difference
 from pytest_smoke.monitor.command.process import CommandProcess
 from pytest_smoke.monitor.run_monitor import RunMonitor
@@ -39,6 +40,8 @@ from pytest_smoke.train.launch import OUTPUT_BYTES, OUTPUT_LINES
 
 POLL_SECONDS = 0.1
 """Time between two looks at the log."""
+LOOK_SECONDS = 0.5
+"""Time between two looks at the size of what is written: a disk takes about 1 GB meanwhile."""
 SLEEP_PER_READ = 30
 """Sleep at least this many times as long as the last read took, so that reading takes 3 % of a core at most: each read
 parses the whole log."""
@@ -70,7 +73,7 @@ RANKS_NOT_SHOWN = (
 NO_REPEATED_BATCH = "a command draws its batches itself, and cannot be given one again and again"
 NO_RATE = "the log has no learning rate, so nothing shows that the schedule of the mode was used"
 BATCH_BYTES = 2**20
-"""Bytes at the beginning of the log and of the output in which it is looked for."""
+"""Bytes at the beginning of the log and of the output in which it is looked for. Of too large an output, they stay."""
 _FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+)', re.MULTILINE)
 _EXCEPTION = re.compile(
     r"^(?:\[rank\d+\]: ?)?((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Exit|Interrupt)\b.*)", re.MULTILINE
@@ -141,7 +144,9 @@ class _Run:
         """Read the log until there is nothing more to learn."""
         pause = POLL_SECONDS
         while True:
-            exited = self._process.wait(pause)
+            exited = self._wait(pause)
+            if not exited and (written := self._too_large()):
+                return self._stop_writing(written)
             began = time.monotonic()
             self._read(is_complete=exited)
             if self._watch is not None:
@@ -160,6 +165,32 @@ class _Run:
             if self._is_late(timeout_seconds):
                 return self._late(timeout_seconds or 0.0)
             pause = max(POLL_SECONDS, SLEEP_PER_READ * (time.monotonic() - began))
+
+    def _wait(self, pause: float) -> bool:
+        """Wait for the command to exit, or until it is time to read again, or there is too much to read."""
+        deadline = time.monotonic() + pause
+        while not (exited := self._process.wait(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))):
+            if time.monotonic() >= deadline or self._too_large():
+                break
+        return exited
+
+    def _too_large(self) -> str:
+        """Say what the command has written too much of; empty if it has not."""
+        if _size(self._output) > MAX_BYTES:
+            return "printed"
+        return "wrote" if self._plan.log is not None and self._log.grown_bytes > MAX_BYTES else ""
+
+    def _stop_writing(self, written: str) -> ProcessResult:
+        """Stop a command that would fill the disk."""
+        self._process.stop()
+        self._tell_end()
+        what = f"to its log {self._shown(self._plan.log)} " if written == "wrote" and self._plan.log else ""
+        text = f"the command {written} {what}more than {MAX_BYTES // 2**20} MiB, which is not read, and was stopped"
+        result = self._failure("log-too-large", text, hint="print less often", key="log" if what else "command")
+        if written == "printed":
+            with suppress(OSError):
+                os.truncate(self._output, BATCH_BYTES)  # the result has its newest lines
+        return result
 
     def _read(self, *, is_complete: bool) -> None:
         log = self._log.read(is_complete=is_complete)
@@ -431,6 +462,13 @@ def _logged_rates(log: Log, run: LoggedRun, micro_batches: int) -> list[tuple[in
     logged = {log.row_steps[row] for row in log.table.columns[log.lr_column].rows}
     own = {(step - first) // micro_batches + first for step in logged}
     return [(row.step, row.lr) for row in run.steps if row.lr is not None and row.step in own]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # it was removed
+        return 0
 
 
 def _folder_fault(plan: CommandPlan, root: str) -> str | None:
