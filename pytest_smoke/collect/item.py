@@ -55,7 +55,8 @@ class SmokeItem(pytest.Item):
         case = replace(self.case)  # pytest keeps the item, and what is computed of the copy ends with the run
         result = run_for_item(self, case, device=device, item_id=item_id)
         outcome = result.outcome
-        if result.error is not None and outcome.verdict == "error":
+        stops_session = isinstance(result.error, pytest.exit.Exception)  # raised by a task, it is an error as others
+        if result.error is not None and outcome.verdict == "error" and not stops_session:
             raise result.error
         if outcome.completed:
             pytest.skip(outcome.text)

@@ -158,7 +158,9 @@ def run_here(plan: RunPlan, monitor: RunMonitor, watch: Watch | None) -> Process
     with restored_globals(plan.root) as changed:
         try:
             train(plan, _InProcessChannel(monitor, watch))
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:  # Ctrl-C
+            raise
+        except BaseException as error:  # also what pytest.skip and the like raise in a task
             monitor.on_events([plain_fields(crash_of(error, plan.root))])
             return replace(result_of(monitor), error=error if isinstance(error, Exception) else None)
     result = result_of(monitor)

@@ -338,6 +338,13 @@ def test_a_task_without_a_process_of_its_own_does_not_change_the_next_one(projec
         "            torch.set_default_dtype(torch.float64)\n"
         "            os.chdir('/')\n"
         "        return {}\n"
+        "class Exits(tasks.Teacher):\n"
+        "    def losses(self, model, batch):\n"
+        "        import pytest\n"
+        "        pytest.exit('no labels')\n"
+        "class Odd(tasks.Teacher):\n"
+        "    def losses(self, model, batch):\n"
+        "        raise GeneratorExit\n"
         "class Looks(tasks.Teacher):\n"
         "    def evaluate(self, model):\n"
         "        bits = next(model.parameters()).element_size() * 8\n"
@@ -345,6 +352,8 @@ def test_a_task_without_a_process_of_its_own_does_not_change_the_next_one(projec
     )
     base = RECIPE.replace("max_steps: 400", "max_steps: 60")
     project.recipe("a", base=base.replace("tasks:Teacher", "leaky:Leaky"))
+    project.recipe("a-exits", base=base.replace("tasks:Teacher", "leaky:Exits"))
+    project.recipe("a-odd", base=base.replace("tasks:Teacher", "leaky:Odd"))
     project.recipe("b", base=base.replace("tasks:Teacher", "leaky:Looks"))
     project.run("--smoke", "--smoke-mode", "wiring", "--smoke-isolation", "none", "--smoke-report", "out")
     outcomes = by_name(project)
@@ -352,6 +361,8 @@ def test_a_task_without_a_process_of_its_own_does_not_change_the_next_one(projec
     assert (run["status"], run["reason"]) == ("warn", "global-state-changed")
     assert "torch's default dtype" in run["text"]
     assert "the current folder" in run["text"]
+    assert outcomes["a-exits"]["text"] == "Exit: no labels at leaky.py:13 (before the first step)"
+    assert outcomes["a-odd"]["text"] == "GeneratorExit at leaky.py:16 (before the first step)"
     assert outcomes["b"]["metrics"]["bits"][-1][1] == 32
     assert [finding["status"] for finding in outcomes["b"]["findings"] if finding["id"] == "run"] == ["pass"]
 

@@ -258,7 +258,7 @@ class _Run:
             try:
                 trainer.train()
                 session.finish()
-            except Exception as error:
+            except BaseException as error:
                 session.fail(error)
                 raise
 

@@ -439,7 +439,7 @@ class _Run:
                 self._trainer.fit(module, **given)
                 if not self._has_ended:
                     self._session.finish()  # says why
-            except Exception as error:
+            except BaseException as error:
                 self._session.fail(error)
                 raise
 

@@ -511,7 +511,7 @@ class Session:
         if not self.aborted:
             self._channel.wait()
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Report the figures that are still on the device, before `error` is raised."""
         self._in_step.close()
         try:
