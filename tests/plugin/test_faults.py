@@ -361,8 +361,8 @@ def test_a_task_without_a_process_of_its_own_does_not_change_the_next_one(projec
     assert (run["status"], run["reason"]) == ("warn", "global-state-changed")
     assert "torch's default dtype" in run["text"]
     assert "the current folder" in run["text"]
-    assert outcomes["a-exits"]["text"] == "Exit: no labels at leaky.py:13 (before the first step)"
-    assert outcomes["a-odd"]["text"] == "GeneratorExit at leaky.py:16 (before the first step)"
+    assert outcomes["a-exits"]["text"] == "Exit: no labels at leaky.py:14 (before the first step)"
+    assert outcomes["a-odd"]["text"] == "GeneratorExit at leaky.py:17 (before the first step)"
     assert outcomes["b"]["metrics"]["bits"][-1][1] == 32
     assert [finding["status"] for finding in outcomes["b"]["findings"] if finding["id"] == "run"] == ["pass"]
 
