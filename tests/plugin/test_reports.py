@@ -128,21 +128,6 @@ def test_a_session_without_smoke_runs_clears_the_verdicts_of_the_last_session(pr
     assert project.verdicts() == []
 
 
-def test_a_crashed_xdist_worker_gives_an_error_verdict(project: Project) -> None:
-    """xdist makes the report of a crashed item itself, without an outcome in it."""
-    project.recipe()
-    project.pytester.makeconftest(
-        "import os, pytest\n@pytest.hookimpl(tryfirst=True)\ndef pytest_runtest_call(item):\n    os._exit(9)\n"
-    )
-    project.run("--smoke", "-n", "1", "--max-worker-restart=0", "--smoke-report", "out")
-    (outcome,) = project.verdicts()
-    assert (outcome["id"], outcome["verdict"], outcome["reason"]) == (
-        "good.smoke.yaml::constant",
-        "error",
-        "worker-crash",
-    )
-
-
 def test_the_smoke_fixture_executes_smoke_runs_inside_a_test(project: Project) -> None:
     """The test passes or fails by its own assertions; the reports contain the outcomes under the test's id."""
     project.recipe(extra="ablate:\n  short: {full.warmup_steps: 260}\n")
