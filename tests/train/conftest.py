@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -123,3 +125,16 @@ def pair() -> Pair:
 def tokens() -> Tokens:
     """Return the task whose micro-batches average over different numbers of items."""
     return Tokens()
+
+
+@contextmanager
+def host_must_not_wait() -> Iterator[None]:
+    """Raise RuntimeError where the host waits for the CUDA device in the block, as far as torch notices it."""
+    torch.cuda.synchronize()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype feature", UserWarning)
+        try:
+            torch.cuda.set_sync_debug_mode("error")
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")

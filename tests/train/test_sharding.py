@@ -17,6 +17,7 @@ from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.ranks import COUNTER, Ranks
 from pytest_smoke.train.sharding import Sharding, copies_of, is_sharded, local, sharded_by_task, total_norm, whole
 from pytest_smoke.train.step import Stepper
+from tests.train.conftest import host_must_not_wait
 from tests.train.launched_task import Regression, Sharded
 
 CPU = torch.device("cpu")
@@ -152,13 +153,9 @@ def test_no_step_of_a_launched_process_waits_for_the_device(plan: Planner, task:
         stepper.learn_terms(batches[0])
         for probe in (True, False, False, False):  # after a probe, DistributedDataParallel is made anew
             stepper.update(batches, 1.0, probe=probe)
-        torch.cuda.synchronize()
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with host_must_not_wait():
             for step in range(10):
                 stepper.update(batches, 1.0, probe=stepper.sharding is not None and step % 3 == 0)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
 
     task.counts = None  # type: ignore[assignment,method-assign]  # `items` would be read from the device here
     micro = {"x": torch.randn(8, 4, dtype=torch.float64), "y": torch.randn(8, dtype=torch.float64), "items": 4}

@@ -14,7 +14,7 @@ from pytest_smoke.errors import TaskError
 from pytest_smoke.train.gradients import gradients_event
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.step import Stepper
-from tests.train.conftest import Pair
+from tests.train.conftest import Pair, host_must_not_wait
 
 CPU = torch.device("cpu")
 Planner = Callable[..., RunPlan]
@@ -345,10 +345,6 @@ def test_no_step_waits_for_the_device(plan: Planner) -> None:
         batch = torch.randn(8, 3, device=device)
         stepper.learn_terms(batch)
         stepper.update([batch], 1.0)
-        torch.cuda.synchronize()
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with host_must_not_wait():
             for step in range(10):
                 stepper.update([batch], 1.0, probe=step % 3 == 0)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
