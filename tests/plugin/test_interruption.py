@@ -230,3 +230,25 @@ def test_an_interrupted_test_keeps_the_smoke_runs_that_it_finished(waiting: Proj
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     reasons = {outcome["id"]: outcome["reason"] for outcome in waiting.verdicts()}
     assert reasons == {"test_two.py::test_two#0": "", "test_two.py::test_two#1": "interrupted"}
+
+
+def test_a_signal_while_the_reports_are_written_prevents_none_of_them(project: Project) -> None:
+    project.recipe()
+    project.pytester.makeconftest(
+        """
+        import signal
+        from pytest_smoke.collect import summary
+
+        write = summary.write_reports
+
+        def write_reports(*args):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+            return write(*args)
+
+        summary.write_reports = write_reports
+        """
+    )
+    assert project.run("--smoke-preflight", "--smoke-report", "out").ret == pytest.ExitCode.OK
+    assert (project.path / "out" / "index.html").exists()
+    assert len(project.verdicts()) == 1
