@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.report.verdicts_json import lossless_json, tree_json
@@ -13,6 +15,21 @@ LEVEL = 1
 """Of zlib: about 20 us for an outcome, which becomes a third as long. Higher levels take longer and gain little."""
 NOT_STRICT = ("NaN", "Infinity")
 """What JSON has no numbers for, as Python's `json` writes it."""
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Pause the collection of cycles: rendering makes many objects and no cycles, and is over soon.
+
+    A full collection visits all items and reports that pytest keeps, which takes longer than to render them.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class KeptOutcomes:

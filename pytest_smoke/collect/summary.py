@@ -13,7 +13,7 @@ import pytest
 
 from pytest_smoke.collect.event_files import FOLDER, write_event_file
 from pytest_smoke.collect.item import SmokeItem, failure_text
-from pytest_smoke.collect.kept_outcomes import KeptOutcomes
+from pytest_smoke.collect.kept_outcomes import KeptOutcomes, without_collection
 from pytest_smoke.collect.lost import has_crashed, lost_outcome, outcome_without_run, smoke_ids
 from pytest_smoke.collect.progress import terminal_width
 from pytest_smoke.collect.report_folder import VerdictsFile
@@ -280,14 +280,16 @@ class Summary:
         if self._file is not None:
             self._file.flush()
             self._problems += [self._file.problem] if self._file.problem else []
-            self._problems += write_reports(self.outcomes, self._config.option.smoke_report)
+            with without_collection():
+                self._problems += write_reports(self.outcomes, self._config.option.smoke_report)
         if self._problems and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the closing section."""
         if self._outcomes:
-            self._print_outcomes(terminalreporter)
+            with without_collection():
+                self._print_outcomes(terminalreporter)
         for note in self._notes:
             terminalreporter.ensure_newline()
             terminalreporter.write_line(note)

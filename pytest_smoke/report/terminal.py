@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from pytest_smoke.outcome import Finding, Outcome, StageFacts
@@ -161,13 +162,19 @@ def properties(outcome: Outcome) -> list[tuple[str, Any]]:
         ("smoke_reason", outcome.reason),
         ("smoke_text", outcome.text),
         *((name, value) for name, value in figures.items() if value is not None),
-        *((f"smoke_check[{finding.id}]", finding.status) for finding in outcome.findings),
+        *(_status_property(finding.id, finding.status) for finding in outcome.findings),
         *(
             (f"smoke_not_checked[{finding.id}]", finding.text.removeprefix(f"{NOT_CHECKED}: "))
             for finding in outcome.findings
             if finding.status == "not-checked"
         ),
     ]
+
+
+@lru_cache(maxsize=1024)
+def _status_property(finding_id: str, status: str) -> tuple[str, str]:
+    """Return the property of a check, one object for all runs: pytest keeps those of every test."""
+    return f"smoke_check[{finding_id}]", status
 
 
 def _cropped(name: str, length: int) -> str:
