@@ -37,6 +37,8 @@ from pytest_smoke.report.verdicts_json import verdicts_json
 LIMIT = 1.25
 """Exponent above which the script fails: that of a cost of which half, at the largest size, is quadratic. One of
 n log n has about 1.1."""
+SMALLEST_SECONDS = 0.25
+"""A cost that is so little above that of next to nothing is not used: the start of a session varies as much."""
 CERTAIN_SECONDS = 1.0
 """A cost that is this close to linear growth at the largest size cannot be told from it by CPU seconds."""
 TASK = """
@@ -195,7 +197,7 @@ GROWTHS: dict[str, tuple[Write, tuple[int, int, int], int]] = {
     "recipes, preflighted": (preflight, (1_000, 3_000, 10_000), 1),
     "recipes, preflighted by 2 workers": (preflight_by_workers, (1_000, 3_000, 10_000), 1),
     "ablation cells, preflighted": (cells, (100, 300, 900), 1),
-    "other files in the folder": (files, (3_000, 10_000, 30_000), 1),
+    "other files in the folder": (files, (10_000, 30_000, 90_000), 1),
     "steps": (trained(steps=lambda size: size), (2_000, 6_000, 18_000), 100),
     "loss terms": (trained(terms=lambda size: size, steps=lambda _: 200), (10, 30, 90), 1),
     "parameters: many tensors": (trained(layers=lambda size: size // 2, steps=lambda _: 200), (100, 300, 900), 2),
@@ -294,15 +296,19 @@ def main() -> None:
             for size, costs in found.items():
                 costs.append(cost(made, size))
         seconds = {size: min(one.cpu_seconds for one in costs) for size, costs in found.items()}
-        above = [max(seconds[size] - seconds[nothing], 1e-3) for size in sizes]
-        exponent = linear_regression([math.log(size) for size in sizes], [math.log(one) for one in above]).slope
-        excess = above[-1] - above[0] * sizes[-1] / sizes[0]
+        above = {size: seconds[size] - seconds[nothing] for size in sizes}
+        told = {size: one for size, one in above.items() if one > SMALLEST_SECONDS}
+        exponent = math.nan
+        if len(told) > 1:
+            exponent = linear_regression([*map(math.log, told)], [*map(math.log, told.values())]).slope
+            largest, smallest = max(told), min(told)
+            excess = told[largest] - told[smallest] * largest / smallest
         if exponent > LIMIT and excess > CERTAIN_SECONDS:
             faster.append(f"{name}: exponent {exponent:.2f}")
         cells = [
             " / ".join(f"{size:,}" for size in sizes),
             " / ".join(f"{seconds[size]:.1f}" for size in sizes),
-            f"{exponent:.2f}" if above[-1] > CERTAIN_SECONDS else "too little to tell",
+            "too little to tell" if math.isnan(exponent) else f"{exponent:.2f}",
             " / ".join(f"{min(one.own_mib for one in found[size]):.0f}" for size in sizes),
             " / ".join(f"{min(one.others_mib for one in found[size]):.0f}" for size in sizes),
         ]

@@ -6,9 +6,9 @@ Every 10 runs, each pytest process reads itself, its fork server, and what the s
 Markdown table compares the first with the last 50 runs; the first 20, in which caches fill, are left out. The same
 number of tests that pass is the control: pytest itself keeps every item and report until the session ends.
 
---mixed: of 10 runs, 5 are promoted, and one each diverges, raises, kills its process, hangs until its timeout (3 s), and
-is too short for a verdict. Every 50th is exported and packaged, which may take longer than the timeout. Without it, all
-are too short for a verdict.
+--mixed: of 10 runs, 5 are promoted, and one each diverges, raises, kills its process, hangs until its timeout of 3 s,
+and is too short for a verdict. Every 50th is exported and packaged, which may take longer than the timeout. Without it,
+all are too short for a verdict.
 """
 
 from __future__ import annotations

@@ -90,7 +90,9 @@ def _cases_of(
     recipe = _validated(files, root, allowed)
     places = files.places()
     recipes: dict[str | None, Recipe] = {None: recipe}
-    recipes |= {name: with_cell(files.data, cell) for name, cell in recipe.ablate.items()}
+    without_cells = {**files.data, "ablate": {}}  # they are valid, and not to be read again for each of them
+    for name, cell in recipe.ablate.items():
+        recipes[name] = with_cell(without_cells, cell).model_copy(update={"ablate": recipe.ablate})
     if mode is not None:
         recipes = {cell: _without_schedule(changed) for cell, changed in recipes.items()}
     return [

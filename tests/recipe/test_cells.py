@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from pytest_smoke.recipe.load import load_cases
 from tests.recipe.texts import FULL, HEAD, SMOKE, Faults, check
 
 CELLS = [
@@ -42,3 +45,17 @@ def test_a_cell_cannot_change_a_key_inside_a_number(faults: Faults) -> None:
     text = f"{HEAD}args: {{a: 1}}\n{FULL}{SMOKE}ablate: {{c: {{args.a.b: 1}}}}\n"
     (fault,) = faults(text)
     check(fault, ["5:14: ", "args.a.b does not exist: args.a is 1, not a mapping"])
+
+
+def test_all_cells_of_a_recipe_share_one_table_of_cells(tmp_path: Path) -> None:
+    """A table for each of them would make the memory of a recipe grow with the square of its cells."""
+    (tmp_path / "tasks.py").write_text("class Toy:\n    def __init__(self, x=0): ...\n")
+    text = (
+        "task: tasks:Toy\nargs: {x: 1}\n"
+        "full: {batch_size: 8, learning_rate: 0.1, max_steps: 2000}\nsmoke: {max_steps: 100}\n"
+    )
+    (tmp_path / "a.smoke.yaml").write_text(f"{text}ablate: {{a: {{args.x: 2}}, b: {{args.x: 3}}}}\n")
+    baseline, *cells = load_cases(tmp_path / "a.smoke.yaml", root=tmp_path)
+    assert [case.recipe.args for case in cells] == [{"x": 2}, {"x": 3}]
+    assert all(case.recipe.ablate is baseline.recipe.ablate for case in cells)
+    assert baseline.recipe.ablate == {"a": {"args.x": 2}, "b": {"args.x": 3}}
