@@ -25,8 +25,10 @@ def temporary_folder(name: str) -> Iterator[Path]:
 
     The first one in a process also removes what killed sessions left: one of commands alone starts no training process.
     """
-    _remove_once(Path(tempfile.gettempdir()))
-    folder = Path(tempfile.mkdtemp(prefix=f"smoke-{name}"))
+    temporary = Path(tempfile.gettempdir())
+    _remove_once(temporary)
+    temporary.mkdir(parents=True, exist_ok=True)  # a task may have removed it
+    folder = Path(tempfile.mkdtemp(prefix=f"smoke-{name}", dir=temporary))
     handle = _lock(folder)
     try:
         yield folder

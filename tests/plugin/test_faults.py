@@ -263,25 +263,6 @@ def test_a_second_session_in_a_report_folder_is_refused_and_a_dead_one_locks_not
     assert len(project.verdicts()) == 1
 
 
-def test_an_error_around_a_run_is_an_outcome_and_the_session_continues(project: Project) -> None:
-    """Here of a plugin that breaks the file system: the first run finds no temporary folder."""
-    project.pytester.makeconftest(
-        "import tempfile, pytest\n"
-        "@pytest.hookimpl(wrapper=True)\n"
-        "def pytest_runtest_call(item):\n"
-        "    tempfile.tempdir = '/nowhere' if 'first' in item.nodeid else None\n"
-        "    return (yield)\n"
-    )
-    project.recipe("first")
-    project.recipe("second")
-    result = project.run("--smoke", "--smoke-mode", "wiring", "--smoke-report", "out")
-    result.assert_outcomes(failed=1)
-    outcomes = by_name(project)
-    assert (outcomes["first"]["verdict"], outcomes["first"]["reason"]) == ("error", "internal-error")
-    assert "No such file or directory" in outcomes["first"]["text"]
-    assert outcomes["second"]["reason"] == "wiring"
-
-
 def test_a_recipe_that_was_edited_after_it_was_read_is_invalid(project: Project) -> None:
     project.pytester.makeconftest(
         "def pytest_collection_finish(session):\n"
