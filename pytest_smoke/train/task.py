@@ -27,6 +27,7 @@ from pytest_smoke.task import Task
 from pytest_smoke.text import closest, listed
 from pytest_smoke.train.hooks import has_hook, hook_of
 from pytest_smoke.train.learning_rates import same_rate
+from pytest_smoke.train.sharding import is_sharded
 
 PROBE_SAMPLES = 64
 """Samples of the default probe batch, at least: its standard error is an eighth of one sample's standard deviation."""
@@ -177,7 +178,11 @@ def optimizer_of(task: Task, model: nn.Module, learning_rate: float) -> torch.op
     if make is None:
         # The fused kernel needs no host synchronization if a loss scaler decides whether to step.
         trainable = [p for p in model.parameters() if p.requires_grad]
-        return torch.optim.AdamW(trainable, lr=learning_rate, fused=trainable[0].is_cuda)
+        # It takes no DTensors together with other parameters.
+        groups = [[p for p in trainable if is_sharded(p) == sharded] for sharded in (False, True)]
+        return torch.optim.AdamW(
+            [{"params": group} for group in groups if group], lr=learning_rate, fused=trainable[0].is_cuda
+        )
     optimizer = make(model, learning_rate)
     if not isinstance(optimizer, torch.optim.Optimizer):
         shown = type(optimizer).__name__

@@ -65,7 +65,7 @@ class Regression:
 
 
 class Sharded(Regression):
-    """The same with FSDP2, or with what `parallelize` must not do: `how` is `fsdp`, `tensor`, `copy` or `nothing`."""
+    """The same with FSDP2, or with another `parallelize`: `how` is `fsdp`, `part`, `tensor`, `copy` or `nothing`."""
 
     def __init__(self, *, how: str = "fsdp", **args: Any) -> None:
         super().__init__(**args)
@@ -79,7 +79,8 @@ class Sharded(Regression):
             return nn.Sequential(model)
         if self.how == "tensor":
             parallelize_module(model[0], mesh, ColwiseParallel())
-        if self.how == "fsdp":
+        if self.how in ("fsdp", "part"):
             fully_shard(model[0], mesh=mesh)
+        if self.how == "fsdp":
             fully_shard(model, mesh=mesh)
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from mmap import mmap
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.ranks import COUNTER, Ranks
 from pytest_smoke.train.sharding import Sharding, copies_of, is_sharded, local, sharded_by_task, total_norm, whole
 from pytest_smoke.train.step import Stepper
+from pytest_smoke.train.task import optimizer_of
 from tests.train.conftest import host_must_not_wait
 from tests.train.launched_task import Regression, Sharded
 
@@ -128,6 +130,14 @@ def test_term_without_items_gets_a_gradient_of_0_that_nan_does_not_reach(ranks: 
     (term,) = sharding.call(losses, synchronized=True, partial=True)
     term.backward()  # type: ignore[no-untyped-call]  # torch types it so
     assert all(p.grad is not None and not whole(p.grad).any() for p in model.parameters())
+
+
+def test_default_optimizer_has_sharded_and_other_parameters_in_groups_of_their_own(ranks: Ranks) -> None:
+    """Its fused kernel, on CUDA, does not take both in one call."""
+    model = sharded(ranks, Sharded(how="part"))
+    optimizer = optimizer_of(SimpleNamespace(), model, 0.1)  # type: ignore[arg-type]  # a task without `optimizer`
+    assert [{is_sharded(p) for p in group["params"]} for group in optimizer.param_groups] == [{False}, {True}]
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
 
 
 def test_half_precision_of_fully_shard_counts_as_such(ranks: Ranks) -> None:
