@@ -27,8 +27,6 @@ from pytest_smoke.events import (
     LearningRateDiffers,
     LossDiagnosis,
     SourceCounts,
-    Started,
-    Updates,
     Window,
 )
 from pytest_smoke.monitor.run_monitor import RunMonitor
@@ -51,6 +49,8 @@ from pytest_smoke.train.ranks import Together, decoded, encoded
 
 ROOT = Path(__file__).parents[2]
 STEPS = 40
+Alone = tuple[Outcome, RunMonitor, Path]
+"""A run without `launch`: its outcome, its monitor and its report folder."""
 ROUNDING = 2.0**-24
 """Largest relative error of rounding to fp32."""
 
@@ -102,7 +102,7 @@ def outcome_of(one: Case) -> Outcome:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, RunMonitor, Path]:
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Alone:
     report = tmp_path_factory.mktemp("alone")
     return *trained(case(None), report=report), report
 
@@ -134,28 +134,44 @@ def assert_same_training(alone: RunMonitor, together: RunMonitor) -> None:
     assert together.trace.probe_loss == pytest.approx(alone.trace.probe_loss, rel=2 * ROUNDING + 1e-12)
 
 
-@pytest.mark.parametrize(("processes", "task"), [(1, "Regression"), (2, "Regression"), (2, "Sharded")])
-def test_processes_train_as_one_with_uneven_counts_accumulation_and_gradient_probes(
-    alone: tuple[Outcome, RunMonitor, Path], processes: int, task: str, tmp_path: Path
-) -> None:
-    """With DistributedDataParallel and with FSDP2: the losses, the verdict with its findings, the checkpoint."""
+def assert_same_run(alone: Alone, outcome: Outcome, together: RunMonitor, report: Path) -> None:
+    """Compare losses, findings, what was reported of the data and the weights, and the checkpoint."""
     (expected_outcome, expected, expected_report) = alone
-    outcome, together = trained(case(processes, task=task, resume=task == "Sharded"), report=tmp_path)
     assert_same_training(expected, together)
     assert findings_of(outcome) == findings_of(expected_outcome)
-    resumed = [(finding.status, finding.text) for finding in outcome.findings if finding.id == "resume"]
-    text = "resumed at step 23 in a fresh process, 17 steps match the uninterrupted run within 0.001 of their size"
-    assert resumed == ([("pass", text)] if task == "Sharded" else [])
     assert together.events(SourceCounts)
-    for kind in (DrawnSamples, BatchSizes, SourceCounts, Window, Updates, Started):
+    for kind in (DrawnSamples, BatchSizes, SourceCounts, Window):
         assert together.events(kind) == expected.events(kind)
     probes, expected_probes = together.events(Gradients), expected.events(Gradients)
     assert len(probes) == len(expected_probes) > 1
     for probe, other in zip(probes, expected_probes, strict=True):
         # An inner product in fp32 over 49 parameters.
         assert probe.raw == pytest.approx(other.raw, rel=49 * 2 * ROUNDING)
-    weights, expected_weights = weights_in(tmp_path), weights_in(expected_report)
-    torch.testing.assert_close(weights, expected_weights, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(weights_in(report), weights_in(expected_report), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_processes_train_as_one_with_uneven_counts_accumulation_and_gradient_probes(
+    alone: Alone, processes: int, tmp_path: Path
+) -> None:
+    outcome, together = trained(case(processes, resume=processes == 1), report=tmp_path)
+    assert_same_run(alone, outcome, together, tmp_path)
+    resumed = [(finding.status, finding.text) for finding in outcome.findings if finding.id == "resume"]
+    text = "resumed at step 23 in a fresh process, 17 steps match the uninterrupted run bit for bit"
+    assert resumed == ([("pass", text)] if processes == 1 else [])
+
+
+def test_killed_rank_is_named_and_the_run_of_sharded_ranks_resumes_and_trains_as_one(
+    alone: Alone, tmp_path: Path
+) -> None:
+    fault = f"(p := pathlib.Path({str(tmp_path / 'killed')!r})).exists() or (p.touch(), os.kill(os.getpid(), 9))"
+    one, seen = case(2, task="Sharded", fault=fault), Seen()
+    options = RunOptions(root=str(ROOT), device="cpu", timeout_seconds=60.0, report_folder=tmp_path, resume=True)
+    killed = run_smoke(one, options, item_id="a.smoke.yaml::constant").outcome
+    assert killed.text.startswith("rank 1 of 2 was killed by SIGKILL")
+    outcome = run_smoke(one, options, item_id="a.smoke.yaml::constant", watch=seen).outcome
+    assert (outcome.verdict, len(outcome.facts.resumed_at_steps)) == ("promote", 1), (outcome.text, outcome.output)
+    assert_same_run(alone, outcome, seen.monitor, tmp_path)
 
 
 @pytest.mark.parametrize("task", ["Regression", "Sharded"])
@@ -200,23 +216,6 @@ def test_ranks_with_the_same_samples_are_invalid() -> None:
     outcome = outcome_of(case(2, same_samples=True))
     assert (outcome.verdict, outcome.reason) == ("invalid", "same-samples")
     assert outcome.text.startswith("ranks 0 and 1 draw the same samples")
-
-
-def test_killed_rank_is_named_and_the_run_of_sharded_ranks_resumes_where_it_was(
-    alone: tuple[Outcome, RunMonitor, Path], tmp_path: Path
-) -> None:
-    (expected_outcome, expected, _) = alone
-    fault = f"(p := pathlib.Path({str(tmp_path / 'killed')!r})).exists() or (p.touch(), os.kill(os.getpid(), 9))"
-    one, seen = case(2, task="Sharded", fault=fault), Seen()
-    options = RunOptions(root=str(ROOT), device="cpu", timeout_seconds=60.0, report_folder=tmp_path, resume=True)
-    killed = run_smoke(one, options, item_id="a.smoke.yaml::constant").outcome
-    assert killed.text.startswith("rank 1 of 2 was killed by SIGKILL")
-    outcome = run_smoke(one, options, item_id="a.smoke.yaml::constant", watch=seen).outcome
-    assert (outcome.verdict, len(outcome.facts.resumed_at_steps)) == ("promote", 1), (outcome.text, outcome.output)
-    assert_same_training(expected, seen.monitor)
-    assert findings_of(outcome) == findings_of(expected_outcome)
-    for kind in (DrawnSamples, BatchSizes, SourceCounts, Window):
-        assert seen.monitor.events(kind) == expected.events(kind)
 
 
 def test_launch_in_the_pytest_process_is_refused() -> None:
