@@ -13,6 +13,9 @@ TEXT_CHARS = 10_000
 """Longest text that is kept whole: a screen has about 4,000 characters. Of a longer one the two ends are kept."""
 MESSAGE_CHARS = 2_000
 """Longest message of an exception that is kept whole: half a screen."""
+KEY_CHARS = 1_000
+"""Longest name of a loss term, a metric or another key that is kept whole: five lines of a wide terminal. A metric's
+name is in an outcome several times."""
 MAX_DEPTH = 12
 """Containers inside each other, at most; what is deeper, or contains itself, becomes text."""
 MAX_INT = 2**63
@@ -112,11 +115,11 @@ def plain_text(text: str, *, limit: int = TEXT_CHARS) -> str:
     return _UNSAFE.sub(_escaped, exact.replace("\r\n", "\n"))
 
 
-def plain_name(text: str) -> str:
+def plain_name(text: str, *, limit: int = TEXT_CHARS) -> str:
     """Return a name as `plain_text` does, on one line."""
-    if type(text) is str and len(text) <= TEXT_CHARS and text.isascii() and text.isprintable():  # nearly every name
+    if type(text) is str and len(text) <= limit and text.isascii() and text.isprintable():  # nearly every name
         return text
-    shown = plain_text(text)
+    shown = plain_text(text, limit=limit)
     return shown if shown.isascii() and shown.isprintable() else _UNSAFE_IN_NAMES.sub(_escaped, shown)
 
 
@@ -144,7 +147,7 @@ def safe_repr(value: object) -> str:
 def _plain_dict(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, part in value.items():
-        name = plain_name(key if isinstance(key, str) else _key_text(key))
+        name = plain_name(key if isinstance(key, str) else _key_text(key), limit=KEY_CHARS)
         while name in found:  # two keys that differ only in what was escaped or cut
             name += "'"
         found[name] = plain(part, depth=depth + 1)

@@ -89,6 +89,26 @@ class Faulty(tasks.Teacher):
     def long_message(self):
         raise ValueError("x" * 60_000_000)
 
+    def prints_much(self):
+        print("x" * 50_000_000)
+        sys.stderr.write("y" * 50_000_000)
+        raise ValueError("after all that")
+
+    def logs_binary(self):
+        os.write(2, bytes(range(256)) * 10_000)
+        raise ValueError("after all that")
+
+    def evaluate(self, model):
+        return {letter * 5_000_000: 0.5 for letter in "abc"} if self.how == "long-names" else {}
+
+    def long_names(self):
+        pass
+
+    def slow_exit(self):
+        import atexit
+        atexit.register(time.sleep, 600)
+        raise ValueError("after all that")
+
     def escape_sequences(self):
         raise ValueError("\\x1b[2J\\x00\\x07red")
 
@@ -194,6 +214,30 @@ FAULTS = (
         happens="The message of an exception has 60 MB",
         verdict=RAISED,
         sentence="ValueError: xxx...xxx at faulty.py:... (after step ...)",
+    ),
+    Fault(
+        name="prints-much",
+        happens="The task prints lines of 50 MB to both standard streams, and raises",
+        verdict=RAISED,
+        sentence="ValueError: after all that at faulty.py:... (after step ...)",
+    ),
+    Fault(
+        name="logs-binary",
+        happens="The task writes binary data to standard error, and raises",
+        verdict=RAISED,
+        sentence="ValueError: after all that at faulty.py:... (after step ...)",
+    ),
+    Fault(
+        name="slow-exit",
+        happens="The task raises, and its process does not exit",
+        verdict=RAISED,
+        sentence="ValueError: after all that at faulty.py:... (after step ...)",
+    ),
+    Fault(
+        name="long-names",
+        happens="The names of metrics have 5 MB each",
+        verdict="promote",
+        sentence=PROMOTED,
     ),
     Fault(
         name="escape-sequences",
