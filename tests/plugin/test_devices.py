@@ -34,7 +34,7 @@ guard = os.getppid()
 worker = int(open(f"/proc/{guard}/stat").read().rpartition(")")[2].split()[1])
 with open(RECORDS, "a") as file:
     seen = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
-    held = [name for name in os.environ if name.startswith("PYTEST_SMOKE")]
+    held = [name for name in os.environ if name == "PYTEST_SMOKE_HELD_SLOTS"]
     file.write(json.dumps([name, seen, began, time.monotonic(), worker, held]) + "\\n")
 if name == "crash":
     os.kill(worker, signal.SIGKILL)
