@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 MARK = "PYTEST_SMOKE_PROCESS"
@@ -17,6 +17,8 @@ MEMORY_MANAGER = "torch_shm_manag"
 """Name, as Linux cuts it, of torch's process that removes shared memory and its own folder when nobody uses them."""
 MANAGER_SECONDS = 5.0
 """Time in which that process must have done so. It waits for 2 s after its last user has ended."""
+MAX_LOOKS = 20
+"""Times that processes are looked for. After a kill a process starts no other one, so only a race needs a second."""
 WRITES = os.O_WRONLY | os.O_RDWR
 PR_SET_PDEATHSIG = 1
 """From `linux/prctl.h`: the signal that this process gets when the thread that started it ends."""
@@ -88,7 +90,7 @@ def _started_at(pid: int) -> str:
 
 def end_descendants(pid: int) -> None:
     """Kill every process below a process but torch's memory manager, which ends after its last user."""
-    _kill(one for one in descendants(pid) if not _is_memory_manager(one))
+    _kill_all(lambda: [one for one in descendants(pid) if not _is_memory_manager(one)])
 
 
 def end_orphans(mark: str, pipe: int | None = None) -> None:
@@ -97,6 +99,22 @@ def end_orphans(mark: str, pipe: int | None = None) -> None:
     `mark`: value of the environment variable `MARK` that it had, which programs inherit. `pipe`: inode of the pipe that
     it printed to, which copies of it hold open; None without one.
     """
+    managers: list[int] = []
+
+    def others() -> list[int]:
+        found = _marked(mark, pipe)
+        managers[:] = [one for one in found if _is_memory_manager(one)]
+        return [one for one in found if one not in managers]
+
+    _kill_all(others)
+    deadline = time.monotonic() + MANAGER_SECONDS
+    while any(map(_is_memory_manager, managers)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    _kill(managers)
+
+
+def _marked(mark: str, pipe: int | None) -> list[int]:
+    """Return the processes that `end_orphans` is about."""
     marked, held, python = f"{MARK}={mark}".encode(), f"pipe:[{pipe}]", os.path.realpath(sys.executable)
     found: list[int] = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -108,12 +126,7 @@ def end_orphans(mark: str, pipe: int | None = None) -> None:
                 found.append(int(folder.name))
         except OSError:  # it has ended, or belongs to someone else
             continue
-    managers = [one for one in found if _is_memory_manager(one)]
-    _kill(one for one in found if one not in managers)
-    deadline = time.monotonic() + MANAGER_SECONDS
-    while any(map(_is_memory_manager, managers)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    _kill(managers)
+    return found
 
 
 def _is_memory_manager(pid: int) -> bool:
@@ -129,6 +142,17 @@ def _writes_to(process: Path, pipe: str) -> bool:
             if int(flags, 8) & WRITES:
                 return True
     return False
+
+
+def _kill_all(find: Callable[[], Iterable[int]]) -> None:
+    """Kill what `find` returns until it finds nothing new: a process may have started another one meanwhile."""
+    killed: set[int] = set()
+    for _ in range(MAX_LOOKS):
+        found = set(find()) - killed
+        if not found:
+            return
+        _kill(found)
+        killed |= found
 
 
 def _kill(processes: Iterable[int]) -> None:
