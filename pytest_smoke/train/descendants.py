@@ -136,11 +136,16 @@ def _is_memory_manager(pid: int) -> bool:
 
 
 def _writes_to(process: Path, pipe: str) -> bool:
+    """Tell whether a process has a pipe open for writing. Raises OSError if it has ended.
+
+    A copy closes some of its files after its fork, so one that is listed may be gone a moment later.
+    """
     for handle in (process / "fd").iterdir():
-        if os.readlink(handle) == pipe:
-            flags = (process / "fdinfo" / handle.name).read_text().partition("flags:")[2].split()[0]
-            if int(flags, 8) & WRITES:
-                return True
+        with contextlib.suppress(OSError):
+            if os.readlink(handle) == pipe:
+                flags = (process / "fdinfo" / handle.name).read_text().partition("flags:")[2].split()[0]
+                if int(flags, 8) & WRITES:
+                    return True
     return False
 
 

@@ -205,9 +205,8 @@ def test_a_key_that_pytest_takes_for_a_test_is_an_error(mine: Project, tmp_path:
 
 
 def test_a_receipt_that_cannot_be_written_fails_the_session(mine: Project) -> None:
-    folder = mine.path / "out" / "receipts"
-    folder.mkdir(parents=True)
-    (folder / f"{file_name(GOOD)}.json").mkdir()  # a folder in the way
+    (mine.path / "out").mkdir()
+    (mine.path / "out" / "receipts").write_text("in the way")
     result = mine.run("--smoke", "--smoke-report", "out")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(f"*ERROR: the receipt of {GOOD} could not be written: *")
