@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -83,15 +83,24 @@ class Loop:
     """Runs `plan` with `task` on `device`: reports events to `channel` and follows its commands."""
 
     def __init__(
-        self, plan: RunPlan, task: Task, device: torch.device, channel: Channel, ranks: Ranks | None = None
+        self,
+        plan: RunPlan,
+        task: Task,
+        device: torch.device,
+        channel: Channel,
+        ranks: Ranks | None = None,
+        data_files: Mapping[str, Any] | None = None,
     ) -> None:
-        """`ranks`: the processes of the run, all of which run this loop; None for one process."""
+        """`ranks`: the processes of the run, all of which run this loop; None for one process.
+
+        `data_files`: as for `CheckpointManager`.
+        """
         self._plan, self._task, self._device, self._channel = plan, task, device, channel
         self._ranks = ranks
         self._stepper = Stepper(plan, task, device, ranks)
         if plan.pipeline is not None:
             check_needs(task, self._stepper.model, device)
-        self._checkpoints = CheckpointManager(plan, task, self._stepper, device, channel.send, ranks)
+        self._checkpoints = CheckpointManager(plan, task, self._stepper, device, channel.send, ranks, data_files)
         self._loss_watch = LossWatch(self._stepper, task, plan.root)
         self._batches = BatchStream(task, plan, seed=plan.seed)
         self._source_counter = SourceCounter(task, plan, ranks)

@@ -122,7 +122,7 @@ def _train_task(plan: RunPlan, device: torch.device, channel: Channel, ranks: Ra
     set_generator_states(states, device)  # whatever the task does to find its files, it trains the same
     if data is not None:
         channel.send([data])
-    Loop(plan, task, device, channel, ranks).run()
+    Loop(plan, task, device, channel, ranks, data.digests if data is not None else None).run()
 
 
 def _hf() -> ModuleType:

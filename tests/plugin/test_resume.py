@@ -120,6 +120,23 @@ def test_a_changed_recipe_restarts_from_step_0_with_a_warning(slow: Project) -> 
     assert "resumed_at_steps" not in outcome["facts"]
 
 
+@pytest.mark.parametrize("edited", ["tasks.py", "data.txt"])
+def test_a_changed_file_of_the_project_restarts_from_step_0_with_a_warning(slow: Project, edited: str) -> None:
+    """A file that the task's module imports, and one that the task names as data: no step is of another version."""
+    (slow.path / "data.txt").write_text("1")
+    with (slow.path / "slow_tasks.py").open("a") as task:
+        task.write("\n    data_files = ['data.txt']\n")
+    end_midway(slow, after=20)
+    with (slow.path / edited).open("a") as file:
+        file.write("\n")
+    result = slow.run("--smoke", "--smoke-report", "out", "--smoke-resume")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"warning: *resumed: restarted from step 0: {edited} changed since * was saved"])
+    (outcome,) = slow.verdicts()
+    assert outcome["facts"]["steps"] == 400
+    assert "resumed_at_steps" not in outcome["facts"]
+
+
 def test_a_journal_that_lost_steps_restarts_the_run_with_a_warning(slow: Project) -> None:
     """A folder whose name is almost that of a checkpoint is left alone."""
     end_midway(slow, after=50)

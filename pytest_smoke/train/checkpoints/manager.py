@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
+import os
 import re
 import shutil
 import time
@@ -18,6 +20,7 @@ from pytest_smoke.errors import CheckpointError
 from pytest_smoke.events import BatchDigest, Event, Restarted, Resumed, Saved, StageEnded
 from pytest_smoke.files import file_sha256, os_error_text
 from pytest_smoke.task import Task
+from pytest_smoke.text import listed
 from pytest_smoke.train.channel import Send, sending_plain
 from pytest_smoke.train.checkpoints.io import (
     StateFile,
@@ -36,6 +39,7 @@ from pytest_smoke.train.device import generator_states
 from pytest_smoke.train.digest import digest, leaves
 from pytest_smoke.train.plan import RunPlan, probe_every_steps
 from pytest_smoke.train.ranks import Ranks
+from pytest_smoke.train.source_files import source_files
 from pytest_smoke.train.step import Stepper
 
 NOT_TRAINED = (
@@ -87,12 +91,21 @@ class CheckpointManager:
         device: torch.device,
         send: Send,
         ranks: Ranks | None = None,
+        data_files: Mapping[str, Any] | None = None,
     ) -> None:
-        """`ranks`: the processes of the run. All call the methods of their managers together, and the first writes."""
+        """`ranks`: the processes of the run. All call the methods of their managers together, and the first writes.
+
+        `data_files`: digests of the data that the task names, by path, as they are now.
+        """
         self._plan, self._task, self._stepper, self._device, self._ranks = plan, task, stepper, device, ranks
         self._is_first = ranks is None or ranks.rank == 0
         self._checkpoints, self._check = plan.checkpoints, plan.checkpoints.check
         self._folder = Path(self._checkpoints.folder) if self._checkpoints.folder else None
+        self._data_files = dict(data_files or {})
+        self._imported: dict[str, str] = {}
+        """SHA-256 of source files by path, as they were when they were first seen; only if checkpoints are kept."""
+        if self._folder is not None:
+            self._see_imports()
         self._rolls = self._checkpoints.rolling and self._folder is not None
         self._journal = None
         self.replay: Send = send if ranks is None else ranks.report
@@ -264,8 +277,11 @@ class CheckpointManager:
             except CheckpointError as error:
                 why = why or str(error)
                 continue
+            if edited := self._edited(state.about):
+                why = f"{listed(edited)} changed since {path} was saved"
+                continue
             # Through JSON, as the saved ones: it turns tuples into lists.
-            current = json.loads(json.dumps(settings_of(self._plan, self._task, self._device), default=str))
+            current = json.loads(json.dumps(settings_of(self._plan, self._device), default=str))
             saved, now = dict(leaves(state.about.get("settings", {}))), dict(leaves(current))
             differences = [
                 f"{key} was {saved.get(key, 'not set')}, is {now.get(key, 'not set')}"
@@ -279,6 +295,28 @@ class CheckpointManager:
                 return state, ""
             why = f"{path} was saved with other settings: {'; '.join(differences)}"
         return None, why
+
+    def _see_imports(self) -> None:
+        """Remember the source files of modules that were imported since the last time, and of the task."""
+        found = source_files(self._plan.root).checksums
+        with contextlib.suppress(OSError, TypeError):  # a task may be defined in no file
+            file = os.path.abspath(inspect.getfile(type(self._task)))
+            found.setdefault(file, file_sha256(Path(file)))
+        root = os.path.join(os.path.abspath(self._plan.root), "")
+        self._imported = {path.removeprefix(root): checksum for path, checksum in found.items()} | self._imported
+
+    def _edited(self, about: Mapping[str, Any]) -> list[str]:
+        """Return the files that are not what they were when a checkpoint's run began.
+
+        A source file that is gone matters only if another one was changed, which imported it.
+        """
+        data, sources = (_mapping(about.get(key)) for key in ("data_files", "source_files"))
+        edited = [path for path, digest_then in data.items() if self._data_files.get(path, digest_then) != digest_then]
+        for path, checksum in sources.items():
+            with contextlib.suppress(OSError):
+                if file_sha256(Path(self._plan.root, path)) != checksum:
+                    edited.append(path)
+        return edited
 
     def _save_final(self, kind: str, step: int, training: Mapping[str, Any] | None) -> list[Event]:
         if self._folder is None:
@@ -302,6 +340,7 @@ class CheckpointManager:
     def _about(self, kind: str, step: int) -> dict[str, Any]:
         """Return the description of a checkpoint."""
         plan = self._plan
+        self._see_imports()
         return {
             "kind": kind,
             "step": step,
@@ -312,11 +351,13 @@ class CheckpointManager:
             "args": plan.args,
             "seed": plan.seed,
             "torch": str(torch.__version__),
-            "settings": settings_of(plan, self._task, self._device),
+            "settings": settings_of(plan, self._device),
+            "source_files": self._imported,
+            "data_files": self._data_files,
         }
 
 
-def settings_of(plan: RunPlan, task: Task, device: torch.device) -> dict[str, Any]:
+def settings_of(plan: RunPlan, device: torch.device) -> dict[str, Any]:
     """Return the settings in which two runs must agree if one is resumed from the other's checkpoint."""
     settings = {key: value for key, value in asdict(plan).items() if key not in NOT_SETTINGS}
     settings["stages"] = [
@@ -324,15 +365,12 @@ def settings_of(plan: RunPlan, task: Task, device: torch.device) -> dict[str, An
     ]
     if plan.launched:
         settings["launch.nproc_per_node"] = plan.processes  # each resumes from its own part of the state
-    return {**settings, "device": device.type, "task_sha256": _source_sha256(task), "state_format": STATE_FORMAT}
+    return {**settings, "device": device.type, "state_format": STATE_FORMAT}
 
 
-def _source_sha256(task: Task) -> str:
-    """Return the checksum of the file that defines the task; empty if there is none."""
-    try:
-        return file_sha256(Path(inspect.getfile(type(task))))
-    except (OSError, TypeError):
-        return ""
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Return a mapping as it is, and an empty one for anything else, as in a description that somebody edited."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _remove(paths: Iterable[Path]) -> None:
