@@ -6,7 +6,7 @@ Each is measured at three sizes, in the order small, medium, large and again, in
 CPU seconds (user and system, of the process, its fork server and its training processes), because other work on the
 machine changes them less than the time; the least of the repeats. The exponent is the slope of a line through the three
 logarithms, after the cost of next to nothing was subtracted: 1 is linear, 2 quadratic. *Memory* is the peak of the
-pytest process, or of the command, at the three sizes; *training* the same of the largest of its other processes.
+pytest process, or of the command, at the three sizes; *training* that of the largest other process.
 """
 
 from __future__ import annotations
@@ -308,7 +308,7 @@ def main() -> None:
         cells = [
             " / ".join(f"{size:,}" for size in sizes),
             " / ".join(f"{seconds[size]:.1f}" for size in sizes),
-            "too little to tell" if math.isnan(exponent) else f"{exponent:.2f}",
+            "too small to fit" if math.isnan(exponent) else f"{exponent:.2f}",
             " / ".join(f"{min(one.own_mib for one in found[size]):.0f}" for size in sizes),
             " / ".join(f"{min(one.others_mib for one in found[size]):.0f}" for size in sizes),
         ]

@@ -279,14 +279,14 @@ def faults_page() -> Iterator[str]:
     yield prose("What happens if a task crashes, a disk is full, or a file is in the way?")
     yield prose(
         f"Each row is a test in `tests/faults/` with real processes. After each, all other smoke runs of the session "
-        f"have their verdicts, no process is left, and neither temporary files nor half-written ones. `{ANYTHING}` "
-        "stands for what differs from one time to the next."
+        f"have their verdicts, and no processes, temporary files or half-written files are left. `{ANYTHING}` stands "
+        "for what differs from one time to the next."
     )
     for module in modules():
         yield f"## {module.SUBJECT}"
         yield docstring(module)
         yield table(
-            ("what happens", "verdict", "what you read"),
+            ("what happens", "verdict or exit status", "what you read"),
             [(fault.happens, code(fault.verdict), code_span(fault.sentence)) for fault in module.FAULTS],
         )
 

@@ -104,13 +104,14 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--smoke-strict",
         action="store_true",
-        help="fail smoke runs and tests that would be skipped because a device is missing",
+        help="fail smoke runs and tests that would be skipped because a device or something else that they require is "
+        "missing",
     )
     group.addoption(
         "--smoke-shard",
         metavar="I/N",
-        help="run the I-th of N shares of the items, which depends on the id of each item alone; slurm: take I and N "
-        "from SLURM_PROCID and SLURM_NTASKS, which srun sets",
+        help="run shard I of N; the shard of an item depends on its id alone; slurm: take I and N from SLURM_PROCID "
+        "and SLURM_NTASKS, which srun sets",
     )
     parser.addini(
         "smoke_ray_excludes",

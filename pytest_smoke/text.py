@@ -60,6 +60,11 @@ def count(amount: int, noun: str, plural: str = "") -> str:
     return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
 
 
+def every(amount: int, noun: str) -> str:
+    """Name all of some things, at least one: `all 600 steps`, or `the only step`."""
+    return f"the only {noun}" if amount == 1 else f"all {count(amount, noun)}"
+
+
 def steps(first: int, last: int) -> str:
     """Name a range of steps: `steps 756-818`, or `step 756`."""
     return f"steps {first}-{last}" if last != first else f"step {first}"

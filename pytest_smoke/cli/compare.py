@@ -39,7 +39,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
             f"--{which}-batch",
             type=positive_int,
             metavar="N",
-            help=f"effective batch size of {which.upper()}, in samples; needed for logs only",
+            help=f"effective batch size of {which.upper()}, in samples; needed for logs that do not say it",
         )
 
 
@@ -101,6 +101,6 @@ def _unpaired(old: str, old_runs: Mapping[str, Run], new_runs: Mapping[str, Run]
 def _with_batch(run: Run, batch: int | None, option: str) -> Run:
     if batch is None:
         return run
-    if run.batch not in (None, batch):
+    if run.facts and run.batch not in (None, batch):  # a column of a log may count the samples of one rank
         raise ReportError(f"{option} {batch}: {run.name} has an effective batch of {run.batch}; remove {option}")
     return replace(run, batch=batch)

@@ -1,6 +1,6 @@
-"""`--smoke-shard I/N`: each of N sessions runs its share of the items, whichever order and options they have.
+"""`--smoke-shard I/N`: each of N sessions runs one shard of the items, whichever order and options they have.
 
-The share of an item is a digest of its id: another item that is added or removed does not move it.
+The shard of an item is a digest of its id: another item that is added or removed does not move it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from pytest_smoke.text import count
 
 SLURM = "slurm"
-"""Value of the option that takes the share from the environment of a Slurm task."""
+"""Value of the option that takes the shard from the environment of a Slurm task."""
 TASK, TASKS = "SLURM_PROCID", "SLURM_NTASKS"
 """Variables that `srun` gives each of its tasks: its number, from 0, and how many there are."""
 DESELECTED = "smoke_deselected"
@@ -27,7 +27,7 @@ MAX_SHARDS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of `total` shares of the items; `number` is from 1."""
+    """One of `total` shards of the items; `number` is from 1."""
 
     number: int
     total: int
@@ -55,7 +55,7 @@ class Shard:
         return cls(number, total)
 
     def has(self, item_id: str) -> bool:
-        """Tell whether an item is in this share."""
+        """Tell whether an item is in this shard."""
         digest = sha256(item_id.encode(errors="surrogatepass")).digest()
         return int.from_bytes(digest[:8], "big") % self.total == self.number - 1
 
@@ -87,7 +87,7 @@ class ShardOfItems:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Pass a session whose share is empty: other sessions have the items that pytest did not find here."""
+        """Pass a session whose shard is empty: other sessions have the items that pytest did not find here."""
         output: Any = getattr(session.config, "workeroutput", None)
         if output is not None:
             output[DESELECTED] = self._deselected

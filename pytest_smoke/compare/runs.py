@@ -14,6 +14,7 @@ from pytest_smoke.logs import find
 from pytest_smoke.logs import read as logs
 from pytest_smoke.logs.judging import RunDescription, judge_log
 from pytest_smoke.logs.roles import MAX_STEP
+from pytest_smoke.logs.samples import same_samples
 from pytest_smoke.logs.source import check_regular, is_regular
 from pytest_smoke.plain import plain_name, plain_text
 from pytest_smoke.text import count, listed, verdict_label
@@ -189,6 +190,7 @@ def _run_of_log(path: str) -> Run:
         loss=[(point.step, point.loss) for point in log.points],
         grad_norm=[(point.step, point.grad_norm) for point in log.points if point.grad_norm is not None],
         metrics={plain_name(name): points for name, points in columns.items() if name != clock},
+        batch=same_samples(log),
         seconds=columns[clock][-1][1] if clock else None,
         notes=log.notes,
     )

@@ -39,7 +39,7 @@ def launch_faults(
     if launch.nnodes > 1:
         text = (
             f"launch.nnodes is {launch.nnodes}, and a smoke run starts processes on one machine only; set it to 1, or "
-            "write a command such as [torchrun, --nnodes=2, --rdzv-endpoint=HOST:PORT, train.py]"
+            "let a scheduler start the others, with a command such as [srun, --ntasks-per-node=1, ./train.sh]"
         )
         yield ("launch", "nnodes"), text
     if trainer in INSTEAD:

@@ -17,7 +17,7 @@ MAX_FRAME_BYTES = 2**26
 """Largest frame. A chunk of 64 steps has about 20 kB."""
 HEADER = struct.Struct("!i")
 """The number of bytes in front of each frame, as `multiprocessing.connection.Connection.send` writes it."""
-NOT_EVENTS = "it sent something that is not a report of events through its connection to pytest"
+NOT_EVENTS = "it sent invalid data to pytest"
 EVENTS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
 HINTS: dict[str, dict[str, Any]] = {name: get_type_hints(kind) for name, kind in EVENTS.items()}
 """Type by field of each event."""
@@ -43,8 +43,7 @@ class Frames:
             return None
         (size,) = HEADER.unpack_from(self._bytes)
         if not 0 <= size <= MAX_FRAME_BYTES:
-            limit = f"more than {file_size(MAX_FRAME_BYTES)} at once, or "
-            raise FrameError(NOT_EVENTS.replace("it sent ", f"it sent {limit}"))
+            raise FrameError(f"it sent more than {file_size(MAX_FRAME_BYTES)} at once, or invalid data, to pytest")
         end = HEADER.size + size
         if len(self._bytes) < end:
             return None

@@ -110,3 +110,29 @@ def test_a_failed_comparison_is_one_error_line_and_exit_code_2(
     assert err.startswith("compare: ")
     assert err.count("\n") == 1
     assert all(fragment in err for fragment in fragments), err
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "options", "words"),
+    [
+        ("samples per step", [32] * 8, [], "8 steps and an effective batch of 32"),
+        ("global_batch_size", [32] * 8, [], "8 steps and an effective batch of 32"),
+        ("samples_per_step", [32] * 8, ["--new-batch", "64"], "effective batches differ (32 and 64)"),
+        ("samples_per_step", [32, 64] * 4, [], "their effective batches are unknown"),
+        ("samples_per_step", [32.5] * 8, [], "their effective batches are unknown"),
+        ("samples_per_step", [0] * 8, [], "their effective batches are unknown"),
+    ],
+)
+def test_a_constant_column_of_samples_is_the_effective_batch_unless_an_option_says_another(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    column: str,
+    values: list[float],
+    options: list[str],
+    words: str,
+) -> None:
+    lines = [f"step,loss,{column}", *(f"{step},{2 - step / 10},{value}" for step, value in enumerate(values))]
+    log = tmp_path / "run.csv"
+    log.write_text("\n".join(lines) + "\n")
+    main(["compare", str(log), str(log), *options])
+    assert words in " ".join(capsys.readouterr().out.split())

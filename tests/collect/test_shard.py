@@ -26,7 +26,7 @@ def test_shares_are_about_equal() -> None:
 
 
 def test_the_share_of_an_item_never_changes_between_versions() -> None:
-    """Two machines may have different versions of Python, and a resumed run must be in the same share again."""
+    """Two machines may have different versions of Python, and a resumed run must be in the same shard again."""
     assert [Shard.of("1/3").has(f"{name}.smoke.yaml::constant") for name in "abcdef"] == [
         *(False, False, False, True, False, False),
     ]

@@ -111,7 +111,7 @@ FAULTS = (
     ),
     Fault(
         name="merge-into-a-file",
-        happens="`merge` is to write to a folder, and a file has its name",
+        happens="`merge` writes to a folder, and a file has its name",
         verdict=FAILED,
         sentence="merge: .../healthy.csv exists and is not a folder: name a new folder with --output",
     ),

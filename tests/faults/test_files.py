@@ -37,14 +37,14 @@ COMMANDS: dict[str, Fault] = {
         (
             "judge pipe",
             "judge-pipe",
-            "`judge` is to read a named pipe that nobody writes to",
+            "`judge` reads a named pipe that nobody writes to",
             ERROR,
             "pipe: error (unreadable): this is a pipe, not a file: `judge -` judges what it yields on standard input",
         ),
         (
             "judge /dev/zero",
             "judge-device",
-            "`judge` is to read `/dev/zero`",
+            "`judge` reads `/dev/zero`",
             ERROR,
             "/dev/zero: error (unreadable): this is a device, not a file: `judge -` judges what it yields on standard "
             "input",
@@ -52,7 +52,7 @@ COMMANDS: dict[str, Fault] = {
         (
             "judge dangling.log",
             "judge-dangling",
-            "`judge` is to read a symbolic link that leads nowhere",
+            "`judge` reads a symbolic link that leads nowhere",
             ERROR,
             "dangling.log: error (unreadable): file not found",
         ),
@@ -87,21 +87,21 @@ COMMANDS: dict[str, Fault] = {
         (
             "report pipe",
             "report-pipe",
-            "`report` is to read a named pipe",
+            "`report` reads a named pipe",
             ERROR,
             "report: pipe: this is a pipe, not a file: `judge -` judges what it yields on standard input",
         ),
         (
             "report data --output pipe",
             "report-to-pipe",
-            "`report` is to write to a named pipe",
+            "`report` writes to a named pipe",
             ERROR,
             "report: pipe: cannot be read: not a regular file; name another file with --output",
         ),
         (
             "diagnose pipe",
             "diagnose-pipe",
-            "`diagnose` is to read a named pipe",
+            "`diagnose` reads a named pipe",
             ERROR,
             "diagnose: pipe: cannot be read: not a regular file; to read what a pipe yields, pass - and pipe it in",
         ),

@@ -1,4 +1,4 @@
-"""A task starts programs, threads or copies of its process, or is killed with them. Nothing is left of them."""
+"""A task starts programs, threads or copies of its process, or is killed with them. All of them end with the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.faults.session import OWN_SERVER, SHORT_RECIPE, FaultSession
 from tests.faults.table import Fault, assert_outcome, assert_seen, rows
 from tests.plugin.conftest import hear_ctrl_c
 
-SUBJECT = "What would be left behind"
+SUBJECT = "Programs and threads that a task starts"
 
 TASK = """
 import atexit

@@ -1,4 +1,4 @@
-"""Something is in the way of a file that the session writes. Before the session starts, it is an error of usage; later,
+"""Something is in the way of a file that the session writes. Before the session starts, it is a usage error; later,
 the verdicts stand and the session fails."""
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ FAULTS = (
     ),
     Fault(
         name="command-closed",
-        happens="The command closes its output and exits with status 0 before all steps were made",
+        happens="The command closes its output and exits with status 0 before the last step",
         verdict="error (ended-early)",
         sentence="the command ended with exit status 0, but its log ends at step 20: the smoke run has 40 steps",
     ),

@@ -491,7 +491,7 @@ BY_ARGS: dict[str, Fault] = {
         (
             "at_step: raises_odd",
             "base-exception",
-            "The message of an exception cannot be computed, nor be caught as an Exception",
+            "The message of an exception cannot be computed, and it is not an `Exception`",
             RAISED,
             "Odd: (its message cannot be shown: Odd) at faulty.py:... (after step 28)",
         ),

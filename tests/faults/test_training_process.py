@@ -162,22 +162,21 @@ FAULTS = (
         name="garbage",
         happens="Text is written to the pipe to pytest",
         verdict=CRASHED,
-        sentence="the training process failed: it sent more than 67.1 MB at once, or something that is not a report of "
-        "events through its connection to pytest (after step ...)",
+        sentence="the training process failed: it sent more than 67.1 MB at once, or invalid data, to pytest "
+        "(after step ...)",
     ),
     Fault(
         name="oversized-frame",
         happens="The pipe announces a report of 2 GB",
         verdict=CRASHED,
-        sentence="the training process failed: it sent more than 67.1 MB at once, or something that is not a report of "
-        "events through its connection to pytest (after step ...)",
+        sentence="the training process failed: it sent more than 67.1 MB at once, or invalid data, to pytest "
+        "(after step ...)",
     ),
     Fault(
         name="malformed-frame",
         happens="The pipe has a report that cannot be decoded",
         verdict=CRASHED,
-        sentence="the training process failed: it sent something that is not a report of events through its connection "
-        "to pytest (UnpicklingError) (after step ...)",
+        sentence="the training process failed: it sent invalid data to pytest (UnpicklingError) (after step ...)",
     ),
     Fault(
         name="closes-pipes",

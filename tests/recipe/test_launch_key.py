@@ -47,7 +47,8 @@ def test_processes_that_share_the_world_size_equally_are_accepted(
         ),
         (
             TASK + FULL + SMOKE + "launch: {nproc_per_node: 2, nnodes: 2}\n",
-            "4:37: launch.nnodes is 2, and a smoke run starts processes on one machine only; set it to 1, or write a",
+            "4:37: launch.nnodes is 2, and a smoke run starts processes on one machine only; set it to 1, or let a "
+            "scheduler start the others, with a command such as [srun, --ntasks-per-node=1, ./train.sh]",
         ),
         (
             "hf: a_task:Task\n" + SMOKE + TWO,

@@ -36,7 +36,7 @@ def test_frames_are_put_together_from_pieces_of_any_size(contents: list[bytes], 
 def test_a_frame_of_an_impossible_size_is_refused_before_it_is_read(size: int) -> None:
     frames = Frames()
     frames.feed(struct.pack("!i", size))
-    with pytest.raises(FrameError, match=r"it sent more than 67\.1 MB at once, or something that is not a report"):
+    with pytest.raises(FrameError, match=r"it sent more than 67\.1 MB at once, or invalid data, to pytest"):
         frames.next()
 
 
@@ -52,7 +52,7 @@ class Runs:
 
 @pytest.mark.parametrize("sent", [[Runs()], [os.system], {"step": 1}, 3, [STEP, "text"], [ValueError("text")]])
 def test_what_is_no_list_of_events_is_refused_and_nothing_of_it_is_called(sent: Any) -> None:
-    with pytest.raises(FrameError, match="it sent something that is not a report of events"):
+    with pytest.raises(FrameError, match="it sent invalid data to pytest"):
         events_of(pickle.dumps(sent))
 
 

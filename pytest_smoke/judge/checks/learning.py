@@ -13,7 +13,7 @@ from pytest_smoke.events import LossDiagnosis, ProbeLoss, Step, Window
 from pytest_smoke.judge.checks.check import NOT_MADE, Check, Reason, RunView, StageView, not_made
 from pytest_smoke.judge.checks.loss_source import describe_source
 from pytest_smoke.outcome import Finding
-from pytest_smoke.text import count, listed, number
+from pytest_smoke.text import count, every, listed, number
 
 STILL_STEPS = 10
 """Steps in a row without a gradient or a change that count as dead, at least. Some optimizers update only every few
@@ -253,7 +253,7 @@ def _stretch(steps: Sequence[Step], is_dead: Callable[[Step], bool], needed: int
 
 def _where(first: int, last: int, steps: Sequence[Step]) -> str:
     if (first, last) == (steps[0].step, steps[-1].step):
-        return f"in all {count(len(steps), 'step')}"
+        return f"in {every(len(steps), 'step')}"
     if last == steps[-1].step:
         return f"from step {first} to the end (step {last})"
     return f"in {text.steps(first, last)}"

@@ -12,7 +12,7 @@ from pytest_smoke.judge.checks.loss_source import describe_source
 from pytest_smoke.judge.curve.curve_verdict import CurveVerdict
 from pytest_smoke.outcome import Finding, Status
 from pytest_smoke.recipe.stages import Stage
-from pytest_smoke.text import count, number
+from pytest_smoke.text import count, every, number
 
 STATUS: dict[str, Status] = {
     "promote": "pass",
@@ -68,7 +68,7 @@ def loss_findings(
     elif steps:
         notes = "".join(f"; {note}" for note in curve.notes)
         what = "loss terms, gradient norms and parameters" if noun == "step" else "the logged losses and gradient norms"
-        whole = f"{what} were finite in all {count(steps, noun)}{notes}"
+        whole = f"{what} were finite in {every(steps, noun)}{notes}"
         yield Finding(id=finite, status="pass", text=whole)
     if wiring and curve.verdict != "unstable":
         done = _located(stage, f"{count(steps, 'step')} ran. A wiring run is too short for a verdict on the loss")

@@ -8,7 +8,7 @@ from pytest_smoke.events import LearningRateDiffers
 from pytest_smoke.judge.checks.check import Check, Reason, RunView
 from pytest_smoke.outcome import Finding
 from pytest_smoke.recipe.model import Trainer
-from pytest_smoke.text import count
+from pytest_smoke.text import count, every
 
 
 def on_difference(run: RunView, events: Sequence[LearningRateDiffers]) -> Iterator[Finding]:
@@ -99,9 +99,9 @@ def applied(run: RunView) -> Iterator[Finding]:
     for view in run.stages:
         steps = len(view.steps)
         if steps and view.stage.name not in failed:
-            text = f"the optimizer used the scheduled learning rate in all {count(steps, 'step')}"
+            text = f"the optimizer used the scheduled learning rate in {every(steps, 'step')}"
             if is_log:
-                text = f"the log has the scheduled learning rate at all {count(steps, 'logged step')}"
+                text = f"the log has the scheduled learning rate at {every(steps, 'logged step')}"
             yield Finding(id=view.stage.finding_id(CHECK.id), status="pass", text=text)
 
 

@@ -30,7 +30,7 @@ CHECK = Check(
         Reason(id="no-log", status="fail", when="the command wrote nothing to the log that the recipe names"),
         Reason(id="no-loss", status="fail", when="the log of the command has no loss of any step"),
         Reason(id="log-too-large", status="fail", when="the command printed or logged more than is read"),
-        Reason(id="ended-early", status="fail", when="the command exited with status 0 before all steps were made"),
+        Reason(id="ended-early", status="fail", when="the command exited with status 0 before the last step"),
         Reason(id="hang", status="fail", when="the training process made no progress for `--smoke-timeout` seconds"),
         Reason(
             id="steps-out-of-order",

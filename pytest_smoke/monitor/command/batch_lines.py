@@ -28,21 +28,6 @@ _ALLOWED = re.compile(
 """Words in front of `batch size` with which it is that of training."""
 _OTHER = re.compile(rb"(?<![a-z])(?:eval|val|test|infer|generat|sampl|predict|tokeni[sz])", re.IGNORECASE)
 """Beginnings of words in a line whose batch size may be that of something else than training."""
-_SAMPLES_SO_FAR = re.compile(
-    r"(?:(?:total|num|number of)[ _]+)?(?:train[ _]+)?"
-    r"(?:(?:samples|examples|sequences)[ _]+(?:seen|consumed|so[ _]far)|"
-    r"(?:seen|consumed)[ _]+(?:train[ _]+)?(?:samples|examples|sequences))",
-    re.IGNORECASE,
-)
-"""Columns that count the samples of all steps so far."""
-_SAMPLES_PER_STEP = re.compile(
-    r"(?:samples|examples|sequences)[ _/]+(?:per|in|a)?[ _]*(?:step|update)|"
-    r"(?:global|total|effective)[ _]+batch[ _]+size",
-    re.IGNORECASE,
-)
-"""Columns that count the samples of one step."""
-POINTS_FOR_SAMPLES = 3
-"""Points with such a number that tell it: the first may count from another step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,21 +61,6 @@ def stated_batch(texts: Iterable[bytes], batch_size: int, grad_accum_steps: int,
         return None
     line, size = next(((line, size) for line, size in stated if size in meanings), stated[0])
     return StatedBatch(line=line, samples=size * splits, micro_batch=size)
-
-
-def samples_told(log: Log) -> tuple[str, int] | None:
-    """Return the samples in a step of the log as a column tells them, behind what it says; None if none does."""
-    for name, values in log.other_columns().items():
-        if len(values) < POINTS_FOR_SAMPLES:
-            continue
-        if _SAMPLES_PER_STEP.fullmatch(name):
-            (_, samples), *_ = values[1:]
-            return f"{name} {samples:g}", round(samples)
-        (step, first), (later, last) = values[1], values[-1]
-        if _SAMPLES_SO_FAR.fullmatch(name) and later > step and last > first:
-            samples = (last - first) / (later - step)
-            return f"{name} {first:g} at step {step} and {last:g} at step {later}", round(samples)
-    return None
 
 
 def batch_columns(log: Log) -> Iterator[bytes]:

@@ -26,8 +26,9 @@ from pytest_smoke.interruption import ARRIVAL_SECONDS, SIGNALS
 from pytest_smoke.logs.columns import is_held_out
 from pytest_smoke.logs.find import is_known_name
 from pytest_smoke.logs.log import ColumnNames, Log
+from pytest_smoke.logs.samples import samples_told
 from pytest_smoke.monitor.child import ProcessResult, Watch, failed_run, result_of
-from pytest_smoke.monitor.command.batch_lines import StatedBatch, batch_columns, samples_told, stated_batch
+from pytest_smoke.monitor.command.batch_lines import StatedBatch, batch_columns, stated_batch
 from pytest_smoke.monitor.command.growing_log import MAX_BYTES, GrowingLog, last_lines
 from pytest_smoke.monitor.command.log_steps import LoggedRun, logged_run, rate_difference
 from pytest_smoke.monitor.command.process import CommandProcess
