@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Set
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
-from operator import index
+from operator import index, is_
 from typing import Any, TypeVar
 
 TEXT_CHARS = 10_000
@@ -41,7 +41,7 @@ def plain(value: Any, *, depth: int = 0) -> Any:
     if value is None or kind is bool or kind is float:
         return value
     if kind is dict:
-        return _plain_dict(value, depth) if depth < MAX_DEPTH else safe_repr(value)
+        return _same_or_plain_dict(value, depth) if depth < MAX_DEPTH else safe_repr(value)
     if isinstance(value, str):
         return plain_text(value)
     if isinstance(value, int):
@@ -54,7 +54,8 @@ def plain(value: Any, *, depth: int = 0) -> Any:
     if isinstance(value, Mapping):
         return _plain_dict(value, depth)
     if isinstance(value, tuple):
-        return tuple(plain(part, depth=depth + 1) for part in value)
+        parts = tuple(plain(part, depth=depth + 1) for part in value)
+        return value if kind is tuple and all(map(is_, parts, value)) else parts
     if isinstance(value, list | Set):
         return [plain(part, depth=depth + 1) for part in value]
     if is_dataclass(value) and not isinstance(value, type):
@@ -152,6 +153,12 @@ def _plain_dict(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
             name += "'"
         found[name] = plain(part, depth=depth + 1)
     return found
+
+
+def _same_or_plain_dict(value: dict[Any, Any], depth: int) -> dict[str, Any]:
+    """Return the dict itself if it is plain already and holds no list or dict, as most do."""
+    found = _plain_dict(value, depth)
+    return value if all(map(is_, found, value)) and all(map(is_, found.values(), value.values())) else found
 
 
 def _key_text(key: object) -> str:

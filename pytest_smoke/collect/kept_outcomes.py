@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.report.verdicts_json import lossless_json, tree_json
@@ -45,9 +46,9 @@ class KeptOutcomes:
     def __contains__(self, item_id: object) -> bool:
         return item_id in self._packed
 
-    def add(self, outcome: Outcome) -> None:
-        """Keep an outcome."""
-        text = lossless_json(outcome.to_dict())
+    def add(self, outcome: Outcome, tree: Mapping[str, Any] | None = None) -> None:
+        """Keep an outcome. `tree`: its `to_dict`, where that is known already."""
+        text = lossless_json(outcome.to_dict() if tree is None else tree)
         self._unpacked = None
         self._packed[outcome.id] = zlib.compress(text.encode(), LEVEL)
 

@@ -10,7 +10,7 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -186,10 +186,10 @@ class VerdictsFile:
         self._next = 0.0
         self._unwritten = False
 
-    def add(self, outcome: Outcome) -> None:
-        """Add an outcome, and write the file now or soon."""
+    def add(self, outcome: Outcome, tree: Mapping[str, Any] | None = None) -> None:
+        """Add an outcome, and write the file now or soon. `tree`: its `to_dict`, where that is known already."""
         with self._lock:
-            self.outcomes.add(outcome)
+            self.outcomes.add(outcome, tree)
             self._unwritten = True
             wait_seconds = self._next - time.monotonic()
             if wait_seconds <= 0:

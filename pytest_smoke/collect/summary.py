@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -138,7 +138,7 @@ class Summary:
 
         pytest keeps all reports until the session ends, so the outcomes are taken off once every plugin has seen them.
         """
-        arrived = outcomes_on(report)
+        arrived = self._arrived_on(report)
         if arrived:
             report.smoke_status = _status(report, arrived)  # type: ignore[attr-defined]  # our own
         self._keep_arrived(report, arrived)
@@ -149,7 +149,15 @@ class Summary:
                 report.smoke_outcomes = []  # type: ignore[attr-defined]  # our own
                 report.smoke_receipt = None  # type: ignore[attr-defined]  # our own
 
+    def _arrived_on(self, report: pytest.TestReport) -> list[Outcome]:
+        """Return the outcomes on a report: those of this process as they are, those of a worker built again."""
+        kept = self._kept.get(report.nodeid, ())
+        if kept and [one.id for one in kept] == [tree["id"] for tree in getattr(report, "smoke_outcomes", ())]:
+            return list(kept)
+        return outcomes_on(report)
+
     def _keep_arrived(self, report: pytest.TestReport, arrived: list[Outcome]) -> None:
+        trees: list[dict[str, Any]] = getattr(report, "smoke_outcomes", [])
         if arrived:
             self._kept.pop(report.nodeid, None)
         elif (lost := lost_outcome(report, self._config, self._workers)) is not None:
@@ -162,8 +170,8 @@ class Summary:
         self._arrived[report.nodeid] += 1
         if report.failed and isinstance(report.longrepr, str) and arrived[0].id == report.nodeid:
             report.longrepr = FailureText(report.longrepr)
-        for outcome in arrived:
-            item_id = self.add(outcome)
+        for at, outcome in enumerate(arrived):
+            item_id = self.add(outcome, trees[at] if at < len(trees) else None)
             if report.passed:
                 self._of_passed.add(item_id)
         self._add_receipt(report.nodeid, arrived[-1], getattr(report, "smoke_receipt", None))
@@ -201,16 +209,20 @@ class Summary:
             if new := [outcome for outcome in outcomes if outcome.id not in self._outcomes]:
                 self._add_of(node_id, new)
 
-    def add(self, outcome: Outcome) -> str:
-        """Keep an outcome, and return its id; one with the id of another gets a number, so that neither is lost."""
+    def add(self, outcome: Outcome, tree: Mapping[str, Any] | None = None) -> str:
+        """Keep an outcome, and return its id; one with the id of another gets a number, so that neither is lost.
+
+        `tree`: its `to_dict`, where that is known already.
+        """
         number = 1
         while (item_id := outcome.id if number == 1 else f"{outcome.id}#{number}") in self._outcomes:
             number += 1
-        outcome = outcome if item_id == outcome.id else replace(outcome, id=item_id)
+        if item_id != outcome.id:
+            outcome, tree = replace(outcome, id=item_id), None
         if self._file is None:
-            self._outcomes.add(outcome)
+            self._outcomes.add(outcome, tree)
         else:
-            self._file.add(outcome)
+            self._file.add(outcome, tree)
             if self._config.option.smoke_tensorboard and (
                 problem := write_event_file(outcome, self._config.option.smoke_report)
             ):

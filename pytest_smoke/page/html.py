@@ -51,17 +51,26 @@ def tag(name: str, /, *content: object, **attributes: object) -> Html:
     Content is escaped unless it is `Html`. Attributes that are None or False are left out, those that are True have
     no value.
     """
-    opened = name + "".join(
-        f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{escape(value)}"')
-        for key, value in attributes.items()
-        if value is not None and value is not False
-    )
-    return Html(f"<{opened}>" if name in VOID else f"<{opened}>{join(content)}</{name}>")
+    opened = name
+    for key, value in attributes.items():
+        if value is True:
+            opened += f" {_attribute(key)}"
+        elif value is not None and value is not False:
+            opened += f' {_attribute(key)}="{value if type(value) is Html else escape(value)}"'
+    if name in VOID:
+        return Html(f"<{opened}>")
+    inner = "".join([part if type(part) is Html else escape(part) for part in content])
+    return Html(f"<{opened}>{inner}</{name}>")
+
+
+@cache
+def _attribute(key: str) -> str:
+    return key.rstrip("_").replace("_", "-")
 
 
 def join(parts: Iterable[object], separator: str = "") -> Html:
     """Join parts of a page; what is not `Html` is escaped."""
-    return Html(separator.join(map(escape, parts)))
+    return Html(separator.join([part if type(part) is Html else escape(part) for part in parts]))
 
 
 def table(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from pytest_smoke.outcome import VERDICTS
 from pytest_smoke.page.html import Html, tag
 
@@ -21,6 +23,7 @@ def badge(word: str, label: str) -> Html:
     return tag("span", _shape(word), label, class_=f"verdict {word if word in VERDICTS else 'error'}")
 
 
+@cache
 def _shape(word: str) -> Html:
     path = tag(
         "path",
