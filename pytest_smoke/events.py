@@ -316,6 +316,18 @@ class SharedStorage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnusedParameters:
+    """Parameters of which a process of the run has no gradient in a step, so that DistributedDataParallel waits."""
+
+    rank: int
+    """The process."""
+    names: tuple[str, ...]
+    """The first of them."""
+    count: int
+    """Number of such parameters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSizes:
     """How many samples a stage drew per step: reported early if the number differs, and else at its end."""
 
@@ -625,6 +637,7 @@ Event = (
     | Overfit
     | ModelMode
     | SharedStorage
+    | UnusedParameters
     | BatchSizes
     | DrawnItems
     | DrawnSamples

@@ -83,7 +83,11 @@ EXPECTED = {
         ],
     ),
     "fixed_size": ("invalid", "batch-size-ignored", ["batches(16) yields as many samples as batches(64)"]),
-    "same_ranks": ("invalid", "same-samples", ["ranks 0 and 1 draw the same samples", "they share 64 of 64 samples"]),
+    "same_ranks": (
+        "invalid",
+        "same-samples",
+        ["data-parallel ranks 0 and 1 draw the same samples", "they share 64 of 64 samples"],
+    ),
     "one_batch": (
         "invalid",
         "repeated-in-step",

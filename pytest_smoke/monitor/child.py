@@ -17,6 +17,7 @@ from pytest_smoke.outcome import Finding
 from pytest_smoke.plain import plain_fields
 from pytest_smoke.text import count, listed, seconds
 from pytest_smoke.train.checkpoints.layout import LAST_GOOD, TRAINED
+from pytest_smoke.train.endings import SAME_PASSES, SAME_PASSES_HINT
 from pytest_smoke.train.launch import GRACE_SECONDS, Child, child_of
 from pytest_smoke.train.plan import RunPlan
 
@@ -96,6 +97,8 @@ MIXED_TENSORS_HINT = (
     "fully_shard gathers the parameters of a module when that module is called: let losses() and evaluate() call the "
     "model, or register its other methods with torch.distributed.fsdp.register_fsdp_forward_method"
 )
+MISMATCH = ("collective mismatch", "mismatch between collectives")
+"""What torch and gloo say where processes exchange different data at the same time; gloo aborts the process."""
 HINTS = {OUT_OF_RANGE: OUT_OF_RANGE_HINT, MIXED_TENSORS: MIXED_TENSORS_HINT}
 """What helps if an exception contains one of these texts."""
 
@@ -133,20 +136,23 @@ def run_in_child(
             return ProcessResult(finding=finding, output=child.last_lines())
         except ChildTimeoutError:
             text = f"the training process made no progress for {seconds(timeout_seconds or 0.0)} and was killed"
+            hint = ""
             events = child.dump_stacks()
             place = child.place(plan.root)
             for event in events:
                 if isinstance(event, Crashed) and event.reason == "hang":
-                    text, place = f"{text}: {event.text}", event.place
-            hint = "raise --smoke-timeout if the task needs longer between two steps"
+                    text, place, hint = f"{text}: {event.text}", event.place, event.hint
+            hint = hint or "raise --smoke-timeout if the task needs longer between two steps"
             finding = failed_run(monitor, "hang", text, place=place, hint=hint, made=child.steps_begun - 1)
             return ProcessResult(finding=finding, output=child.last_lines())
         if monitor.crashed is None and monitor.ended is None and not monitor.steps_fault:
             text = "the training process ended without reporting a result"
             finding = failed_run(monitor, "crash", text, made=child.steps_begun - 1)
             return ProcessResult(finding=finding, output=child.last_lines())
-        result = result_of(monitor)
-        return replace(result, output=child.last_lines()) if monitor.crashed is not None else result
+        if monitor.crashed is not None:
+            output = child.last_lines()
+            return replace(result_of(monitor, output, plan.processes), output=output)
+        return result_of(monitor)
 
 
 def run_here(plan: RunPlan, monitor: RunMonitor, watch: Watch | None) -> ProcessResult:
@@ -236,12 +242,12 @@ def _take_what_has_arrived(child: Child, monitor: Listener) -> None:
             monitor.on_events(events)
 
 
-def result_of(monitor: Listener) -> ProcessResult:
-    """Return how a run ended, from what it reported."""
+def result_of(monitor: Listener, output: str = "", processes: int = 1) -> ProcessResult:
+    """Return how a run ended, from what it reported. `output`: what its processes have printed, if they failed."""
     if monitor.steps_fault:
         return ProcessResult(finding=failed_run(monitor, "steps-out-of-order", monitor.steps_fault))
     if monitor.crashed is not None:
-        crashed = monitor.crashed
+        crashed = with_mismatch(monitor.crashed, output, processes)
         known = (hint for texts, hint in HINTS.items() if any(text in crashed.text for text in texts))
         hint = crashed.hint or next(known, "")
         finding = failed_run(
@@ -260,6 +266,16 @@ def result_of(monitor: Listener) -> ProcessResult:
     elif not monitor.complete:
         text = f"stopped after {count(monitor.steps, 'step')}: {monitor.stopped_because}"
     return ProcessResult(finding=Finding(id="run", status="pass", text=text))
+
+
+def with_mismatch(crashed: Crashed, output: str, processes: int) -> Crashed:
+    """Return a crash, in the words for processes that made different passes if torch or gloo said so before."""
+    said = crashed.text if crashed.reason == "exception" else output
+    if processes < 2 or crashed.reason not in ("crash", "exception") or not any(text in said for text in MISMATCH):
+        return crashed
+    ended = "" if crashed.reason == "exception" else f" ({crashed.text})"
+    text = f"the {count(processes, 'rank')} exchanged different data{ended}: {SAME_PASSES}"
+    return replace(crashed, text=text, cause="", hint=SAME_PASSES_HINT)
 
 
 def failed_run(

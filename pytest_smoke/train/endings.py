@@ -7,6 +7,10 @@ import signal
 import sys
 from pathlib import Path
 
+SAME_PASSES = "do all of them make the same forward and backward passes, through the same modules?"
+"""The question to ask if ranks wait for different things, or send each other different data."""
+SAME_PASSES_HINT = "make every rank call the same modules, in the same order and as often, in losses() and evaluate()"
+
 
 def how_it_ended(exit_code: int) -> str:
     """Return a clause without its subject for an exit status, which is negative for a signal."""

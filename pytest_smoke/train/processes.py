@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from mmap import mmap
 from multiprocessing import Pipe, active_children, get_context
 from multiprocessing.connection import Connection, wait
@@ -37,7 +38,7 @@ from pytest_smoke.text import count, listed
 from pytest_smoke.train.channel import Channel
 from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.descendants import end_descendants, end_with_parent
-from pytest_smoke.train.endings import how_it_ended, place_in_stack
+from pytest_smoke.train.endings import SAME_PASSES, SAME_PASSES_HINT, how_it_ended, place_in_stack
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.ranks import COUNTER, RankChannel, Ranks
 
@@ -380,11 +381,9 @@ def hang_of(counters: Sequence[int], places: Sequence[str], *, all_wait: bool = 
     `all_wait`: no rank does anything else, so each waits for something that the others do not do.
     """
     if all_wait:
-        text = (
-            f"the {len(counters)} ranks wait for one another: do all of them make the same forward and backward "
-            "passes, through the same modules?"
-        )
-        return Crashed(reason="hang", text=text, place=next(filter(None, places), ""), traceback="")
+        text = f"the {len(counters)} ranks wait for one another: {SAME_PASSES}"
+        place = next(filter(None, places), "")
+        return Crashed(reason="hang", text=text, place=place, traceback="", hint=SAME_PASSES_HINT)
     behind = [rank for rank, entered in enumerate(counters) if entered == min(counters)]
     waiting = [rank for rank in range(len(counters)) if rank not in behind]
     names, others = _ranks(behind), _ranks(waiting)
@@ -403,6 +402,10 @@ def _ranks(ranks: Sequence[int]) -> str:
 
 
 def is_waiting(stack: str) -> bool:
-    """Tell whether a stack of faulthandler ends in a function of torch.distributed that waits for other ranks."""
-    innermost = re.search(r'^  File "(.+)", line \d+', stack, re.MULTILINE)
-    return innermost is not None and f"{os.sep}torch{os.sep}distributed{os.sep}" in innermost[1]
+    """Tell whether a stack of faulthandler ends in a function of torch.distributed that waits for other ranks.
+
+    It may wait in other parts of torch that this function called: `wait_tensor` does in torch/_ops.py.
+    """
+    files = re.findall(r'^  File "(.+)", line \d+', stack, re.MULTILINE)
+    called = takewhile(lambda file: f"{os.sep}torch{os.sep}" in file, files)
+    return any(f"{os.sep}torch{os.sep}distributed{os.sep}" in file for file in called)

@@ -33,6 +33,7 @@ from pytest_smoke.events import (
     LearningRateDiffers,
     LossDiagnosis,
     StageEnded,
+    UnusedParameters,
 )
 from pytest_smoke.train.channel import Channel
 from pytest_smoke.train.digest import digest
@@ -47,7 +48,12 @@ WAIT = timedelta(days=7)
 COUNTER = struct.Struct("Q")
 """A rank's counter in the memory that all ranks share with the process that started them."""
 COMMANDS: tuple[type[Any], ...] = (Continue, Finish, EndAfterStage, Abort)
-OF_EVERY_RANK = (DrawnSamples, LearningRateDiffers, BatchSizes, LossDiagnosis, BatchDigest)
+LOOKS = 8
+"""Steps of each stage and phase in which a rank looks for parameters without a gradient. A branch that depends on the
+batch and is taken in half of them is taken in all of 8 in 1 of 256 cases."""
+SHOWN_NAMES = 3
+"""Parameters without a gradient that are named."""
+OF_EVERY_RANK = (DrawnSamples, LearningRateDiffers, BatchSizes, LossDiagnosis, BatchDigest, UnusedParameters)
 """Events of which every rank has its own; of all others those of rank 0 are reported."""
 
 
@@ -81,6 +87,8 @@ class Ranks:
         self.together = Together(size)
         self.needs_sources = True
         """Whether rank 0 needs further samples, as far as this rank knows."""
+        self._unused: dict[str, None] = {}
+        """Names of parameters that a pass of this rank did not use, which are reported."""
 
     def enter(self) -> None:
         """Count that this rank is about to wait for the others: one that hangs has entered fewer times than they."""
@@ -119,15 +127,30 @@ class Ranks:
             self._has_warned = True
             _warn_unheard()
         data_parallel = DistributedDataParallel(module, find_unused_parameters=True, init_sync=not in_step)
+        trained = {name.partition(".")[2]: p for name, p in parameters.named_parameters() if p.requires_grad}
+        looks = LOOKS
 
         def call(*args: Any, synchronized: bool) -> list[Tensor]:
+            nonlocal looks
             self.enter()
             with contextlib.nullcontext() if synchronized else data_parallel.no_sync():
                 result: list[Tensor] = data_parallel(*args)
+            if synchronized and looks and not module.is_constant:
+                looks -= 1
+                self._look_for_unused(result, trained)
             self.enter()
             return result
 
         return call
+
+    def _look_for_unused(self, losses: Sequence[Tensor], trained: Mapping[str, Tensor]) -> None:
+        """Report parameters that the backward pass of `losses` will not reach; reads no value of the device."""
+        used = leaves_of(losses)
+        new = [name for name, p in trained.items() if id(p) not in used and name not in self._unused]
+        if new:
+            self._unused |= dict.fromkeys(new)
+            names = tuple(self._unused)
+            self.outbox.append(UnusedParameters(rank=self.rank, names=names[:SHOWN_NAMES], count=len(names)))
 
     def add_up(self, gradients: Iterable[list[Tensor | None]], parameters: Sequence[Tensor]) -> None:
         """Replace gradients by their sums over the ranks, in place; None where no rank has one."""
@@ -210,14 +233,32 @@ class _Losses(nn.Module):
     def __init__(self, losses: Callable[..., list[Tensor]], parameters: nn.Module) -> None:
         super().__init__()
         self._losses, self.held = losses, parameters
+        self.is_constant = False
+        """Whether no term of the newest pass had a gradient of its own."""
 
     def forward(self, *args: Any) -> list[Tensor]:
         """Return the terms; one of them has a gradient, because the other ranks wait for this one's."""
         losses = self._losses(*args)
-        if torch.is_grad_enabled() and not any(loss.requires_grad for loss in losses):
+        self.is_constant = not any(loss.requires_grad for loss in losses)
+        if torch.is_grad_enabled() and self.is_constant:
             anchor = next(p for p in self.held.parameters() if p.requires_grad)
             losses = [losses[0] + 0.0 * anchor.flatten()[0], *losses[1:]]
         return losses
+
+
+def leaves_of(losses: Iterable[Tensor]) -> set[int]:
+    """Return the ids of the parameters that a backward pass of `losses` gives a gradient, as autograd will."""
+    to_visit = [loss.grad_fn for loss in losses if loss.grad_fn is not None]
+    seen, leaves = set(to_visit), {id(loss) for loss in losses if loss.is_leaf}
+    while to_visit:
+        node = to_visit.pop()
+        if (leaf := getattr(node, "variable", None)) is not None:
+            leaves.add(id(leaf))
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                to_visit.append(following)
+    return leaves
 
 
 def _warn_unheard() -> None:
@@ -341,6 +382,7 @@ class Together:
         rates = [(rank, event) for rank, event in drawn if isinstance(event, LearningRateDiffers)]
         all_the_same = len(rates) == self._size and len({event for _, event in rates}) == 1
         found += [rates[0][1]] if all_the_same else [replace(event, rank=rank) for rank, event in rates]
+        found += [event for _, event in drawn if isinstance(event, UnusedParameters)]
         found += self._sizes([(rank, event) for rank, event in drawn if isinstance(event, BatchSizes)])
         diagnoses = [(rank, event) for rank, event in drawn if isinstance(event, LossDiagnosis)]
         found += [self._placed(*min(diagnoses, key=lambda pair: pair[1].kind == "not-reproduced"))] if diagnoses else []

@@ -292,7 +292,7 @@ def check_returned(returned: object, model: nn.Module) -> None:
     """Raise TaskError if `parallelize` returned something else than `model` or None."""
     if returned is not None and returned is not model:
         raise TaskError(
-            f"parallelize(model, mesh) returned another {type(returned).__name__}: it must change the model in place, "
+            f"parallelize(model, mesh) returned a new {type(returned).__name__}: it must change the model in place, "
             "as fully_shard does, and return None or the same model",
             key="launch",
         )

@@ -31,6 +31,7 @@ TASKS = {
     "rank-with-another-rate": (DDP, "self.made.param_groups[0]['lr'] *= 1.5"),
     "sharded-rank-with-an-infinite-loss": (FSDP2, INFINITE),
     "sharded-parameter-used-outside": (FSDP2, "model[0].weight @ batch['x'].T"),
+    "sharded-ranks-with-different-passes": (FSDP2, "model(batch['x'])"),
 }
 """What `parallelize` does, and what rank 1 executes in its 20th batch."""
 HEALTHY = "zz-healthy"
@@ -79,6 +80,13 @@ FAULTS = (
         verdict="error (exception)",
         sentence="rank 1 of 2: RuntimeError: ...got mixed torch.Tensor and DTensor...",
     ),
+    Fault(
+        name="sharded-ranks-with-different-passes",
+        happens="One rank makes another forward pass through a model that FSDP2 has sharded; gloo connects the ranks",
+        verdict="error (crash)",
+        sentence="the 2 ranks exchanged different data (rank ... of 2 was killed by SIGABRT): do all of them make the "
+        "same forward and backward passes, through the same modules? (after step ...)",
+    ),
 )
 
 
@@ -109,6 +117,12 @@ def test_what_happens_to_one_of_two_ranks(fault: Fault, outcomes: dict[str, dict
 
 def test_output_of_a_run_with_a_rank_that_hangs_has_the_stacks_of_all(outcomes: dict[str, dict[str, Any]]) -> None:
     assert "rank 1:\nFatal Python error: Aborted" in outcomes["rank-hangs"]["output"]
+
+
+def test_hint_for_different_passes_is_to_make_the_same_ones(outcomes: dict[str, dict[str, Any]]) -> None:
+    findings = outcomes["sharded-ranks-with-different-passes"]["findings"]
+    (hint,) = [finding["hint"] for finding in findings if finding["id"] == "run"]
+    assert hint.startswith("make every rank call the same modules")
 
 
 def test_operation_that_made_the_loss_of_one_rank_infinite_is_found(outcomes: dict[str, dict[str, Any]]) -> None:

@@ -64,6 +64,17 @@ class Regression:
         return {"mean": float(model(x.to(next(model.parameters()).device)).mean())}
 
 
+class Branching(Regression):
+    """Rank 1 leaves out the first layers."""
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.Sequential(nn.Linear(4, 4).double()), super().model())
+
+    def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+        assert isinstance(model, nn.Sequential)
+        return super().losses(model if os.environ.get("RANK") == "0" else model[1], batch)
+
+
 class Sharded(Regression):
     """The same with FSDP2, or with another `parallelize`: `how` is `fsdp`, `part`, `tensor`, `copy` or `nothing`."""
 

@@ -518,7 +518,7 @@ CASES = [
     ),
     Case(
         lambda *_: check_returned(nn.Sequential(), nn.Linear(1, 1)),
-        "parallelize(model, mesh) returned another Sequential: it must change the model in place, as fully_shard does, "
+        "parallelize(model, mesh) returned a new Sequential: it must change the model in place, as fully_shard does, "
         "and return None or the same model",
         key="launch",
     ),

@@ -215,7 +215,7 @@ def test_the_launcher_does_not_ask_for_devices_in_a_process_that_is_to_be_copied
 def test_ranks_with_the_same_samples_are_invalid() -> None:
     outcome = outcome_of(case(2, same_samples=True))
     assert (outcome.verdict, outcome.reason) == ("invalid", "same-samples")
-    assert outcome.text.startswith("ranks 0 and 1 draw the same samples")
+    assert outcome.text.startswith("data-parallel ranks 0 and 1 draw the same samples")
 
 
 def test_launch_in_the_pytest_process_is_refused() -> None:
@@ -290,7 +290,19 @@ def test_ranks_that_all_wait_for_another_one_made_different_passes() -> None:
     waiting = 'Stack:\n  File "/lib/torch/distributed/c10d.py", line 4 in all_gather\n  File "/a.py", line 7\n'
     assert is_waiting(waiting)
     assert not is_waiting('Stack:\n  File "/a.py", line 7 in losses\n' + waiting)
-    assert hang_of([3, 4], ["", "a.py:7"], all_wait=True).text.startswith("the 2 ranks wait for one another: do all")
+    assert is_waiting('Stack:\n  File "/lib/torch/_ops.py", line 4 in __call__\n' + waiting.removeprefix("Stack:\n"))
+    assert not is_waiting('Stack:\n  File "/lib/torch/_ops.py", line 4 in __call__\n  File "/a.py", line 7\n')
+    crash = hang_of([3, 4], ["", "a.py:7"], all_wait=True)
+    assert crash.text.startswith("the 2 ranks wait for one another: do all")
+    assert crash.hint.startswith("make every rank call the same modules")
+
+
+def test_parameters_that_one_process_does_not_use_are_reported() -> None:
+    """DistributedDataParallel would raise in the second step, and find_unused_parameters hides it."""
+    (warning,) = [one for one in trained(case(2, task="Branching"))[0].findings if one.id == "ranks[unused]"]
+    assert (warning.status, warning.reason) == ("warn", "unused-parameters")
+    assert "process 1 made a step without a gradient of 0.0.weight, 0.0.bias." in warning.text
+    assert "find_unused_parameters=True" in warning.hint
 
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=6))

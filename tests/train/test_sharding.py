@@ -64,7 +64,7 @@ def test_model_that_the_task_leaves_whole_is_not_sharded(ranks: Ranks) -> None:
             "tensor",
             r"made 0.weight a DTensor \(.*\) on 1 device, not one that fully_shard splits among all 1: .* tensor",
         ),
-        ("copy", r"parallelize\(model, mesh\) returned another Sequential: it must change the model in place"),
+        ("copy", r"parallelize\(model, mesh\) returned a new Sequential: it must change the model in place"),
     ],
 )
 def test_parallelize_that_does_something_else_than_shard_is_refused(ranks: Ranks, how: str, text: str) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import chain
 from math import sqrt
 
-from pytest_smoke.events import DrawnSamples
+from pytest_smoke.events import DrawnSamples, UnusedParameters
 from pytest_smoke.judge.checks.check import Check, Reason, RunView
 from pytest_smoke.outcome import Finding
-from pytest_smoke.text import count, percent, steps
+from pytest_smoke.text import count, listed, percent, steps
 
 MicroBatch = tuple[str, ...]
 """The digests of its samples, sorted: micro-batches with the same samples in another order are equal."""
@@ -48,7 +48,7 @@ def ranks(run: RunView, events: Sequence[DrawnSamples]) -> Iterator[Finding]:
     window = steps(events[0].step, events[-1].step)
     same = _equal_streams(events, world_size) or _common_samples(_of_first_epoch(events, world_size), world_size)
     if same is None:
-        text = f"in {window} the {world_size:,} ranks drew different samples"
+        text = f"in {window} the {world_size:,} data-parallel ranks drew different samples"
         yield Finding(id=RANKS.id, status="pass", text=text)
         return
     yield Finding(
@@ -56,8 +56,9 @@ def ranks(run: RunView, events: Sequence[DrawnSamples]) -> Iterator[Finding]:
         status="fail",
         reason="same-samples",
         text=(
-            f"ranks {same.left} and {same.right} draw the same samples: in {window} they share {same.shared:,} of "
-            f"{count(same.samples, 'sample')}. The effective batch has fewer different samples than declared"
+            f"data-parallel ranks {same.left} and {same.right} draw the same samples: in {window} they share "
+            f"{same.shared:,} of {count(same.samples, 'sample')}. The effective batch has fewer different samples "
+            "than declared"
         ),
         step=events[-1].step,
         observed=same.shared / same.samples,
@@ -65,6 +66,36 @@ def ranks(run: RunView, events: Sequence[DrawnSamples]) -> Iterator[Finding]:
         hint=(
             "use `rank` and `world_size` in batches(): every world_size-th sample from number rank on, or a generator "
             "seeded with seed and rank"
+        ),
+    )
+
+
+def unused_parameters(run: RunView) -> Iterator[Finding]:
+    """Warn of parameters for which the full run's DistributedDataParallel would wait in vain."""
+    newest = {event.rank: event for event in run.events(UnusedParameters)}
+    if not newest:
+        return
+    of_all: dict[tuple[tuple[str, ...], int], list[int]] = {}
+    for rank, event in sorted(newest.items()):
+        of_all.setdefault((event.names, event.count), []).append(rank)
+    parts = []
+    for (names, number), found in of_all.items():
+        processes = f"{'process' if len(found) == 1 else 'processes'} {listed(map(str, found))}"
+        more = f" and {number - len(names):,} more" if number > len(names) else ""
+        parts.append(f"{processes} made a step without a gradient of {', '.join(names)}{more}")
+    yield Finding(
+        id=f"{RANKS.id}[unused]",
+        status="warn",
+        reason="unused-parameters",
+        text=(
+            f"{'; '.join(parts)}. DistributedDataParallel(model) raises in the next step; the smoke run does not, "
+            "because it sets find_unused_parameters=True"
+        ),
+        observed=max(event.count for event in newest.values()),
+        bound=0,
+        hint=(
+            "set find_unused_parameters=True in the full run, or let the losses use all parameters in every process, "
+            "and freeze or remove those that nothing uses"
         ),
     )
 
@@ -222,13 +253,22 @@ SAME_SEED = (
 )
 RANKS = Check(
     id="ranks",
-    question="Do the data-parallel ranks draw different samples?",
+    question="Do the data-parallel ranks draw different samples, and use every parameter?",
     when="first steps",
     verdict="invalid",
     key="full.world_size",
     stops_run=True,
-    reasons=(Reason(id="same-samples", status="fail", when="two ranks draw the same samples, in any order"),),
+    reasons=(
+        Reason(id="same-samples", status="fail", when="two ranks draw the same samples, in any order"),
+        Reason(
+            id="unused-parameters",
+            status="warn",
+            when="a process of `launch` has no gradient of a parameter, for which DistributedDataParallel needs "
+            "`find_unused_parameters=True`",
+        ),
+    ),
     on_event=(DrawnSamples, ranks),
+    at_end=unused_parameters,
 )
 DATA_REPEATS = Check(
     id="data-repeats",

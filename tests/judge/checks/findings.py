@@ -28,6 +28,7 @@ from pytest_smoke.events import (
     SharedStorage,
     Step,
     SupervisedItems,
+    UnusedParameters,
     Updates,
     Window,
 )
@@ -36,7 +37,7 @@ from pytest_smoke.judge.checks.accumulation import accumulation
 from pytest_smoke.judge.checks.baseline import baseline, unreadable_baseline
 from pytest_smoke.judge.checks.batch_drawn import batch_drawn, items_drawn
 from pytest_smoke.judge.checks.batch_geometry import batch_geometry
-from pytest_smoke.judge.checks.drawn_samples import data_repeats, ranks
+from pytest_smoke.judge.checks.drawn_samples import data_repeats, ranks, unused_parameters
 from pytest_smoke.judge.checks.grad_ratio import grad_ratio
 from pytest_smoke.judge.checks.learning import learning, stage_learning
 from pytest_smoke.judge.checks.loss import loss_findings, preflight_only
@@ -91,9 +92,10 @@ class FakeRun:
     failed_stage: str | None = None
     baseline: dict[str, float] | None = None
     values: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    sent: Sequence[Event] = ()
 
     def events(self, kind: type[Event]) -> Sequence[Any]:
-        return ()
+        return [event for event in self.sent if isinstance(event, kind)]
 
     def series(self) -> dict[str, list[tuple[int, float]]]:
         return self.values
@@ -311,6 +313,13 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
         yield from ranks(
             FakeRun(ranked, []), [DrawnSamples(step=0, micro_batches=(tuple(names[:8]), tuple(names[8:])))]
         )
+    unused = ("head.weight", "head.bias", "norm.weight")
+    for events in (
+        [UnusedParameters(rank=1, names=("extra.weight",), count=1)],
+        [UnusedParameters(rank=0, names=unused[:2], count=2), UnusedParameters(rank=1, names=unused, count=12)],
+        [UnusedParameters(rank=rank, names=unused, count=3) for rank in (1, 0)],
+    ):
+        yield from unused_parameters(FakeRun(ranked, [], sent=events))
     every = [tuple(f"{step}-{number}" for number in range(8)) for step in range(8)]
     for micro_batches in (
         [(one,) for one in every],

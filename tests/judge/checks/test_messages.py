@@ -143,10 +143,19 @@ warn  mix-drawn (too-few-samples)
     the first 100 samples are too few for a tolerance of 2.0 %: a share that is off by 20 % could go unnoticed
     hint: run more steps, so that more samples are counted, or increase mix.tolerance
 pass  ranks
-    in step 0 the 2 ranks drew different samples
+    in step 0 the 2 data-parallel ranks drew different samples
 FAIL  ranks (same-samples)
-    ranks 0 and 1 draw the same samples: in step 0 they share 8 of 8 samples. The effective batch has fewer different samples than declared
+    data-parallel ranks 0 and 1 draw the same samples: in step 0 they share 8 of 8 samples. The effective batch has fewer different samples than declared
     hint: use `rank` and `world_size` in batches(): every world_size-th sample from number rank on, or a generator seeded with seed and rank
+warn  ranks[unused] (unused-parameters)
+    process 1 made a step without a gradient of extra.weight. DistributedDataParallel(model) raises in the next step; the smoke run does not, because it sets find_unused_parameters=True
+    hint: set find_unused_parameters=True in the full run, or let the losses use all parameters in every process, and freeze or remove those that nothing uses
+warn  ranks[unused] (unused-parameters)
+    process 0 made a step without a gradient of head.weight, head.bias; process 1 made a step without a gradient of head.weight, head.bias, norm.weight and 9 more. DistributedDataParallel(model) raises in the next step; the smoke run does not, because it sets find_unused_parameters=True
+    hint: set find_unused_parameters=True in the full run, or let the losses use all parameters in every process, and freeze or remove those that nothing uses
+warn  ranks[unused] (unused-parameters)
+    processes 0 and 1 made a step without a gradient of head.weight, head.bias, norm.weight. DistributedDataParallel(model) raises in the next step; the smoke run does not, because it sets find_unused_parameters=True
+    hint: set find_unused_parameters=True in the full run, or let the losses use all parameters in every process, and freeze or remove those that nothing uses
 pass  data-repeats
     the batches of steps 0-7 do not repeat
 FAIL  data-repeats (repeated-in-step)
