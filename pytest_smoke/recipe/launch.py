@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import ceil
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from pytest_smoke.recipe.fields import Count, Frozen
+from pytest_smoke.text import listed
 
+SUGGESTED = 3
+"""Numbers of processes that a message suggests."""
 MAX_PROCESSES = 256
 """Processes of one run, at most: more than any machine has accelerators."""
 INSTEAD = {
@@ -52,9 +56,10 @@ def launch_faults(
     for keys, world_size in world_sizes.items():
         if world_size % processes:
             text = (
-                f"world_size is {world_size}, which {processes} processes cannot share equally; make world_size a "
-                f"multiple of launch.nproc_per_node, such as {processes} "
-                "(effective batch = batch_size x grad_accum_steps x world_size)"
+                f"world_size is {world_size}, which {processes} processes cannot share equally; set "
+                f"launch.nproc_per_node to {_divisors_near(world_size, processes)}, or world_size to "
+                f"{processes * ceil(world_size / processes)} (effective batch = batch_size x grad_accum_steps x "
+                "world_size)"
             )
             yield keys, text
     requires = data.get("requires")
@@ -65,3 +70,10 @@ def launch_faults(
             "(`requires: {device: cuda}` keeps the run off the CPU), or change launch.nproc_per_node"
         )
         yield ("requires", "gpus"), text
+
+
+def _divisors_near(world_size: int, processes: int) -> str:
+    """Return the numbers of processes, nearest to `processes`, that can share a world size: `2, 4 or 8`."""
+    divisors = [number for number in range(1, min(world_size, MAX_PROCESSES) + 1) if world_size % number == 0]
+    nearest = sorted(sorted(divisors, key=lambda number: abs(number - processes))[:SUGGESTED])
+    return " or ".join(listed(nearest).rsplit(" and ", 1))

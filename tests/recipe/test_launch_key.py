@@ -35,11 +35,13 @@ def test_processes_that_share_the_world_size_equally_are_accepted(
     [
         (
             TASK + FULL + SMOKE + "launch: {nproc_per_node: 3}\n",
-            "2:72: world_size is 4, which 3 processes cannot share equally; make world_size a multiple of",
+            "2:72: world_size is 4, which 3 processes cannot share equally; set launch.nproc_per_node to 1, 2 or 4, or "
+            "world_size to 6 (effective",
         ),
         (
             TASK + FULL + "smoke: {max_steps: 400, world_size: 1, grad_accum_steps: 4}\n" + TWO,
-            "3:37: world_size is 1, which 2 processes cannot share equally",
+            "3:37: world_size is 1, which 2 processes cannot share equally; set launch.nproc_per_node to 1, or "
+            "world_size to 2 (",
         ),
         (
             TASK + FULL + SMOKE + TWO + "ablate: {odd: {full.world_size: 3}}\n",
