@@ -246,6 +246,8 @@ class Facts:
     """Absolute path of the folder of the model package."""
     started_at: str | None = None
     """Start of the smoke run, ISO 8601 in UTC."""
+    rerun_options: tuple[str, ...] = ()
+    """Options of the session that another run of the recipe needs to be executed in the same way."""
     repository_folder: str | None = None
     """pytest's rootdir as a path below the root of its git repository; None if it is that root, or in no repository."""
     git_commit: str | None = None
@@ -268,7 +270,7 @@ class Facts:
     def from_dict(cls, tree: Mapping[str, Any]) -> Self:
         """Return the inverse of `to_dict`."""
         values = {key: value for key, value in tree.items() if key in _FACTS_FIELDS}
-        for key in ("command", "full_accept", "resumed_at_steps", "checkpoint_problems", "not_shown"):
+        for key in ("command", "full_accept", "resumed_at_steps", "checkpoint_problems", "not_shown", "rerun_options"):
             values[key] = tuple(values.get(key, ()))
         values["stages"] = tuple(
             StageFacts(**{**stage, "phases": tuple(tuple(phase) for phase in stage.get("phases", ()))})

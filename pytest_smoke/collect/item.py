@@ -130,6 +130,8 @@ def run_for_item(item: pytest.Item, case: Case, *, device: str, item_id: str) ->
             result = run_with_options(item.config, case, device=device, item_id=item_id)
         else:
             del item.stash[EXECUTED]  # a plugin may execute the item again
+        facts = replace(result.outcome.facts, rerun_options=rerun_options_of(item.config))
+        result = replace(result, outcome=replace(result.outcome, facts=facts))
         _add_outcome(item, result.outcome)
         if isinstance(item, SmokeItem):
             item.stash[RECEIPT] = result.receipt
@@ -176,17 +178,24 @@ def run_with_options(config: pytest.Config, case: Case, *, device: str, item_id:
         return run_smoke(case, options, item_id=item_id, watch=watch)
 
 
+def rerun_options_of(config: pytest.Config) -> tuple[str, ...]:
+    """Return the options of this session that the command which reruns a smoke run needs."""
+    option, words = config.option, list[str]()
+    if option.smoke_mode:
+        words += ["--smoke-mode", option.smoke_mode]
+    if option.smoke_device != "auto":
+        words += ["--smoke-device", option.smoke_device]
+    if option.smoke_isolation == "none":
+        words += ["--smoke-isolation", "none"]
+    return tuple(words)
+
+
 def failure_text(outcome: Outcome, config: pytest.Config, *, path: Path, node_id: str) -> str:
     """Return the failure text of a smoke run, with the command that reruns it from where pytest was started.
 
     `path` and `node_id` are those of the item.
     """
-    option = config.option
-    words = ["pytest --smoke"]
-    if option.smoke_mode:
-        words.append(f"--smoke-mode {option.smoke_mode}")
-    if option.smoke_device != "auto":
-        words.append(f"--smoke-device {option.smoke_device}")
+    words = ["pytest --smoke", *rerun_options_of(config)]
     shown = os.path.relpath(path, config.invocation_params.dir)
     words.append(shlex.quote(f"{shown}::{node_id.partition('::')[2]}"))
     text = failure(

@@ -150,7 +150,8 @@ def _failure(outcome: Outcome, name: str) -> str:
     items += [f"hint: {escaped(hint, limit=SENTENCE_CHARS)}" for hint in hints(outcome)]
     items.append(f"at {code(outcome.place, limit=NAME_CHARS)}")
     if not outcome.of_test:
-        items.append(f"rerun: {code(f'pytest --smoke {shlex.quote(outcome.id)}', limit=SENTENCE_CHARS)}")
+        words = shlex.join(["pytest", "--smoke", *map(str, outcome.facts.rerun_options), outcome.id])
+        items.append(f"rerun: {code(words, limit=SENTENCE_CHARS)}")
     return "\n".join([*lines, "", *(f"- {item}" for item in items), ""])
 
 

@@ -136,6 +136,14 @@ def test_isolation_none_trains_in_the_pytest_process_with_the_same_findings(proj
     assert one["curve"] == other["curve"]
 
 
+def test_the_command_that_reruns_has_the_options_of_the_session(project: Project) -> None:
+    project.recipe(extra="launch: {nproc_per_node: 1}\n")
+    result = project.run("--smoke", "--smoke-isolation", "none", "--smoke-report", "out")
+    rerun = "pytest --smoke --smoke-device cpu --smoke-isolation none good.smoke.yaml::constant"
+    result.stdout.fnmatch_lines(["error (needs-processes): *", f"  rerun: {rerun}"])
+    assert f"rerun: <code>{rerun}</code>" in (project.path / "out" / "summary.md").read_text()
+
+
 def test_a_report_folder_that_cannot_be_created_is_a_usage_error(project: Project) -> None:
     project.recipe()
     result = project.run("--smoke", "--smoke-report", "good.smoke.yaml")

@@ -55,6 +55,9 @@ def test_a_failed_run_has_its_reason_hint_line_and_the_command_that_reruns_it() 
 def test_the_command_that_reruns_is_quoted_for_a_shell_and_left_out_for_runs_of_a_test() -> None:
     spaced = failed(1, id="a b.smoke.yaml::constant", recipe="a b.smoke.yaml")
     assert "pytest --smoke 'a b.smoke.yaml::constant'" in summary_markdown([spaced])
+    options = ("--smoke-device", "cpu", "--smoke-isolation", "none")
+    rerun = f"pytest --smoke {' '.join(options)} r00001.smoke.yaml::constant"
+    assert rerun in summary_markdown([failed(1, facts=Facts(rerun_options=options))])
     assert "rerun" not in summary_markdown([failed(1, id="test_a.py::test_b#0", recipe="a.smoke.yaml")])
 
 
