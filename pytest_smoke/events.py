@@ -196,6 +196,8 @@ class LossDiagnosis:
     """What is wrong with labels or inputs, as a clause."""
     finite_in_fp32: bool | None = None
     """Whether the loss is finite in fp32; None if it was computed in fp32, or it could not be told."""
+    rank: int | None = None
+    """The only process of the run whose part of the loss is not finite; None if there are others, or only one runs."""
 
 
 @dataclass(frozen=True, slots=True)

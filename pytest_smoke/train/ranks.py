@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import struct
 import time
@@ -87,6 +88,8 @@ class Ranks:
         self.together = Together(size)
         self.needs_sources = True
         """Whether rank 0 needs further samples, as far as this rank knows."""
+        self.is_not_finite: bool | None = None
+        """Whether this rank's part of the first total that was not finite was not finite either; None before one."""
         self._unused: dict[str, None] = {}
         """Names of parameters that a pass of this rank did not use, which are reported."""
 
@@ -185,6 +188,10 @@ class Ranks:
         agreed = [*encoded(self._command), chunk, float(self.together.needs_sources)] if is_first else [0.0] * 4
         summed = self.totals([*own, float(bool(self.outbox)), *agreed])
         *reduced, outboxes, kind, step, agreed_chunk, needs_sources = summed
+        if self.is_not_finite is None:
+            broken = (at for at, total in enumerate(reduced) if is_partial[at] and not math.isfinite(total))
+            if (first := next(broken, None)) is not None:
+                self.is_not_finite = not math.isfinite(own[first])
         self._command, self._chunk, self.needs_sources = decoded(kind, step), int(agreed_chunk), bool(needs_sources)
         self._flushed_at, self._steps_since = time.perf_counter(), 0
         if outboxes:
@@ -294,7 +301,8 @@ class RankChannel:
         At the end of a stage or of the run, which all ranks reach together, they are.
         """
         kept = [event for event in events if isinstance(event, OF_EVERY_RANK)]
-        self._ranks.outbox += kept
+        at_fault = self._ranks.rank if self._ranks.is_not_finite else None
+        self._ranks.outbox += [replace(e, rank=at_fault) if isinstance(e, LossDiagnosis) else e for e in kept]
         if any(isinstance(event, StageEnded | Ended) for event in events):
             self._ranks.collect()
         self._ranks.report([event for event in events if not isinstance(event, OF_EVERY_RANK)])
@@ -385,7 +393,11 @@ class Together:
         found += [event for _, event in drawn if isinstance(event, UnusedParameters)]
         found += self._sizes([(rank, event) for rank, event in drawn if isinstance(event, BatchSizes)])
         diagnoses = [(rank, event) for rank, event in drawn if isinstance(event, LossDiagnosis)]
-        found += [self._placed(*min(diagnoses, key=lambda pair: pair[1].kind == "not-reproduced"))] if diagnoses else []
+        if diagnoses:
+            placed = self._placed(*min(diagnoses, key=lambda pair: pair[1].kind == "not-reproduced"))
+            at_fault = {event.rank for _, event in diagnoses if event.rank is not None}
+            only = at_fault.pop() if len(at_fault) == 1 and self._size > 1 and not placed.is_probe else None
+            found.append(replace(placed, rank=only))
         return found
 
     def _complete(self, by_step: Mapping[int, Mapping[int, Any]]) -> list[int]:

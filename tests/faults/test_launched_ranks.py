@@ -130,6 +130,7 @@ def test_operation_that_made_the_loss_of_one_rank_infinite_is_found(outcomes: di
     findings = outcomes["sharded-rank-with-an-infinite-loss"]["findings"]
     (hint,) = [finding["hint"] for finding in findings if finding["id"] == "finite"]
     assert "the first value that is not finite is that of mul" in hint
+    assert "of rank 1 alone" in hint
 
 
 def test_other_run_of_the_session_is_promoted(outcomes: dict[str, dict[str, Any]]) -> None:

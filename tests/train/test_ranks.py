@@ -355,3 +355,8 @@ def test_diagnosis_of_the_rank_that_found_the_cause_counts_with_its_micro_batch(
     unknown = LossDiagnosis(step=1, weights_step=0, micro_batches=2, kind="not-reproduced")
     found = replace(unknown, kind="input", micro_batch=1, name="x")
     assert Together(2).add([[unknown], [found]]) == [replace(found, micro_batch=3, micro_batches=4)]
+    (of_one,) = Together(2).add([[unknown], [replace(unknown, rank=1)]])
+    (of_all,) = Together(2).add([[replace(unknown, rank=0)], [replace(unknown, rank=1)]])
+    assert isinstance(of_one, LossDiagnosis)
+    assert isinstance(of_all, LossDiagnosis)
+    assert (of_one.rank, of_all.rank) == (1, None)

@@ -24,6 +24,8 @@ def describe_source(seen: LossDiagnosis) -> str:
             return f"the loss is finite and {made} is not{where}: a square root or a norm has no gradient at 0"
         case "module" | "operation":
             return _operation(seen, where, at)
+    if seen.rank is not None:
+        return f"only rank {seen.rank} had a loss that is not finite; it was finite when the batch was rerun"
     return ""
 
 
@@ -43,4 +45,6 @@ def _operation(seen: LossDiagnosis, where: str, at: str) -> str:
 
 def _micro_batch(seen: LossDiagnosis) -> str:
     part = f", micro-batch {seen.micro_batch + 1} of {seen.micro_batches}" if seen.micro_batches > 1 else ""
+    if seen.rank is not None:
+        return f"{part}, of rank {seen.rank} alone"
     return f"{part} of the probe batch" if seen.is_probe and part else " in the probe batch" if seen.is_probe else part

@@ -432,6 +432,8 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
     seen = LossDiagnosis(step=0, weights_step=0, micro_batches=4, micro_batch=2, term="ce", kind="not-reproduced")
     for diagnosis in (
         seen,
+        replace(seen, rank=1),
+        replace(seen, rank=1, kind="operation", operation="log", place="task.py:31"),
         replace(seen, kind="parameter", name="head.weight"),
         replace(seen, kind="input", name="batch['x']", detail="3 values of 4,096 are NaN"),
         replace(seen, kind="labels", detail="all 192 labels are -100, which the loss ignores", place="task.py:31"),

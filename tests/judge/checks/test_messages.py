@@ -327,6 +327,12 @@ FAIL  finite (non-finite)
     hint: no update was made yet: look at the loss terms, the labels and the inputs
 FAIL  finite (non-finite)
     ce is NaN at step 0
+    hint: only rank 1 had a loss that is not finite; it was finite when the batch was rerun
+FAIL  finite (non-finite)
+    ce is NaN at step 0
+    hint: the outputs of the model are finite; the first value that is not finite is that of log (task.py:31), micro-batch 3 of 4, of rank 1 alone
+FAIL  finite (non-finite)
+    ce is NaN at step 0
     hint: head.weight is not finite before the first update: look at its initialization, or at the checkpoint it is loaded from
 FAIL  finite (non-finite)
     ce is NaN at step 0
