@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from operator import attrgetter
 from typing import Any, Literal, Self
 
 Status = Literal["pass", "warn", "fail", "not-checked"]
@@ -56,7 +57,7 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a tree of builtins, with the same `data`."""
-        return {name: getattr(self, name) for name in _FINDING_FIELDS}
+        return dict(zip(_FINDING_FIELDS, _FINDING_VALUES(self), strict=True))
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Self:
@@ -66,6 +67,7 @@ class Finding:
 
 _FINDING_FIELDS = tuple(one.name for one in fields(Finding))
 """`dataclasses.asdict` copies every value of a finding, of which a session has thousands."""
+_FINDING_VALUES = attrgetter(*_FINDING_FIELDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,7 +262,7 @@ class Facts:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a tree of builtins without the values that are not known."""
-        tree = {name: getattr(self, name) for name in _FACTS_FIELDS}
+        tree: dict[str, Any] = dict(zip(_FACTS_FIELDS, _FACTS_VALUES(self), strict=True))
         tree |= {name: tuple(asdict(one) for one in tree[name]) for name in ("stages", "checkpoints")}
         if self.gradient_norms is not None:
             tree["gradient_norms"] = asdict(self.gradient_norms)
@@ -283,6 +285,7 @@ class Facts:
 
 
 _FACTS_FIELDS = dict.fromkeys(one.name for one in fields(Facts))
+_FACTS_VALUES = attrgetter(*_FACTS_FIELDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -366,7 +369,7 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a tree of builtins; NaN and infinities stay floats."""
-        tree = {one.name: getattr(self, one.name) for one in fields(self)}
+        tree = {name: getattr(self, name) for name in _OUTCOME_FIELDS}
         return tree | {"findings": [finding.to_dict() for finding in self.findings], "facts": self.facts.to_dict()}
 
     @classmethod
@@ -376,9 +379,12 @@ class Outcome:
         return cls(**{**tree, "findings": findings, "facts": Facts.from_dict(tree["facts"])})
 
 
+_OUTCOME_FIELDS = tuple(one.name for one in fields(Outcome))
+
+
 def _without_unknown(tree: dict[str, Any]) -> dict[str, Any]:
     """Drop None and empty containers, also one level down in `stages`."""
-    known = {key: value for key, value in tree.items() if value is not None and value not in ((), {}, [])}
+    known = {key: value for key, value in tree.items() if value or (value is not None and value not in ((), {}, []))}
     if "stages" in known:
         known["stages"] = [
             {key: value for key, value in stage.items() if value is not None} for stage in known["stages"]

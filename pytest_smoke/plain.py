@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Set
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Callable, Mapping, Set
+from dataclasses import fields, is_dataclass
 from functools import cache
-from operator import index, is_
+from operator import attrgetter, index, is_
 from typing import Any, TypeVar
 
 TEXT_CHARS = 10_000
@@ -25,6 +25,8 @@ _UNSAFE = re.compile(
     "\u2028\u2029\u202a-\u202e\u2066-\u2069"  # line separators, and controls that reverse what a line shows
     "\ud800-\udfff\ufffe\uffff]"  # surrogates, which UTF-8 cannot encode, and what XML forbids
 )
+_SAFE_ASCII = bytes((*range(32, 127), *b"\t\n"))
+"""ASCII that `_UNSAFE` does not match."""
 _UNSAFE_IN_NAMES = re.compile(f"{_UNSAFE.pattern[:-1]}\t\n]")
 T = TypeVar("T")
 
@@ -41,7 +43,7 @@ def plain(value: Any, *, depth: int = 0) -> Any:
     if value is None or kind is bool or kind is float:
         return value
     if kind is dict:
-        return _same_or_plain_dict(value, depth) if depth < MAX_DEPTH else safe_repr(value)
+        return _plain_dict(value, depth) if depth < MAX_DEPTH else safe_repr(value)
     if isinstance(value, str):
         return plain_text(value)
     if isinstance(value, int):
@@ -76,28 +78,33 @@ def plain_record(record: T) -> T:
     """
     changed: dict[str, Any] = {}
     record_type: Any = type(record)
-    for name in _field_names(record_type):
-        value = getattr(record, name)
+    names, values_of = _reading(record_type)
+    values = values_of(record)
+    for name, value in zip(names, values, strict=True):
         kind = type(value)
         if value is None or kind is bool or kind is float or (kind is dict and not value):
             continue
         if kind is tuple and value and is_dataclass(value[0]):
-            part: Any = tuple(map(plain_record, value))
+            parts = tuple(map(plain_record, value))
+            part: Any = value if all(map(is_, parts, value)) else parts
         elif kind in _BUILTINS or not is_dataclass(value):
-            part = plain(value)
+            part = _same_or_plain_dict(value) if kind is dict else plain(value)
         else:
             part = plain_record(value)
         if part is not value:
             changed[name] = part
-    return replace(record, **changed) if changed else record  # type: ignore[type-var]  # a dataclass
+    return record_type(**dict(zip(names, values, strict=True)) | changed) if changed else record
 
 
 _BUILTINS = frozenset({str, int, dict, list, tuple})
 
 
 @cache
-def _field_names(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+def _reading(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """Return the names of a dataclass's fields, and what reads their values."""
+    names = tuple(field.name for field in fields(kind))
+    read = attrgetter(*names)
+    return names, read if len(names) > 1 else lambda record: (read(record),)
 
 
 def plain_text(text: str, *, limit: int = TEXT_CHARS) -> str:
@@ -111,7 +118,7 @@ def plain_text(text: str, *, limit: int = TEXT_CHARS) -> str:
     if len(exact) > limit:
         half = limit // 2
         exact = f"{exact[:half]} [... {len(exact) - 2 * half:,} characters left out ...] {exact[-half:]}"
-    if exact.isascii() and exact.isprintable():
+    if exact.isascii() and not exact.encode("ascii").translate(None, _SAFE_ASCII):
         return exact
     return _UNSAFE.sub(_escaped, exact.replace("\r\n", "\n"))
 
@@ -155,9 +162,9 @@ def _plain_dict(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     return found
 
 
-def _same_or_plain_dict(value: dict[Any, Any], depth: int) -> dict[str, Any]:
+def _same_or_plain_dict(value: dict[Any, Any]) -> dict[str, Any]:
     """Return the dict itself if it is plain already and holds no list or dict, as most do."""
-    found = _plain_dict(value, depth)
+    found = _plain_dict(value, 0)
     return value if all(map(is_, found, value)) and all(map(is_, found.values(), value.values())) else found
 
 

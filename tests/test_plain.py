@@ -187,3 +187,21 @@ def test_the_message_of_an_exception_is_bounded() -> None:
 
 def test_a_value_without_a_repr_is_named_by_its_type() -> None:
     assert safe_repr(Hostile()) == "<Hostile: its repr raised ValueError>"
+
+
+def test_a_record_that_is_plain_already_is_not_copied() -> None:
+    finding = Finding(id="schedule", status="pass", text="ok", data={"evidence_steps": 552})
+    facts = Facts(recipe_text="task: a:B\n\tfull: {}\n", full_accept=("loss < 1",), versions={"python": "3.11"})
+    assert plain_record(finding) is finding
+    assert plain_record(facts) is facts
+    listed = {"steps": [1, 2]}
+    copied = plain_record(Finding(id="schedule", status="pass", text="ok", data=listed)).data
+    assert copied == listed
+    assert copied["steps"] is not listed["steps"], "what made the finding may go on filling its list"
+
+
+def test_a_mapping_that_a_task_goes_on_filling_is_copied() -> None:
+    metrics = {"loss": 1.0}
+    found = plain(metrics)
+    metrics["loss"] = 2.0
+    assert found == {"loss": 1.0}

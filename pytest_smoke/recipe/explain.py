@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -62,6 +63,7 @@ def _is_of_trainer(detail: Any) -> bool:
     return isinstance(detail.get("ctx", {}).get("error"), TrainerError)
 
 
+@lru_cache(maxsize=1024)  # thousands of recipes have the same keys
 def dotted(keys: Keys) -> str:
     """Format a path into the recipe: `checks.accept[0]`."""
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
