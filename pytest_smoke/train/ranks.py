@@ -50,8 +50,8 @@ COUNTER = struct.Struct("Q")
 """A rank's counter in the memory that all ranks share with the process that started them."""
 COMMANDS: tuple[type[Any], ...] = (Continue, Finish, EndAfterStage, Abort)
 LOOKS = 8
-"""Steps of each stage and phase in which a rank looks for parameters without a gradient. A branch that depends on the
-batch and is taken in half of them is taken in all of 8 in 1 of 256 cases."""
+"""First steps of each stage and phase in which a rank looks for parameters without a gradient. A branch that depends on
+the batch and is taken in half of them is taken in all of 8 in 1 of 256 cases."""
 SHOWN_NAMES = 3
 """Parameters without a gradient that are named."""
 OF_EVERY_RANK = (DrawnSamples, LearningRateDiffers, BatchSizes, LossDiagnosis, BatchDigest, UnusedParameters)
@@ -131,7 +131,7 @@ class Ranks:
             _warn_unheard()
         data_parallel = DistributedDataParallel(module, find_unused_parameters=True, init_sync=not in_step)
         trained = {name.partition(".")[2]: p for name, p in parameters.named_parameters() if p.requires_grad}
-        looks = LOOKS
+        looks = 1 if in_step else LOOKS  # after a gradient probe, the same parameters train
 
         def call(*args: Any, synchronized: bool) -> list[Tensor]:
             nonlocal looks
