@@ -120,18 +120,20 @@ def test_a_changed_recipe_restarts_from_step_0_with_a_warning(slow: Project) -> 
     assert "resumed_at_steps" not in outcome["facts"]
 
 
-@pytest.mark.parametrize("edited", ["tasks.py", "data.txt"])
-def test_a_changed_file_of_the_project_restarts_from_step_0_with_a_warning(slow: Project, edited: str) -> None:
+def test_changed_files_of_the_project_restart_the_run_from_step_0_with_a_warning(slow: Project) -> None:
     """A file that the task's module imports, and one that the task names as data: no step is of another version."""
     (slow.path / "data.txt").write_text("1")
     with (slow.path / "slow_tasks.py").open("a") as task:
         task.write("\n    data_files = ['data.txt']\n")
     end_midway(slow, after=20)
-    with (slow.path / edited).open("a") as file:
-        file.write("\n")
+    for edited in ("tasks.py", "data.txt"):
+        with (slow.path / edited).open("a") as file:
+            file.write("\n")
     result = slow.run("--smoke", "--smoke-report", "out", "--smoke-resume")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines([f"warning: *resumed: restarted from step 0: {edited} changed since * was saved"])
+    result.stdout.fnmatch_lines(
+        ["warning: *resumed: restarted from step 0: data.txt and tasks.py changed since * was saved"]
+    )
     (outcome,) = slow.verdicts()
     assert outcome["facts"]["steps"] == 400
     assert "resumed_at_steps" not in outcome["facts"]
