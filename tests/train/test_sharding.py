@@ -161,7 +161,7 @@ def test_no_step_of_a_launched_process_waits_for_the_device(plan: Planner, task:
         stepper = Stepper(one, task, device, ranks)
         assert (stepper.sharding is not None) == isinstance(task, Sharded)
         stepper.learn_terms(batches[0])
-        for probe in (True, False, False, False):  # after a probe, DistributedDataParallel is made anew
+        for probe in (True, False, False, False):  # after a probe, DistributedDataParallel is built again
             stepper.update(batches, 1.0, probe=probe)
         with host_must_not_wait():
             for step in range(10):
