@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from contextlib import suppress
@@ -50,6 +51,17 @@ def source_files(root: str) -> SourceFiles:
     return SourceFiles(checksums, library_versions())
 
 
+def _cuda_of_driver() -> str:
+    """Return the version of CUDA that the driver supports, as the driver counts it: `13000` for 13.0.
+
+    Raises OSError where there is no driver of NVIDIA; torch no longer says which one it uses.
+    """
+    found = ctypes.c_int()
+    if status := ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(found)):
+        raise OSError(f"cuDriverGetVersion failed with status {status}")
+    return str(found.value)
+
+
 def library_versions() -> dict[str, str]:
     """Return the versions of torch, of what it runs on, and of the libraries that are imported now."""
     found = {"torch": str(torch.__version__)}
@@ -60,7 +72,6 @@ def library_versions() -> dict[str, str]:
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch types it so
         with suppress(Exception):  # an unusual build must not cost the run
             found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]  # the same
-            # Only in a build for CUDA; it is the version of CUDA that the driver supports, 13000 for 13.0.
-            found["cuda-driver"] = str(getattr(torch._C, "_cuda_getDriverVersion")())  # noqa: B009  # mypy does not know it
+            found["cuda-driver"] = _cuda_of_driver()
     libraries = {name: version_of(name) for module, name in LIBRARIES.items() if module in sys.modules}
     return found | {name: version for name, version in libraries.items() if version is not None}

@@ -73,6 +73,7 @@ def test_a_recipe_trains_on_the_device(project: Project, device: str) -> None:
     assert outcome["facts"]["device"] == "cuda:0"
     assert outcome["facts"]["device_name"] != "cuda"
     assert outcome["facts"]["peak_memory_gib"] > 0
+    assert {"cuda", "cuda-driver", "cudnn"} <= outcome["facts"]["versions"].keys()
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
