@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pytest_smoke.outcome import Outcome
+from pytest_smoke.recipe_texts import restore_recipe_text, share_recipe_text
 from pytest_smoke.report.verdicts_json import lossless_json, tree_json
 
 LEVEL = 1
@@ -34,11 +35,13 @@ def without_collection() -> Iterator[None]:
 
 
 class KeptOutcomes:
-    """Keeps each outcome as compressed JSON by its id, in the order in which they arrive."""
+    """Keeps each outcome as compressed JSON by its id, in the order in which they arrive; each recipe's text once."""
 
     def __init__(self) -> None:
         self._packed: dict[str, bytes] = {}
         self._unpacked: list[Outcome] | None = None
+        self.recipe_texts: dict[str, str] = {}
+        """Texts that the outcomes share, by their SHA-256."""
 
     def __len__(self) -> int:
         return len(self._packed)
@@ -48,7 +51,7 @@ class KeptOutcomes:
 
     def add(self, outcome: Outcome, tree: Mapping[str, Any] | None = None) -> None:
         """Keep an outcome. `tree`: its `to_dict`, where that is known already."""
-        text = lossless_json(outcome.to_dict() if tree is None else tree)
+        text = lossless_json(share_recipe_text(outcome.to_dict() if tree is None else tree, self.recipe_texts))
         self._unpacked = None
         self._packed[outcome.id] = zlib.compress(text.encode(), LEVEL)
 
@@ -58,8 +61,8 @@ class KeptOutcomes:
         They stay unpacked until another one arrives, or until `pack`.
         """
         if self._unpacked is None:
-            texts = [zlib.decompress(packed) for packed in self._packed.values()]
-            self._unpacked = [Outcome.from_dict(json.loads(text)) for text in texts]
+            trees = (json.loads(zlib.decompress(packed)) for packed in self._packed.values())
+            self._unpacked = [Outcome.from_dict(restore_recipe_text(tree, self.recipe_texts)) for tree in trees]
         return self._unpacked
 
     def pack(self) -> None:

@@ -28,7 +28,8 @@ from pytest_smoke.files import (
 )
 from pytest_smoke.monitor.artifacts import earlier_results
 from pytest_smoke.outcome import Outcome
-from pytest_smoke.report.verdicts_json import tree_json, verdicts_parts
+from pytest_smoke.recipe_texts import recipe_texts_of, restore_recipe_text
+from pytest_smoke.report.verdicts_json import verdicts_of_trees, verdicts_parts
 
 UNREADABLE = f"unreadable-{VERDICTS}"
 """Name in `stale` of a `verdicts.json` whose outcomes cannot be read."""
@@ -145,8 +146,7 @@ def _set_aside_outcomes(folder: Path) -> None:
         _move(path, aside)
         return
     if outcomes:
-        newest = older | outcomes
-        write_atomic(aside, verdicts_parts(tree_json(newest[item_id]) for item_id in sorted(newest)))
+        write_atomic(aside, verdicts_of_trees((older | outcomes).values()))
     path.unlink()
 
 
@@ -154,8 +154,11 @@ def _read_outcomes(path: Path) -> dict[str, Any] | None:
     """Return the outcomes in a file by id; None if the file is not one of this version."""
     try:
         tree = read_json(path)
-        return {str(one["id"]): one for one in tree["outcomes"]} if tree["schema"] == VERDICTS_SCHEMA else None
-    except (OSError, ValueError, KeyError, TypeError):
+        if tree["schema"] != VERDICTS_SCHEMA:
+            return None
+        recipe_texts = recipe_texts_of(tree)
+        return {str(one["id"]): restore_recipe_text(one, recipe_texts) for one in tree["outcomes"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -210,12 +213,12 @@ class VerdictsFile:
 
     def create(self) -> None:
         """Write the file without outcomes. Raises OSError."""
-        write_atomic(self._path, verdicts_parts(()))
+        write_atomic(self._path, verdicts_parts((), {}))
 
     def _write(self) -> None:
         started = time.monotonic()
         try:
-            write_atomic(self._path, verdicts_parts(self.outcomes.texts()))
+            write_atomic(self._path, verdicts_parts(self.outcomes.texts(), self.outcomes.recipe_texts))
         except OSError as error:
             self.problem = f"{self._path} could not be written: {error.strerror or error}"
         else:

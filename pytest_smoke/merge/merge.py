@@ -23,7 +23,7 @@ from pytest_smoke.plain import plain_name
 from pytest_smoke.receipts.folder import FOLDER as RECEIPTS
 from pytest_smoke.receipts.folder import REFUSED, receipt_of, signature_of
 from pytest_smoke.receipts.receipt import parse_receipt
-from pytest_smoke.report.verdicts_json import tree_json, verdicts_parts
+from pytest_smoke.report.verdicts_json import verdicts_of_trees
 from pytest_smoke.text import count, listed
 
 TENSORBOARD = "tensorboard/{name}"
@@ -112,7 +112,7 @@ def _read(folders: Sequence[Path], locks: ExitStack) -> list[Session]:
 def _write(selected: Sequence[Selected], new: Path, final: Path, *, checkpoints: bool) -> Merged:
     """Write all files to `new`, which becomes `final`. Raises MergeError and OSError."""
     outcomes: list[Outcome] = []
-    texts: dict[str, str] = {}
+    trees: list[Mapping[str, Any]] = []
     problems: list[str] = []
     lost: list[str] = []
     kept_back: list[str] = []
@@ -123,7 +123,7 @@ def _write(selected: Sequence[Selected], new: Path, final: Path, *, checkpoints:
             problems += error.problems
             continue
         facts = _facts_here(one.entry.tree["facts"], one.entry.id, final, copied=copied, checkpoints=checkpoints)
-        texts[one.entry.id] = tree_json({**one.entry.tree, "facts": facts})
+        trees.append({**one.entry.tree, "facts": facts})
         known = one.entry.outcome.facts
         outcomes.append(
             replace(
@@ -140,7 +140,7 @@ def _write(selected: Sequence[Selected], new: Path, final: Path, *, checkpoints:
         kept_back += [one.entry.id] if known.checkpoints and not checkpoints else []
     if problems:
         raise MergeError(*problems)
-    write_atomic(new / VERDICTS, verdicts_parts(texts[item_id] for item_id in sorted(texts)))
+    write_atomic(new / VERDICTS, verdicts_of_trees(trees))
     if problems := write_reports(outcomes, new):
         raise MergeError(*problems)
     notes = [f"not in the report folders: {listed(map(plain_name, lost))}"] if lost else []

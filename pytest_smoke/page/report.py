@@ -78,13 +78,18 @@ def page(runs: Sequence[PageRun], *, title: str = "Smoke runs", problems: Sequen
     names = short_ids([outcome.id for outcome in outcomes])
     data: dict[str, Any] = {}
     rows, sections, damaged = [], [], set()
+    recipes: dict[str, tuple[int, str]] = {}
     for at, outcome in enumerate(outcomes):
         detailed = at < DETAILED
         name = names[outcome.id]
         try:
             rows.append(_overview_row(outcome, name=name, at=at, linked=detailed))
             if detailed:
-                sections.append(_section(by_id[outcome.id], name=name, at=at, data=data))
+                text = outcome.facts.recipe_text or ""
+                shown = recipes.get(text)
+                sections.append(_section(by_id[outcome.id], name=name, at=at, data=data, recipe_in=shown))
+                if text:  # all cells of a recipe have the same text, which lists them all
+                    recipes.setdefault(text, (at, name))
         except Exception as error:  # a report that was changed by hand must not hide the other runs
             damaged.add(outcome.id)
             del rows[at:], sections[at:]
@@ -184,7 +189,7 @@ def _overview_row(outcome: Outcome, *, name: str, at: int, linked: bool) -> Html
     )
 
 
-def _section(run: PageRun, *, name: str, at: int, data: dict[str, Any]) -> Html:
+def _section(run: PageRun, *, name: str, at: int, data: dict[str, Any], recipe_in: tuple[int, str] | None) -> Html:
     """Return the part of one run, and add the data of its plots."""
     outcome, notes = run.outcome, []
     try:
@@ -199,7 +204,14 @@ def _section(run: PageRun, *, name: str, at: int, data: dict[str, Any]) -> Html:
         values = f" The values are in {outcome.facts.trace}." if outcome.facts.trace else ""
         plots = tag("div", tag("noscript", f"Plots need JavaScript.{values}"), class_="plots", data_plots=f"plots-{at}")
     return run_section(
-        outcome, name=name, at=at, plots=plots, notes=[*notes, *left_out], remarks=run.remarks, opened=at == 0
+        outcome,
+        name=name,
+        at=at,
+        plots=plots,
+        notes=[*notes, *left_out],
+        opened=at == 0,
+        remarks=run.remarks,
+        recipe_in=recipe_in,
     )
 
 

@@ -29,11 +29,12 @@ def run_section(
     notes: Sequence[str],
     opened: bool,
     remarks: Sequence[str] = (),
+    recipe_in: tuple[int, str] | None = None,
 ) -> Html:
     """Return the part of the page about one run.
 
     `at`: its number on the page. `plots`: what comes below its verdict. `notes`: what the page lacks, and why.
-    `remarks`: how a log was read.
+    `remarks`: how a log was read. `recipe_in`: number and name of the run that shows the same recipe.
     """
     facts = outcome.facts
     summary = tag(
@@ -57,7 +58,7 @@ def run_section(
         facts_list(outcome),
         _fold("How the log was read", tag("ul", *(tag("li", remark) for remark in remarks))) if remarks else "",
         _fold("Settings", _settings(facts)),
-        _fold(f"Recipe {outcome.recipe}", _text(facts.recipe_text or "")),
+        _fold(f"Recipe {outcome.recipe}", _text(facts.recipe_text or "") if recipe_in is None else _see(*recipe_in)),
         _fold("Last output of the training process", _text(outcome.output)),
         class_="body",
     )
@@ -259,6 +260,10 @@ def _settings(facts: Facts) -> Html:
 
 def _text(text: str) -> Html:
     return tag("pre", text, tabindex=0) if text else Html("")
+
+
+def _see(at: int, name: str) -> Html:
+    return tag("p", "The text is shown in ", tag("a", name, href=f"#run-{at}", class_="name"))
 
 
 def _many(value: float) -> str:

@@ -8,27 +8,36 @@ from typing import Any
 
 from pytest_smoke.files import VERDICTS_SCHEMA, json_value
 from pytest_smoke.outcome import Outcome
+from pytest_smoke.recipe_texts import TABLE, share_recipe_text
 
 
 def verdicts_json(outcomes: Iterable[Outcome]) -> str:
-    """Render `{"schema": 1, "outcomes": [...]}`, sorted by id."""
-    ordered = sorted(outcomes, key=lambda outcome: outcome.id)
-    return "".join(verdicts_parts(outcome_json(outcome) for outcome in ordered))
+    """Render `{"schema": 1, "outcomes": [...], "recipe_texts": {...}}`, sorted by id."""
+    return "".join(verdicts_of_trees(outcome.to_dict() for outcome in outcomes))
 
 
-def outcome_json(outcome: Outcome) -> str:
-    """Render one outcome as it is in the file."""
-    return tree_json(outcome.to_dict())
+def verdicts_of_trees(outcomes: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the parts of the file, from the trees of outcomes in any order."""
+    recipe_texts: dict[str, str] = {}
+    ordered = sorted(outcomes, key=lambda tree: str(tree["id"]))
+    texts = [tree_json(share_recipe_text(tree, recipe_texts)) for tree in ordered]
+    return verdicts_parts(texts, recipe_texts)
 
 
-def verdicts_parts(outcomes: Iterable[str]) -> Iterator[str]:
-    """Yield the parts of the file, from outcomes as they are in it and in their order."""
+def verdicts_parts(outcomes: Iterable[str], recipe_texts: Mapping[str, str]) -> Iterator[str]:
+    """Yield the parts of the file, from outcomes as they are in it and in their order, and the texts that they share.
+
+    `recipe_texts`: by their SHA-256.
+    """
     yield f'{{\n "schema": {VERDICTS_SCHEMA},\n "outcomes": ['
     separator = "\n"
     for text in outcomes:
         yield f"{separator}  {text}"
         separator = ",\n"
-    yield "]\n}\n" if separator == "\n" else "\n ]\n}\n"
+    yield "]" if separator == "\n" else "\n ]"
+    table = ",\n  ".join(f"{_STRICT(digest)}: {_STRICT(recipe_texts[digest])}" for digest in sorted(recipe_texts))
+    shown = f"{{\n  {table}\n }}" if table else "{}"
+    yield f',\n "{TABLE}": {shown}\n}}\n'
 
 
 def tree_json(outcome: Mapping[str, Any]) -> str:

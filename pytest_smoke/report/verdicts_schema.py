@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import inf, nan
 from textwrap import dedent
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from pytest_smoke import recipe_texts
 from pytest_smoke.files import VERDICTS_SCHEMA, json_value
 from pytest_smoke.judge.checks.check import WITHOUT_DATA, Check
 from pytest_smoke.judge.checks.registry import CHECK_FAILED, CHECKS, DEFAULT, Registry
@@ -30,6 +31,7 @@ _SIMPLE = {str: {"type": "string"}, bool: {"type": "boolean"}, int: {"type": "in
 def json_schema(registry: Registry = DEFAULT) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of the `verdicts.json` that a session with these checks writes."""
     definitions = {cls.__name__: _object(cls) for cls in OBJECTS}
+    definitions["Facts"]["properties"] = _with_shared_texts(definitions["Facts"]["properties"])
     definitions["Finding"]["properties"]["id"]["pattern"] = _id_pattern(*(check.id for check in registry.checks))
     definitions["Finding"]["allOf"] = [_row(check) for check in registry.checks]
     definitions["Number"] = {
@@ -45,6 +47,13 @@ def json_schema(registry: Registry = DEFAULT) -> dict[str, Any]:
             "description": "One per smoke run, sorted by id.",
             "type": "array",
             "items": {"$ref": "#/$defs/Outcome"},
+        },
+        recipe_texts.TABLE: {
+            "description": "Texts of the recipes by their SHA-256, each with the files that the recipe extends: once "
+            f"per recipe, however many ablation cells it has. `facts.{recipe_texts.DIGEST}` names the text of an "
+            "outcome.",
+            "type": "object",
+            "additionalProperties": {"type": "string"},
         },
     }
     return {
@@ -95,6 +104,18 @@ def _object(cls: type) -> dict[str, Any]:
         "required": required,
         "additionalProperties": False,
     }
+
+
+def _with_shared_texts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the fact that the file does not have by the one that it has in its place."""
+    digest = {
+        "description": f"SHA-256 of the recipe's text, which is in `{recipe_texts.TABLE}`; None if it was written in "
+        "Python.",
+        "type": "string",
+    }
+    return dict(
+        (recipe_texts.DIGEST, digest) if name == recipe_texts.TEXT else (name, value) for name, value in facts.items()
+    )
 
 
 def _value(hint: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_smoke.collect.kept_outcomes import KeptOutcomes
 from pytest_smoke.outcome import Facts, Finding
-from pytest_smoke.report.verdicts_json import outcome_json
+from pytest_smoke.report.verdicts_json import tree_json, verdicts_json, verdicts_parts
 from tests.report.test_terminal import outcome
 from tests.report.test_verdicts_json import FINDINGS, TREE
 
@@ -21,7 +21,7 @@ def test_an_outcome_is_unpacked_as_it_was_packed(findings: list[Finding], settin
     kept, one = KeptOutcomes(), outcome(findings=tuple(findings), facts=Facts(settings=settings))
     kept.add(one)
     assert list(map(_all_of, kept.all())) == [_all_of(one)]
-    assert list(kept.texts()) == [outcome_json(one)]
+    assert list(kept.texts()) == [tree_json(one.to_dict())]
 
 
 def test_outcomes_stay_in_the_order_of_arrival_and_their_texts_are_sorted_by_id() -> None:
@@ -32,6 +32,17 @@ def test_outcomes_stay_in_the_order_of_arrival_and_their_texts_are_sorted_by_id(
     assert [one.id for one in kept.all()] == ["b", "c", "a"]
     assert [json.loads(text)["id"] for text in kept.texts()] == ["a", "b", "c"]
     assert (len(kept), "b" in kept, "d" in kept) == (3, True, False)
+
+
+def test_the_text_of_a_recipe_is_kept_and_written_once_for_all_of_its_cells() -> None:
+    kept = KeptOutcomes()
+    cells = [outcome(id=f"a[{cell}]", facts=Facts(recipe_text="task: a:A\n")) for cell in "abc"]
+    for one in (*cells, outcome(id="b", facts=Facts(recipe_text="task: b:B\n"))):
+        kept.add(one)
+    texts = [one.facts.recipe_text for one in kept.all()]
+    assert texts == ["task: a:A\n"] * 3 + ["task: b:B\n"]
+    assert len({id(text) for text in texts}) == 2
+    assert "".join(verdicts_parts(kept.texts(), kept.recipe_texts)) == verdicts_json(kept.all())
 
 
 def _all_of(one: Any) -> str:

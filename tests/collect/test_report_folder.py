@@ -12,6 +12,7 @@ import pytest
 from pytest_smoke.collect.report_folder import VerdictsFile, lock, set_aside, sweep
 from pytest_smoke.errors import SmokeError
 from pytest_smoke.files import file_name
+from pytest_smoke.outcome import Facts
 from pytest_smoke.report.verdicts_json import verdicts_json
 from tests.report.test_terminal import outcome
 
@@ -154,8 +155,13 @@ def test_a_folder_on_another_disk_is_set_aside_too(tmp_path: Path) -> None:
 
 def test_outcomes_of_all_earlier_sessions_stay_and_the_newest_of_each_id_counts(tmp_path: Path) -> None:
     for names, text in (("ab", "first"), ("bc", "second"), ("", "nothing ran")):
-        (tmp_path / "verdicts.json").write_text(verdicts_json(outcome(id=name, text=text) for name in names))
+        facts = Facts(recipe_text=f"# {text}\n")
+        (tmp_path / "verdicts.json").write_text(
+            verdicts_json(outcome(id=name, text=text, facts=facts) for name in names)
+        )
         set_aside(tmp_path, bisect=False)
         assert not (tmp_path / "verdicts.json").exists()
-    kept = json.loads((tmp_path / "stale" / "verdicts.json").read_text())["outcomes"]
-    assert {one["id"]: one["text"] for one in kept} == {"a": "first", "b": "second", "c": "second"}
+    kept = json.loads((tmp_path / "stale" / "verdicts.json").read_text())
+    assert {one["id"]: one["text"] for one in kept["outcomes"]} == {"a": "first", "b": "second", "c": "second"}
+    recipes = {one["id"]: kept["recipe_texts"][one["facts"]["recipe_text_sha256"]] for one in kept["outcomes"]}
+    assert recipes == {"a": "# first\n", "b": "# second\n", "c": "# second\n"}

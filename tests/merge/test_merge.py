@@ -65,7 +65,8 @@ def refused(capsys: Captured, out: Path, *arguments: object) -> str:
 
 
 def test_a_merge_of_parts_is_the_report_of_one_session(tmp_path: Path, capsys: Captured) -> None:
-    runs = [one("b"), one("a", accuracy=0.5), one("c")]
+    shared, own = "task: a:A\n", "task: b:B\n"
+    runs = [one("b", recipe_text=shared), one("a", accuracy=0.5, recipe_text=own), one("c", recipe_text=shared)]
     whole = session(tmp_path / "whole", *runs)
     parts = [session(tmp_path / f"part{at}", each) for at, each in enumerate(runs)]
     out = tmp_path / "new" / "whole"  # the summary shows the folder's name

@@ -119,3 +119,13 @@ def test_a_bisect_shows_its_trials_and_escapes_them() -> None:
     assert page.count("<script>") == 1, "that of the theme"
     assert "unstable (rise)" in page
     assert "<img" not in page
+
+
+def test_cells_of_a_recipe_link_to_the_run_that_shows_its_text(tmp_path: Path) -> None:
+    """The text lists all cells, so that a page with a copy per cell would grow with their square."""
+    texts = ("task: a:Shared", "task: a:Shared", "task: b:Own", None)
+    runs = [an_outcome(f"a.smoke.yaml::constant[{at}]", "promote", recipe_text=text) for at, text in enumerate(texts)]
+    page = report_page(runs, tmp_path)
+    assert (page.count("task: a:Shared"), page.count("task: b:Own")) == (1, 1)
+    shared = page[page.index('id="run-1"') : page.index('id="run-2"')]
+    assert 'The text is shown in <a href="#run-0" class="name">' in shared

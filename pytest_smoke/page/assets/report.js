@@ -26,10 +26,11 @@
   filters.addEventListener("change", filter);
   search.addEventListener("input", filter);
 
-  // A link to a run opens it.
+  // A link to a run opens it, also one that the filters hide.
   const open = () => {
     const run = location.hash.startsWith("#run-") && document.getElementById(location.hash.slice(1));
     if (!run) return;
+    run.hidden = false;
     run.open = true;
     run.scrollIntoView({ block: "start" });
     run.querySelector("summary").focus({ preventScroll: true });
