@@ -1,8 +1,8 @@
-"""Runs pytest sessions of the suite in forks of one process that has imported what they need.
+"""Runs pytest sessions and commands of the suite in forks of one process that has imported what they need.
 
-Each session is a process of its own with an interpreter exit of its own, but starts without the imports of pytest and
-of the plugin. These take 0.6 s of CPU time, and the suite starts about 200 sessions. torch is not imported: a session
-must not need it. This file is a module of the suite (`SessionServer`) and the program of the server (`serve`).
+Each is a process of its own with an interpreter exit of its own, but starts without the imports of pytest and of the
+plugin. These take 0.6 s of CPU time, and the suite starts about 200 sessions and 100 commands. torch is not imported: a
+session must not need it. This file is a module of the suite (`SessionServer`) and the program of the server (`serve`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import json
 import os
 import pkgutil
 import runpy
+import select
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -34,47 +37,89 @@ smoke: {max_steps: 400}
 """
 
 
+CLIENT = Path(__file__).with_name("session_client.py")
+PYTHON = """\
+#!/bin/sh
+case "$1 $2" in
+"-m pytest" | "-m pytest_smoke") module=$2; shift 2; exec {client} "$PWD" "$module" "$@" ;;
+esac
+exec {python} "$@"
+"""
+PYTEST = """\
+#!/bin/sh
+exec {client} "" pytest "$@"
+"""
+
+
 class SessionServer:
     """The client's side: starts the server at the first session."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self._folder = tempfile.TemporaryDirectory()
+        self._address = str(Path(self._folder.name, "socket"))
+
+    def programs(self) -> Path:
+        """Return a folder for PATH with `python` and `pytest`, whose sessions and commands the server runs.
+
+        `python` is this interpreter for everything but `-m pytest` and `-m pytest_smoke`.
+        """
+        self._start()
+        folder = Path(self._folder.name, "bin")
+        if not folder.exists():
+            folder.mkdir()
+            python = shlex.quote(sys.executable)
+            client = f"{python} -I -S {shlex.quote(str(CLIENT))} {shlex.quote(self._address)}"
+            for name, script in (("python", PYTHON), ("pytest", PYTEST)):
+                (folder / name).write_text(script.format(client=client, python=python))
+                (folder / name).chmod(0o755)
+        return folder
 
     def run(self, args: list[str], *, cwd: Path, env: Mapping[str, str] = os.environ) -> pytest.RunResult:
         """Run `python -m pytest ARGS` in the folder `cwd` with the environment `env`; print what it prints.
 
         A session that takes longer than `TIMEOUT_SECONDS` is killed.
         """
-        if self._process is None:
-            command = [sys.executable, "-P", __file__]
-            # A test may have set variables of GitHub, to which the session of the server itself would write.
-            own = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=own)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        process = self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder, name) for name in ("stdout", "stderr")]
             path = os.pathsep.join(filter(None, [str(cwd), env.get("PYTHONPATH")]))
             request = {
+                "module": "pytest",
                 "args": args,
                 "cwd": str(cwd),
+                "first": str(cwd),
                 "env": {**env, "PYTHONPATH": path},  # for xdist's workers
                 "outputs": list(map(str, paths)),
             }
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            status = int(self._process.stdout.readline())
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            status = int(process.stdout.readline())
             out, err = (path.read_text(errors="surrogateescape") for path in paths)
         print(out, end="")
         print(err, end="", file=sys.stderr)
         ret = pytest.ExitCode(status) if status in list(pytest.ExitCode) else status
         return pytest.RunResult(ret, out.splitlines(), err.splitlines(), time.perf_counter() - began)
 
+    def _start(self) -> subprocess.Popen[str]:
+        """Start the server if it is not running, and wait until it listens."""
+        if self._process is None:
+            command = [sys.executable, "-P", __file__, self._address]
+            # A test may have set variables of GitHub, to which the session of the server itself would write.
+            own = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=own)
+            assert self._process.stdout is not None
+            assert self._process.stdout.readline() == "ready\n"
+        return self._process
+
     def close(self) -> None:
         """End the server."""
         if self._process is not None:
             self._process.communicate(timeout=60)
+        self._folder.cleanup()
 
 
 class Preload:
@@ -89,8 +134,12 @@ class Preload:
             importlib.import_module(name)
 
 
-def serve() -> None:
-    """Answer requests, one JSON object per line on standard input, with the exit status of their session."""
+def serve(address: str) -> None:
+    """Answer requests with the exit status of their process.
+
+    They are JSON objects, one per line, on standard input and in connections to a socket, where the standard streams of
+    the process come along.
+    """
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     own = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -111,33 +160,71 @@ def serve() -> None:
     assert not {"torch", "xdist.plugin"} & sys.modules.keys()
     gc.collect()
     gc.freeze()  # or each session's collections would copy the pages of these modules
-    for line in sys.stdin:
-        request = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            replies.close()
-            become(request, base)
-            runpy.run_module("pytest", run_name="__main__", alter_sys=True)
-        _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), file=replies, flush=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen()
+    print("ready", file=replies, flush=True)
+    watchers: set[int] = set()
+    while True:
+        asking, _, _ = select.select([sys.stdin, listener], [], [])
+        watchers = {pid for pid in watchers if os.waitpid(pid, os.WNOHANG) == (0, 0)}
+        if listener in asking:
+            connection, _ = listener.accept()
+            pid = os.fork()
+            if pid == 0:
+                replies.close()
+                listener.close()
+                watch(connection, base)
+            watchers.add(pid)
+            connection.close()
+        elif not (line := sys.stdin.readline()):
+            break
+        else:
+            request = json.loads(line)
+            pid = os.fork()
+            if pid == 0:
+                replies.close()
+                listener.close()
+                inputs = os.open(os.devnull, os.O_RDONLY)
+                outputs = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for path in request["outputs"]]
+                become(request, [inputs, *outputs], base)
+            _, status = os.waitpid(pid, 0)
+            print(os.waitstatus_to_exitcode(status), file=replies, flush=True)
 
 
-def become(request: dict[str, Any], base: list[str]) -> None:
-    """Make this process look as if `python -m pytest` had started it; `base`: the interpreter's own `sys.path`."""
+def watch(connection: socket.socket, base: list[str]) -> NoReturn:
+    """Read a request from a connection, run it, answer with its exit status, and end this process."""
+    data, streams, _, _ = socket.recv_fds(connection, 2**16, 3)
+    while not data.endswith(b"\n"):
+        data += connection.recv(2**16)
+    pid = os.fork()
+    if pid == 0:
+        connection.close()
+        become(json.loads(data), streams, base)
+    _, status = os.waitpid(pid, 0)
+    connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    os._exit(0)
+
+
+def become(request: dict[str, Any], streams: Sequence[int], base: list[str]) -> NoReturn:
+    """Make this process look as if `python -m MODULE ARGS` had started it, and run that.
+
+    `streams`: its standard streams; `base`: the interpreter's own `sys.path`.
+    """
     signal.alarm(TIMEOUT_SECONDS)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
-    inputs = os.open(os.devnull, os.O_RDONLY)
-    outputs = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for path in request["outputs"]]
-    for number, descriptor in enumerate([inputs, *outputs]):
+    for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
         os.close(descriptor)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115  # open as long as the process
     given = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    sys.path[:] = [request["cwd"], *given, *base]
-    sys.argv = ["pytest", *request["args"]]
+    sys.path[:] = [*filter(None, [request["first"]]), *given, *base]
+    sys.argv = [request["module"], *request["args"]]
+    runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    sys.exit()
 
 
 if __name__ == "__main__":
-    serve()
+    serve(sys.argv[1])

@@ -29,9 +29,12 @@ import yaml
 from pytest_smoke.__main__ import COMMANDS
 from tests import shared_fork_server
 from tests.conftest import UNUSED_PLUGINS
+from tests.session_server import SessionServer
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
+PYTHON = Path(sys.executable).parent
+"""Folder with this interpreter, and the programs that are installed for it."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = [path.read_text() for path in (ROOT / "docs" / "examples").rglob("*.yml")]
 """Workflows whose commands tests/docs/test_workflows.py runs."""
@@ -100,6 +103,9 @@ NEEDS = {
     "docs/how-to/send-results-to-a-tracker.md": "tensorboard",
 }
 """Pages about an extra, and a package of it. They are skipped where it is not installed."""
+
+STARTS_PYTHON = ("README.md", "docs/how-to/judge-a-log.md")
+"""Pages whose commands start Python as a reader's do. On the other pages they are forks of the session server."""
 
 FENCE = re.compile(
     r"^(?P<indent> *)(?P<mark>```+|~~~+) *(?P<language>[\w-]*)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n"
@@ -223,7 +229,7 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def environment(tmp_path: Path, fork_server: dict[str, str]) -> dict[str, str]:
+def environment(tmp_path: Path, fork_server: dict[str, str], session_server: SessionServer) -> dict[str, str]:
     """The shell's variables: this Python, short smoke runs on one CPU, training processes from a shared fork server."""
     plugins = tmp_path / "plugins"
     plugins.mkdir()
@@ -232,7 +238,7 @@ def environment(tmp_path: Path, fork_server: dict[str, str]) -> dict[str, str]:
     return {
         **os.environ,
         **fork_server,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(session_server.programs()), str(PYTHON), os.environ["PATH"]]),
         "PYTHONPATH": f"{plugins}{os.pathsep}{ROOT}",
         "PYTEST_ADDOPTS": " ".join([options, *(f"-pno:{name}" for name in UNUSED_PLUGINS)]),
         "COLUMNS": "80",
@@ -275,6 +281,8 @@ def test_every_command_of_a_page_works(page: Path, project: Path, environment: d
     package = NEEDS.get(page.relative_to(ROOT).as_posix())
     if package is not None and find_spec(package) is None:
         pytest.skip(f"needs {package}")
+    if page.relative_to(ROOT).as_posix() in STARTS_PYTHON:
+        environment |= {"PATH": f"{PYTHON}{os.pathsep}{os.environ['PATH']}"}
     if page.relative_to(ROOT).as_posix() in TRAINS:
         environment |= {"PYTEST_ADDOPTS": environment["PYTEST_ADDOPTS"].replace(f"--smoke-mode {MODE}", "")}
     assert run_page(page.read_text(), project, environment) == []

@@ -20,7 +20,8 @@ import yaml
 
 from tests import shared_fork_server
 from tests.conftest import UNUSED_PLUGINS
-from tests.docs.test_commands import FENCE, ROOT
+from tests.docs.test_commands import FENCE, PYTHON, ROOT
+from tests.session_server import SessionServer
 
 EXAMPLES = ROOT / "docs" / "examples"
 WORKFLOWS = sorted((EXAMPLES / "workflows").glob("*.yml"))
@@ -140,7 +141,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(project: Path, fork_server: dict[str, str]) -> Any:
+def run(project: Path, fork_server: dict[str, str], session_server: SessionServer) -> Any:
     """Run the commands of an example as its CI system does: each in a shell, and none after one that failed.
 
     A session of pytest that another example ran with the same words is not repeated.
@@ -155,7 +156,7 @@ def run(project: Path, fork_server: dict[str, str]) -> Any:
     env = {
         **os.environ,
         **fork_server,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(session_server.programs()), str(PYTHON), os.environ["PATH"]]),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH", "")])),
         "PYTEST_ADDOPTS": " ".join(options),
         "COLUMNS": "80",
