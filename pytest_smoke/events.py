@@ -530,8 +530,6 @@ class Crashed:
     """The value in the batch that torch could not use, and what is allowed, as a clause; empty if none was found."""
     hint: str = ""
     """What to do about that value."""
-    steps_begun: int = 0
-    """Steps that had begun; those whose figures were lost with the device are among them. 0: it is not known."""
 
     @property
     def summary(self) -> str:

@@ -132,7 +132,7 @@ def run_in_child(
             if monitor.steps_fault:
                 return result_of(monitor)
             text = f"the training process failed: {died}"
-            finding = failed_run(monitor, "crash", text, made=child.steps_begun - 1)
+            finding = failed_run(monitor, "crash", text, begun=child.steps_begun)
             return ProcessResult(finding=finding, output=child.last_lines())
         except ChildTimeoutError:
             text = f"the training process made no progress for {seconds(timeout_seconds or 0.0)} and was killed"
@@ -143,15 +143,15 @@ def run_in_child(
                 if isinstance(event, Crashed) and event.reason == "hang":
                     text, place, hint = f"{text}: {event.text}", event.place, event.hint
             hint = hint or "raise --smoke-timeout if the task needs longer between two steps"
-            finding = failed_run(monitor, "hang", text, place=place, hint=hint, made=child.steps_begun - 1)
+            finding = failed_run(monitor, "hang", text, place=place, hint=hint, begun=child.steps_begun)
             return ProcessResult(finding=finding, output=child.last_lines())
         if monitor.crashed is None and monitor.ended is None and not monitor.steps_fault:
             text = "the training process ended without reporting a result"
-            finding = failed_run(monitor, "crash", text, made=child.steps_begun - 1)
+            finding = failed_run(monitor, "crash", text, begun=child.steps_begun)
             return ProcessResult(finding=finding, output=child.last_lines())
         if monitor.crashed is not None:
             output = child.last_lines()
-            return replace(result_of(monitor, output, plan.processes), output=output)
+            return replace(result_of(monitor, output, plan.processes, begun=child.steps_begun), output=output)
         return result_of(monitor)
 
 
@@ -161,14 +161,16 @@ def run_here(plan: RunPlan, monitor: RunMonitor, watch: Watch | None) -> Process
     from pytest_smoke.train.global_state import restored_globals
     from pytest_smoke.train.worker import train
 
+    channel = _InProcessChannel(monitor, watch)
     with restored_globals(plan.root) as changed:
         try:
-            train(plan, _InProcessChannel(monitor, watch))
+            train(plan, channel)
         except KeyboardInterrupt:  # Ctrl-C
             raise
         except BaseException as error:  # also what pytest.skip and the like raise in a task
             monitor.on_events([plain_fields(crash_of(error, plan.root))])
-            return replace(result_of(monitor), error=error if isinstance(error, Exception) else None)
+            result = result_of(monitor, begun=channel.steps_begun)
+            return replace(result, error=error if isinstance(error, Exception) else None)
     result = result_of(monitor)
     if not changed or result.finding.status != "pass":
         return result
@@ -185,6 +187,8 @@ class _InProcessChannel:
     def __init__(self, monitor: RunMonitor, watch: Watch | None) -> None:
         self._monitor, self._watch = monitor, watch
         self._command: Command | None = None
+        self.steps_begun = 0
+        """Steps that have begun, also those that could not be reported."""
 
     def send(self, events: list[Event]) -> None:
         self._monitor.on_events(events)
@@ -202,7 +206,8 @@ class _InProcessChannel:
         return command
 
     def begin(self, step: int) -> None:
-        """Do nothing: what the task raises is caught."""
+        """Note that a step begins."""
+        self.steps_begun = step + 1
 
 
 def _listen(
@@ -242,8 +247,11 @@ def _take_what_has_arrived(child: Child, monitor: Listener) -> None:
             monitor.on_events(events)
 
 
-def result_of(monitor: Listener, output: str = "", processes: int = 1) -> ProcessResult:
-    """Return how a run ended, from what it reported. `output`: what its processes have printed, if they failed."""
+def result_of(monitor: Listener, output: str = "", processes: int = 1, *, begun: int = 0) -> ProcessResult:
+    """Return how a run ended, from what it reported.
+
+    `output`: what its processes have printed, if they failed. `begun`: as for `failed_run`.
+    """
     if monitor.steps_fault:
         return ProcessResult(finding=failed_run(monitor, "steps-out-of-order", monitor.steps_fault))
     if monitor.crashed is not None:
@@ -257,7 +265,7 @@ def result_of(monitor: Listener, output: str = "", processes: int = 1) -> Proces
             place=crashed.place,
             key=crashed.key,
             hint=hint,
-            begun=crashed.steps_begun,
+            begun=begun,
         )
         return ProcessResult(finding=finding, output=crashed.traceback)
     text = f"{count(monitor.steps, 'step')} ran"
@@ -286,21 +294,22 @@ def failed_run(
     place: str = "",
     key: str = "",
     hint: str = "",
-    made: int = 0,
     begun: int = 0,
 ) -> Finding:
     """Return the finding `run` of a run that failed.
 
-    `made`: steps that were certainly made, also of those that were not reported. `begun`: steps that had begun. Each is
-    0 if it is not known.
+    `begun`: steps that had begun; 0 if that is not known. All but the last one were made. Only an exception that the
+    process reports without their figures is one of its device, which may have failed in any of them.
     """
-    made = max(made, monitor.steps)
+    reported = monitor.steps
+    is_device_lost = monitor.crashed is not None and begun > reported + 1
+    made = reported if is_device_lost else max(begun - 1, reported)
     last = made - 1 if made else None
     when = "before the first step" if last is None else f"after step {last}{monitor.progress}"
-    if made > monitor.steps:
-        when += f"; the figures from step {monitor.steps} on were lost"
-    if begun > monitor.steps + 1:
-        when = f"in step {begun - 1} or before it: the figures from step {monitor.steps} on were lost with the device"
+    if is_device_lost:
+        when = f"in step {begun - 1} or before it: the figures from step {reported} on were lost with the device"
+    elif made > reported:
+        when += f"; the figures from step {reported} on were lost"
     at = f" at {place}" if place else ""
     return Finding(
         id="run",

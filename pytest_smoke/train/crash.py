@@ -56,19 +56,6 @@ class CauseNote(str):
         return note
 
 
-class StepsNote(str):
-    """A note on an exception that says how many steps had begun; `crash_of` reads it."""
-
-    steps: int
-
-    @classmethod
-    def of(cls, steps: int) -> StepsNote:
-        """Return the note for `steps` steps."""
-        note = cls(f"in step {steps - 1}")
-        note.steps = steps
-        return note
-
-
 def crash_of(error: BaseException, root: str) -> Crashed:
     """Return the event of an exception. Paths of files below `root` are relative to it."""
     place = next(filter(None, (_place(one, root) for one in _chain(error))), "")
@@ -92,7 +79,6 @@ def crash_of(error: BaseException, root: str) -> Crashed:
         key=error.key if isinstance(error, TaskError) else "",
         cause=cause.text,
         hint=cause.hint or HINTS.get(type(error).__name__, ""),
-        steps_begun=next((note.steps for note in notes if isinstance(note, StepsNote)), 0),
     )
 
 

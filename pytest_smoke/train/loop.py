@@ -30,7 +30,6 @@ from pytest_smoke.train.batch_sizes import BatchSizeCounter
 from pytest_smoke.train.channel import Channel
 from pytest_smoke.train.checkpoints.io import StateFile
 from pytest_smoke.train.checkpoints.manager import CheckpointManager
-from pytest_smoke.train.crash import StepsNote
 from pytest_smoke.train.data import BatchStream, SourceCounter
 from pytest_smoke.train.deferred_metrics import DeferredMetrics
 from pytest_smoke.train.device import set_generator_states
@@ -115,7 +114,6 @@ class Loop:
         self._utilization = Utilization(utilization_reader(device))
         self._rates_differ: set[str] = set()
         """Stages in which a difference from the schedule was reported."""
-        self._steps_begun = 0
         self._train_seconds = 0.0
         """Wall time of the steps so far, without probes and evaluations."""
         self._started_at = time.perf_counter()
@@ -144,10 +142,8 @@ class Loop:
                 explain(error, self._stepper, self._task, self._loss_watch.unreported)
             if self._ranks is not None:
                 raise  # the other processes would have to report with this one
-            try:
+            with contextlib.suppress(Exception):  # after a device error nothing can be copied
                 self._send(self._deferred.flush(wait=True))
-            except Exception:  # after a device error nothing can be copied
-                error.add_note(StepsNote.of(self._steps_begun))
             raise
 
     def _run(self) -> None:
@@ -276,7 +272,6 @@ class Loop:
         """Make the steps of a stage from `first_step` on; return its last phase, or None if the run was aborted."""
         stage, flushed_at = start.stage, time.perf_counter()
         for step in range(first_step, min(stage.end, self._checkpoints.end_step)):
-            self._steps_begun = step + 1
             self._channel.begin(step)
             if phase is not None:
                 self._instrumentation.keep_weights(stage, phase, step)

@@ -37,8 +37,8 @@ LAST_LINES = "newest lines of the output"
 class FakeChild:
     """A training process that sends these chunks of events, and then raises or leaves."""
 
-    def __init__(self, *chunks: list[Event], end: Exception | None = None) -> None:
-        self._chunks, self._end = iter(chunks), end
+    def __init__(self, *chunks: list[Event], end: Exception | None = None, begun: int = 0) -> None:
+        self._chunks, self._end, self.steps_begun = iter(chunks), end, begun
         self.commands: list[Command] = []
 
     def receive(self, timeout_seconds: float | None) -> list[Event] | None:
@@ -52,8 +52,6 @@ class FakeChild:
 
     def last_lines(self) -> str:
         return LAST_LINES
-
-    steps_begun = 0
 
     def place(self, root: str) -> str:
         return ""
@@ -160,7 +158,7 @@ NO_SUCH_FILE = Crashed("exception", "FileNotFoundError: labels.txt", "tasks.py:3
             LAST_LINES,
         ),
         (
-            FakeChild(WHOLE[:144], [replace(NO_SUCH_FILE, text="CUDA error", steps_begun=180)]),
+            FakeChild(WHOLE[:144], [replace(NO_SUCH_FILE, text="CUDA error")], begun=180),
             "fail",
             "exception",
             "CUDA error at tasks.py:31 (in step 179 or before it: the figures from step 144 on were lost with the "
@@ -168,12 +166,18 @@ NO_SUCH_FILE = Crashed("exception", "FileNotFoundError: labels.txt", "tasks.py:3
             LAST_LINES,
         ),
         (
-            FakeChild(
-                WHOLE[:144], [replace(NO_SUCH_FILE, reason="out-of-memory", text="MemoryError", steps_begun=145)]
-            ),
+            FakeChild(WHOLE[:144], [replace(NO_SUCH_FILE, reason="out-of-memory", text="MemoryError")], begun=145),
             "fail",
             "out-of-memory",
             "MemoryError at tasks.py:31 (after step 143)",
+            LAST_LINES,
+        ),
+        (
+            FakeChild(WHOLE[:144], end=ChildDiedError("it was killed by SIGKILL"), begun=200),
+            "fail",
+            "crash",
+            "the training process failed: it was killed by SIGKILL (after step 198; the figures from step 144 on were "
+            "lost)",
             LAST_LINES,
         ),
     ],
@@ -186,7 +190,9 @@ def test_each_end_of_a_training_process_has_its_reason_and_sentence(
     assert (finding.id, finding.status, finding.reason, finding.text) == ("run", status, reason, text)
     assert result.output == output
     assert is_registered(finding)
-    assert finding.step == (143 if "step 143" in text or "step 144" in text else 199 if "step 199" in text else None)
+    assert finding.step == (
+        198 if "step 198" in text else 143 if "step 143" in text or "step 144" in text else 199 if "step 199" in text else None
+    )
 
 
 def test_a_fault_of_the_task_has_its_recipe_key_and_a_line_of_code_its_place(run: Any) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pytest_smoke.errors import TaskError
-from pytest_smoke.train.crash import StepsNote, crash_of, has_lost_device
+from pytest_smoke.train.crash import crash_of, has_lost_device
 
 
 class Unlabelled(Dataset[Tensor]):
@@ -140,10 +140,3 @@ def test_a_device_is_lost_also_if_the_task_raised_an_error_of_its_own_for_it() -
     assert has_lost_device(torch.AcceleratorError(ASSERTED))
     assert has_lost_device(wrapped(torch.AcceleratorError(ASSERTED)))
     assert not has_lost_device(wrapped(torch.OutOfMemoryError(FULL)))
-
-
-def test_the_steps_that_had_begun_are_reported_if_their_figures_were_lost() -> None:
-    error = torch.AcceleratorError(ASSERTED)
-    assert crash_of(error, ".").steps_begun == 0
-    error.add_note(StepsNote.of(52))
-    assert crash_of(error, ".").steps_begun == 52

@@ -258,8 +258,8 @@ class _Run:
             try:
                 trainer.train()
                 session.finish()
-            except BaseException as error:
-                session.fail(error)
+            except BaseException:
+                session.fail()
                 raise
 
     def _configure(self) -> None:

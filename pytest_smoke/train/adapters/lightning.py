@@ -439,8 +439,8 @@ class _Run:
                 self._trainer.fit(module, **given)
                 if not self._has_ended:
                     self._session.finish()  # says why
-            except BaseException as error:
-                self._session.fail(error)
+            except BaseException:
+                self._session.fail()
                 raise
 
     @property

@@ -33,7 +33,6 @@ from pytest_smoke.train.batch_equivalence import compare_batch_sizes
 from pytest_smoke.train.batch_sizes import SizeCounter
 from pytest_smoke.train.channel import Channel
 from pytest_smoke.train.checkpoints.in_memory import WeightHistory
-from pytest_smoke.train.crash import StepsNote
 from pytest_smoke.train.deferred_metrics import DeferredMetrics
 from pytest_smoke.train.device import isolated_eval
 from pytest_smoke.train.first_batches import FirstBatches
@@ -295,6 +294,7 @@ class Session:
     def begin_step(self) -> None:
         """Score and keep what is due before a step."""
         step, stage = self.step, self._stage
+        self._channel.begin(step)
         every = probe_every_steps(stage)
         if step and step % every == 0:
             self._weights.save(step)
@@ -511,13 +511,11 @@ class Session:
         if not self.aborted:
             self._channel.wait()
 
-    def fail(self, error: BaseException) -> None:
-        """Report the figures that are still on the device, before `error` is raised."""
+    def fail(self) -> None:
+        """Report the figures that are still on the device, before an exception is raised."""
         self._in_step.close()
-        try:
+        with contextlib.suppress(Exception):  # after a device error nothing can be copied
             self._send(self._deferred.flush(wait=True))
-        except Exception:  # after a device error nothing can be copied
-            error.add_note(StepsNote.of(self.step + 1))
 
     # reports
 
