@@ -43,7 +43,7 @@ from pytest_smoke.train.machine import PeakMemory, Utilization, ended, started, 
 from pytest_smoke.train.nonfinite import LossWatch
 from pytest_smoke.train.out_of_range import explain
 from pytest_smoke.train.plan import RunPlan, gradient_probe_every_steps
-from pytest_smoke.train.ranks import Ranks
+from pytest_smoke.train.ranks import Ranks, is_first
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.updates import Snapshot, compare, snapshot
 
@@ -95,7 +95,7 @@ class Loop:
         `data_files`: as for `CheckpointManager`.
         """
         self._plan, self._task, self._device, self._channel = plan, task, device, channel
-        self._ranks = ranks
+        self._ranks, self._is_first = ranks, is_first(ranks)
         self._stepper = Stepper(plan, task, device, ranks)
         if plan.pipeline is not None:
             check_needs(task, self._stepper.model, device)
@@ -118,11 +118,6 @@ class Loop:
         """Wall time of the steps so far, without probes and evaluations."""
         self._started_at = time.perf_counter()
         """Start of the run; for a resumed one, as if the earlier processes had run without a pause."""
-
-    @property
-    def _is_first(self) -> bool:
-        """Whether this process writes what a run writes once."""
-        return self._ranks is None or self._ranks.rank == 0
 
     def _send(self, events: list[Event]) -> None:
         self._loss_watch.see(events)

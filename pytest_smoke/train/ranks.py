@@ -286,6 +286,11 @@ def _warn_unheard() -> None:
         os.close(nowhere)
 
 
+def is_first(ranks: Ranks | None) -> bool:
+    """Tell whether this process writes what a run writes once. `ranks`: the processes of the run; None for one."""
+    return ranks is None or ranks.rank == 0
+
+
 class RankChannel:
     """The channel of one rank. Rank 0 reports, and what every rank has of its own is put together before."""
 

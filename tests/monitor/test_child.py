@@ -191,7 +191,13 @@ def test_each_end_of_a_training_process_has_its_reason_and_sentence(
     assert result.output == output
     assert is_registered(finding)
     assert finding.step == (
-        198 if "step 198" in text else 143 if "step 143" in text or "step 144" in text else 199 if "step 199" in text else None
+        198
+        if "step 198" in text
+        else 143
+        if "step 143" in text or "step 144" in text
+        else 199
+        if "step 199" in text
+        else None
     )
 
 

@@ -38,7 +38,7 @@ from pytest_smoke.train.data import BatchStream
 from pytest_smoke.train.device import generator_states
 from pytest_smoke.train.digest import digest, leaves
 from pytest_smoke.train.plan import RunPlan, probe_every_steps
-from pytest_smoke.train.ranks import Ranks
+from pytest_smoke.train.ranks import Ranks, is_first
 from pytest_smoke.train.source_files import source_files
 from pytest_smoke.train.step import Stepper
 
@@ -98,7 +98,7 @@ class CheckpointManager:
         `data_files`: digests of the data that the task names, by path, as they are now.
         """
         self._plan, self._task, self._stepper, self._device, self._ranks = plan, task, stepper, device, ranks
-        self._is_first = ranks is None or ranks.rank == 0
+        self._is_first = is_first(ranks)
         self._checkpoints, self._check = plan.checkpoints, plan.checkpoints.check
         self._folder = Path(self._checkpoints.folder) if self._checkpoints.folder else None
         self._data_files = dict(data_files or {})
