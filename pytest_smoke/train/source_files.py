@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Container
 from contextlib import suppress
 from importlib.machinery import all_suffixes
 from pathlib import Path
@@ -30,9 +31,15 @@ LIBRARIES = {
 
 
 def source_files(root: str) -> SourceFiles:
-    """Return the source files below `root` of all modules that are imported now, and the versions of libraries.
+    """Return the source files below `root` of all modules that are imported now, and the versions of libraries."""
+    return SourceFiles(source_checksums(root), library_versions())
+
+
+def source_checksums(root: str, *, known: Container[str] = ()) -> dict[str, str]:
+    """Return the SHA-256 of the source files below `root` of all modules that are imported now, by absolute path.
 
     Without Python's own, installed packages and this one, which are not the user's code: an outcome has their versions.
+    Files that are `known` are not read.
     """
     checksums: dict[str, str] = {}
     prefixes = {Path(sys.prefix), Path(sys.base_prefix)} - {Path(root)}  # a project may be an environment itself
@@ -42,13 +49,15 @@ def source_files(root: str) -> SourceFiles:
         if not isinstance(file, str) or not file.endswith(SUFFIXES):
             continue
         path = Path(os.path.abspath(file))
+        if str(path) in known:
+            continue
         if not path.is_relative_to(root) or any(map(path.is_relative_to, others)) or is_installed(path):
             continue
         try:
             checksums[str(path)] = file_sha256(path)
         except OSError:
             checksums[str(path)] = ""  # deleted since it was imported
-    return SourceFiles(checksums, library_versions())
+    return checksums
 
 
 def _cuda_of_driver() -> str:

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from pytest_smoke.train.source_files import source_files
+from pytest_smoke.train.source_files import source_checksums, source_files
 
 ROOT = str(Path(__file__).parents[2])
 
@@ -30,6 +30,19 @@ def test_a_module_whose_file_is_gone_has_no_checksum_and_odd_modules_are_skipped
     monkeypatch.setitem(sys.modules, "odd", odd)
     monkeypatch.setitem(sys.modules, "none", None)  # type: ignore[arg-type]  # as the import system allows
     assert source_files(str(tmp_path)).checksums == {gone.__file__: ""}
+
+
+def test_only_files_that_are_not_known_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "first.py", tmp_path / "second.py"
+    for path in (first, second):
+        module = ModuleType(path.stem)
+        module.__file__ = str(path)
+        path.write_text("imported\n")
+        monkeypatch.setitem(sys.modules, path.stem, module)
+    once = source_checksums(str(tmp_path))
+    assert set(once) == {str(first), str(second)}
+    first.write_text("changed\n")
+    assert source_checksums(str(tmp_path), known={str(first)}) == {str(second): once[str(second)]}
 
 
 def test_python_itself_may_be_installed_below_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

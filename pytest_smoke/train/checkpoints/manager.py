@@ -39,7 +39,7 @@ from pytest_smoke.train.device import generator_states
 from pytest_smoke.train.digest import digest, leaves
 from pytest_smoke.train.plan import RunPlan, probe_every_steps
 from pytest_smoke.train.ranks import Ranks, is_first
-from pytest_smoke.train.source_files import source_files
+from pytest_smoke.train.source_files import source_checksums
 from pytest_smoke.train.step import Stepper
 
 NOT_TRAINED = (
@@ -103,7 +103,9 @@ class CheckpointManager:
         self._folder = Path(self._checkpoints.folder) if self._checkpoints.folder else None
         self._data_files = dict(data_files or {})
         self._imported: dict[str, str] = {}
-        """SHA-256 of source files by path, as they were when they were first seen; only if checkpoints are kept."""
+        """SHA-256 of source files by path, as they were when they were first seen; only if checkpoints are kept.
+
+        A module is the one that was imported, even if its file is changed later."""
         if self._folder is not None:
             self._see_imports()
         self._rolls = self._checkpoints.rolling and self._folder is not None
@@ -298,12 +300,14 @@ class CheckpointManager:
 
     def _see_imports(self) -> None:
         """Remember the source files of modules that were imported since the last time, and of the task."""
-        found = source_files(self._plan.root).checksums
+        root = os.path.join(os.path.abspath(self._plan.root), "")
+        known = {os.path.join(root, path) for path in self._imported}
+        found = source_checksums(self._plan.root, known=known)
         with contextlib.suppress(OSError, TypeError):  # a task may be defined in no file
             file = os.path.abspath(inspect.getfile(type(self._task)))
-            found.setdefault(file, file_sha256(Path(file)))
-        root = os.path.join(os.path.abspath(self._plan.root), "")
-        self._imported = {path.removeprefix(root): checksum for path, checksum in found.items()} | self._imported
+            if file not in known | found.keys():
+                found[file] = file_sha256(Path(file))
+        self._imported |= {path.removeprefix(root): checksum for path, checksum in found.items()}
 
     def _edited(self, about: Mapping[str, Any]) -> list[str]:
         """Return the files that are not what they were when a checkpoint's run began.
