@@ -112,8 +112,13 @@ def device_for(item: pytest.Item, case: Case, *, item_id: str) -> str:
     try:
         return need_device(case.recipe, item.config)
     except (pytest.skip.Exception, pytest.fail.Exception) as lacking:
-        _add_outcome(item, skipped_outcome(case, str(lacking), item_id=item_id, root=item.config.rootpath))
+        outcome = skipped_outcome(case, str(lacking), item_id=item_id, root=item.config.rootpath)
+        _add_outcome(item, _with_rerun_options(outcome, item.config))
         raise
+
+
+def _with_rerun_options(outcome: Outcome, config: pytest.Config) -> Outcome:
+    return replace(outcome, facts=replace(outcome.facts, rerun_options=rerun_options_of(config)))
 
 
 def _add_outcome(item: pytest.Item, outcome: Outcome) -> None:
@@ -130,8 +135,7 @@ def run_for_item(item: pytest.Item, case: Case, *, device: str, item_id: str) ->
             result = run_with_options(item.config, case, device=device, item_id=item_id)
         else:
             del item.stash[EXECUTED]  # a plugin may execute the item again
-        facts = replace(result.outcome.facts, rerun_options=rerun_options_of(item.config))
-        result = replace(result, outcome=replace(result.outcome, facts=facts))
+        result = replace(result, outcome=_with_rerun_options(result.outcome, item.config))
         _add_outcome(item, result.outcome)
         if isinstance(item, SmokeItem):
             item.stash[RECEIPT] = result.receipt

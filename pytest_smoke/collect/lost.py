@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_smoke.collect.file import is_recipe
+from pytest_smoke.collect.item import rerun_options_of
 from pytest_smoke.collect.workers import WorkerFolder, exit_status
 from pytest_smoke.environment import git_commit, repository_folder, versions
 from pytest_smoke.judge.verdict import decide
@@ -89,6 +90,7 @@ def outcome_without_run(node_id: str, finding: Finding, *, config: pytest.Config
         decided_by=verdict.decided_by,
         findings=(finding,),
         facts=Facts(
+            rerun_options=rerun_options_of(config),
             repository_folder=repository_folder(config.rootpath),
             git_commit=git_commit(config.rootpath),
             versions=versions(),

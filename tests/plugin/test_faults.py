@@ -133,10 +133,12 @@ def test_a_collected_smoke_run_without_an_outcome_fails_the_session(project: Pro
     names = ["good", "never", "skipped", "unready"]
     for name in names:
         project.recipe(name)
-    result = project.run("--smoke-preflight", "--smoke-report", "out", *workers)
+    result = project.run("--smoke-preflight", "--smoke-report", "out", "--smoke-mode", "constant", *workers)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     outcomes = by_name(project)
     assert outcomes.keys() == set(names)
+    options = [outcomes[name]["facts"]["rerun_options"] for name in names]
+    assert options == [["--smoke-mode", "constant", *options[0][2:]]] * len(names)
     found = {name: (outcome["verdict"], outcome["reason"]) for name, outcome in outcomes.items()}
     assert found["good"] == ("inconclusive", "preflight")
     assert found["never"] == ("error", "no-outcome")
