@@ -330,6 +330,14 @@ class UnusedParameters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotSharded:
+    """The task's `parallelize` sharded no parameter, so that the model trains with DistributedDataParallel."""
+
+    parameters: int
+    """Parameters of the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSizes:
     """How many samples a stage drew per step: reported early if the number differs, and else at its end."""
 
@@ -638,6 +646,7 @@ Event = (
     | ModelMode
     | SharedStorage
     | UnusedParameters
+    | NotSharded
     | BatchSizes
     | DrawnItems
     | DrawnSamples

@@ -144,8 +144,9 @@ class Loop:
     def _run(self) -> None:
         start = self._start_stage(self._plan.stages[0])
         self._send([started(self._stepper.model, self._device)])
-        if self._stepper.shared_storage is not None:
-            self._send([self._stepper.shared_storage])
+        for event in (self._stepper.shared_storage, self._stepper.not_sharded):
+            if event is not None:
+                self._send([event])
         state = self._checkpoints.latest()
         position = Position(step=0, start=start, phase=None) if state is None else self._resume(state, start)
         if position is None:

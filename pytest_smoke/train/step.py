@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from pytest_smoke.errors import TaskError
+from pytest_smoke.events import NotSharded
 from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.task import Task
 from pytest_smoke.text import listed
@@ -50,6 +51,8 @@ class Stepper:
         self.shared_storage = shared_storage(model)  # a move to another device separates what `.data` has joined
         self.sharding: Sharding | None = None
         """How the processes of the run share the parameters; None: each has all of them."""
+        self.not_sharded: NotSharded | None = None
+        """The event of a `parallelize` that has sharded nothing."""
         self._unsharded: nn.Module | None = None
         """A copy of the model without values, from which a whole one is made; None without sharding."""
         self._to_parallelize = parallelize
@@ -111,6 +114,8 @@ class Stepper:
         _check_values(self.model)
         if is_sharded:
             self.sharding = Sharding(self.model, self._ranks)
+        else:
+            self.not_sharded = NotSharded(parameters=len(list(self.model.parameters())))
         self._to_device()
         self.model.train()
 

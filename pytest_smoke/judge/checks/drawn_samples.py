@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from math import sqrt
 
-from pytest_smoke.events import DrawnSamples, UnusedParameters
+from pytest_smoke.events import DrawnSamples, NotSharded, UnusedParameters
 from pytest_smoke.judge.checks.check import Check, Reason, RunView
 from pytest_smoke.outcome import Finding
 from pytest_smoke.text import count, listed, percent, steps
@@ -68,6 +68,32 @@ def ranks(run: RunView, events: Sequence[DrawnSamples]) -> Iterator[Finding]:
             "seeded with seed and rank"
         ),
     )
+
+
+def of_launch(run: RunView) -> Iterator[Finding]:
+    """Warn of what may be different in the full run's DistributedDataParallel or FSDP2."""
+    yield from unused_parameters(run)
+    yield from not_sharded(run)
+
+
+def not_sharded(run: RunView) -> Iterator[Finding]:
+    """Warn of a model that is not sharded, although the task says how to."""
+    for event in run.events(NotSharded)[:1]:
+        yield Finding(
+            id=f"{RANKS.id}[parallelize]",
+            status="warn",
+            reason="not-sharded",
+            text=(
+                f"parallelize(model, mesh) sharded none of the model's {count(event.parameters, 'parameter')}, so the "
+                "smoke run trained with DistributedDataParallel. It says nothing about memory and communication with "
+                "FSDP2"
+            ),
+            observed=0,
+            hint=(
+                "if the full run shards the model, let parallelize call fully_shard on its modules; else remove "
+                "parallelize from the task"
+            ),
+        )
 
 
 def unused_parameters(run: RunView) -> Iterator[Finding]:
@@ -253,7 +279,8 @@ SAME_SEED = (
 )
 RANKS = Check(
     id="ranks",
-    question="Do the data-parallel ranks draw different samples, and use every parameter?",
+    question="Do the data-parallel ranks draw different samples, use every parameter, and shard the model if the task "
+    "has `parallelize`?",
     when="first steps",
     verdict="invalid",
     key="full.world_size",
@@ -266,9 +293,10 @@ RANKS = Check(
             when="a process of `launch` has no gradient of a parameter, for which DistributedDataParallel needs "
             "`find_unused_parameters=True`",
         ),
+        Reason(id="not-sharded", status="warn", when="`parallelize` of the task sharded no parameter"),
     ),
     on_event=(DrawnSamples, ranks),
-    at_end=unused_parameters,
+    at_end=of_launch,
 )
 DATA_REPEATS = Check(
     id="data-repeats",

@@ -23,6 +23,7 @@ from pytest_smoke.events import (
     LearningRateDiffers,
     LossDiagnosis,
     ModelMode,
+    NotSharded,
     Overfit,
     ProbeLoss,
     SharedStorage,
@@ -37,7 +38,7 @@ from pytest_smoke.judge.checks.accumulation import accumulation
 from pytest_smoke.judge.checks.baseline import baseline, unreadable_baseline
 from pytest_smoke.judge.checks.batch_drawn import batch_drawn, items_drawn
 from pytest_smoke.judge.checks.batch_geometry import batch_geometry
-from pytest_smoke.judge.checks.drawn_samples import data_repeats, ranks, unused_parameters
+from pytest_smoke.judge.checks.drawn_samples import data_repeats, of_launch, ranks
 from pytest_smoke.judge.checks.grad_ratio import grad_ratio
 from pytest_smoke.judge.checks.learning import learning, stage_learning
 from pytest_smoke.judge.checks.loss import loss_findings, preflight_only
@@ -318,8 +319,9 @@ def findings(tmp_path: Path) -> Iterator[Finding]:
         [UnusedParameters(rank=1, names=("extra.weight",), count=1)],
         [UnusedParameters(rank=0, names=unused[:2], count=2), UnusedParameters(rank=1, names=unused, count=12)],
         [UnusedParameters(rank=rank, names=unused, count=3) for rank in (1, 0)],
+        [NotSharded(parameters=12)],
     ):
-        yield from unused_parameters(FakeRun(ranked, [], sent=events))
+        yield from of_launch(FakeRun(ranked, [], sent=events))
     every = [tuple(f"{step}-{number}" for number in range(8)) for step in range(8)]
     for micro_batches in (
         [(one,) for one in every],

@@ -156,6 +156,9 @@ warn  ranks[unused] (unused-parameters)
 warn  ranks[unused] (unused-parameters)
     processes 0 and 1 made a step without a gradient of head.weight, head.bias, norm.weight. DistributedDataParallel(model) raises in the next step; the smoke run does not, because it sets find_unused_parameters=True
     hint: set find_unused_parameters=True in the full run, or let the losses use all parameters in every process, and freeze or remove those that nothing uses
+warn  ranks[parallelize] (not-sharded)
+    parallelize(model, mesh) sharded none of the model's 12 parameters, so the smoke run trained with DistributedDataParallel. It says nothing about memory and communication with FSDP2
+    hint: if the full run shards the model, let parallelize call fully_shard on its modules; else remove parallelize from the task
 pass  data-repeats
     the batches of steps 0-7 do not repeat
 FAIL  data-repeats (repeated-in-step)
