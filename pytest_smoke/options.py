@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -181,6 +183,8 @@ def check(config: pytest.Config) -> None:
         option.smoke_isolation = "none"  # a debugger needs the frames in this process
     if option.smoke_report is not None:
         typed = option.smoke_report
+        if option.smoke:
+            _refuse_other_rootdir(config, "--smoke-report", typed)
         option.smoke_report = config.invocation_params.dir / typed  # a test may change the current folder
         try:
             if option.smoke and executes_items(option):
@@ -193,7 +197,7 @@ def check(config: pytest.Config) -> None:
     if option.smoke_sign_key is not None:
         if option.smoke_report is None:
             raise pytest.UsageError("--smoke-sign-key needs --smoke-report DIR: receipts are written there")
-        _refuse_rootdir_of_key(config, option.smoke_sign_key)
+        _refuse_other_rootdir(config, "--smoke-sign-key", option.smoke_sign_key)
         option.smoke_sign_key = config.invocation_params.dir / option.smoke_sign_key
     if option.smoke_resume and option.smoke_report is None:
         raise pytest.UsageError("--smoke-resume needs --smoke-report DIR: checkpoints are kept there")
@@ -235,18 +239,27 @@ def executes_items(option: Any) -> bool:
     return not any(getattr(option, name, False) for name in READS_ONLY)
 
 
-def _refuse_rootdir_of_key(config: pytest.Config, key: Path) -> None:
-    """Raise UsageError if pytest took the key's path for a test, and with it another rootdir than without the option.
+def _refuse_other_rootdir(config: pytest.Config, option: str, value: Path) -> None:
+    """Raise UsageError if pytest took an option's path for a test, and with it another rootdir than without the option.
 
     pytest searches its rootdir before it knows the options of plugins, and then every argument that exists is a test.
-    The ids of smoke runs are relative to the rootdir.
+    The ids of smoke runs are relative to the rootdir, tasks are imported from it, and its ini file counts.
     """
-    expected = root_above(config.invocation_params.dir)
-    if str(key) in config.invocation_params.args and expected is not None and config.inipath is None:
-        raise pytest.UsageError(
-            f"pytest took {key} for a test, and {config.rootpath} for its rootdir instead of {expected}: write "
-            f"--smoke-sign-key={key}"
-        )
+    is_chosen = config.getoption("rootdir", None) is not None or config.getoption("inifilename", None) is not None
+    words = (*config.invocation_params.args, *shlex.split(os.environ.get("PYTEST_ADDOPTS", "")))
+    if is_chosen or not any(Path(word) == value for word in words):
+        return
+    has_tests = config.args_source is pytest.Config.ArgsSource.ARGS
+    here = config.invocation_params.dir
+    expected = root_above(here) or (None if has_tests else here.resolve())
+    if expected is None or expected == config.rootpath.resolve() or (has_tests and config.inipath is not None):
+        return  # the tests that are named may belong to another project
+    if (here / value).resolve().is_relative_to(expected):
+        return  # another argument is the cause
+    raise pytest.UsageError(
+        f"pytest took {value} for a test, and {config.rootpath} for its rootdir instead of {expected}: write "
+        f"{option}={value}"
+    )
 
 
 def _only_bisect(config: pytest.Config) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pexpect
 import pytest
@@ -245,3 +246,14 @@ def test_an_installed_pytest_smoke_is_a_usage_error_that_says_what_to_uninstall(
         "ERROR: pytest-smoke 0.11.0 and pytest-verdict-smoke are both installed. They are different projects that "
         "share the import package pytest_smoke and the option --smoke: uninstall both, then install the one you need"
     )
+
+
+def test_a_report_folder_that_pytest_takes_for_a_test_is_an_error(project: Project, tmp_path: Path) -> None:
+    """Without a test on the command line, the folder would be the rootdir, and no ini file would count."""
+    project.recipe()
+    result = project.run("--smoke-preflight", "--smoke-report", str(tmp_path))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(f"*instead of {project.path}: write --smoke-report={tmp_path}")
+    for arguments in ((f"--smoke-report={tmp_path}",), ("good.smoke.yaml", "--smoke-report", str(tmp_path))):
+        project.run("--smoke-preflight", *arguments)
+        assert [outcome["id"] for outcome in project.verdicts(str(tmp_path))] == ["good.smoke.yaml::constant"]
