@@ -73,7 +73,7 @@ def compare_batch_sizes(plan: RunPlan, task: Task, stepper: Rerunning, stage: St
         batch_norm_layers=_batch_norm_layers(model),
         halves=halves,
         has_counts=hook_of(task, "counts") is not None,
-        half_precision=(stepper.keeps_autocast and plan.precision != "fp32") or stepper.computes_in_half,
+        half_precision=(stepper.keeps_autocast and plan.precision != "fp32") or stepper.parts.computes_in_half,
     )
     try:
         with (

@@ -386,7 +386,7 @@ class Loop:
             self._stepper.model,
             self._stepper.optimizer,
             stopped=stopped,
-            anywhere=self._stepper.anywhere,
+            anywhere=self._stepper.parts.anywhere,
         )
         self._send([*([window] if window else []), changes])
         if start.stage.name:

@@ -74,7 +74,7 @@ class Movement:
         (first_step, before), (end_step, after) = older, newer
         trainable, held = self._trainable(), self._held()
         names = [name for name in trainable if name in before and name in after]
-        flags = self._stepper.anywhere([differs(before[name], after[name]) for name in names])
+        flags = self._stepper.parts.anywhere([differs(before[name], after[name]) for name in names])
         moved = [name for name, has_moved in zip(names, flags, strict=True) if has_moved]
         self._last_moved |= dict.fromkeys(moved, end_step)
         gone = (self._held_at_start | (trainable.keys() - self._names_at_start)) - held

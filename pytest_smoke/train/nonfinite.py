@@ -111,7 +111,7 @@ class LossWatch:
         try:
             with (
                 _weights(stepper.model, copy[1]),
-                stepper.gathered(),
+                stepper.parts.gathered(),
                 _untouched(stepper, self._task, training=not start.is_probe),
             ):
                 event = _Diagnosis(stepper, self._task, self._root).of(start, batches, found.broken)

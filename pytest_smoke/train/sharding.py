@@ -91,6 +91,31 @@ def reshard(model: nn.Module) -> None:
                 module.reshard()
 
 
+def holds_half(model: nn.Module) -> bool:
+    """Tell whether a model has parameters in 16 bits or fewer."""
+    return any(p.is_floating_point() and p.dtype.itemsize < 4 for p in model.parameters())
+
+
+class Unsharded:
+    """A model of which each process of the run has all parameters: `Parts` of what is not sharded."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+
+    @property
+    def computes_in_half(self) -> bool:
+        """Whether parts of the model compute in 16 bits without autocast."""
+        return holds_half(self._model)
+
+    def anywhere(self, flags: Sequence[bool]) -> list[bool]:
+        """Return the flags: those of the other processes are the same."""
+        return list(flags)
+
+    def gathered(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which this process can make passes on its own, as it can outside."""
+        return contextlib.nullcontext()
+
+
 class Sharding:
     """A model whose parameters `fully_shard` has split among the processes of the run.
 
@@ -110,7 +135,7 @@ class Sharding:
         self._is_gathered = False
         self._looks: dict[nn.Module, Any] = {}
         """Handles of the hooks that look at the types of gathered parameters, once per module."""
-        self.computes_in_half = False
+        self._has_half_policy = False
         """Whether a sharded module computes in 16 bits, by its MixedPrecisionPolicy."""
         for module, _ in self._parts:
             # Before FSDP's own: a process that hangs before it has entered one time less than those that wait there.
@@ -123,6 +148,11 @@ class Sharding:
     def size(self) -> int:
         """Number of processes."""
         return self._ranks.size
+
+    @property
+    def computes_in_half(self) -> bool:
+        """Whether parts of the model compute in 16 bits without autocast."""
+        return self._has_half_policy or holds_half(self._model)
 
     def call(self, losses: Callable[..., list[Tensor]], *args: Any, synchronized: bool, partial: bool) -> list[Tensor]:
         """Return `losses(*args)`, whose backward pass averages the gradients over the processes if `synchronized`.
@@ -243,7 +273,7 @@ class Sharding:
         self._looks.pop(module).remove()
         gathered = (p for p in module.parameters() if not is_sharded(p))
         halves = (p.is_floating_point() and p.dtype.itemsize < 4 for p in gathered)
-        self.computes_in_half = self.computes_in_half or any(halves)
+        self._has_half_policy = self._has_half_policy or any(halves)
 
     def _collect(self, _: nn.Module, __: Any, output: Any) -> None:
         if self._outputs is not None:

@@ -25,7 +25,8 @@ from pytest_smoke.train.learning_rates import LearningRates
 from pytest_smoke.train.model_mode import shared_storage
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.ranks import Ranks
-from pytest_smoke.train.sharding import Sharding, clip_, is_sharded, sharded_by_task, total_norm
+from pytest_smoke.train.sharding import Sharding, Unsharded, clip_, is_sharded, sharded_by_task, total_norm
+from pytest_smoke.train.stepping import Parts
 from pytest_smoke.train.task import closure_fault, counts_of, loss_weights_of, optimizer_of
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -299,19 +300,10 @@ class Stepper:
         trainable = [p.detach() for p in self._parameters if p.is_floating_point() or p.is_complex()]
         return total_norm(trainable).view(1).to(self.device)
 
-    def anywhere(self, flags: Sequence[bool]) -> list[bool]:
-        """Return flags about this process's parts of parameters, each set if it is in any process."""
-        return list(flags) if self.sharding is None else self.sharding.anywhere(flags)
-
     @property
-    def computes_in_half(self) -> bool:
-        """Whether parts of the model compute in 16 bits without autocast."""
-        halves = (p.is_floating_point() and p.dtype.itemsize < 4 for p in self.model.parameters())
-        return any(halves) or (self.sharding is not None and self.sharding.computes_in_half)
-
-    def gathered(self) -> AbstractContextManager[None]:
-        """Return a context in which this process can make passes that the other ones do not make."""
-        return nullcontext() if self.sharding is None else self.sharding.gathered()
+    def parts(self) -> Parts:
+        """How the processes of the run share the parameters."""
+        return Unsharded(self.model) if self.sharding is None else self.sharding
 
     def whole_model(self) -> nn.Module | None:
         """Return a model that is not sharded: this one, or a copy on the CPU; None where the first process has it.

@@ -13,6 +13,20 @@ from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.train.plan import RunPlan
 
 
+class Parts(Protocol):
+    """How the processes of a run share the parameters of its model."""
+
+    @property
+    def computes_in_half(self) -> bool:
+        """Whether parts of the model compute in 16 bits without autocast."""
+
+    def anywhere(self, flags: Sequence[bool]) -> list[bool]:
+        """Return flags about this process's parts of parameters, each set if it is in any process of the run."""
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """Return a context in which this process can make passes that the other ones of the run do not make."""
+
+
 class Stepping(Protocol):
     """A model and its optimizer, and how often the optimizer has stepped."""
 
@@ -32,8 +46,9 @@ class Stepping(Protocol):
     def steps_without_grad(self) -> int:
         """Updates after whose losses gradients were disabled."""
 
-    def anywhere(self, flags: Sequence[bool]) -> list[bool]:
-        """Return flags about this process's parts of parameters, each set if it is in any process of the run."""
+    @property
+    def parts(self) -> Parts:
+        """How the processes of the run share its parameters."""
 
 
 class Rerunning(Stepping, Protocol):
@@ -75,10 +90,3 @@ class Rerunning(Stepping, Protocol):
 
     def clear_gradients(self) -> None:
         """Set the gradients of all parameters to None."""
-
-    @property
-    def computes_in_half(self) -> bool:
-        """Whether parts of the model compute in 16 bits without autocast."""
-
-    def gathered(self) -> AbstractContextManager[None]:
-        """Return a context in which this process can make passes that the other ones of the run do not make."""

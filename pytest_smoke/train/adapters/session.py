@@ -44,6 +44,7 @@ from pytest_smoke.train.model_mode import ModeWatch, compiled_frames, shared_sto
 from pytest_smoke.train.movement import Movement
 from pytest_smoke.train.nonfinite import LossWatch
 from pytest_smoke.train.plan import RunPlan, gradient_probe_every_steps, probe_every_steps
+from pytest_smoke.train.sharding import Unsharded
 from pytest_smoke.train.task import PROBE_SAMPLES, PROBE_SEED_OFFSET
 from pytest_smoke.train.updates import compare, snapshot
 
@@ -109,6 +110,7 @@ class _Stepper:
         self.scaler = torch.amp.GradScaler(device.type, enabled=plan.precision == "fp16")
         self.steps_called = self.steps_without_grad = 0
         self.parameters = list(dict.fromkeys(p for group in optimizer.param_groups for p in group["params"]))
+        self.parts = Unsharded(model)
         self._trainer = trainer
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -121,16 +123,6 @@ class _Stepper:
         self.model.train = lambda mode=True: self.model  # type: ignore[method-assign]
         loss = self._trainer.gradient(batches)
         return [parameter.grad for parameter in self.parameters], [loss.detach().float()]
-
-    @property
-    def computes_in_half(self) -> bool:
-        return any(p.is_floating_point() and p.dtype.itemsize < 4 for p in self.model.parameters())
-
-    def anywhere(self, flags: Sequence[bool]) -> list[bool]:
-        return list(flags)
-
-    def gathered(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
     def clear_gradients(self) -> None:
         for parameter in {*self.parameters, *self.model.parameters()}:
