@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -99,6 +100,14 @@ MIXED_TENSORS_HINT = (
 )
 MISMATCH = ("collective mismatch", "mismatch between collectives")
 """What torch and gloo say where processes exchange different data at the same time; gloo aborts the process."""
+READY_TWICE = "Expected to mark a variable ready only once"
+"""What DistributedDataParallel says of a parameter that gets a gradient twice in one backward pass."""
+TWICE_NAME = re.compile(r"with name held\.\d+\.(\S+) has been marked as ready twice")
+"""What it says then of the parameter, which `Ranks.parallel` has named."""
+REENTRANT_HINT = (
+    "call torch.utils.checkpoint.checkpoint with use_reentrant=False; for a Hugging Face model, "
+    "gradient_checkpointing_enable(gradient_checkpointing_kwargs={'use_reentrant': False})"
+)
 HINTS = {OUT_OF_RANGE: OUT_OF_RANGE_HINT, MIXED_TENSORS: MIXED_TENSORS_HINT}
 """What helps if an exception contains one of these texts."""
 
@@ -255,7 +264,7 @@ def result_of(monitor: Listener, output: str = "", processes: int = 1, *, begun:
     if monitor.steps_fault:
         return ProcessResult(finding=failed_run(monitor, "steps-out-of-order", monitor.steps_fault))
     if monitor.crashed is not None:
-        crashed = with_mismatch(monitor.crashed, output, processes)
+        crashed = with_reentrant_pass(with_mismatch(monitor.crashed, output, processes))
         known = (hint for texts, hint in HINTS.items() if any(text in crashed.text for text in texts))
         hint = crashed.hint or next(known, "")
         finding = failed_run(
@@ -284,6 +293,20 @@ def with_mismatch(crashed: Crashed, output: str, processes: int) -> Crashed:
     ended = "" if crashed.reason == "exception" else f" ({crashed.text})"
     text = f"the {count(processes, 'rank')} exchanged different data{ended}: {SAME_PASSES}"
     return replace(crashed, text=text, cause="", hint=SAME_PASSES_HINT)
+
+
+def with_reentrant_pass(crashed: Crashed) -> Crashed:
+    """Return a crash, in the words for a backward pass within a backward pass if DistributedDataParallel met one."""
+    if READY_TWICE not in crashed.text:
+        return crashed
+    rank = crashed.text.partition("RuntimeError: ")[0]
+    named = TWICE_NAME.search(crashed.text)
+    parameter = named[1] if named else "a parameter"
+    text = (
+        f"{rank}DistributedDataParallel got the gradient of {parameter} twice in one backward pass, as with a "
+        "reentrant checkpoint. It does not allow that where it looks for unused parameters, as in a smoke run"
+    )
+    return replace(crashed, text=text, cause="", hint=REENTRANT_HINT)
 
 
 def failed_run(

@@ -16,7 +16,7 @@ SUBJECT = "Several processes of one run"
 
 RECIPE = """\
 task: launched_task:{task}
-args: {{fault: {fault!r}, how: {how!r}}}
+args: {args}
 full: {{batch_size: 8, grad_accum_steps: 2, world_size: 2, learning_rate: 1.0e-2, max_steps: 1000}}
 smoke: {{max_steps: 40}}
 launch: {{nproc_per_node: 2}}
@@ -24,7 +24,10 @@ launch: {{nproc_per_node: 2}}
 SLOW = "time.sleep(600)"
 INFINITE = "self.losses = lambda model, batch, out=self.losses: {k: v * 1e400 for k, v in out(model, batch).items()}"
 DDP, FSDP2 = "ddp", "fsdp"
+CHECKPOINTED = "reentrant-checkpoint"
+UNSHARDED = "nothing-is-sharded"
 TASKS = {
+    UNSHARDED: (DDP, ""),
     "rank-raises": (DDP, "raise ValueError('no such label')"),
     "rank-killed": (DDP, "os.kill(os.getpid(), 9)"),
     "rank-exits": (DDP, "os._exit(0)"),
@@ -37,6 +40,21 @@ TASKS = {
 HEALTHY = "zz-healthy"
 
 FAULTS = (
+    Fault(
+        name=UNSHARDED,
+        happens="`parallelize` of the task shards no parameter",
+        verdict="promote",
+        sentence="parallelize(model, mesh) sharded none of the model's 4 parameters, so the smoke run trained with "
+        "DistributedDataParallel. It says nothing about memory and communication with FSDP2",
+    ),
+    Fault(
+        name=CHECKPOINTED,
+        happens="The task calls `torch.utils.checkpoint.checkpoint(use_reentrant=True)`",
+        verdict="error (exception)",
+        sentence="rank ... of 2: DistributedDataParallel got the gradient of 2... twice in one backward pass, as with "
+        "a reentrant checkpoint. It does not allow that where it looks for unused parameters, as in a smoke run "
+        "(before the first step)",
+    ),
     Fault(
         name="rank-raises",
         happens="One rank raises an exception while the other one waits for it",
@@ -91,7 +109,8 @@ FAULTS = (
 
 
 def recipe(how: str, fault: str) -> str:
-    return RECIPE.format(task="Sharded", fault=fault, how="nothing" if how == DDP else how)
+    args = {"fault": fault, "how": "nothing" if how == DDP else how}
+    return RECIPE.format(task="Sharded", args=args)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +120,7 @@ def outcomes(fault_session: Callable[[str], FaultSession]) -> dict[str, dict[str
         shutil.copy(launched_task.__file__, session.path)
         for name, (how, fault) in TASKS.items():
             session.recipe(name, recipe(how, fault), base="")
+        session.recipe(CHECKPOINTED, RECIPE.format(task="Checkpointed", args={}), base="")
         session.recipe(HEALTHY)
         (session.path / "hang").mkdir()
         (session.path / "hang" / "rank-hangs.smoke.yaml").write_text(recipe(DDP, SLOW))

@@ -222,6 +222,16 @@ def test_a_part_of_a_sharded_parameter_suggests_to_call_the_model(run: Any) -> N
     assert "register_fsdp_forward_method" in result.finding.hint
 
 
+def test_a_parameter_with_two_gradients_in_a_pass_is_named_and_suggests_another_checkpoint(run: Any) -> None:
+    raised = "RuntimeError: Expected to mark a variable ready only once. This error is caused by one of"
+    text = f"rank 0 of 2: {raised}\nParameter at index 3 with name held.0.block.0.bias has been marked as ready twice."
+    for given, subject in ((text, "rank 0 of 2: Distributed"), (raised, "Distributed")):
+        result, _ = run(FakeChild([Crashed("exception", given, "", "")]))
+        name = "block.0.bias" if given == text else "a parameter"
+        assert result.finding.text.startswith(f"{subject}DataParallel got the gradient of {name} twice in one backward")
+        assert result.finding.hint.startswith("call torch.utils.checkpoint.checkpoint with use_reentrant=False")
+
+
 def test_a_hang_suggests_a_longer_timeout(run: Any) -> None:
     result, _ = run(FakeChild(end=ChildTimeoutError()))
     assert result.finding.hint == "raise --smoke-timeout if the task needs longer between two steps"

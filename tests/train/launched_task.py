@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 FAULT_BATCH = 20
 """Batch of a rank in whose loss its fault acts."""
@@ -62,6 +63,15 @@ class Regression:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         x = torch.linspace(-1.0, 1.0, 32, dtype=torch.float64).reshape(8, 4)
         return {"mean": float(model(x.to(next(model.parameters()).device)).mean())}
+
+
+class Checkpointed(Regression):
+    """Computes activations again in the backward pass, as checkpoints did before `use_reentrant=False`."""
+
+    def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+        assert isinstance(model, nn.Sequential)
+        prediction = checkpoint(model[1:], model[0](batch["x"]), use_reentrant=True)
+        return {"mse": (prediction[:, 0] - batch["y"]).square().mean()}
 
 
 class Branching(Regression):
