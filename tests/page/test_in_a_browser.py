@@ -62,6 +62,15 @@ def test_a_link_in_the_overview_opens_its_run(browser: Browser, report: Path) ->
     assert browser.run("return document.activeElement.closest('details').id") == "run-5"
 
 
+def test_a_link_to_a_run_that_the_filter_hides_shows_it(browser: Browser, report: Path) -> None:
+    """Cells of a recipe link to the run with its text."""
+    browser.open(report)
+    browser.click("#filters input[value=promote]")
+    browser.run("location.hash = 'run-5'")
+    browser.wait_for("document.querySelector('#run-5').open")
+    assert browser.find("#run-5").is_displayed()
+
+
 def test_the_theme_follows_the_system_until_it_is_chosen_and_is_remembered(browser: Browser, report: Path) -> None:
     theme = "return document.documentElement.dataset.theme"
     browser.open(report, dark=True)
