@@ -49,6 +49,11 @@ class SmokeItem(pytest.Item):
 
     def runtest(self) -> None:
         """Execute the smoke run; only a promotion passes. Raises NotPromotedError for any other verdict."""
+        if (raised := self._execute()) is not None:  # its traceback, which pytest keeps, holds no more than this frame
+            raise raised
+
+    def _execute(self) -> BaseException | None:
+        """Execute the smoke run, and return what tells pytest of the verdict; None for a promotion."""
         earlier = self.stash.get(RUNS, 0)  # a plugin may execute an item again
         item_id = f"{self.nodeid}#{earlier + 1}" if earlier else self.nodeid
         device = device_for(self, self.case, item_id=item_id)
@@ -57,13 +62,12 @@ class SmokeItem(pytest.Item):
         outcome = result.outcome
         stops_session = isinstance(result.error, pytest.exit.Exception)  # raised by a task, it is an error as others
         if result.error is not None and outcome.verdict == "error" and not stops_session:
-            raise result.error
+            return result.error
         if outcome.completed:
-            pytest.skip(outcome.text)
+            return pytest.skip.Exception(outcome.text)
         if outcome.reason == "unmet-requirements":  # of the machine that an executor chose
             skip_or_fail(outcome.text, self.config)
-        if not outcome.promoted:
-            raise NotPromotedError(outcome)
+        return None if outcome.promoted else NotPromotedError(outcome)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
         """Return the failure text, which starts with the reason and has a traceback only if the task raised."""
@@ -78,7 +82,14 @@ class SmokeItem(pytest.Item):
 
     @cached_property
     def location(self) -> tuple[str, int | None, str]:
-        """Where the item comes from, as reports say it. pytest-xdist cannot send a file name that is not Unicode."""
+        """Where the item comes from, as reports say it. pytest-xdist cannot send a file name that is not Unicode.
+
+        pytest's own takes 0.1 ms to find the way from the rootdir to a file below it.
+        """
+        base = os.path.join(self.config.rootpath, "")
+        if (path := str(self.path)).startswith(base):
+            _, line, name = self.reportinfo()
+            return plain_name(path.removeprefix(base)), line, name
         path, line, name = super().location
         return plain_name(path), line, name
 

@@ -42,6 +42,8 @@ HALF_WRITTEN = (
 """Names under which files are written before they are renamed."""
 WRITE_SHARE = 0.05
 """Share of the time in which outcomes arrive that may go into writing them, so that thousands of them stay cheap."""
+PREFLIGHT_WRITE_SHARE = 0.01
+"""The same in a session that only preflights: what it loses when it is killed is made again in milliseconds."""
 
 
 def lock(folder: Path) -> Callable[[], None]:
@@ -175,11 +177,11 @@ def _move(path: Path, target: Path) -> None:
 class VerdictsFile:
     """Keeps `verdicts.json` up to date, without writing it whole for each of thousands of outcomes.
 
-    Writing takes at most `WRITE_SHARE` of the time; what has to wait is written by a timer as soon as that allows it.
+    Writing takes at most `write_share` of the time; what has to wait is written by a timer as soon as that allows it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / VERDICTS
+    def __init__(self, folder: Path, *, write_share: float = WRITE_SHARE) -> None:
+        self._path, self._write_share = folder / VERDICTS, write_share
         self.outcomes = KeptOutcomes()
         """What is in the file, or will be soon."""
         self.problem = ""
@@ -224,4 +226,4 @@ class VerdictsFile:
         else:
             self.problem, self._unwritten = "", False
         ended = time.monotonic()
-        self._next = ended + (ended - started) / WRITE_SHARE
+        self._next = ended + (ended - started) / self._write_share

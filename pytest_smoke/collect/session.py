@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_smoke.collect.event_files import check_installed, remove_event_files
+from pytest_smoke.collect.garbage import leave_old_objects_alone
 from pytest_smoke.collect.interrupted import InterruptedAt
 from pytest_smoke.collect.progress import SessionProgress
-from pytest_smoke.collect.report_folder import VerdictsFile, lock, set_aside, sweep
+from pytest_smoke.collect.report_folder import PREFLIGHT_WRITE_SHARE, WRITE_SHARE, VerdictsFile, lock, set_aside, sweep
 from pytest_smoke.collect.start_order import StartOrder
 from pytest_smoke.collect.workers import WorkerFolder
 from pytest_smoke.environment import in_github_workflow
@@ -45,6 +46,8 @@ def configure(config: pytest.Config) -> None:
 
         config.pluginmanager.register(ShardOfItems(Shard.of(config.option.smoke_shard)), "smoke-shard")
     config.add_cleanup(INTERRUPTION.install())
+    if config.option.smoke_preflight:
+        config.add_cleanup(leave_old_objects_alone())
     if hasattr(config, "workerinput"):
         return
     file = None
@@ -133,7 +136,8 @@ def _open_report(config: pytest.Config, folder: Path) -> VerdictsFile | None:
         remove_event_files(folder)
         if config.option.smoke_bisect:
             return None
-        file = VerdictsFile(folder)
+        preflights = config.option.smoke_preflight
+        file = VerdictsFile(folder, write_share=PREFLIGHT_WRITE_SHARE if preflights else WRITE_SHARE)
         file.create()
     except SmokeError as error:
         raise pytest.UsageError(f"--smoke-report: {error}") from None

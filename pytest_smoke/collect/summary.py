@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from pytest_smoke.collect.event_files import FOLDER, write_event_file
+from pytest_smoke.collect.garbage import without_collection
 from pytest_smoke.collect.item import SmokeItem, failure_text
-from pytest_smoke.collect.kept_outcomes import KeptOutcomes, without_collection
+from pytest_smoke.collect.kept_outcomes import KeptOutcomes
 from pytest_smoke.collect.lost import has_crashed, lost_outcome, outcome_without_run, smoke_ids
 from pytest_smoke.collect.progress import terminal_width
 from pytest_smoke.collect.report_folder import VerdictsFile

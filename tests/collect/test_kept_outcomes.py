@@ -45,5 +45,13 @@ def test_the_text_of_a_recipe_is_kept_and_written_once_for_all_of_its_cells() ->
     assert "".join(verdicts_parts(kept.texts(), kept.recipe_texts)) == verdicts_json(kept.all())
 
 
+def test_outcomes_that_are_compressed_together_come_apart_again() -> None:
+    kept, texts = KeptOutcomes(), {f"{number:02}": f"{number} of twenty\0" + "x" * 40_000 for number in range(20)}
+    for item_id in reversed(texts):
+        kept.add(outcome(id=item_id, text=texts[item_id]))
+    assert {one.id: one.text for one in kept.all()} == texts
+    assert [json.loads(text)["text"] for text in kept.texts()] == [*texts.values()]
+
+
 def _all_of(one: Any) -> str:
     return repr(one.to_dict())
