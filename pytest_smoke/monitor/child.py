@@ -321,8 +321,8 @@ def failed_run(
 ) -> Finding:
     """Return the finding `run` of a run that failed.
 
-    `begun`: steps that had begun; 0 if that is not known. All but the last one were made. Only an exception that the
-    process reports without their figures is one of its device, which may have failed in any of them.
+    `begun`: steps that had begun; 0 if that is not known. All but the last one were made. But if the process reported
+    an exception and could not report the figures of these steps, its device failed, and in which of them is not known.
     """
     reported = monitor.steps
     is_device_lost = monitor.crashed is not None and begun > reported + 1
