@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterable, Mapping
 from hashlib import file_digest, sha256
 from io import BufferedReader
@@ -44,17 +43,17 @@ def write_atomic(path: Path, content: str | bytes | Iterable[str]) -> None:
     A text, or the parts of one, is encoded as UTF-8. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:  # with the umask: mkstemp makes files that only their owner may read
             if isinstance(content, bytes):
                 file.write(content)
             else:
                 file.writelines(part.encode("utf-8") for part in ([content] if isinstance(content, str) else content))
-        os.chmod(temporary, 0o666 & ~current_umask())  # mkstemp makes files that only their owner may read
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(OSError):  # it is in place already, or the folder is gone
+            os.unlink(temporary)
         raise
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
+import sys
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -55,6 +58,28 @@ def test_a_written_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> N
     (tmp_path / "plain").touch()
     write_atomic(tmp_path / "report", "x")
     assert (tmp_path / "report").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_what_fails_a_write_is_not_hidden_by_a_folder_that_is_gone(tmp_path: Path) -> None:
+    def removes_the_folder() -> Iterator[str]:
+        yield "x"
+        shutil.rmtree(tmp_path / "out")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "out" / "verdicts.json", removes_the_folder())
+
+
+def test_a_write_does_not_change_the_umask_which_other_threads_use(tmp_path: Path) -> None:
+    """To read the umask is to set it: a file that another thread makes meanwhile could be written by everyone."""
+    calls: list[str] = []
+    sys.setprofile(lambda frame, event, called: calls.append(called.__name__) if event == "c_call" else None)
+    try:
+        write_atomic(tmp_path / "report", "x")
+    finally:
+        sys.setprofile(None)
+    assert "replace" in calls
+    assert "umask" not in calls
 
 
 def test_line_ends_are_written_as_they_are(tmp_path: Path) -> None:
