@@ -158,10 +158,8 @@ class Summary:
         return outcomes_on(report)
 
     def _keep_arrived(self, report: pytest.TestReport, arrived: list[Outcome]) -> None:
-        trees: list[dict[str, Any]] = getattr(report, "smoke_outcomes", [])
-        if arrived:
-            self._kept.pop(report.nodeid, None)
-        elif (lost := lost_outcome(report, self._config, self._workers)) is not None:
+        trees: list[dict[str, Any] | None] = getattr(report, "smoke_outcomes", [])
+        if not arrived and (lost := lost_outcome(report, self._config, self._workers)) is not None:
             arrived = [lost]
             if has_crashed(report):
                 path = self._config.rootpath / report.nodeid.partition("::")[0]
@@ -171,11 +169,14 @@ class Summary:
         self._arrived[report.nodeid] += 1
         if report.failed and isinstance(report.longrepr, str) and arrived[0].id == report.nodeid:
             report.longrepr = FailureText(report.longrepr)
-        for at, outcome in enumerate(arrived):
-            item_id = self.add(outcome, trees[at] if at < len(trees) else None)
+        with INTERRUPTION.held():  # Ctrl-C in between would lose the other outcomes and the receipt
+            self._kept.pop(report.nodeid, None)
+            added = [self._add(one, tree) for one, tree in zip(arrived, trees or [None], strict=True)]
             if report.passed:
-                self._of_passed.add(item_id)
-        self._add_receipt(report.nodeid, arrived[-1], getattr(report, "smoke_receipt", None))
+                self._of_passed.update(one.id for one in added)
+            self._add_receipt(report.nodeid, arrived[-1], getattr(report, "smoke_receipt", None))
+        for outcome in added:
+            self._announce(outcome)
 
     def keep(self, node_id: str, outcomes: Sequence[Outcome]) -> None:
         """Remember the outcomes of an item until they arrive on its report, which an interruption can prevent."""
@@ -199,7 +200,7 @@ class Summary:
         self._arrived[node_id] += 1
         for outcome in outcomes:
             self._add_receipt(node_id, outcome, None)
-            self.add(outcome)
+            self._announce(self._add(outcome))
 
     def _add_those_of_workers(self) -> None:
         """Add the outcomes of runs that are still executed, which ends them, and those whose report was not read."""
@@ -210,8 +211,8 @@ class Summary:
             if new := [outcome for outcome in outcomes if outcome.id not in self._outcomes]:
                 self._add_of(node_id, new)
 
-    def add(self, outcome: Outcome, tree: Mapping[str, Any] | None = None) -> str:
-        """Keep an outcome, and return its id; one with the id of another gets a number, so that neither is lost.
+    def _add(self, outcome: Outcome, tree: Mapping[str, Any] | None = None) -> Outcome:
+        """Keep an outcome, and return it; one with the id of another gets a number, so that neither is lost.
 
         `tree`: its `to_dict`, where that is known already.
         """
@@ -228,8 +229,7 @@ class Summary:
                 problem := write_event_file(outcome, self._config.option.smoke_report)
             ):
                 self._problems.append(problem)
-        self._announce(outcome)
-        return item_id
+        return outcome
 
     @property
     def problems(self) -> list[str]:
@@ -289,7 +289,7 @@ class Summary:
         for node_id in [] if ended_early else lost:
             text = "the item was collected, and pytest ended without a result of it"
             finding = Finding(id="run", status="fail", reason="no-outcome", text=text)
-            self.add(outcome_without_run(node_id, finding, config=self._config))
+            self._announce(self._add(outcome_without_run(node_id, finding, config=self._config)))
         if self._file is not None:
             self._file.flush()
             self._problems += [self._file.problem] if self._file.problem else []

@@ -232,6 +232,23 @@ def test_an_interrupted_test_keeps_the_smoke_runs_that_it_finished(waiting: Proj
     assert reasons == {"test_two.py::test_two#0": "", "test_two.py::test_two#1": "interrupted"}
 
 
+def test_ctrl_c_when_a_test_has_passed_keeps_all_of_its_smoke_runs(project: Project) -> None:
+    project.recipe()
+    project.pytester.makeconftest(
+        "import signal\ndef pytest_smoke_outcome(outcome):\n    signal.raise_signal(signal.SIGINT)\n"
+    )
+    project.pytester.makepyfile(
+        test_two="""
+        def test_two(smoke):
+            smoke("good.smoke.yaml")
+            smoke("good.smoke.yaml")
+        """
+    )
+    result = project.run("--smoke-preflight", "--smoke-report", "out", "test_two.py")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert [outcome["id"] for outcome in project.verdicts()] == ["test_two.py::test_two#0", "test_two.py::test_two#1"]
+
+
 def test_a_signal_while_the_reports_are_written_prevents_none_of_them(project: Project) -> None:
     project.recipe()
     project.pytester.makeconftest(
