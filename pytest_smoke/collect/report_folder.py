@@ -55,24 +55,29 @@ def lock(folder: Path) -> Callable[[], None]:
     folder.mkdir(parents=True, exist_ok=True)
     refuse_links(folder)
     handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    try:
+        _lock(handle, folder)
+    except BaseException:
         os.close(handle)
+        raise
+    return lambda: os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
         raise OSError(errno.EINVAL, NOT_REGULAR, str(folder / LOCK))
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = os.read(handle, 40).decode(errors="replace").strip()
-        os.close(handle)
         process = f" (process {owner})" if owner.isdecimal() else ""
         raise SmokeError(
             f"another pytest session{process} is writing to {folder}: wait for it, or name another folder"
         ) from None
     except OSError:
-        pass  # a file system without locks: a second session is not noticed
-    else:
-        os.ftruncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
-    return lambda: os.close(handle)
+        return  # a file system without locks: a second session is not noticed
+    os.ftruncate(handle, 0)
+    os.write(handle, str(os.getpid()).encode())
 
 
 def refuse_links(folder: Path) -> None:

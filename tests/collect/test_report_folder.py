@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -26,6 +27,18 @@ def test_a_folder_is_locked_until_it_is_unlocked(tmp_path: Path) -> None:
     with pytest.raises(SmokeError, match=rf"another pytest session \(process {os.getpid()}\) is writing to "):
         lock(tmp_path / "out")
     unlock()
+    lock(tmp_path / "out")()
+
+
+def test_a_lock_that_cannot_be_written_is_released(tmp_path: Path) -> None:
+    """As on a full disk; another session in this process would take its own handle for that of a second process."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            lock(tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     lock(tmp_path / "out")()
 
 
