@@ -51,14 +51,18 @@ class CommandProcess:
                     pass_fds=[status_end],
                     start_new_session=True,
                 )
+        except BaseException:
+            os.close(self._status)
+            raise
         finally:
             os.close(status_end)
         self._mark = uuid4().hex
         env: Mapping[str, str] = {**os.environ, **UNBUFFERED, **plan.env, MARK: self._mark}
         spec = {"argv": plan.argv, "cwd": plan.cwd, "env": env, "term_seconds": self._term_seconds}
         assert self._guard.stdin is not None
-        self._guard.stdin.write(strict_json(spec).encode() + b"\n")
-        self._guard.stdin.flush()
+        with suppress(BrokenPipeError):  # the guard has died already
+            self._guard.stdin.write(strict_json(spec).encode() + b"\n")
+            self._guard.stdin.flush()
         started = self._next(None)
         if started is None or "pid" not in started:
             self.close()
@@ -98,6 +102,7 @@ class CommandProcess:
             self._guard.wait(term_seconds + EXIT_SECONDS)
         except subprocess.TimeoutExpired:  # a process in a device driver cannot be killed before that returns
             self._guard.kill()
+        self.wait(0.0)  # for a guard that was killed meanwhile
         os.close(self._status)
 
     def __enter__(self) -> Self:
