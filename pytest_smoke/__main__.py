@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     # Import only the requested command; --help and a misspelt command need all of them.
     wanted = [command for command in COMMANDS if command in given[:1]] or COMMANDS
+    name = PROGRAM if wanted is COMMANDS else wanted[0]
     try:
         return _run(given, wanted)
     except BrokenPipeError:  # as in `judge ... | head`
@@ -32,11 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except OSError as error:
         _drop_output()
-        return _fail(wanted[0], f"stopped: {error.strerror or error}")
+        return _fail(name, f"stopped: {error.strerror or error}")
     except MemoryError:
-        return _fail(wanted[0], "stopped: not enough memory")
+        return _fail(name, "stopped: not enough memory")
     except Exception:
-        return _fail_with_traceback(wanted[0])
+        return _fail_with_traceback(name)
 
 
 def _run(given: Sequence[str], wanted: Sequence[str]) -> int:
