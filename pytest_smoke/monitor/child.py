@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +12,12 @@ from typing import Protocol, TypeVar
 from pytest_smoke.errors import ChildDiedError, ChildTimeoutError
 from pytest_smoke.events import Command, Crashed, Ended, Event, Saved
 from pytest_smoke.interruption import INTERRUPTION
+from pytest_smoke.monitor.known_errors import explained
 from pytest_smoke.monitor.run_monitor import RunMonitor
 from pytest_smoke.outcome import Finding
 from pytest_smoke.plain import plain_fields
 from pytest_smoke.text import count, listed, seconds
 from pytest_smoke.train.checkpoints.layout import LAST_GOOD, TRAINED
-from pytest_smoke.train.endings import SAME_PASSES, SAME_PASSES_HINT
 from pytest_smoke.train.launch import GRACE_SECONDS, Child, child_of
 from pytest_smoke.train.plan import RunPlan
 
@@ -86,30 +85,6 @@ Watch = Callable[[RunMonitor], None]
 
 DRAIN_SECONDS = 0.2
 """Longest time in which events are taken in after an interruption: a pipe holds far less than that."""
-OUT_OF_RANGE = ("device-side assert triggered", "out of bounds", "index out of range in self")
-"""What torch raises for a label or an index that is out of range, on CUDA and on the CPU."""
-OUT_OF_RANGE_HINT = (
-    "look for labels that are not in 0 to the number of classes - 1, and for ids beyond an embedding; "
-    "`--smoke-device cpu` names the value and its line"
-)
-MIXED_TENSORS = ("got mixed torch.Tensor and DTensor",)
-"""What torch raises where a part of a sharded parameter is used."""
-MIXED_TENSORS_HINT = (
-    "fully_shard gathers the parameters of a module when that module is called: let losses() and evaluate() call the "
-    "model, or register its other methods with torch.distributed.fsdp.register_fsdp_forward_method"
-)
-MISMATCH = ("collective mismatch", "mismatch between collectives")
-"""What torch and gloo say where processes exchange different data at the same time; gloo aborts the process."""
-READY_TWICE = "Expected to mark a variable ready only once"
-"""What DistributedDataParallel says of a parameter that gets a gradient twice in one backward pass."""
-TWICE_NAME = re.compile(r"with name held\.\d+\.(\S+) has been marked as ready twice")
-"""What it says then of the parameter, which `Ranks.parallel` has named."""
-REENTRANT_HINT = (
-    "call torch.utils.checkpoint.checkpoint with use_reentrant=False; for a Hugging Face model, "
-    "gradient_checkpointing_enable(gradient_checkpointing_kwargs={'use_reentrant': False})"
-)
-HINTS = {OUT_OF_RANGE: OUT_OF_RANGE_HINT, MIXED_TENSORS: MIXED_TENSORS_HINT}
-"""What helps if an exception contains one of these texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,16 +239,14 @@ def result_of(monitor: Listener, output: str = "", processes: int = 1, *, begun:
     if monitor.steps_fault:
         return ProcessResult(finding=failed_run(monitor, "steps-out-of-order", monitor.steps_fault))
     if monitor.crashed is not None:
-        crashed = with_reentrant_pass(with_mismatch(monitor.crashed, output, processes))
-        known = (hint for texts, hint in HINTS.items() if any(text in crashed.text for text in texts))
-        hint = crashed.hint or next(known, "")
+        crashed = explained(monitor.crashed, output=output, processes=processes)
         finding = failed_run(
             monitor,
             crashed.reason,
             crashed.summary,
             place=crashed.place,
             key=crashed.key,
-            hint=hint,
+            hint=crashed.hint,
             begun=begun,
         )
         return ProcessResult(finding=finding, output=crashed.traceback)
@@ -283,30 +256,6 @@ def result_of(monitor: Listener, output: str = "", processes: int = 1, *, begun:
     elif not monitor.complete:
         text = f"stopped after {count(monitor.steps, 'step')}: {monitor.stopped_because}"
     return ProcessResult(finding=Finding(id="run", status="pass", text=text))
-
-
-def with_mismatch(crashed: Crashed, output: str, processes: int) -> Crashed:
-    """Return a crash, in the words for processes that made different passes if torch or gloo said so before."""
-    said = crashed.text if crashed.reason == "exception" else output
-    if processes < 2 or crashed.reason not in ("crash", "exception") or not any(text in said for text in MISMATCH):
-        return crashed
-    ended = "" if crashed.reason == "exception" else f" ({crashed.text})"
-    text = f"the {count(processes, 'rank')} exchanged different data{ended}: {SAME_PASSES}"
-    return replace(crashed, text=text, cause="", hint=SAME_PASSES_HINT)
-
-
-def with_reentrant_pass(crashed: Crashed) -> Crashed:
-    """Return a crash, in the words for a backward pass within a backward pass if DistributedDataParallel met one."""
-    if READY_TWICE not in crashed.text:
-        return crashed
-    rank = crashed.text.partition("RuntimeError: ")[0]
-    named = TWICE_NAME.search(crashed.text)
-    parameter = named[1] if named else "a parameter"
-    text = (
-        f"{rank}DistributedDataParallel got the gradient of {parameter} twice in one backward pass, as with a "
-        "reentrant checkpoint. It does not allow that where it looks for unused parameters, as in a smoke run"
-    )
-    return replace(crashed, text=text, cause="", hint=REENTRANT_HINT)
 
 
 def failed_run(
