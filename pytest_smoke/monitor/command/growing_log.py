@@ -59,10 +59,12 @@ class GrowingLog:
 
     @property
     def grown_bytes(self) -> int:
-        """Size of what the command has written; 0 if it is a folder or does not exist."""
-        state, before = _stat(self.path), self._before
-        if state is None or os.path.isdir(self.path):
-            return 0
+        """Bytes that the command has written; 0 if the log is a folder or does not exist."""
+        state = _stat(self.path)
+        return self._grown(state) if state is not None and not stat.S_ISDIR(state.st_mode) else 0
+
+    def _grown(self, state: os.stat_result) -> int:
+        before = self._before
         return state.st_size - (before.size if before is not None and before.inode == state.st_ino else 0)
 
     def read(self, *, is_complete: bool) -> Log | None:
@@ -79,9 +81,9 @@ class GrowingLog:
             return None
         self._seen = seen
         try:
-            if state.st_size > MAX_BYTES:
+            if self._grown(state) > MAX_BYTES:
                 raise LogError("too-large", f"the log has more than {MAX_BYTES // 2**20} MiB; print less often")
-            if os.path.isdir(self.path):
+            if stat.S_ISDIR(state.st_mode):
                 raise LogError("unreadable", "this is a folder; name a text file in it")
             if not stat.S_ISREG(state.st_mode):  # to open it may block for ever
                 raise LogError("unreadable", "this is a pipe or a device, which cannot be read again; name a text file")
@@ -110,7 +112,7 @@ class GrowingLog:
         return added if not added.strip() or added.startswith(before.header) else before.header + added
 
     def _is_appended(self, before: _Before, state: os.stat_result, file: int) -> bool:
-        if (state.st_ino, before.inode) != (before.inode, state.st_ino) or state.st_size < before.size:
+        if state.st_ino != before.inode or state.st_size < before.size:
             return False
         if state.st_size == before.size and state.st_mtime_ns != before.stamp:
             return False  # as many bytes as before, and written since: another run of the same length

@@ -46,6 +46,17 @@ def test_what_was_there_before_is_left_out_of_an_appended_log(tmp_path: Path) ->
     assert steps(log) == [0, 1, 2]
 
 
+def test_what_was_there_before_does_not_make_a_log_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.log"
+    path.write_text(lines(0, 50))
+    monkeypatch.setattr(growing_log, "MAX_BYTES", len(lines(0, 10)))
+    log = GrowingLog(str(path), NAMES)
+    with path.open("a") as file:
+        file.write(lines(0, 3))
+    assert steps(log) == [0, 1, 2]
+    assert log.grown_bytes == len(lines(0, 3))
+
+
 @pytest.mark.parametrize("before", [lines(0, 50), lines(0, 2), lines(5, 8)], ids=["longer", "shorter", "other"])
 def test_a_log_that_is_written_anew_is_read_from_its_beginning(tmp_path: Path, before: str) -> None:
     path = tmp_path / "a.log"
