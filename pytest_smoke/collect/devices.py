@@ -65,9 +65,8 @@ def held_device(case: Case, config: pytest.Config, device: str, on_wait: Callabl
         yield device
         return
     amount = recipe.gpus
-    shared_gib = (
-        recipe.requires.memory_gib if amount == 1 else 0.0
-    )  # processes that talk to each other need whole devices
+    # Processes that communicate with each other need whole devices.
+    shared_gib = recipe.requires.memory_gib if amount == 1 else 0.0
     slots = {key: slots_needed(shared_gib, one["memory_gib"]) for key, one in found.items()}
     pool = DevicePool(shared_folder())
     what = f"waiting for {count(amount, 'GPU') if amount > 1 else 'a GPU'} that no other run uses"

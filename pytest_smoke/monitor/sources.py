@@ -19,6 +19,8 @@ from pytest_smoke.roots import is_installed
 
 SHA_BYTES = 2**26
 """Data files up to this size are compared by their content (0.1 s), larger ones by size and time of change."""
+SETTLED_NS = 3 * 10**9
+"""Age from which a file's times tell that it has not changed since: file systems count them in steps of up to 2 s."""
 
 
 class Sources:
@@ -89,10 +91,6 @@ def _checksum(path: str) -> str:
         return file_sha256(path)
     except OSError:
         return ""
-
-
-SETTLED_NS = 3 * 10**9
-"""Age from which a file's times tell that it has not changed since: file systems count them in up to 2 s."""
 
 
 def _checksum_before(path: str) -> str:
