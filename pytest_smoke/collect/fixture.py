@@ -48,9 +48,9 @@ class Smokes:
         if it has several; `--smoke-mode` overrides `mode`.
 
         Or `recipe` is a task, or a class or function that returns one for the keyword arguments `args`. `full` has the
-        settings of the full run, and `steps` is the length of the smoke run. `smoke`, `checks`, `metrics`, `mix` and
-        `requires` are the other sections of a recipe. Classes and functions at the top level of a module are imported
-        by the training process; a task object is pickled.
+        settings of the full run, and `steps` is the length of the smoke run. `smoke`, `checks`, `metrics`, `mix`,
+        `launch` and `requires` are the other sections of a recipe. Classes and functions at the top level of a module
+        are imported by the training process; a task object is pickled.
 
         Raises RecipeError if the recipe or a setting has faults, TaskError if the task cannot be sent to the training
         process, and ValueError if `mode` and `cell` match no case, or more than one.
@@ -96,6 +96,7 @@ class Smokes:
             return self._execute(self._case_of_settings(data), name=task.name)
 
     def _case_of_recipe(self, recipe: str | Path, mode: Mode | None, cell: str | None) -> Case:
+        __tracebackhide__ = True
         config = self._item.config
         cases = load_cases(
             self._item.path.parent / recipe,
@@ -105,14 +106,14 @@ class Smokes:
         )
         matching = [case for case in cases if case.cell == cell]
         if len(matching) != 1:
+            wanted = f"{'' if mode is None else f'mode={mode!r} and '}cell={cell!r}"
+            found = f"has {count(len(matching), 'smoke run') if matching else 'no smoke run'} with {wanted}"
             names = ", ".join(case.name for case in cases)
-            matched = count(len(matching), "case")
-            raise ValueError(
-                f"{recipe}: mode={mode!r} and cell={cell!r} match {matched}, must match exactly one of: {names}"
-            )
+            raise ValueError(f"{recipe} {found}; mode= and cell= must choose one of: {names}")
         return matching[0]
 
     def _case_of_settings(self, data: Mapping[str, Any]) -> Case:
+        __tracebackhide__ = True
         config = self._item.config
         cases = settings_cases(
             {key: value for key, value in data.items() if value is not None},

@@ -37,20 +37,25 @@ class Shard:
         """Return the shard that the option names. Raises UsageError."""
         if text == SLURM:
             task, tasks = (environment.get(name, "") for name in (TASK, TASKS))
-            if not task or not tasks:
+            missing = [name for name, value in ((TASK, task), (TASKS, tasks)) if not value]
+            if missing:
                 raise pytest.UsageError(
-                    f"--smoke-shard slurm: {TASK} and {TASKS} are not set, so this is no task of srun: use srun, or "
-                    "--smoke-shard I/N"
+                    f"--smoke-shard slurm: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set; "
+                    "start pytest with srun, which sets them, or write --smoke-shard I/N"
                 )
             number, total = _number(task), _number(tasks)
             if number is None or total is None or not 0 <= number < total <= MAX_SHARDS:
-                raise pytest.UsageError(f"--smoke-shard slurm: {TASK} is {task[:20]!r} and {TASKS} is {tasks[:20]!r}")
+                raise pytest.UsageError(
+                    f"--smoke-shard slurm: {TASK} is {task[:20]!r} and {TASKS} is {tasks[:20]!r}; the first must be a "
+                    f"whole number from 0, below the second, which may be {MAX_SHARDS:,} at most"
+                )
             return cls(number + 1, total)
         first, slash, second = text.partition("/")
         number, total = _number(first), _number(second)
         if not slash or number is None or total is None or not 1 <= number <= total <= MAX_SHARDS:
             raise pytest.UsageError(
-                f"--smoke-shard {text[:40]!r}: must be I/N, such as 1/4 for the first of four sessions, or slurm"
+                f"--smoke-shard {text[:40]!r}: must be I/N with I from 1 to N, such as 1/4 for the first of four "
+                f"sessions, or slurm; N may be {MAX_SHARDS:,} at most"
             )
         return cls(number, total)
 
@@ -97,8 +102,7 @@ class ShardOfItems:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say why a session did nothing."""
         if self._deselected and not terminalreporter.stats.keys() - {"deselected", ""}:
-            others = f"{count(self._deselected, 'item')} {'is' if self._deselected == 1 else 'are'}"
-            terminalreporter.write_line(f"no item is in this shard; {others} in others")
+            terminalreporter.write_line(f"this shard has no items; other shards have {count(self._deselected, 'item')}")
 
 
 def _number(text: str) -> int | None:

@@ -164,6 +164,8 @@ class Summary:
             if has_crashed(report):
                 path = self._config.rootpath / report.nodeid.partition("::")[0]
                 report.longrepr = failure_text(lost, self._config, path=path, node_id=report.nodeid)
+                # As of other items of recipes; pytest-xdist names the file alone.
+                report.location = (*report.location[:2], report.nodeid.replace("::", ": ", 1))
         if not arrived:
             return
         self._arrived[report.nodeid] += 1
@@ -274,8 +276,8 @@ class Summary:
             self._notes.append(f"{count(len(lost), 'smoke run')} {verb} not executed: {listed(lost)}")
         elif lost:
             self._problems.append(
-                f"{count(len(lost), 'smoke run')} {'was' if len(lost) == 1 else 'were'} collected, and the session "
-                f"ended without an outcome: {listed(lost)}"
+                f"the session ended without {'an outcome' if len(lost) == 1 else 'outcomes'} of "
+                f"{count(len(lost), 'smoke run')}: {listed(lost)}"
             )
         ended_early = (
             session.shouldstop

@@ -64,8 +64,13 @@ def _select(entries: Sequence[Entry], *, newest: bool) -> Selected:
         candidates = candidates[:1]  # nobody could run it: one reason says so
     if len(candidates) > 1:
         if not newest:
-            named = " and ".join(f"{label(group[0].outcome)} in {_place(group[0])}" for group in candidates)
-            raise MergeError(f"{entries[0].id} has different outcomes: {named}")
+            labels = [label(group[0].outcome) for group in candidates]
+            named = " and ".join(
+                f"{said} in {_place(group[0])}" for said, group in zip(labels, candidates, strict=True)
+            )
+            # Two promotions differ in their losses and times.
+            what = "has different outcomes" if len(set(labels)) > 1 else f"was executed {len(labels)} times"
+            raise MergeError(f"{entries[0].id} {what}: {named}")
         candidates = _newest_first(candidates)
     chosen = candidates[0]
     notes = tuple(_replaced(chosen[0], group[0]) for group in candidates[1:])

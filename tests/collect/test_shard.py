@@ -42,6 +42,11 @@ def test_slurm_counts_tasks_from_0() -> None:
     assert Shard.of("slurm", {"SLURM_PROCID": "3", "SLURM_NTASKS": "4"}) == Shard(4, 4) == Shard.of("4/4")
 
 
+def test_a_variable_of_slurm_that_is_missing_is_named() -> None:
+    with pytest.raises(pytest.UsageError, match="slurm: SLURM_NTASKS is not set; start pytest with srun"):
+        Shard.of("slurm", {"SLURM_PROCID": "1"})
+
+
 @pytest.mark.parametrize(
     "environment",
     [
@@ -55,5 +60,5 @@ def test_slurm_counts_tasks_from_0() -> None:
     ],
 )
 def test_an_environment_that_is_not_of_a_slurm_task_is_a_usage_error(environment: dict[str, str]) -> None:
-    with pytest.raises(pytest.UsageError, match="SLURM_PROCID"):
+    with pytest.raises(pytest.UsageError, match=r"--smoke-shard slurm: SLURM_(PROCID|NTASKS) "):
         Shard.of("slurm", environment)

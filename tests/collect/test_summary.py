@@ -14,7 +14,8 @@ def test_a_run_whose_worker_died_has_a_finding_that_decided_and_the_facts_that_a
     project.pytester.makeconftest(
         "import os, pytest\n@pytest.hookimpl(tryfirst=True)\ndef pytest_runtest_call(item):\n    os._exit(9)\n"
     )
-    project.run("--smoke", "-n", "1", "--max-worker-restart=0", "--smoke-report", "out")
+    result = project.run("--smoke", "-n", "1", "--max-worker-restart=0", "--smoke-report", "out")
+    result.stdout.fnmatch_lines(["_* good.smoke.yaml: constant _*"])
     (outcome,) = project.verdicts()
     (finding,) = map(Finding.from_dict, outcome["findings"])
     assert is_registered(finding)

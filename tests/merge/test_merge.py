@@ -119,6 +119,13 @@ def test_the_same_outcome_in_two_folders_counts_once(tmp_path: Path, capsys: Cap
     assert (report["smoke_runs"], report["sessions"], report["verdicts"]) == (1, 2, {"promote": 1})
 
 
+def test_two_promotions_of_one_run_are_called_two_executions(tmp_path: Path, capsys: Captured) -> None:
+    parts = [session(tmp_path / "0", one("a")), session(tmp_path / "1", one("a", minutes=9))]
+    assert refused(capsys, tmp_path / "out", *parts).splitlines()[0] == (
+        f"merge: recipes/a.smoke.yaml::constant was executed 2 times: promote in {parts[0]} and promote in {parts[1]}"
+    )
+
+
 def test_different_outcomes_of_one_run_are_refused(tmp_path: Path, capsys: Captured) -> None:
     parts = [session(tmp_path / "0", one("a")), session(tmp_path / "1", one("a", minutes=9, accuracy=0.1))]
     assert refused(capsys, tmp_path / "out", *parts).splitlines() == [

@@ -167,7 +167,7 @@ def test_a_step_gets_its_summary_without_a_report_folder_and_after_ctrl_c(
     assert result.ret == pytest.ExitCode.INTERRUPTED
     text = (project.path / "step.md").read_text()
     assert text.startswith("### Smoke runs: 1 invalid, 1 preflight ok\n")
-    assert "**ERROR:** 1 smoke run was collected, and the session ended without an outcome: later" in text
+    assert "**ERROR:** the session ended without an outcome of 1 smoke run: later" in text
     assert "report folder" not in text
     assert [read(line)[0] for line in result.outlines if line.startswith("::")] == ["error"]
 

@@ -147,7 +147,7 @@ def test_a_collected_smoke_run_without_an_outcome_fails_the_session(project: Pro
     assert outcomes["skipped"]["text"] == "too slow for this machine"
     assert outcomes["unready"]["text"].endswith("no scratch disk")
     result.stdout.fnmatch_lines(
-        ["ERROR: 1 smoke run was collected, and the session ended without an outcome: never.smoke.yaml::constant"]
+        ["ERROR: the session ended without an outcome of 1 smoke run: never.smoke.yaml::constant"]
     )
 
 
@@ -190,7 +190,7 @@ def test_the_sentence_alone_fails_a_session_that_pytest_calls_passed(project: Pr
     result = project.run("--smoke")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
-        ["ERROR: 1 smoke run was collected, and the session ended without an outcome: never.smoke.yaml::constant"]
+        ["ERROR: the session ended without an outcome of 1 smoke run: never.smoke.yaml::constant"]
     )
 
 

@@ -94,7 +94,7 @@ def test_an_executor_that_does_not_exist_is_a_usage_error(mine: Project) -> None
 def test_an_empty_share_passes_and_says_so(mine: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_PROCID", raising=False)
     result = mine.run("--smoke-preflight", "--smoke-shard", "1/3", "b.smoke.yaml", "-n", "1")
-    result.stdout.fnmatch_lines(["no item is in this shard; 1 item is in others"])
+    result.stdout.fnmatch_lines(["this shard has no items; other shards have 1 item"])
     assert result.ret == 0
     assert mine.run("--smoke-preflight", "--smoke-shard", "1/3", "-k", "nothing").ret == 5
     assert mine.run("--smoke-preflight", "--smoke-shard", "slurm").ret == 4

@@ -143,7 +143,7 @@ def test_the_smoke_fixture_executes_smoke_runs_inside_a_test(project: Project) -
             assert unfair.finding("schedule").status == "fail"
 
         def test_mistaken(smoke):
-            message = "mode=None and cell='shrt' match 0 cases, must match exactly one of: constant, constant.short.$"
+            message = "no smoke run with cell='shrt'; mode= and cell= must choose one of: constant, constant.short.$"
             with pytest.raises(ValueError, match=message):
                 smoke("good.smoke.yaml", cell="shrt")
             with pytest.raises(ValueError, match="mode='const': must be one of constant, long-tail, wiring"):

@@ -66,6 +66,8 @@ ROLLING_SHARE = 0.05
 """Share of the run's time that rolling checkpoints may take; there are at most 40 per stage."""
 OF_EVERY_RANK = ("generators", "loaders", "first_batches", "batch_sizes", "items", "before", "fingerprints")
 """Parts of the training state that each process of a run has of its own."""
+ONLY_STAGE = "stages[0]."
+"""How a setting begins of a run that declares no stages: a declared stage has its name in the brackets."""
 PROBLEM_CHARS = 500
 """Characters of an exception's message that are reported."""
 
@@ -280,13 +282,13 @@ class CheckpointManager:
                 why = why or str(error)
                 continue
             if edited := self._edited(state.about):
-                why = f"{listed(edited)} changed since {path} was saved"
+                why = f"{listed(edited)} changed since the checkpoint of step {state.step} was saved"
                 continue
             # Through JSON, as the saved ones: it turns tuples into lists.
             current = json.loads(json.dumps(settings_of(self._plan, self._device), default=str))
             saved, now = dict(leaves(state.about.get("settings", {}))), dict(leaves(current))
             differences = [
-                f"{key} was {saved.get(key, 'not set')}, is {now.get(key, 'not set')}"
+                f"{key.removeprefix(ONLY_STAGE)} was {saved.get(key, 'not set')}, is {now.get(key, 'not set')}"
                 for key in dict.fromkeys([*now, *saved])
                 if saved.get(key) != now.get(key)
             ]
@@ -295,7 +297,7 @@ class CheckpointManager:
                 continue
             if not differences:
                 return state, ""
-            why = f"{path} was saved with other settings: {'; '.join(differences)}"
+            why = f"the checkpoint of step {state.step} was saved with other settings: {'; '.join(differences)}"
         return None, why
 
     def _see_imports(self) -> None:

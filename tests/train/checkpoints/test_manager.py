@@ -94,7 +94,7 @@ def test_with_a_damaged_checkpoint_a_run_restarts_and_says_why(tmp_path: Path, d
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stages": make_plan(**{**STEPS, "learning_rate": 0.2}).stages}, "stages[0].learning_rate was 0.1, is 0.2"),
+        ({"stages": make_plan(**{**STEPS, "learning_rate": 0.2}).stages}, "learning_rate was 0.1, is 0.2"),
         ({"seed": 1}, "seed was 0, is 1"),
         ({"loss_weights": {"first": 2.0}}, "loss_weights.first was not set, is 2.0"),
     ],
