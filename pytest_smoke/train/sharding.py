@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from pytest_smoke.train.ranks import Ranks
 
+COMPILED = "_orig_mod."
+"""Prefix that torch.compile puts into names."""
 MESH_DIMENSION = "dp"
 """Name of the only dimension of the mesh that `parallelize` gets, as in torchtitan."""
 
@@ -50,6 +52,21 @@ def copies_of(tensor: Tensor) -> int:
     for dimension, placement in enumerate(placements):
         copies *= mesh.size(dimension) if placement.is_replicate() else 1
     return copies
+
+
+def broadcast_(tensor: Tensor) -> None:
+    """Give all processes the first one's values of a tensor, in place; all processes call this.
+
+    Sends bytes, because gloo does not know every dtype, and without gaps, because it does not look at strides.
+    """
+    stored = tensor.detach()
+    for dimension, stride in enumerate(stored.stride()):
+        if stride == 0:  # an expanded tensor has one value here, and can be written only there
+            stored = stored.narrow(dimension, 0, min(1, stored.shape[dimension]))
+    if stored.numel():
+        sent = stored.clone(memory_format=torch.contiguous_format)
+        dist.broadcast(sent.view(-1).view(torch.uint8), src=0)
+        stored.copy_(sent)
 
 
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
@@ -190,7 +207,7 @@ class Sharding:
             for p in self._model.parameters():
                 if not is_sharded(p):
                     self._ranks.enter()
-                    dist.broadcast(p.detach(), src=0)
+                    broadcast_(p)
 
     def copies_of(self, parameter: Tensor) -> int:
         """Return how many processes hold the same part of a parameter."""
@@ -258,12 +275,18 @@ class Sharding:
         )
 
         self._ranks.enter()
-        named = dict(self._model.named_parameters(remove_duplicate=False))
+        parameters = self._model.named_parameters(remove_duplicate=False)
+        named = {name.replace(COMPILED, ""): p for name, p in parameters}  # as torch names them in both states
         names = {id(named[name]): name for name in weights if name in named}
         tied = {name: weights[names[id(p)]] for name, p in named.items() if name not in weights and id(p) in names}
         options = StateDictOptions(full_state_dict=True)
         set_model_state_dict(self._model, {**weights, **tied}, options=options)
+        # A parameter without a gradient so far has no state. `strict` does not accept that, and torch makes one for it.
+        options = StateDictOptions(full_state_dict=True, strict=False)
         set_optimizer_state_dict(self._model, optimizer, dict(optimizer_state), options=options)
+        stateful = {named[name] for name in optimizer_state["state"]}
+        for parameter in optimizer.state.keys() - stateful:
+            del optimizer.state[parameter]
 
     def _enter(self, *_: Any) -> None:
         if not self._is_gathered:
@@ -311,7 +334,7 @@ def sharded_by_task(parallelize: Callable[..., Any], model: nn.Module, ranks: Ra
     with torch.no_grad():
         for tensor in dict.fromkeys([*model.parameters(), *model.buffers()]):
             if not tensor.is_meta and not is_sharded(tensor):
-                dist.broadcast(tensor.detach(), src=0)
+                broadcast_(tensor)
     ranks.enter()
     mesh = init_device_mesh(device.type, (ranks.size,), mesh_dim_names=(MESH_DIMENSION,))
     check_returned(parallelize(model, mesh), model)

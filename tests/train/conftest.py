@@ -5,15 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from mmap import mmap
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from pytest_smoke.events import Abort, Command, Event, Finish, Step
 from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.train.plan import RunPlan
+from pytest_smoke.train.ranks import COUNTER, Ranks
 
 
 def make_plan(**changes: Any) -> RunPlan:
@@ -45,6 +48,16 @@ def make_plan(**changes: Any) -> RunPlan:
 def plan() -> Callable[..., RunPlan]:
     """Return `make_plan`."""
     return make_plan
+
+
+def joined(device: torch.device) -> Iterator[Ranks]:
+    """Yield the only process of a run, connected with itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "RANK": "0", "WORLD_SIZE": "1"}.items():
+            patch.setenv(name, value)
+        patch.setenv("GLOO_SOCKET_IFNAME", "lo")
+        yield Ranks(0, 1, device, mmap(-1, COUNTER.size))
+        dist.destroy_process_group()
 
 
 class RecordingChannel:

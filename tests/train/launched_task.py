@@ -92,6 +92,13 @@ class Sharded(Regression):
         super().__init__(**args)
         self.how = how
 
+    def model(self) -> nn.Module:
+        model = super().model()
+        # Neither can be broadcast as it is.
+        model.register_buffer("mask", torch.ones(1).expand(16, 16), persistent=False)
+        model.register_buffer("positions", torch.arange(4, dtype=torch.int16), persistent=False)
+        return model
+
     def parallelize(self, model: nn.Sequential, mesh: Any) -> nn.Module | None:
         from torch.distributed.fsdp import fully_shard
         from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module

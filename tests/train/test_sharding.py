@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from mmap import mmap
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from pytest_smoke.errors import TaskError
 from pytest_smoke.train.device import isolated_eval
 from pytest_smoke.train.plan import RunPlan
-from pytest_smoke.train.ranks import COUNTER, Ranks
+from pytest_smoke.train.ranks import Ranks
 from pytest_smoke.train.sharding import Sharding, copies_of, is_sharded, local, sharded_by_task, total_norm, whole
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.task import optimizer_of
-from tests.train.conftest import host_must_not_wait
+from tests.train.conftest import host_must_not_wait, joined
 from tests.train.launched_task import Regression, Sharded
 
 CPU = torch.device("cpu")
 Planner = Callable[..., RunPlan]
-
-
-def joined(device: torch.device) -> Iterator[Ranks]:
-    """Yield the only process of a run, connected with itself."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "RANK": "0", "WORLD_SIZE": "1"}.items():
-            patch.setenv(name, value)
-        patch.setenv("GLOO_SOCKET_IFNAME", "lo")
-        yield Ranks(0, 1, device, mmap(-1, COUNTER.size))
-        dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +126,23 @@ def test_default_optimizer_has_sharded_and_other_parameters_in_groups_of_their_o
     optimizer = optimizer_of(SimpleNamespace(), model, 0.1)  # type: ignore[arg-type]  # a task without `optimizer`
     assert [{is_sharded(p) for p in group["params"]} for group in optimizer.param_groups] == [{False}, {True}]
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
+
+
+def test_optimizer_state_is_loaded_though_a_parameter_never_had_a_gradient(ranks: Ranks) -> None:
+    model = sharded(ranks, Sharded())
+    sharding, optimizer = Sharding(model, ranks), torch.optim.AdamW(model.parameters())
+    model(batch()["x"]).sum().backward()
+    unused = model[2].bias
+    unused.grad = None
+    optimizer.step()
+    saved = sharding.whole_optimizer(optimizer)
+    optimizer.zero_grad()
+    other = torch.optim.AdamW(model.parameters())
+    sharding.load(sharding.whole_weights(), other, saved)
+    assert other.state.keys() == optimizer.state.keys() == set(model.parameters()) - {unused}
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            assert torch.equal(whole(other.state[parameter][name]), whole(value)), name
 
 
 def test_half_precision_of_fully_shard_counts_as_such(ranks: Ranks) -> None:
