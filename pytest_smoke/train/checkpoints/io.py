@@ -20,12 +20,13 @@ from pytest_smoke.files import current_umask, file_sha256, is_plain_name, read_j
 from pytest_smoke.text import count, listed
 from pytest_smoke.train.checkpoints.layout import ABOUT, TRAINING, WEIGHTS
 from pytest_smoke.train.digest import digest, leaves
+from pytest_smoke.train.sharding import COMPILED
 from pytest_smoke.train.step import Stepper
 
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 """Keys under which trainers save the weights next to other things."""
-COMPILED, PARALLEL = "_orig_mod.", "module."
-"""Prefixes that torch.compile and DistributedDataParallel put into names."""
+PARALLEL = "module."
+"""Prefix that DistributedDataParallel puts into names."""
 NAMES_SHOWN = 3
 """Names that a message lists before it counts the rest."""
 
@@ -224,6 +225,19 @@ def load_state(state: StateFile, training: Mapping[str, Any], stepper: Stepper) 
         raise CheckpointError(
             f"{state.folder} does not fit the recipe's optimizer: {type(error).__name__}: {error}"
         ) from error
+
+
+def saved_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies on the CPU of the buffers in a model's state_dict, by name: processes may have different values."""
+    saved = model.state_dict().keys()
+    return {name: buffer.detach().to("cpu", copy=True) for name, buffer in model.named_buffers() if name in saved}
+
+
+def load_buffers(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """Set the buffers of `saved_buffers` again, in place."""
+    for name, buffer in model.named_buffers():
+        if name in saved and not torch.equal(buffer.cpu(), saved[name]):  # an expanded one cannot be written
+            buffer.detach().copy_(saved[name])
 
 
 def fingerprints(stepper: Stepper) -> dict[str, str]:

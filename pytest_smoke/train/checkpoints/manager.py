@@ -26,9 +26,11 @@ from pytest_smoke.train.checkpoints.io import (
     StateFile,
     changed,
     fingerprints,
+    load_buffers,
     load_state,
     optimizer_state,
     read_state,
+    saved_buffers,
     weights_of,
     write_state,
 )
@@ -47,7 +49,7 @@ NOT_TRAINED = (
     *("full_learning_rate", "full_warmup_steps", "full_steps"),
 )
 """Fields of a stage that have no effect on training."""
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 """Version of the training state in a checkpoint, raised when a part is added, removed or changed: a run is not resumed
 from the state of another version."""
 NOT_SETTINGS = (
@@ -64,7 +66,9 @@ NOT_SETTINGS = (
 """Fields of a plan that have no effect on training."""
 ROLLING_SHARE = 0.05
 """Share of the run's time that rolling checkpoints may take; there are at most 40 per stage."""
-OF_EVERY_RANK = ("generators", "loaders", "first_batches", "batch_sizes", "items", "before", "fingerprints")
+OF_EVERY_RANK = (
+    *("generators", "loaders", "first_batches", "batch_sizes", "items", "before", "fingerprints", "buffers"),
+)
 """Parts of the training state that each process of a run has of its own."""
 ONLY_STAGE = "stages[0]."
 """How a setting begins of a run that declares no stages: a declared stage has its name in the brackets."""
@@ -165,7 +169,8 @@ class CheckpointManager:
             if self._journal is not None:
                 self._journal.commit()
             name = f"{ROLLING}{step}"
-            if not self._write(self._folder, name, "rolling", step, training).problem:
+            saved = self._write(self._folder, name, "rolling", step, training)
+            if self._is_first and not saved.problem:  # the others do not know whether it was written
                 _remove(path for path in self._rolling() if path.name != name)
             now = time.monotonic()
             self._next_rolling = now + (now - started) / ROLLING_SHARE
@@ -217,6 +222,7 @@ class CheckpointManager:
         `training` is that of the state. Raises CheckpointError.
         """
         load_state(state, training, self._stepper)
+        load_buffers(self._stepper.model, training.get("buffers", {}))
         events = self._journal.rewind(state.step) if self._journal is not None else []
         if self._ranks is not None:
             # The other processes report nothing, and wait for the command after each stage as the first one does.
@@ -248,6 +254,7 @@ class CheckpointManager:
         }
         if self._ranks is None:
             return training
+        training["buffers"] = saved_buffers(self._stepper.model)  # the weights have those of the first process
         own = {key: training[key] for key in OF_EVERY_RANK if key in training}
         if self._stepper.sharding is None:
             own.pop("before", None)  # the same in all processes

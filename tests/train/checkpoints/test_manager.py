@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from pytest_smoke.events import Activity, Ended, Event, Restarted, Resumed, Saved, Started, Updates
 from pytest_smoke.train.checkpoints import manager
+from pytest_smoke.train.checkpoints.io import read_state
 from pytest_smoke.train.checkpoints.layout import NO_CHECKPOINTS, CheckpointPlan
+from pytest_smoke.train.checkpoints.manager import CheckpointManager
+from pytest_smoke.train.data import BatchStream
+from pytest_smoke.train.ranks import Ranks
+from pytest_smoke.train.step import Stepper
 from tests.train.checkpoints.test_resume import StatefulPair, go
-from tests.train.conftest import Pair, RecordingChannel, make_plan
+from tests.train.conftest import Pair, RecordingChannel, joined, make_plan
 
+CPU = torch.device("cpu")
 STEPS = {"run_steps": 80, "max_steps": 80, "evaluate_every_steps": 20}
 
 
@@ -116,7 +125,7 @@ def test_from_the_state_of_another_version_a_run_restarts_and_says_so(
     interrupt(plan, 400)
     monkeypatch.setattr("pytest_smoke.train.checkpoints.manager.STATE_FORMAT", 99)
     (restarted,) = go(plan, Breaks()).of(Restarted)
-    assert restarted.why.endswith("was saved with other settings: state_format was 1, is 99")
+    assert restarted.why.endswith("was saved with other settings: state_format was 2, is 99")
 
 
 @pytest.mark.parametrize(("key", "value"), [("predictions", "elsewhere.jsonl"), ("root", "elsewhere")])
@@ -126,6 +135,53 @@ def test_a_run_is_resumed_though_paths_of_files_have_changed(tmp_path: Path, key
     channel = go(replace(plan, **{key: value}), Breaks())
     assert channel.of(Restarted) == []
     assert len(channel.of(Resumed)) == 1
+
+
+class WithBuffer(StatefulPair):
+    """Its model has a buffer."""
+
+    def model(self) -> nn.Module:
+        model = super().model()
+        model.register_buffer("mean", torch.zeros(2))
+        return model
+
+
+@pytest.fixture
+def launched(tmp_path: Path) -> Iterator[tuple[CheckpointManager, Stepper, Ranks]]:
+    """Return what saves the rolling checkpoints of a launched run with one process."""
+    plan, task = make_plan(checkpoints=CheckpointPlan(folder=str(tmp_path), rolling=True)), WithBuffer()
+    for ranks in joined(CPU):
+        stepper = Stepper(plan, task, CPU, ranks)
+        made = CheckpointManager(plan, task, stepper, CPU, lambda events: None, ranks)
+        made.save(4, BatchStream(task, plan, seed=0), {"wall_seconds": 1.0})
+        yield made, stepper, ranks
+
+
+def test_older_checkpoint_is_removed_by_the_process_that_has_written_the_newer_one(
+    tmp_path: Path, launched: tuple[CheckpointManager, Stepper, Ranks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process removed it before it knew whether there was a newer one."""
+    made, _, ranks = launched
+    batches = BatchStream(WithBuffer(), make_plan(), seed=0)
+    monkeypatch.setattr(ranks, "gather", lambda own: [])  # torch gathers on the first process
+    monkeypatch.setattr(made, "_is_first", False)
+    made.save(8, batches, {})
+    assert rolling(tmp_path) == [tmp_path / "step-4"]
+    monkeypatch.setattr(made, "_is_first", True)
+    made.save(8, batches, {})
+    assert rolling(tmp_path) == [tmp_path / "step-8"]
+
+
+def test_each_process_continues_with_its_own_buffers(
+    tmp_path: Path, launched: tuple[CheckpointManager, Stepper, Ranks]
+) -> None:
+    """With FSDP2 they differ, and the weights in a checkpoint have those of the first process."""
+    made, stepper, _ = launched
+    state = read_state(tmp_path / "step-4")
+    training = made.training_of(state)
+    training["buffers"]["mean"] = torch.ones(2)
+    made.load(state, training)
+    assert dict(stepper.model.named_buffers())["mean"].tolist() == [1.0, 1.0]
 
 
 def test_without_a_checkpoint_folder_no_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
