@@ -263,35 +263,14 @@ class Summary:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail a session that has no outcome of an item that it collected, or could not write `verdicts.json`."""
+        """Add the outcomes that came on no report, write the reports, and fail a session that lacks one of these."""
         if not executes_items(self._config.option):
             return
         INTERRUPTION.keep_results()  # pytest does not expect a Ctrl-C here: no report would be written
         self.add_kept()
         if self._workers.has_workers:
             self._add_those_of_workers()
-        lost = sorted((self._expected - self._arrived).elements())
-        if lost and session.shouldfail:  # as -x and --maxfail ask for
-            verb = "was" if len(lost) == 1 else "were"
-            self._notes.append(f"{count(len(lost), 'smoke run')} {verb} not executed: {listed(lost)}")
-        elif lost:
-            self._problems.append(
-                f"the session ended without {'an outcome' if len(lost) == 1 else 'outcomes'} of "
-                f"{count(len(lost), 'smoke run')}: {listed(lost)}"
-            )
-        ended_early = (
-            session.shouldstop
-            or session.shouldfail
-            or session.exitstatus
-            not in (
-                pytest.ExitCode.OK,
-                pytest.ExitCode.TESTS_FAILED,
-            )
-        )
-        for node_id in [] if ended_early else lost:
-            text = "the item was collected, and pytest ended without a result of it"
-            finding = Finding(id="run", status="fail", reason="no-outcome", text=text)
-            self._announce(self._add(outcome_without_run(node_id, finding, config=self._config)))
+        self._add_missing(session)
         if self._file is not None:
             self._file.flush()
             self._problems += [self._file.problem] if self._file.problem else []
@@ -299,6 +278,24 @@ class Summary:
                 self._problems += write_reports(self.outcomes, self._config.option.smoke_report)
         if self._problems and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _add_missing(self, session: pytest.Session) -> None:
+        """Name the items without an outcome; unless the session ended early, each gets one that says so."""
+        missing = sorted((self._expected - self._arrived).elements())
+        if not missing:
+            return
+        runs, names = count(len(missing), "smoke run"), listed(missing)
+        if session.shouldfail:  # as -x and --maxfail ask for
+            self._notes.append(f"{runs} {'was' if len(missing) == 1 else 'were'} not executed: {names}")
+            return
+        lacking = "an outcome" if len(missing) == 1 else "outcomes"
+        self._problems.append(f"the session ended without {lacking} of {runs}: {names}")
+        if session.shouldstop or session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            return
+        for node_id in missing:
+            text = "the item was collected, and pytest ended without a result of it"
+            finding = Finding(id="run", status="fail", reason="no-outcome", text=text)
+            self._announce(self._add(outcome_without_run(node_id, finding, config=self._config)))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the closing section."""
