@@ -42,7 +42,7 @@ from pytest_smoke.train.launch import OUTPUT_BYTES, OUTPUT_LINES
 POLL_SECONDS = 0.1
 """Time between two looks at the log."""
 LOOK_SECONDS = 0.5
-"""Time between two looks at the size of what is written: a disk takes about 1 GB meanwhile."""
+"""Time between two looks at the size of what is written: a fast disk takes about 1 GB in it."""
 SLEEP_PER_READ = 30
 """Sleep at least this many times as long as the last read took, so that reading takes 3 % of a core at most: each read
 parses the whole log."""
@@ -146,8 +146,8 @@ class _Run:
         pause = POLL_SECONDS
         while True:
             exited = self._wait(pause)
-            if not exited and (written := self._too_large()):
-                return self._stop_writing(written)
+            if not exited and (key := self._too_large()):
+                return self._stop_writing(key)
             began = time.monotonic()
             self._read(is_complete=exited)
             if self._watch is not None:
@@ -176,19 +176,19 @@ class _Run:
         return exited
 
     def _too_large(self) -> str:
-        """Say what the command has written too much of; empty if it has not."""
+        """Return the recipe's key of what the command has written too much to, `command` or `log`; empty if neither."""
         if _size(self._output) > MAX_BYTES:
-            return "printed"
-        return "wrote" if self._plan.log is not None and self._log.grown_bytes > MAX_BYTES else ""
+            return "command"
+        return "log" if self._plan.log is not None and self._log.grown_bytes > MAX_BYTES else ""
 
-    def _stop_writing(self, written: str) -> ProcessResult:
-        """Stop a command that would fill the disk."""
+    def _stop_writing(self, key: str) -> ProcessResult:
+        """Stop a command that would fill the disk. `key`: of `_too_large`."""
         self._process.stop()
         self._tell_end()
-        what = f"to its log {self._shown(self._plan.log)} " if written == "wrote" and self._plan.log else ""
-        text = f"the command {written} {what}more than {MAX_BYTES // 2**20} MiB, which is not read, and was stopped"
-        result = self._failure("log-too-large", text, hint="print less often", key="log" if what else "command")
-        if written == "printed":
+        wrote = f"wrote to its log {self._shown(self._log.path)}" if key == "log" else "printed"
+        text = f"the command {wrote} more than {MAX_BYTES // 2**20} MiB, which is not read, and was stopped"
+        result = self._failure("log-too-large", text, hint="print less often", key=key)
+        if key == "command":
             with suppress(OSError):
                 os.truncate(self._output, BATCH_BYTES)  # the result has its newest lines
         return result
