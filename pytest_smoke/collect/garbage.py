@@ -1,7 +1,7 @@
-"""When Python looks for cycles of garbage in a session of thousands of smoke runs.
+"""How often Python collects garbage in a session of thousands of smoke runs.
 
-A search among all objects visits every item and report that pytest keeps. It takes as long as hundreds of preflights,
-and finds next to nothing: what a preflight leaves behind is young.
+A full collection visits every item and report that pytest keeps. It takes as long as hundreds of preflights, and frees
+next to nothing: the garbage of a preflight is in the young generations.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 NEVER = 2**30
-"""Searches among young objects after which the oldest ones are searched, too."""
+"""Threshold of the oldest generation: so many collections of the middle one come before a full collection."""
 
 
-def leave_old_objects_alone() -> Callable[[], None]:
-    """Search only among young objects from now on; return a function that undoes this.
+def without_full_collections() -> Callable[[], None]:
+    """Collect only the young generations from now on; return a function that undoes this.
 
-    Not for a session that trains: a task's cycles may hold tensors. pytest searches among all objects at its end.
+    Not for a session that trains: a task's cycles may hold tensors. pytest makes a full collection at its end.
     """
     previous = gc.get_threshold()
     gc.set_threshold(*previous[:2], NEVER)
@@ -26,7 +26,7 @@ def leave_old_objects_alone() -> Callable[[], None]:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Do not search at all: rendering makes many objects and no cycles, and is over soon."""
+    """Collect no garbage in the block: rendering makes many objects and no cycles, and is over soon."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

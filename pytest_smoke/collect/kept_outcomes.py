@@ -65,7 +65,7 @@ class KeptOutcomes:
         return self._unpacked
 
     def pack(self) -> None:
-        """Forget the unpacked outcomes: pytest collects garbage several times at its end, among all objects."""
+        """Forget the unpacked outcomes: pytest makes several full garbage collections at its end."""
         self._unpacked = None
 
     def texts(self) -> Iterator[str]:

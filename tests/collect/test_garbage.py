@@ -1,31 +1,30 @@
-"""When Python looks for cycles of garbage in a session of preflights."""
+"""How often Python collects garbage in a session of preflights."""
 
 from __future__ import annotations
 
 import gc
-from pathlib import Path
 
 from tests.plugin.conftest import Project
 
 
-def test_a_session_of_preflights_visits_old_objects_only_at_its_end(project: Project) -> None:
+def test_a_session_of_preflights_makes_no_full_collection_before_its_end(project: Project) -> None:
     """And the next session in this process finds Python's thresholds as they were."""
     before = gc.get_threshold()
     project.recipe()
-    searches = project.path / "searches"
+    collections = project.path / "collections"
     (project.path / "conftest.py").write_text(
-        f"import gc\nsearches = open({str(searches)!r}, 'w')\n"
+        f"import gc\ncollections = open({str(collections)!r}, 'w')\n"
         "def note(phase, info):\n"
         "    if phase == 'start' and info['generation'] == 2:\n"
-        "        searches.write('all objects\\n')\n"
+        "        collections.write('full\\n')\n"
         "def pytest_collection():\n"
         "    gc.callbacks.append(note)\n"
         "def pytest_sessionfinish():\n"
         "    gc.callbacks.remove(note)\n"
-        "    searches.close()\n"
+        "    collections.close()\n"
         "def pytest_collection_finish():\n"
         "    kept = [[] for _ in range(1_000_000)]\n"
     )
     project.pytester.inline_run("--smoke-preflight", "-p", "no:cacheprovider")
-    assert Path(searches).read_text() == ""
+    assert collections.read_text() == ""
     assert gc.get_threshold() == before

@@ -18,14 +18,14 @@ def test_every_item_is_in_exactly_one_shard(ids: list[str], total: int) -> None:
         assert sum(shard.has(item_id) for shard in shards) == 1
 
 
-def test_shares_are_about_equal() -> None:
+def test_shards_are_about_equal() -> None:
     sizes = Counter(
         number for at in range(4000) for number in range(1, 9) if Shard(number, 8).has(f"r/{at}.smoke.yaml::constant")
     )
     assert all(400 < size < 600 for size in sizes.values())  # 500, with a standard deviation of 21
 
 
-def test_the_share_of_an_item_never_changes_between_versions() -> None:
+def test_the_shard_of_an_item_never_changes_between_versions() -> None:
     """Two machines may have different versions of Python, and a resumed run must be in the same shard again."""
     assert [Shard.of("1/3").has(f"{name}.smoke.yaml::constant") for name in "abcdef"] == [
         *(False, False, False, True, False, False),
