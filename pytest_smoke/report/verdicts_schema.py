@@ -49,9 +49,8 @@ def json_schema(registry: Registry = DEFAULT) -> dict[str, Any]:
             "items": {"$ref": "#/$defs/Outcome"},
         },
         recipe_texts.TABLE: {
-            "description": "Texts of the recipes by their SHA-256, each with the files that the recipe extends: once "
-            f"per recipe, however many ablation cells it has. `facts.{recipe_texts.DIGEST}` names the text of an "
-            "outcome.",
+            "description": "Text of each recipe, followed by the files that it extends. The key is the SHA-256 of the "
+            f"text, which the outcome has as `facts.{recipe_texts.DIGEST}`. Outcomes of one recipe share one text.",
             "type": "object",
             "additionalProperties": {"type": "string"},
         },

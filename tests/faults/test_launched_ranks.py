@@ -100,7 +100,7 @@ FAULTS = (
     ),
     Fault(
         name="sharded-ranks-with-different-passes",
-        happens="One rank makes another forward pass through a model that FSDP2 has sharded; gloo connects the ranks",
+        happens="One rank makes one more forward pass through a model that FSDP2 has sharded; gloo connects the ranks",
         verdict="error (crash)",
         sentence="the 2 ranks exchanged different data (rank ... of 2 was killed by SIGABRT): do all of them make the "
         "same forward and backward passes, through the same modules? (after step ...)",

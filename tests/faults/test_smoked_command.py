@@ -80,7 +80,7 @@ FAULTS = (
     ),
     Fault(
         name="command-guard",
-        happens="The process is killed that watches the command and ends what it has started",
+        happens="The process that watches the command, and ends what it has started, is killed",
         verdict="error (crash)",
         sentence="the command ended with signal 9 (after step 20)",
     ),

@@ -442,7 +442,7 @@ BY_ARGS: dict[str, Fault] = {
         (
             "evaluate: evaluates_without_model",
             "evaluate-arguments",
-            "A method takes other arguments than it is called with",
+            "A method does not take the arguments that it is called with",
             INVALID,
             "evaluate cannot be called as evaluate(model): too many positional arguments (before the first step)",
         ),
@@ -491,7 +491,7 @@ BY_ARGS: dict[str, Fault] = {
         (
             "at_step: raises_odd",
             "base-exception",
-            "The message of an exception cannot be computed, and it is not an `Exception`",
+            "The message of an exception cannot be computed, and its class is not a subclass of `Exception`",
             RAISED,
             "Odd: (its message cannot be shown: Odd) at faulty.py:... (after step 28)",
         ),
@@ -541,7 +541,7 @@ BY_ARGS: dict[str, Fault] = {
         (
             "at_step: default_dtype",
             "default-dtype",
-            "The task changes torch's default type",
+            "The task changes torch's default dtype",
             RAISED,
             "RuntimeError: ... at tasks.py:... (after step 29)",
         ),

@@ -167,7 +167,7 @@ FAULTS = (
     ),
     Fault(
         name="oversized-frame",
-        happens="The pipe announces a report of 2 GB",
+        happens="The header of a message to pytest announces 2 GB",
         verdict=CRASHED,
         sentence="the training process failed: it sent more than 67.1 MB at once, or invalid data, to pytest "
         "(after step ...)",
@@ -246,13 +246,13 @@ FAULTS = (
     ),
     Fault(
         name="recurses",
-        happens="The task calls itself without end",
+        happens="A method of the task calls itself without end",
         verdict=RAISED,
         sentence="RecursionError: maximum recursion depth exceeded at faulty.py:... (after step ...)",
     ),
     Fault(
         name="memory",
-        happens="Python finds no memory",
+        happens="Python cannot allocate memory",
         verdict="error (out-of-memory)",
         sentence="MemoryError at faulty.py:... (after step ...)",
     ),

@@ -61,7 +61,7 @@ FAULTS = (
     ),
     Fault(
         name="worker-not-replaced",
-        happens="No worker is left, and `--max-worker-restart` allows no other one",
+        happens="No worker is left, and `--max-worker-restart` allows no new one",
         verdict="error (no-outcome)",
         sentence="the item was collected, and pytest ended without a result of it",
     ),
