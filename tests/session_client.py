@@ -11,17 +11,23 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 
 
-def main() -> int:
-    """Send the server this process's arguments, environment and standard streams; return the exit status."""
-    address, folder, module, *arguments = sys.argv[1:]
-    request = {"module": module, "args": arguments, "cwd": os.getcwd(), "first": folder, "env": dict(os.environ)}
+def ask(address: str, request: Mapping[str, object], streams: Sequence[int]) -> int:
+    """Send a server a request and the standard streams of its process; return the exit status once it has ended."""
     data = json.dumps(request).encode() + b"\n"
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(address)
-        server.sendall(data[socket.send_fds(server, [data], [0, 1, 2]) :])
-        status = int(server.recv(16) or -signal.SIGKILL)
+        server.sendall(data[socket.send_fds(server, [data], streams) :])
+        return int(server.recv(16) or -signal.SIGKILL)
+
+
+def main() -> int:
+    """Send this process's arguments, environment and standard streams; return the exit status."""
+    address, folder, module, *arguments = sys.argv[1:]
+    request = {"module": module, "args": arguments, "cwd": os.getcwd(), "first": folder, "env": dict(os.environ)}
+    status = ask(address, request, [0, 1, 2])
     if status < 0:
         os.kill(os.getpid(), -status)
     return status

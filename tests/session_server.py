@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 import pytest
@@ -35,13 +36,12 @@ task: not_imported:Task
 full: {batch_size: 8, learning_rate: 0.1, max_steps: 10000}
 smoke: {max_steps: 400}
 """
-
-
 CLIENT = Path(__file__).with_name("session_client.py")
 PYTHON = """\
 #!/bin/sh
 case "$1 $2" in
 "-m pytest" | "-m pytest_smoke") module=$2; shift 2; exec {client} "$PWD" "$module" "$@" ;;
+"-u -c") exec {client} "$PWD" "" "$3" ;; # a worker of pytest-xdist
 esac
 exec {python} "$@"
 """
@@ -62,7 +62,7 @@ class SessionServer:
     def programs(self) -> Path:
         """Return a folder for PATH with `python` and `pytest`, whose sessions and commands the server runs.
 
-        `python` is this interpreter for everything but `-m pytest` and `-m pytest_smoke`.
+        `python` is this interpreter for everything but `-m pytest`, `-m pytest_smoke` and workers of pytest-xdist.
         """
         self._start()
         folder = Path(self._folder.name, "bin")
@@ -80,31 +80,30 @@ class SessionServer:
 
         A session that takes longer than `TIMEOUT_SECONDS` is killed.
         """
-        process = self._start()
-        assert process.stdin is not None
-        assert process.stdout is not None
+        # The server's program finds no package `tests`.
+        from tests.session_client import ask
+        from tests.shared_fork_server import PYTHON as WORKERS
+
+        self._start()
+        path = os.pathsep.join(filter(None, [str(cwd), env.get("PYTHONPATH")]))
+        own = {"PYTHONPATH": path, WORKERS: str(self.programs() / "python")}  # both for xdist's workers
+        request = {"module": "pytest", "args": args, "cwd": str(cwd), "first": str(cwd), "env": {**env, **own}}
         began = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            paths = [Path(folder, name) for name in ("stdout", "stderr")]
-            path = os.pathsep.join(filter(None, [str(cwd), env.get("PYTHONPATH")]))
-            request = {
-                "module": "pytest",
-                "args": args,
-                "cwd": str(cwd),
-                "first": str(cwd),
-                "env": {**env, "PYTHONPATH": path},  # for xdist's workers
-                "outputs": list(map(str, paths)),
-            }
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            status = int(process.stdout.readline())
-            out, err = (path.read_text(errors="surrogateescape") for path in paths)
+        with (
+            open(os.devnull) as inputs,
+            tempfile.TemporaryFile("w+", errors="surrogateescape") as stdout,
+            tempfile.TemporaryFile("w+", errors="surrogateescape") as stderr,
+        ):
+            status = ask(self._address, request, [one.fileno() for one in (inputs, stdout, stderr)])
+            stdout.seek(0)
+            stderr.seek(0)
+            out, err = stdout.read(), stderr.read()
         print(out, end="")
         print(err, end="", file=sys.stderr)
         ret = pytest.ExitCode(status) if status in list(pytest.ExitCode) else status
         return pytest.RunResult(ret, out.splitlines(), err.splitlines(), time.perf_counter() - began)
 
-    def _start(self) -> subprocess.Popen[str]:
+    def _start(self) -> None:
         """Start the server if it is not running, and wait until it listens."""
         if self._process is None:
             command = [sys.executable, "-P", __file__, self._address]
@@ -113,7 +112,6 @@ class SessionServer:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=own)
             assert self._process.stdout is not None
             assert self._process.stdout.readline() == "ready\n"
-        return self._process
 
     def close(self) -> None:
         """End the server."""
@@ -135,10 +133,9 @@ class Preload:
 
 
 def serve(address: str) -> None:
-    """Answer requests with the exit status of their process.
+    """Answer requests at a socket with the exit status of their process, until the standard input is closed.
 
-    They are JSON objects, one per line, on standard input and in connections to a socket, where the standard streams of
-    the process come along.
+    A request is a line of JSON, with which the standard streams of the process come.
     """
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -165,31 +162,16 @@ def serve(address: str) -> None:
     listener.listen()
     print("ready", file=replies, flush=True)
     watchers: set[int] = set()
-    while True:
-        asking, _, _ = select.select([sys.stdin, listener], [], [])
+    while listener in select.select([sys.stdin, listener], [], [])[0]:
+        connection, _ = listener.accept()
         watchers = {pid for pid in watchers if os.waitpid(pid, os.WNOHANG) == (0, 0)}
-        if listener in asking:
-            connection, _ = listener.accept()
-            pid = os.fork()
-            if pid == 0:
-                replies.close()
-                listener.close()
-                watch(connection, base)
-            watchers.add(pid)
-            connection.close()
-        elif not (line := sys.stdin.readline()):
-            break
-        else:
-            request = json.loads(line)
-            pid = os.fork()
-            if pid == 0:
-                replies.close()
-                listener.close()
-                inputs = os.open(os.devnull, os.O_RDONLY)
-                outputs = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for path in request["outputs"]]
-                become(request, [inputs, *outputs], base)
-            _, status = os.waitpid(pid, 0)
-            print(os.waitstatus_to_exitcode(status), file=replies, flush=True)
+        pid = os.fork()
+        if pid == 0:
+            replies.close()
+            listener.close()
+            watch(connection, base)
+        watchers.add(pid)
+        connection.close()
 
 
 def watch(connection: socket.socket, base: list[str]) -> NoReturn:
@@ -201,13 +183,15 @@ def watch(connection: socket.socket, base: list[str]) -> NoReturn:
     if pid == 0:
         connection.close()
         become(json.loads(data), streams, base)
+    for stream in streams:
+        os.close(stream)
     _, status = os.waitpid(pid, 0)
     connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
     os._exit(0)
 
 
 def become(request: dict[str, Any], streams: Sequence[int], base: list[str]) -> NoReturn:
-    """Make this process look as if `python -m MODULE ARGS` had started it, and run that.
+    """Run a module or, if none is named, code in this process as if `python -m MODULE` or `python -c CODE` had started it.
 
     `streams`: its standard streams; `base`: the interpreter's own `sys.path`.
     """
@@ -221,7 +205,12 @@ def become(request: dict[str, Any], streams: Sequence[int], base: list[str]) -> 
     sys.stdin = open(0, closefd=False)  # noqa: SIM115  # open as long as the process
     given = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     sys.path[:] = [*filter(None, [request["first"]]), *given, *base]
-    sys.argv = [request["module"], *request["args"]]
+    sys.argv = [request["module"] or "-c", *request["args"]]
+    if not request["module"]:
+        code = sys.argv.pop()
+        sys.modules["__main__"] = ModuleType("__main__")
+        exec(code, vars(sys.modules["__main__"]))
+        sys.exit()
     runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
     sys.exit()
 

@@ -16,6 +16,8 @@ from typing import Any
 
 ADDRESS = "SMOKE_SUITE_FORK_SERVER"
 KEY = "SMOKE_SUITE_FORK_SERVER_KEY"
+PYTHON = "SMOKE_SUITE_PYTHON"
+"""Environment variable with the program that the workers of pytest-xdist start as (session_server.py)."""
 
 
 def environment() -> dict[str, str]:
@@ -28,8 +30,10 @@ def environment() -> dict[str, str]:
     return {ADDRESS: server._forkserver_address} | ({KEY: key.hex()} if key else {})
 
 
-def pytest_configure() -> None:
-    """Use the fork server that the environment names."""
+def pytest_configure(config: Any) -> None:
+    """Use the fork server that the environment names, and its program for workers of pytest-xdist."""
+    if PYTHON in os.environ and getattr(config.option, "tx", None):
+        config.option.tx = [f"{spec}//python={os.environ[PYTHON]}" for spec in config.option.tx]
     server: Any = forkserver._forkserver
     server._forkserver_address = os.environ[ADDRESS]
     if KEY in os.environ:
