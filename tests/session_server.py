@@ -191,7 +191,7 @@ def watch(connection: socket.socket, base: list[str]) -> NoReturn:
 
 
 def become(request: dict[str, Any], streams: Sequence[int], base: list[str]) -> NoReturn:
-    """Run a module or, if none is named, code in this process as if `python -m MODULE` or `python -c CODE` had started it.
+    """Run a module, or code if none is named, in this process as if `python -m MODULE` or `python -c CODE` ran it.
 
     `streams`: its standard streams; `base`: the interpreter's own `sys.path`.
     """

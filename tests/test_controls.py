@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
-import subprocess
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from pytest_smoke.judge.checks.registry import CHECKS, DEFAULT
 from pytest_smoke.outcome import Finding
 from pytest_smoke.report.verdicts_schema import json_schema
 from tests.judge.registered import is_registered, registered_reason
+from tests.session_server import SessionServer
 
 ROOT = Path(__file__).parents[1]
 
@@ -274,14 +274,16 @@ ADVISORIES = {
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(
+    tmp_path_factory: pytest.TempPathFactory, session_server: SessionServer, fork_server: dict[str, str]
+) -> Path:
     """The folder that one session over all controls wrote."""
     report = tmp_path_factory.mktemp("report")
-    command = [sys.executable, "-m", "pytest", "--smoke", "-o", "smoke_files=*.control.yaml", "--smoke-timeout", "15"]
-    command += ["--smoke-device", "cpu", "--smoke-report", str(report), "-p", "no:cacheprovider"]
-    command += ["-n", "2", "tests/controls"]  # one waits 15 s for the control that hangs
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout + run.stderr
+    arguments = ["--smoke", "-o", "smoke_files=*.control.yaml", "--smoke-timeout", "15", "--smoke-device", "cpu"]
+    arguments += ["--smoke-report", str(report), "-p", "no:cacheprovider", "-p", "tests.shared_fork_server"]
+    arguments += ["-n", "2", "tests/controls"]  # one waits 15 s for the control that hangs
+    run = session_server.run(arguments, cwd=ROOT, env={**os.environ, **fork_server})
+    assert run.ret == pytest.ExitCode.TESTS_FAILED
     return report
 
 
