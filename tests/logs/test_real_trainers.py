@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-STEPS = 400
+STEPS = 200
 WARMUP_STEPS = 20
 TRAIN_SECONDS = 240
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}

@@ -35,7 +35,7 @@ FULL = {
     "max_steps": 5000,
     "grad_clip_norm": 1000.0,
 }
-STEPS = 160
+STEPS = 100
 LOGS = ("schedule-in-updates", "unprepared-scheduler", "split-batches", "global-batch", "average", "sum")
 
 
