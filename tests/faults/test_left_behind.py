@@ -263,7 +263,7 @@ def test_ctrl_c_leaves_the_outcome_and_the_trace_of_the_run_in_progress(fault: F
     rows = (session.path / "out" / outcomes["a"]["facts"]["trace"]).read_text().splitlines()
     assert len(rows) - 1 == outcomes["a"]["facts"]["steps"] > 20
     assert outcomes["a"]["text"].endswith(f" {len(rows) - 2}")
-    assert "ended without an outcome: b.smoke.yaml::constant" in printed
+    assert "ended without an outcome of 1 smoke run: b.smoke.yaml::constant" in printed
 
 
 @rows([PYTEST_KILLED])
