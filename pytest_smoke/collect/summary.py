@@ -177,6 +177,7 @@ class Summary:
             if report.passed:
                 self._of_passed.update(one.id for one in added)
             self._add_receipt(report.nodeid, arrived[-1], getattr(report, "smoke_receipt", None))
+        self._workers.forget(arrived)
         for outcome in added:
             self._announce(outcome)
 

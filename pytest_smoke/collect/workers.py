@@ -1,9 +1,9 @@
 """What workers of pytest-xdist tell their controller beyond their reports: what they execute, and what they keep.
 
 A worker that is interrupted sends no more reports, and its controller reads none. So both use files in a temporary
-folder of the controller: `ID.run` while a worker executes a smoke run, `ID.outcomes` with the outcomes of an item that
-is not on a report yet. They are JSON: nothing is unpickled. A worker on another machine has no such folder and writes
-none.
+folder of the controller: `WORKER.run` while a worker executes a smoke run, and `RUN.outcomes` from the end of a run
+until the controller has read the report with its outcome. They are JSON: nothing is unpickled. A worker on another
+machine has no such folder and writes none.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from pytest_smoke.files import file_name
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.train.temporary import remove_without_owner, temporary_folder
 
@@ -100,8 +101,16 @@ class WorkerFolder:
             waiting = {pid: worker for pid, worker in waiting.items() if pid in executing and not _has_exited(pid)}
             time.sleep(LOOK_SECONDS if waiting else 0)
 
+    def forget(self, outcomes: Sequence[Outcome]) -> None:
+        """Remove what was kept of outcomes that have arrived on a report."""
+        if self._path is None:
+            return
+        for outcome in outcomes:
+            with contextlib.suppress(OSError):
+                (self._path / kept_name(outcome)).unlink(missing_ok=True)
+
     def outcomes(self) -> Iterator[tuple[str, list[Outcome]]]:
-        """Iterate over the items whose outcomes were kept last, one per worker."""
+        """Iterate over the items with outcomes that have not arrived; an item may come several times."""
         for tree in self._read(OUTCOMES):
             with contextlib.suppress(KeyError, TypeError, ValueError):  # not written by this version
                 yield str(tree["item"]), [Outcome.from_dict(one) for one in tree["outcomes"]]
@@ -128,7 +137,7 @@ class Worker:
 
     def show(self, status: Mapping[str, Any]) -> None:
         """Tell what is executed."""
-        self._write(RUN, {**status, "pid": os.getpid(), "worker": self._name})
+        self._write(f"{self._name}{RUN}", {**status, "pid": os.getpid(), "worker": self._name})
 
     def hide(self) -> None:
         """Tell that nothing is executed, and that all outcomes are kept."""
@@ -137,14 +146,20 @@ class Worker:
 
     def keep(self, item: str, outcomes: Sequence[Outcome]) -> None:
         """Keep the outcomes of an item that are not on a report yet."""
-        self._write(OUTCOMES, {"item": item, "outcomes": [outcome.to_dict() for outcome in outcomes]})
+        tree = {"item": item, "outcomes": [outcome.to_dict() for outcome in outcomes]}
+        self._write(kept_name(outcomes[-1]), tree)
 
-    def _write(self, suffix: str, tree: Any) -> None:
-        path = self._folder / f"{self._name}{suffix}"
+    def _write(self, name: str, tree: Any) -> None:
+        path = self._folder / name
         temporary = path.with_suffix(".new")
         with contextlib.suppress(OSError):  # the controller has removed the folder; the disk is full
             temporary.write_text(json.dumps(tree))
             temporary.replace(path)
+
+
+def kept_name(outcome: Outcome) -> str:
+    """Return the file that keeps an outcome, and those of the same item before it, until they arrive."""
+    return f"{file_name(outcome.id)}{OUTCOMES}"
 
 
 def exit_status(node: Any) -> int | None:

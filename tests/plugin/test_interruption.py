@@ -209,7 +209,7 @@ def test_ctrl_c_twice_in_a_terminal_reaches_workers_and_controller_once(waiting:
         steps = outcome["facts"]["steps"]
         assert len((waiting.path / "out" / outcome["facts"]["trace"]).read_text().splitlines()) - 1 == steps > 50
         assert f"{outcome['id'][0]}::constant: interrupted after step {steps - 1}" in printed
-    assert "the session ended without an outcome: c.smoke.yaml::constant" in printed
+    assert "the session ended without an outcome of 1 smoke run: c.smoke.yaml::constant" in printed
     assert (waiting.path / "out" / "index.html").exists()
 
 
@@ -269,3 +269,28 @@ def test_a_signal_while_the_reports_are_written_prevents_none_of_them(project: P
     assert project.run("--smoke-preflight", "--smoke-report", "out").ret == pytest.ExitCode.OK
     assert (project.path / "out" / "index.html").exists()
     assert len(project.verdicts()) == 1
+
+
+def test_ctrl_c_keeps_the_runs_whose_reports_the_controller_has_not_read_yet(project: Project) -> None:
+    """It reads one report after another, and a plugin may take its time with each."""
+    project.recipe(base=RECIPE.replace("max_steps: 400", "max_steps: 4"))
+    names = ("a", "b", "c", "d")
+    for name in names:
+        project.extending(name, f"smoke: {{max_steps: 4, seed: {ord(name)}}}\n")
+    project.pytester.makeconftest(
+        """
+        import pathlib, signal, time
+
+        def pytest_smoke_outcome(config):
+            if not hasattr(config, "workerinput"):
+                while len(list(pathlib.Path("out/traces").glob("*.csv"))) < 3:
+                    time.sleep(0.05)
+                time.sleep(1)
+                signal.raise_signal(signal.SIGINT)
+        """
+    )
+    recipes = [f"{name}.smoke.yaml" for name in names]
+    args = ["--smoke", "--smoke-mode", "wiring", "--smoke-report", "out", "-n", "1", "--dist", "worksteal"]
+    result = project.run(*args, *recipes)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert [outcome["id"][0] for outcome in project.verdicts()] == ["a", "b", "c"]
