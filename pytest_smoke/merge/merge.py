@@ -64,7 +64,11 @@ def merge(folders: Sequence[Path], output: Path, *, newest: bool = False, checkp
         sessions = _read(folders, stack)
         selected = select((entry for session in sessions for entry in session.entries), newest=newest)
         if not selected:
-            raise MergeError(f"no smoke runs in {listed([plain_name(str(folder)) for folder in folders])}")
+            unfinished = [plain_name(str(session.folder)) for session in sessions if not session.ended]
+            raise MergeError(
+                f"no smoke runs in {listed([plain_name(str(session.folder)) for session in sessions])}",
+                *(f"the session of {folder} did not end: smoke runs may be missing" for folder in unfinished),
+            )
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name[:PREFIX_CHARS]}."))
         stack.callback(shutil.rmtree, temporary, ignore_errors=True)

@@ -223,7 +223,13 @@ def test_a_folder_that_a_session_still_writes_is_refused(tmp_path: Path, capsys:
 
 
 def test_no_smoke_run_at_all_is_an_error(tmp_path: Path, capsys: Captured) -> None:
-    assert "no smoke runs in" in refused(capsys, tmp_path / "out", session(tmp_path / "0"))
+    empty, killed = session(tmp_path / "0"), session(tmp_path / "1")
+    for name in RENDERERS:
+        (killed / name).unlink()
+    assert refused(capsys, tmp_path / "out", empty, killed, empty).splitlines() == [
+        f"merge: no smoke runs in {empty} and {killed}",
+        f"merge: the session of {killed} did not end: smoke runs may be missing",
+    ]
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "link", "source"])
