@@ -12,12 +12,14 @@ from pytest_smoke.recipe_texts import restore_recipe_text, share_recipe_text
 from pytest_smoke.report.verdicts_json import lossless_json, tree_json
 
 LEVEL = 1
-"""Of zlib. Higher levels take longer and gain little."""
+"""Level of zlib's compression. Higher levels take longer and gain little."""
 BLOCK_CHARS = 2**18
 """Characters of outcomes that are compressed together. Those of one session resemble each other: preflights of similar
 recipes are then compressed to a twentieth, each alone to two fifths."""
 NOT_STRICT = ("NaN", "Infinity")
 """What JSON has no numbers for, as Python's `json` writes it."""
+_SEPARATOR = "\0"
+"""Between the outcomes of a block. No JSON has it: there it is written as an escape."""
 
 
 class KeptOutcomes:
@@ -77,7 +79,3 @@ class KeptOutcomes:
         for block in self._blocks:
             yield from zlib.decompress(block).decode().split(_SEPARATOR)
         yield from self._last
-
-
-_SEPARATOR = "\0"
-"""No JSON has it: there it is written as an escape."""

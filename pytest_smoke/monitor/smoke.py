@@ -60,6 +60,7 @@ HINTS = {
 }
 """What to do about an error of the system around a run, by its number."""
 NO_FACTS = Facts()
+"""What is known of a run before it starts; made once, because a session may have thousands of runs."""
 NO_DEVICE = "none"
 """Device of a session that only makes the checks that need no run."""
 
@@ -223,10 +224,11 @@ class _SmokeRun:
 
     def failed(self, error: Exception) -> Outcome:
         """Return the outcome of a run around which `error` was raised; whatever the task raises is in `execute`."""
-        hint = HINTS.get(error.errno or 0, "") if isinstance(error, OSError) else ""
-        why = os_error_text(error) if hint and isinstance(error, OSError) else exception_text(error)
+        if isinstance(error, OSError) and error.errno in HINTS:
+            why, hint, lines = os_error_text(error), HINTS[error.errno], list[str]()
+        else:
+            why, hint, lines = exception_text(error), "", traceback.format_exception(error)
         text = f"the smoke run could not be executed and judged: {why}"
-        lines = [] if hint else traceback.format_exception(error)
         finding = Finding(id="run", status="fail", reason="internal-error", text=text, hint=hint)
         return self._outcome(
             [*self._findings, finding], self._facts, monitor=self._monitor, output=plain_text("".join(lines[-5:]))

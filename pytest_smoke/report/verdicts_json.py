@@ -10,6 +10,12 @@ from pytest_smoke.files import VERDICTS_SCHEMA, json_value
 from pytest_smoke.outcome import Outcome
 from pytest_smoke.recipe_texts import TABLE, share_recipe_text
 
+_STRICT = json.JSONEncoder(check_circular=False, allow_nan=False).encode
+_LOSSLESS = json.JSONEncoder(check_circular=False).encode
+"""As `json.dumps` without indentation, which is encoded in C; with it, encoding takes four times as long."""
+_SEPARATOR = ",\n   "
+"""Between the keys of an outcome."""
+
 
 def verdicts_json(outcomes: Iterable[Outcome]) -> str:
     """Render `{"schema": 1, "outcomes": [...], "recipe_texts": {...}}`, sorted by id."""
@@ -17,7 +23,7 @@ def verdicts_json(outcomes: Iterable[Outcome]) -> str:
 
 
 def verdicts_of_trees(outcomes: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the parts of the file, from the trees of outcomes in any order."""
+    """Return the parts of the file, from the trees of outcomes in any order."""
     recipe_texts: dict[str, str] = {}
     ordered = sorted(outcomes, key=lambda tree: str(tree["id"]))
     texts = [tree_json(share_recipe_text(tree, recipe_texts)) for tree in ordered]
@@ -25,9 +31,9 @@ def verdicts_of_trees(outcomes: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def verdicts_parts(outcomes: Iterable[str], recipe_texts: Mapping[str, str]) -> Iterator[str]:
-    """Yield the parts of the file, from outcomes as they are in it and in their order, and the texts that they share.
+    """Yield the parts of the file.
 
-    `recipe_texts`: by their SHA-256.
+    `outcomes`: as `tree_json` renders them, sorted by id. `recipe_texts`: those that they share, by their SHA-256.
     """
     yield f'{{\n "schema": {VERDICTS_SCHEMA},\n "outcomes": ['
     separator = "\n"
@@ -53,17 +59,9 @@ def lossless_json(outcome: Mapping[str, Any]) -> str:
     return _lines(outcome, _LOSSLESS)
 
 
-_STRICT = json.JSONEncoder(check_circular=False, allow_nan=False).encode
-_LOSSLESS = json.JSONEncoder(check_circular=False).encode
-"""As `json.dumps` without indentation, which is encoded in C; with it, encoding takes four times as long."""
-
-
 def _lines(tree: Mapping[str, Any], encode: Callable[[Any], str]) -> str:
     lines = _SEPARATOR.join(f"{encode(key)}: {_value(value, encode)}" for key, value in tree.items())
     return f"{{\n   {lines}\n  }}"
-
-
-_SEPARATOR = ",\n   "
 
 
 def _value(value: Any, encode: Callable[[Any], str]) -> str:
