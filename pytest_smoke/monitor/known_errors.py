@@ -21,8 +21,14 @@ MIXED_TENSORS_HINT = (
     "fully_shard gathers the parameters of a module when that module is called: let losses() and evaluate() call the "
     "model, or register its other methods with torch.distributed.fsdp.register_fsdp_forward_method"
 )
-HINTS = {OUT_OF_RANGE: OUT_OF_RANGE_HINT, MIXED_TENSORS: MIXED_TENSORS_HINT}
-"""What to do about an exception that contains one of these texts."""
+UNSCALED = ("_amp_foreach_non_finite_check_and_unscale_.default: got mixed torch.Tensor and DTensor",)
+"""What torch raises where GradScaler finds gradients of sharded parameters and of others."""
+UNSCALED_HINT = (
+    "torch.amp.GradScaler, which fp16 needs, does not take gradients of sharded parameters together with others: let "
+    "parallelize also call fully_shard(model), which shards the rest, or train in bf16"
+)
+HINTS = {OUT_OF_RANGE: OUT_OF_RANGE_HINT, UNSCALED: UNSCALED_HINT, MIXED_TENSORS: MIXED_TENSORS_HINT}
+"""What to do about an exception that contains one of these texts; the first one that it contains counts."""
 MISMATCH = ("collective mismatch", "mismatch between collectives")
 """What torch and gloo say if processes exchange different data at the same time; gloo aborts the process."""
 READY_TWICE = "Expected to mark a variable ready only once"

@@ -21,6 +21,7 @@ from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.data import next_micro_batches
 from pytest_smoke.train.device import isolated_eval, seed_all
 from pytest_smoke.train.hooks import hook_of
+from pytest_smoke.train.in_place import write_
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.sharding import total_norm, whole
 from pytest_smoke.train.stepping import Rerunning
@@ -254,8 +255,7 @@ def restored(model: nn.Module, task: Task) -> Iterator[None]:
                     namespace[name] = value
         with torch.no_grad():
             for buffer, value in buffers:
-                if not torch.equal(buffer, value):  # an expanded buffer cannot be written, and does not change
-                    buffer.copy_(value)
+                write_(buffer, value)
 
 
 class BatchSplitter:

@@ -19,6 +19,7 @@ from pytest_smoke.text import count
 from pytest_smoke.train.batch_equivalence import restored
 from pytest_smoke.train.checkpoints.in_memory import WeightHistory
 from pytest_smoke.train.device import isolated_eval, to_device
+from pytest_smoke.train.in_place import write_
 from pytest_smoke.train.labels import LABEL_LOSSES, labels_missing, place_of_caller
 from pytest_smoke.train.sharding import local
 from pytest_smoke.train.stepping import Rerunning
@@ -355,12 +356,12 @@ def _weights(model: nn.Module, copy: Mapping[str, Tensor]) -> Iterator[None]:
     try:
         with torch.no_grad():
             for name, value in swapped.items():
-                value.copy_(copy[name])
+                write_(value, copy[name])
         yield
     finally:
         with torch.no_grad():
             for name, value in swapped.items():
-                value.copy_(current[name])
+                write_(value, current[name])
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pytest_smoke.train.crash import crash_of
 from pytest_smoke.train.data import next_micro_batches
 from pytest_smoke.train.device import generator_states, isolated_eval, seed_all, set_generator_states
 from pytest_smoke.train.hooks import hook_of
+from pytest_smoke.train.in_place import write_
 from pytest_smoke.train.out_of_range import explain
 from pytest_smoke.train.plan import RunPlan
 from pytest_smoke.train.sharding import local
@@ -119,8 +120,7 @@ def _restored(stepper: Stepper, *, weights: bool) -> Iterator[None]:
     finally:
         with torch.no_grad():
             for tensor, value in zip(kept, copies, strict=True):
-                if not torch.equal(tensor.cpu(), value):  # an expanded buffer cannot be written, and does not change
-                    tensor.copy_(value)
+                write_(tensor, value)
         if optimizer is not None:
             stepper.optimizer.load_state_dict(optimizer)
             stepper.scaler.load_state_dict(scaler)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pytest_smoke.errors import TaskError
 from pytest_smoke.text import count
+from pytest_smoke.train.in_place import write_
 
 if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
@@ -57,16 +58,12 @@ def copies_of(tensor: Tensor) -> int:
 def broadcast_(tensor: Tensor) -> None:
     """Give all processes the first one's values of a tensor, in place; all processes call this.
 
-    Sends bytes, because gloo does not know every dtype, and without gaps, because it does not look at strides.
+    Sends bytes, because gloo does not know every dtype, and of a copy, because it does not look at strides.
     """
-    stored = tensor.detach()
-    for dimension, stride in enumerate(stored.stride()):
-        if stride == 0:  # an expanded tensor has one value here, and can be written only there
-            stored = stored.narrow(dimension, 0, min(1, stored.shape[dimension]))
-    if stored.numel():
-        sent = stored.clone(memory_format=torch.contiguous_format)
+    if tensor.numel():
+        sent = tensor.detach().clone(memory_format=torch.contiguous_format)
         dist.broadcast(sent.view(-1).view(torch.uint8), src=0)
-        stored.copy_(sent)
+        write_(tensor.detach(), sent)
 
 
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:

@@ -17,7 +17,8 @@ SUBJECT = "Several processes of one run"
 RECIPE = """\
 task: launched_task:{task}
 args: {args}
-full: {{batch_size: 8, grad_accum_steps: 2, world_size: 2, learning_rate: 1.0e-2, max_steps: 1000}}
+full:
+  {{batch_size: 8, grad_accum_steps: 2, world_size: 2, learning_rate: 1.0e-2, max_steps: 1000, precision: {precision}}}
 smoke: {{max_steps: 40}}
 launch: {{nproc_per_node: 2}}
 """
@@ -26,6 +27,7 @@ INFINITE = "self.losses = lambda model, batch, out=self.losses: {k: v * 1e400 fo
 DDP, FSDP2 = "ddp", "fsdp"
 CHECKPOINTED = "reentrant-checkpoint"
 UNSHARDED = "nothing-is-sharded"
+PARTLY_SHARDED = "partly-sharded-in-fp16"
 TASKS = {
     UNSHARDED: (DDP, ""),
     "rank-raises": (DDP, "raise ValueError('no such label')"),
@@ -99,6 +101,12 @@ FAULTS = (
         sentence="rank 1 of 2: RuntimeError: ...got mixed torch.Tensor and DTensor...",
     ),
     Fault(
+        name=PARTLY_SHARDED,
+        happens="FSDP2 shards some parameters and not others, and the recipe trains in fp16",
+        verdict="error (exception)",
+        sentence="rank ... of 2: RuntimeError: aten._amp_foreach_non_finite_check_and_unscale_.default: got mixed...",
+    ),
+    Fault(
         name="sharded-ranks-with-different-passes",
         happens="One rank makes one more forward pass through a model that FSDP2 has sharded; gloo connects the ranks",
         verdict="error (crash)",
@@ -108,9 +116,9 @@ FAULTS = (
 )
 
 
-def recipe(how: str, fault: str) -> str:
+def recipe(how: str, fault: str, precision: str = "fp32") -> str:
     args = {"fault": fault, "how": "nothing" if how == DDP else how}
-    return RECIPE.format(task="Sharded", args=args)
+    return RECIPE.format(task="Sharded", args=args, precision=precision)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +128,8 @@ def outcomes(fault_session: Callable[[str], FaultSession]) -> dict[str, dict[str
         shutil.copy(launched_task.__file__, session.path)
         for name, (how, fault) in TASKS.items():
             session.recipe(name, recipe(how, fault), base="")
-        session.recipe(CHECKPOINTED, RECIPE.format(task="Checkpointed", args={}), base="")
+        session.recipe(CHECKPOINTED, RECIPE.format(task="Checkpointed", args={}, precision="fp32"), base="")
+        session.recipe(PARTLY_SHARDED, recipe("part", "", "fp16"), base="")
         session.recipe(HEALTHY)
         (session.path / "hang").mkdir()
         (session.path / "hang" / "rank-hangs.smoke.yaml").write_text(recipe(DDP, SLOW))
@@ -143,6 +152,11 @@ def test_hint_for_different_passes_is_to_make_the_same_ones(outcomes: dict[str, 
     findings = outcomes["sharded-ranks-with-different-passes"]["findings"]
     (hint,) = [finding["hint"] for finding in findings if finding["id"] == "run"]
     assert hint.startswith("make every rank call the same modules")
+
+
+def test_hint_for_partly_sharded_gradients_in_fp16_is_to_shard_the_rest(outcomes: dict[str, dict[str, Any]]) -> None:
+    (hint,) = [finding["hint"] for finding in outcomes[PARTLY_SHARDED]["findings"] if finding["id"] == "run"]
+    assert hint.startswith("torch.amp.GradScaler, which fp16 needs")
 
 
 def test_operation_that_made_the_loss_of_one_rank_infinite_is_found(outcomes: dict[str, dict[str, Any]]) -> None:

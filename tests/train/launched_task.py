@@ -94,7 +94,9 @@ class Sharded(Regression):
 
     def model(self) -> nn.Module:
         model = super().model()
-        # Neither can be broadcast as it is.
+        if self.how not in ("fsdp", "part"):
+            return model
+        # Neither can be broadcast as it is, and DistributedDataParallel does not take them.
         model.register_buffer("mask", torch.ones(1).expand(16, 16), persistent=False)
         model.register_buffer("positions", torch.arange(4, dtype=torch.int16), persistent=False)
         return model

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from pytest_smoke.train.in_place import write_
 from pytest_smoke.train.sharding import local
 
 LEVELS = 4
@@ -88,7 +89,7 @@ class WeightHistory:
         restored, slot = older[-1] if older else next(iter(self._copies.values()))
         for name, live in self._live():
             if name in slot and slot[name].shape == live.shape:
-                live.copy_(slot[name])
+                write_(live, slot[name])
         return restored
 
     def _live(self) -> Iterator[tuple[str, Tensor]]:

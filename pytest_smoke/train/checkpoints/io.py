@@ -20,6 +20,7 @@ from pytest_smoke.files import current_umask, file_sha256, is_plain_name, read_j
 from pytest_smoke.text import count, listed
 from pytest_smoke.train.checkpoints.layout import ABOUT, TRAINING, WEIGHTS
 from pytest_smoke.train.digest import digest, leaves
+from pytest_smoke.train.in_place import write_
 from pytest_smoke.train.sharding import COMPILED
 from pytest_smoke.train.step import Stepper
 
@@ -236,8 +237,8 @@ def saved_buffers(model: nn.Module) -> dict[str, Tensor]:
 def load_buffers(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
     """Set the buffers of `saved_buffers` again, in place."""
     for name, buffer in model.named_buffers():
-        if name in saved and not torch.equal(buffer.cpu(), saved[name]):  # an expanded one cannot be written
-            buffer.detach().copy_(saved[name])
+        if name in saved:
+            write_(buffer.detach(), saved[name])
 
 
 def fingerprints(stepper: Stepper) -> dict[str, str]:

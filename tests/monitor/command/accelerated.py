@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
+import time
 from contextlib import nullcontext
 from itertools import islice
 from typing import TextIO
@@ -90,8 +92,19 @@ def main() -> None:
         with nullcontext(sys.stdout) if is_printed else open(f"{args.folder}/{fault}.log", "a") as out:
             train(fault, out)
     if distributed.is_initialized():
-        distributed.barrier()  # a process that leaves first can break the connections of the other one
+        _wait_for_all()
         distributed.destroy_process_group()
+
+
+def _wait_for_all() -> None:
+    """Wait until no process needs its connections to the others any more.
+
+    In torchrun's store, which outlives them: in a collective, one that has left can break the connection of another.
+    """
+    store = distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    store.add("done", 1)
+    while store.add("done", 0) < distributed.get_world_size():
+        time.sleep(0.01)
 
 
 main()

@@ -58,6 +58,17 @@ def test_a_buffer_whose_tensor_is_replaced_during_training_is_saved_and_restored
     assert model.seen.item() == 1
 
 
+def test_weights_of_a_model_with_an_expanded_buffer_are_restored() -> None:
+    model = nn.Linear(2, 2)
+    model.register_buffer("mask", torch.ones(1).expand(3, 3))
+    history = WeightHistory(model)
+    history.save(1)
+    with torch.no_grad():
+        model.weight.zero_()
+    assert history.restore(1) == 1
+    assert model.weight.all()
+
+
 @given(count=st.integers(SLOTS, 200))
 def test_for_any_delay_up_to_8_copies_one_is_kept_that_is_less_than_four_times_as_old(count: int) -> None:
     """The first one is never dropped."""
