@@ -226,7 +226,7 @@ def test_no_smoke_run_at_all_is_an_error(tmp_path: Path, capsys: Captured) -> No
     empty, killed = session(tmp_path / "0"), session(tmp_path / "1")
     for name in RENDERERS:
         (killed / name).unlink()
-    assert refused(capsys, tmp_path / "out", empty, killed, empty).splitlines() == [
+    assert refused(capsys, tmp_path / "out", empty, empty, killed).splitlines() == [
         f"merge: no smoke runs in {empty} and {killed}",
         f"merge: the session of {killed} did not end: smoke runs may be missing",
     ]
