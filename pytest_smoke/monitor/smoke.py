@@ -51,10 +51,14 @@ from pytest_smoke.recipe.case import Case
 from pytest_smoke.recipe.command import CommandPlan
 from pytest_smoke.train.plan import RunPlan
 
-WRITABLE_HINT = "name another folder with --smoke-report, or with TMPDIR for temporary files"
+OTHER_FOLDER = "name another folder with --smoke-report, or with TMPDIR for temporary files"
+"""What to do about a folder that cannot be written to."""
 HINTS = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"free space on the disk, or {WRITABLE_HINT}"),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), f"make the folder writable, or {WRITABLE_HINT}"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"free space on the disk, or {OTHER_FOLDER}"),
+    errno.EROFS: f"make the folder writable, or {OTHER_FOLDER}",
+    **dict.fromkeys(  # also of a file that may not be read
+        (errno.EACCES, errno.EPERM), f"change the permissions of this path; for a folder of results, {OTHER_FOLDER}"
+    ),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files: `ulimit -n 1024`"),
     **dict.fromkeys((errno.ENOMEM, errno.EAGAIN), "free memory, or end other processes"),
 }
@@ -364,7 +368,7 @@ class _SmokeRun:
 
 
 def add_to_run(findings: list[Finding], reason: str, problem: str) -> None:
-    """Make the finding `run` a warning about a file that could not be written; one that failed stays as it is."""
+    """Make the finding `run` a warning about a file that could not be written, unless the run did not pass."""
     for at, finding in enumerate(findings):
         if finding.id == "run" and finding.status in ("pass", "warn"):
             text = f"{finding.text}; {problem}"
