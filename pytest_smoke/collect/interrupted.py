@@ -39,7 +39,7 @@ class InterruptedAt:
         self._collected = True
 
     @pytest.hookimpl(wrapper=True)  # around the terminal reporter, which takes a moment to make the text
-    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Generator[None, None, None]:
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Generator[None]:
         """Keep the results from now on, and replace the place that the terminal reporter will print.
 
         pytest has no hook for its text. If its private attribute is gone, the line stays as it is.
