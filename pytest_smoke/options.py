@@ -94,8 +94,8 @@ def add_options(parser: pytest.Parser) -> None:
         type=_executor,
         default="local",
         metavar="local|ray[=ADDRESS]",
-        help="local (default): train on this machine; ray: each smoke run is a task of a Ray cluster, by default of "
-        "the one that RAY_ADDRESS names, else of one that is started here",
+        help="local (default): train on this machine; ray: train in the Ray cluster at ADDRESS; without an address, in "
+        "the one that RAY_ADDRESS names, or in one that is started on this machine",
     )
     group.addoption(
         "--smoke-bisect",
@@ -112,8 +112,8 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--smoke-shard",
         metavar="I/N",
-        help="run shard I of N; the shard of an item depends on its id alone; slurm: take I and N from SLURM_PROCID "
-        "and SLURM_NTASKS, which srun sets",
+        help="run shard I of N, so that N sessions share the items; the shard of an item depends on its id alone; "
+        "slurm: take I and N from SLURM_PROCID and SLURM_NTASKS, which srun sets",
     )
     parser.addini(
         "smoke_ray_excludes",
