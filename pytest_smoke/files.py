@@ -80,13 +80,6 @@ def os_error_text(error: OSError) -> str:
     return f"{path}: {error.strerror or error}" if path else error.strerror or str(error)
 
 
-def current_umask() -> int:
-    """Return the process's umask."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def sync_to_disk(path: Path) -> None:
     """Flush a file or folder to the disk. Raises OSError."""
     handle = os.open(path, os.O_RDONLY)

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_smoke.files import (
-    current_umask,
     file_in,
     file_name,
     file_sha256,
@@ -85,14 +84,6 @@ def test_a_write_does_not_change_the_umask_which_other_threads_use(tmp_path: Pat
 def test_line_ends_are_written_as_they_are(tmp_path: Path) -> None:
     write_atomic(tmp_path / "report", "a\nb\r\nc\n")
     assert (tmp_path / "report").read_bytes() == b"a\nb\r\nc\n"
-
-
-def test_reading_the_umask_does_not_change_it() -> None:
-    before = os.umask(0o027)
-    try:
-        assert current_umask() == current_umask() == 0o027
-    finally:
-        assert os.umask(before) == 0o027
 
 
 def test_files_and_folders_can_be_synced(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file, save_model
 from torch import Tensor, nn
 
 from pytest_smoke.errors import CheckpointError
-from pytest_smoke.files import current_umask, file_sha256, is_plain_name, read_json, sync_to_disk
+from pytest_smoke.files import file_sha256, is_plain_name, read_json, sync_to_disk
 from pytest_smoke.text import count, listed
 from pytest_smoke.train.checkpoints.layout import ABOUT, TRAINING, WEIGHTS
 from pytest_smoke.train.digest import digest, leaves
@@ -82,7 +82,8 @@ def write_state(
     Waits for the device. Raises OSError, and whatever safetensors raises for weights that it does not support.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}."))
+    temporary = folder / f".{name}.{os.urandom(4).hex()}"
+    temporary.mkdir()
     try:
         if isinstance(weights, nn.Module):
             save_model(weights, str(temporary / WEIGHTS))  # of tied weights one, and a list of the others' names
@@ -93,11 +94,11 @@ def write_state(
         checksums = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
         text = json.dumps({**about, "sha256": checksums}, indent=1, default=str) + "\n"
         (temporary / ABOUT).write_text(text, "utf-8")
-        umask = current_umask()
-        for path in (*temporary.iterdir(), temporary):
-            # mkdtemp and safetensors make files that only their owner may read.
-            path.chmod((0o777 if path is temporary else 0o666) & ~umask)
+        mode = temporary.stat().st_mode & 0o666  # by the umask; safetensors makes files that only their owner may read
+        for path in temporary.iterdir():
+            path.chmod(mode)
             sync_to_disk(path)
+        sync_to_disk(temporary)
         target = folder / name
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,19 @@ def test_tied_weights_are_saved_and_loaded_with_a_description_and_checksums(tmp_
     load_weights(other, read_weights(folder), source="trained")
     assert equal(other, written)
     assert other.head.weight is other.embed.weight
+
+
+def test_a_checkpoint_has_the_permissions_of_any_new_folder_and_file(tmp_path: Path) -> None:
+    """Also its weights, which safetensors writes so that only their owner may read them."""
+    before = os.umask(0o027)
+    try:
+        folder = write_state(tmp_path, "trained", nn.Linear(1, 1), {}, {"step": 1})
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o750
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == dict.fromkeys(
+        ("", "model.safetensors", "training.pt"), 0o640
+    )
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad])
