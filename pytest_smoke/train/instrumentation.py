@@ -202,7 +202,8 @@ class Instrumentation:
         self._tell("writing predictions")
         try:
             with isolated_eval(self._stepper.model, self._device):
-                write_predictions(self._task, self._stepper.model, path)
+                is_sharded = self._stepper.sharding is not None
+                write_predictions(self._task, self._stepper.model, path, makes_all_rows=is_sharded)
         except Exception as error:
             crash = crash_of(error, self._plan.root)
             self._send([PredictionsFailed(f"{crash.text} at {crash.place}" if crash.place else crash.text)])

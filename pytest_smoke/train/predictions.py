@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from torch import nn
@@ -13,23 +13,33 @@ from pytest_smoke.task import Task
 from pytest_smoke.train.hooks import hook_of
 
 
-def write_predictions(task: Task, model: nn.Module, path: Path | None) -> int | None:
+def write_predictions(task: Task, model: nn.Module, path: Path | None, *, makes_all_rows: bool = False) -> int | None:
     """Write the rows of the task's `predictions` as JSON Lines; return their number, or None without such a method.
 
-    The file is written under another name and renamed; without a `path` the rows are only made. Raises TaskError for a
-    row that JSON cannot hold.
+    The file is written under another name and renamed; without a `path` the rows are only made. `makes_all_rows`: also
+    after a row that cannot be written, because the other processes of a sharded model wait for this one's passes.
+    Raises TaskError for a row that JSON cannot hold, and OSError.
     """
     predictions = hook_of(task, "predictions")
     if predictions is None:
         return None
-    if path is None:
-        return sum(1 for _ in _rows(predictions(model)))
+    rows = iter(_rows(predictions(model)))
+    try:
+        return sum(1 for _ in rows) if path is None else _write(rows, path)
+    finally:
+        if makes_all_rows:
+            for _ in rows:
+                pass
+
+
+def _write(rows: Iterator[object], path: Path) -> int:
+    """Write the rows to a file, and return their number."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     count = 0
     try:
         with partial.open("w", encoding="utf-8") as file:
-            for row in _rows(predictions(model)):
+            for row in rows:
                 file.write(_line(row, count) + "\n")
                 count += 1
         partial.replace(path)

@@ -27,6 +27,7 @@ INFINITE = "self.losses = lambda model, batch, out=self.losses: {k: v * 1e400 fo
 DDP, FSDP2 = "ddp", "fsdp"
 CHECKPOINTED = "reentrant-checkpoint"
 UNSHARDED = "nothing-is-sharded"
+UNWRITABLE = "row-of-a-sharded-model-cannot-be-written"
 PARTLY_SHARDED = "partly-sharded-in-fp16"
 TASKS = {
     UNSHARDED: (DDP, ""),
@@ -101,6 +102,13 @@ FAULTS = (
         sentence="rank 1 of 2: RuntimeError: ...got mixed torch.Tensor and DTensor...",
     ),
     Fault(
+        name=UNWRITABLE,
+        happens="Rank 0 cannot write a row that `predictions` returns, and the other ranks go on",
+        verdict="promote",
+        sentence="predictions(model) returned {'raw': '0', 'gold': '0', 'pred': {...}} as row 0: it must be a mapping "
+        "with 'raw', 'gold' and 'pred' that consists of strings, finite numbers, lists and mappings",
+    ),
+    Fault(
         name=PARTLY_SHARDED,
         happens="FSDP2 shards some parameters and not others, and the recipe trains in fp16",
         verdict="error (exception)",
@@ -129,6 +137,7 @@ def outcomes(fault_session: Callable[[str], FaultSession]) -> dict[str, dict[str
         for name, (how, fault) in TASKS.items():
             session.recipe(name, recipe(how, fault), base="")
         session.recipe(CHECKPOINTED, RECIPE.format(task="Checkpointed", args={}, precision="fp32"), base="")
+        session.recipe(UNWRITABLE, RECIPE.format(task="Predicting", args={}, precision="fp32"), base="")
         session.recipe(PARTLY_SHARDED, recipe("part", "", "fp16"), base="")
         session.recipe(HEALTHY)
         (session.path / "hang").mkdir()
