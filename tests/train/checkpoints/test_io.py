@@ -65,7 +65,7 @@ def test_a_checkpoint_has_the_permissions_of_any_new_folder_and_file(tmp_path: P
         os.umask(before)
     assert folder.stat().st_mode & 0o777 == 0o750
     assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == dict.fromkeys(
-        ("", "model.safetensors", "training.pt"), 0o640
+        ("checkpoint.json", "model.safetensors", "training.pt"), 0o640
     )
 
 
