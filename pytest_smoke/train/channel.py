@@ -8,6 +8,10 @@ from typing import Protocol
 from pytest_smoke.events import Command, Event
 from pytest_smoke.plain import plain_fields
 
+CHUNK_SECONDS = 0.1
+"""Time between two reports: short enough to stop an unstable run early, long enough to cost almost nothing."""
+CHUNK_STEPS = 64
+"""Steps between two reports, at most."""
 Send = Callable[[list[Event]], None]
 """Reports events, in order."""
 

@@ -27,7 +27,7 @@ from pytest_smoke.events import (
 from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.task import Task
 from pytest_smoke.train.batch_sizes import BatchSizeCounter
-from pytest_smoke.train.channel import Channel
+from pytest_smoke.train.channel import CHUNK_SECONDS, CHUNK_STEPS, Channel
 from pytest_smoke.train.checkpoints.io import StateFile
 from pytest_smoke.train.checkpoints.manager import CheckpointManager
 from pytest_smoke.train.data import BatchStream, SourceCounter
@@ -47,10 +47,6 @@ from pytest_smoke.train.ranks import Ranks, is_first
 from pytest_smoke.train.step import Stepper
 from pytest_smoke.train.updates import Snapshot, compare, snapshot
 
-CHUNK_SECONDS = 0.1
-"""Time between two reports: short enough to stop an unstable run early, long enough to cost almost nothing."""
-CHUNK_STEPS = 64
-"""Steps between two reports, at most."""
 ALIVE_SECONDS = 1.0
 """Time between two signs of life while a resumed run draws the batches of earlier steps."""
 

@@ -326,7 +326,7 @@ def _train(plan: RunPlan, channel: Channel | None, counters: mmap) -> None:
     device = prepare_process(plan)
     ranks = Ranks(plan.process, plan.processes, device, counters)
     train_rank(plan, device, RankChannel(ranks, channel), ranks)
-    ranks.meet()  # no rank leaves while another one still uses the connection
+    ranks.barrier()  # no rank leaves while another one still uses the connection
     dist.destroy_process_group()
 
 

@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import struct
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,14 +37,12 @@ from pytest_smoke.events import (
     StageEnded,
     UnusedParameters,
 )
-from pytest_smoke.train.channel import Channel
+from pytest_smoke.train.channel import CHUNK_SECONDS, CHUNK_STEPS, Channel
 from pytest_smoke.train.digest import digest
 from pytest_smoke.train.sharding import is_sharded
 
-CHUNK_SECONDS = 0.1
-"""Time between two reports, as in a run with one process."""
-CHUNK_STEPS = 64
-"""Steps between two reports, at most."""
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+"""Network interface of a machine's connections with itself."""
 WAIT = timedelta(days=7)
 """Time that a rank waits for another one. The pytest process notices a run that makes no progress, and ends it."""
 COUNTER = struct.Struct("Q")
@@ -72,7 +71,7 @@ class Ranks:
         self._counters, self._entered = counters, 0
         self.enter()
         # One address of this machine, which needs no name and no network.
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=WAIT)
         self._has_warned = False
@@ -105,7 +104,7 @@ class Ranks:
         dist.all_reduce(summed)
         return summed.tolist()
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait for all ranks, on the host."""
         self.totals([0.0])
 
@@ -128,7 +127,7 @@ class Ranks:
         self.enter()
         if not self._has_warned:
             self._has_warned = True
-            _warn_unheard()
+            _silence_unused_warning()
         data_parallel = DistributedDataParallel(module, find_unused_parameters=True, init_sync=not in_step)
         trained = {name.partition(".")[2]: p for name, p in parameters.named_parameters() if p.requires_grad}
         looks = 1 if in_step else LOOKS  # after a gradient probe, the same parameters train
@@ -268,8 +267,8 @@ def leaves_of(losses: Iterable[Tensor]) -> set[int]:
     return leaves
 
 
-def _warn_unheard() -> None:
-    """Let DistributedDataParallel print to nowhere that it was told to look for unused parameters and found none.
+def _silence_unused_warning() -> None:
+    """Discard what DistributedDataParallel prints if it looks for unused parameters and finds none.
 
     C++ prints that once per process, past Python's warnings. It does not with a parameter that is never used; but then
     the host would wait for the device in every step, to learn whether another rank has used it.

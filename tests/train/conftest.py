@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pytest_smoke.events import Abort, Command, Event, Finish, Step
 from pytest_smoke.recipe.stages import Stage
 from pytest_smoke.train.plan import RunPlan
-from pytest_smoke.train.ranks import COUNTER, Ranks
+from pytest_smoke.train.ranks import COUNTER, LOOPBACK, Ranks
 
 
 def make_plan(**changes: Any) -> RunPlan:
@@ -55,7 +55,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "RANK": "0", "WORLD_SIZE": "1"}.items():
             patch.setenv(name, value)
-        patch.setenv("GLOO_SOCKET_IFNAME", "lo")
+        patch.setenv("GLOO_SOCKET_IFNAME", LOOPBACK)
         yield Ranks(0, 1, device, mmap(-1, COUNTER.size))
         dist.destroy_process_group()
 

@@ -31,14 +31,13 @@ from pytest_smoke.text import count, listed
 from pytest_smoke.train.adapters.samples import LoaderSamples, samples_of
 from pytest_smoke.train.batch_equivalence import compare_batch_sizes
 from pytest_smoke.train.batch_sizes import SizeCounter
-from pytest_smoke.train.channel import Channel
+from pytest_smoke.train.channel import CHUNK_SECONDS, CHUNK_STEPS, Channel
 from pytest_smoke.train.checkpoints.in_memory import WeightHistory
 from pytest_smoke.train.deferred_metrics import DeferredMetrics
 from pytest_smoke.train.device import isolated_eval
 from pytest_smoke.train.first_batches import FirstBatches
 from pytest_smoke.train.gradients import gradients_event
 from pytest_smoke.train.learning_rates import LearningRates, UsedRates
-from pytest_smoke.train.loop import CHUNK_SECONDS, CHUNK_STEPS
 from pytest_smoke.train.machine import PeakMemory, Utilization, activity, ended, started, utilization_reader
 from pytest_smoke.train.model_mode import ModeWatch, compiled_frames, shared_storage
 from pytest_smoke.train.movement import Movement
