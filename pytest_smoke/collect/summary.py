@@ -166,6 +166,8 @@ class Summary:
                 report.longrepr = failure_text(lost, self._config, path=path, node_id=report.nodeid)
                 # As of other items of recipes; pytest-xdist names the file alone.
                 report.location = (*report.location[:2], report.nodeid.replace("::", ": ", 1))
+                report.smoke_outcomes = []  # type: ignore[attr-defined]  # our own
+                report.smoke_status = _status(report, arrived)  # type: ignore[attr-defined]  # our own
         if not arrived:
             return
         self._arrived[report.nodeid] += 1
@@ -286,7 +288,7 @@ class Summary:
         if not missing:
             return
         runs, names = count(len(missing), "smoke run"), listed(missing)
-        if session.shouldfail:  # as -x and --maxfail ask for
+        if session.shouldfail or self._was_not_started(session):  # as -x and --maxfail ask for
             self._notes.append(f"{runs} {'was' if len(missing) == 1 else 'were'} not executed: {names}")
             return
         lacking = "an outcome" if len(missing) == 1 else "outcomes"
@@ -297,6 +299,10 @@ class Summary:
             text = "the item was collected, and pytest ended without a result of it"
             finding = Finding(id="run", status="fail", reason="no-outcome", text=text)
             self._announce(self._add(outcome_without_run(node_id, finding, config=self._config)))
+
+    def _was_not_started(self, session: pytest.Session) -> bool:
+        """Tell whether nothing was executed because a file could not be collected."""
+        return session.exitstatus == pytest.ExitCode.INTERRUPTED and session.testsfailed > 0 and not self._arrived
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the closing section."""

@@ -48,6 +48,8 @@ FIRST_LOOK_SECONDS = 0.05
 """Shortest time between two of them, when the process has just started."""
 ENDING_A_JOB = tuple(-number for number in SIGNALS)
 """Exit statuses of a process that a signal ended which all processes of a cancelled job get."""
+UNKNOWN_EXIT_STATUS = 255
+"""Exit status that `multiprocessing` gives a process whose fork server has ended, and with it what was known of it."""
 STACK = "(most recent call first):"
 """What faulthandler writes above a stack."""
 PRELOAD = "pytest_smoke.train.preload"
@@ -365,4 +367,6 @@ def _read_some(pipe: Connection) -> bytes:
 def _how_it_ended(exit_code: int | None) -> str:
     if exit_code is None:
         return "it closed its connection and did not exit"
+    if exit_code == UNKNOWN_EXIT_STATUS:
+        return f"it {how_it_ended(exit_code)}, or the fork server that started it was killed"
     return f"it {how_it_ended(exit_code)}"

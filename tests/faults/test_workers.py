@@ -82,8 +82,8 @@ stages:
 @pytest.fixture(scope="module")
 def seen(
     fault_session: Callable[[str], FaultSession],
-) -> Iterator[tuple[dict[str, dict[str, Any]], dict[int, set[int]]]]:
-    """Yield the outcomes of one session, and the fork servers of each of its processes."""
+) -> Iterator[tuple[dict[str, dict[str, Any]], dict[int, set[int]], str]]:
+    """Yield the outcomes of one session, the fork servers of each of its processes, and what it printed."""
     with fault_session("workers") as session:
         (session.path / "kills.py").write_text(TASK)
         (session.path / "conftest.py").write_text(CONFTEST)
@@ -103,8 +103,9 @@ def seen(
                     servers.setdefault(parent, set()).add(server)
                 time.sleep(0.02)
             assert process.stdout is not None
-            print(process.stdout.read())
-        yield session.outcomes(), servers
+            printed = process.stdout.read()
+            print(printed)
+        yield session.outcomes(), servers, printed
 
 
 def fork_servers(marker: str) -> Iterator[tuple[int, int]]:
@@ -125,18 +126,27 @@ def fork_servers(marker: str) -> Iterator[tuple[int, int]]:
 
 @rows(FAULTS)
 def test_what_a_killed_worker_does_to_its_runs(
-    fault: Fault, seen: tuple[dict[str, dict[str, Any]], dict[int, set[int]]]
+    fault: Fault, seen: tuple[dict[str, dict[str, Any]], dict[int, set[int]], str]
 ) -> None:
-    outcomes, _ = seen
+    outcomes, *_ = seen
     (name,) = (name for name, row in OF_RECIPE.items() if row == fault.name)
     assert_outcome(fault, outcomes[name])
 
 
 def test_a_worker_has_one_fork_server_for_all_runs_and_stages(
-    seen: tuple[dict[str, dict[str, Any]], dict[int, set[int]]],
+    seen: tuple[dict[str, dict[str, Any]], dict[int, set[int]], str],
 ) -> None:
     """Two workers have executed runs that train, or begun to; none needs a fork server before."""
-    outcomes, servers = seen
+    outcomes, servers, _ = seen
     assert outcomes["good"]["verdict"] == "promote"
     assert outcomes["good"]["facts"]["steps"] == 120
     assert [len(found) for found in servers.values()] == [1]
+
+
+def test_the_short_summary_calls_the_run_of_a_killed_worker_an_error_as_any_other(
+    seen: tuple[dict[str, dict[str, Any]], dict[int, set[int]], str],
+) -> None:
+    *_, printed = seen
+    summary = printed.partition("short test summary info")[2]
+    assert "ERROR killed.smoke.yaml::constant" in summary
+    assert "FAILED" not in summary

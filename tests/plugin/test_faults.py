@@ -161,6 +161,18 @@ def test_a_report_that_a_worker_cannot_send_fails_the_session(project: Project) 
     assert "strange.smoke.yaml::constant" in result.stdout.str()
 
 
+def test_smoke_runs_that_a_faulty_file_keeps_from_starting_are_named_without_an_error_of_their_own(
+    project: Project,
+) -> None:
+    project.recipe()
+    project.recipe("faulty", "task: [\n", base="")
+    result = project.run("--smoke-preflight", "--smoke-report", "out")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["1 smoke run was not executed: good.smoke.yaml::constant", "ERROR faulty.smoke.yaml*"])
+    result.stdout.no_fnmatch_line("*without an outcome*")
+    assert project.verdicts() == []
+
+
 def test_names_with_escape_sequences_reach_neither_the_terminal_nor_junit(project: Project) -> None:
     """Of a recipe's file, a criterion and a metric, in a verdict, a failure and a fault of the recipe."""
     (project.path / "named.py").write_text(

@@ -89,6 +89,15 @@ def test_a_process_that_dies_is_reported_with_its_signal_or_exit_status_and_its_
         assert "about to exit" in child.last_lines()
 
 
+def test_an_exit_status_that_a_killed_fork_server_gives_too_is_explained(teacher: Planner, tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text("import os\ndef Task(**args):\n    os._exit(255)\n")
+    with (
+        child_of(_at(teacher(), tmp_path, task="ends:Task")) as child,
+        pytest.raises(ChildDiedError, match="exit status 255, or the fork server that started it was killed"),
+    ):
+        receive_all(child, 60)
+
+
 SOCKETS = (
     "import os\n"
     "def sockets():\n"
