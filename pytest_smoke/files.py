@@ -33,7 +33,7 @@ VERDICTS_SCHEMA = 1
 """Version of that file; raised when a key changes its meaning or goes away."""
 
 
-BUFFER_BYTES = 2**18
+BUFFER_BYTES = 2**16
 """Files up to this size, as nearly all sources and recipes, are read at once. It is the buffer of `file_digest`."""
 
 

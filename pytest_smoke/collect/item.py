@@ -27,6 +27,8 @@ from pytest_smoke.recipe.case import Case
 from pytest_smoke.report.annotations import without_commands
 from pytest_smoke.report.terminal import failure, headline, properties
 
+MARK = pytest.mark.smoke
+"""The mark of every smoke run, made once."""
 UNKNOWN_DEVICE = "auto"
 """Device of a run that another machine has executed: its outcome says which one that was."""
 
@@ -45,7 +47,7 @@ class SmokeItem(pytest.Item):
     def __init__(self, *, case: Case, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.case = case
-        self.add_marker("smoke")
+        self.add_marker(MARK)
 
     def runtest(self) -> None:
         """Execute the smoke run; only a promotion passes. Raises NotPromotedError for any other verdict."""
@@ -129,7 +131,10 @@ def device_for(item: pytest.Item, case: Case, *, item_id: str) -> str:
 
 
 def _with_rerun_options(outcome: Outcome, config: pytest.Config) -> Outcome:
-    return replace(outcome, facts=replace(outcome.facts, rerun_options=rerun_options_of(config)))
+    options = rerun_options_of(config)
+    if options == outcome.facts.rerun_options:
+        return outcome
+    return replace(outcome, facts=replace(outcome.facts, rerun_options=options))
 
 
 def _add_outcome(item: pytest.Item, outcome: Outcome) -> None:

@@ -42,7 +42,7 @@ HALF_WRITTEN = (
 """Names under which files are written before they are renamed."""
 WRITE_SHARE = 0.05
 """Share of the time in which outcomes arrive that may go into writing them, so that thousands of them stay cheap."""
-PREFLIGHT_WRITE_SHARE = 0.01
+PREFLIGHT_WRITE_SHARE = 0.005
 """The same in a session that only preflights: what it loses when it is killed is made again in milliseconds."""
 
 

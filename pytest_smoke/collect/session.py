@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_smoke.collect.event_files import check_installed, remove_event_files
-from pytest_smoke.collect.garbage import without_full_collections
+from pytest_smoke.collect.garbage import FewerCollections
 from pytest_smoke.collect.interrupted import InterruptedAt
 from pytest_smoke.collect.progress import SessionProgress
 from pytest_smoke.collect.report_folder import PREFLIGHT_WRITE_SHARE, WRITE_SHARE, VerdictsFile, lock, set_aside, sweep
@@ -47,7 +47,7 @@ def configure(config: pytest.Config) -> None:
         config.pluginmanager.register(ShardOfItems(Shard.of(config.option.smoke_shard)), "smoke-shard")
     config.add_cleanup(INTERRUPTION.install())
     if config.option.smoke_preflight:
-        config.add_cleanup(without_full_collections())
+        config.pluginmanager.register(FewerCollections(config), "smoke-garbage")
     if hasattr(config, "workerinput"):
         return
     file = None

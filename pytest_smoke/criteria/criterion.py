@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from pytest_smoke.criteria.evaluation import (
     NotEvaluableError,
@@ -49,7 +49,7 @@ _MIRRORED: dict[Order, Order] = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==
 """The comparison with its sides swapped: `500 > x` is `x < 500`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Criterion:
     """A comparison over named metrics. Criteria that mean the same are equal, however they are spaced or named."""
 
@@ -68,12 +68,12 @@ class Criterion:
         """Id of its finding: `accept[...]` with the text as written, without its name, whitespace collapsed."""
         return f"accept[{' '.join(self.text.split())}]"
 
-    @property
+    @cached_property
     def metrics(self) -> frozenset[str]:
         """Names of the metrics that it reads from the judged run; those of the baseline are in `baselines`."""
         return frozenset(node.name for node in self._nodes if isinstance(node, MetricRef))
 
-    @property
+    @cached_property
     def baselines(self) -> frozenset[str]:
         """Names of the metrics that it reads from the baseline run."""
         return frozenset(node.name for node in self._nodes if isinstance(node, BaselineRef))
@@ -83,12 +83,12 @@ class Criterion:
         """Whether it needs a baseline run."""
         return bool(self.baselines)
 
-    @property
+    @cached_property
     def stages(self) -> frozenset[str]:
         """Names of the stages in its ranges of steps."""
         return frozenset(over.name for over in self._ranges if isinstance(over, OverStage))
 
-    @property
+    @cached_property
     def last_step(self) -> int | None:
         """The largest B of its `over steps A-B`; None if it has none."""
         return max((over.last for over in self._ranges if isinstance(over, OverSteps)), default=None)

@@ -426,7 +426,9 @@ def _read(file: Path, path: str) -> tuple[Document | None, list[Fault], str]:
                 return fault("this is not a regular file")
             if state.st_size > MAX_BYTES:
                 return fault(f"the file has {state.st_size:,} bytes; a recipe has at most {MAX_BYTES:,}")
-            raw = stream.read(MAX_BYTES + 1)
+            raw = stream.read(state.st_size + 1)
+            if len(raw) > state.st_size:  # it grows
+                raw += stream.read(MAX_BYTES)
     except OSError as error:
         return fault(read_failure(error))
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pytest_smoke.files import VERDICTS_SCHEMA, json_value
@@ -60,13 +61,19 @@ def lossless_json(outcome: Mapping[str, Any]) -> str:
 
 
 def _lines(tree: Mapping[str, Any], encode: Callable[[Any], str]) -> str:
-    lines = _SEPARATOR.join(f"{encode(key)}: {_value(value, encode)}" for key, value in tree.items())
+    lines = _SEPARATOR.join(f"{_key(key)}: {_value(value, encode)}" for key, value in tree.items())
     return f"{{\n   {lines}\n  }}"
+
+
+@lru_cache(maxsize=1024)
+def _key(key: str) -> str:
+    """Render a key: all outcomes have the same few."""
+    return _LOSSLESS(key)
 
 
 def _value(value: Any, encode: Callable[[Any], str]) -> str:
     if isinstance(value, dict) and value:
-        parts = f"{_SEPARATOR} ".join(f"{encode(key)}: {encode(part)}" for key, part in value.items())
+        parts = f"{_SEPARATOR} ".join(f"{_key(key)}: {encode(part)}" for key, part in value.items())
         return f"{{\n    {parts}\n   }}"
     if isinstance(value, list) and value:
         return f"[\n    {f'{_SEPARATOR} '.join(map(encode, value))}\n   ]"

@@ -28,3 +28,24 @@ def test_a_session_of_preflights_makes_no_full_collection_before_its_end(project
     project.pytester.inline_run("--smoke-preflight", "-p", "no:cacheprovider")
     assert collections.read_text() == ""
     assert gc.get_threshold() == before
+    assert gc.get_freeze_count() == 0
+
+
+SEES_RAISING_FINALIZER = """
+class Raises:
+    def __init__(self):
+        self.me = self
+    def __del__(self):
+        raise ValueError("from a finalizer")
+
+def test_that_leaves_a_cycle():
+    Raises()
+"""
+
+
+def test_a_test_among_preflights_is_still_blamed_for_a_finalizer_that_raises(project: Project) -> None:
+    """pytest finds it by a full collection at its end."""
+    project.recipe()
+    (project.path / "test_cycle.py").write_text(SEES_RAISING_FINALIZER)
+    result = project.run("--smoke-preflight", "-W", "error::pytest.PytestUnraisableExceptionWarning")
+    assert "ValueError: from a finalizer" in result.stdout.str() + result.stderr.str()
