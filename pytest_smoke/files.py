@@ -34,7 +34,8 @@ VERDICTS_SCHEMA = 1
 
 
 BUFFER_BYTES = 2**16
-"""Files up to this size, as nearly all sources and recipes, are read at once. It is the buffer of `file_digest`."""
+"""Files below this size, as nearly all sources and recipes, are read at once. To ask for more costs time, even if the
+file is shorter: Python sets the memory aside first."""
 
 
 def write_atomic(path: Path, content: str | bytes | Iterable[str]) -> None:
