@@ -282,6 +282,8 @@ def report(
     arguments = ["--smoke", "-o", "smoke_files=*.control.yaml", "--smoke-timeout", "15", "--smoke-device", "cpu"]
     arguments += ["--smoke-report", str(report), "-p", "no:cacheprovider", "-p", "tests.shared_fork_server"]
     arguments += ["-n", "2", "tests/controls"]  # one waits 15 s for the control that hangs
+    # The server has imported the plugin, which pytest wants to import itself where it finds it in this folder.
+    arguments += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
     run = session_server.run(arguments, cwd=ROOT, env={**os.environ, **fork_server})
     assert run.ret == pytest.ExitCode.TESTS_FAILED
     return report
