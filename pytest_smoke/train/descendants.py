@@ -18,7 +18,7 @@ MEMORY_MANAGER = "torch_shm_manag"
 MANAGER_SECONDS = 5.0
 """Time in which that process must have done so. It waits for 2 s after its last user has ended."""
 MAX_LOOKS = 20
-"""Times that processes are looked for. After a kill a process starts no other one, so only a race needs a second."""
+"""Times that processes are looked for. After a kill a process starts no other one, so only a race needs a third."""
 WRITES = os.O_WRONLY | os.O_RDWR
 PR_SET_PDEATHSIG = 1
 """From `linux/prctl.h`: the signal that this process gets when the thread that started it ends."""
@@ -150,12 +150,18 @@ def _writes_to(process: Path, pipe: str) -> bool:
 
 
 def _kill_all(find: Callable[[], Iterable[int]]) -> None:
-    """Kill what `find` returns until it finds nothing new: a process may have started another one meanwhile."""
+    """Kill what `find` returns until it has found nothing new twice.
+
+    A process may have started another one meanwhile. If it has also ended since its pid was listed, one look finds
+    neither.
+    """
     killed: set[int] = set()
+    has_found = True
     for _ in range(MAX_LOOKS):
         found = set(find()) - killed
-        if not found:
+        if not found and not has_found:
             return
+        has_found = bool(found)
         _kill(found)
         killed |= found
 

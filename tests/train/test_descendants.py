@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+from pytest_smoke.train import descendants
 from pytest_smoke.train.descendants import end_orphans
 
 BUSY = """
@@ -33,3 +34,15 @@ def test_a_process_that_closes_files_meanwhile_is_found_by_a_pipe_that_it_holds_
             finally:
                 left.kill()
         os.close(reader)
+
+
+def test_a_process_that_one_look_has_missed_is_killed_after_the_next() -> None:
+    """A daemon's parent is listed, starts the daemon, and has ended when its files are read."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as daemon:
+        looks = iter([[], [daemon.pid], [], []])
+        descendants._kill_all(lambda: next(looks))
+        try:
+            assert daemon.wait(10) == -signal.SIGKILL
+        finally:
+            daemon.kill()
+    assert not list(looks)
