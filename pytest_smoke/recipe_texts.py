@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -41,12 +41,18 @@ def recipe_texts_of(report: Mapping[str, Any]) -> dict[str, str]:
     return {digest: text for digest, text in known if isinstance(text, str) and _digest(text) == digest}
 
 
+def restored_outcomes(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Iterate over the outcomes of a file, each with the text of its recipe."""
+    texts = recipe_texts_of(report)
+    return (restore_recipe_text(outcome, texts) for outcome in report["outcomes"])
+
+
 def _digest(text: str) -> str:
     return sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _fact(outcome: Any, name: str) -> Any:
-    """Return a fact of an outcome; None if it is not known, or if that is no outcome."""
+    """Return the value of a fact; None if the outcome does not have it, or is not the tree of an outcome."""
     facts = outcome.get("facts") if isinstance(outcome, Mapping) else None
     return facts.get(name) if isinstance(facts, Mapping) else None
 

@@ -28,7 +28,7 @@ from pytest_smoke.files import (
 )
 from pytest_smoke.monitor.artifacts import earlier_results
 from pytest_smoke.outcome import Outcome
-from pytest_smoke.recipe_texts import recipe_texts_of, restore_recipe_text
+from pytest_smoke.recipe_texts import restored_outcomes
 from pytest_smoke.report.verdicts_json import verdicts_of_trees, verdicts_parts
 
 UNREADABLE = f"unreadable-{VERDICTS}"
@@ -163,8 +163,7 @@ def _read_outcomes(path: Path) -> dict[str, Any] | None:
         tree = read_json(path)
         if tree["schema"] != VERDICTS_SCHEMA:
             return None
-        recipe_texts = recipe_texts_of(tree)
-        return {str(one["id"]): restore_recipe_text(one, recipe_texts) for one in tree["outcomes"]}
+        return {str(one["id"]): one for one in restored_outcomes(tree)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

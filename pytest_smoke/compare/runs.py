@@ -17,7 +17,7 @@ from pytest_smoke.logs.roles import MAX_STEP
 from pytest_smoke.logs.samples import same_samples
 from pytest_smoke.logs.source import check_regular, is_regular
 from pytest_smoke.plain import plain_name, plain_text
-from pytest_smoke.recipe_texts import recipe_texts_of, restore_recipe_text
+from pytest_smoke.recipe_texts import restored_outcomes
 from pytest_smoke.text import count, listed, verdict_label
 
 SEPARATOR = "::"
@@ -86,8 +86,7 @@ def outcome_trees(report: Path) -> list[Mapping[str, Any]]:
             f"{report} has schema {tree.get('schema')!r}, but this version reads schema {VERDICTS_SCHEMA}: rerun the "
             "smoke runs, or use the version that wrote it"
         )
-    recipe_texts = recipe_texts_of(tree)
-    return [restore_recipe_text(outcome, recipe_texts) for outcome in tree["outcomes"]]
+    return list(restored_outcomes(tree))
 
 
 def _run_of_outcome(tree: Mapping[str, Any], folder: Path) -> Run:

@@ -17,7 +17,7 @@ from pytest_smoke.outcome import Outcome
 from pytest_smoke.page.session_reports import RENDERERS
 from pytest_smoke.page.sources import outcome_of_tree
 from pytest_smoke.plain import exception_text, plain_name
-from pytest_smoke.recipe_texts import recipe_texts_of, restore_recipe_text
+from pytest_smoke.recipe_texts import restored_outcomes
 from pytest_smoke.report.verdicts_json import tree_json
 
 NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
@@ -87,11 +87,9 @@ def read_session(folder: Path, locks: ExitStack) -> Session:
             "the version that wrote it"
         )
     entries: dict[str, Entry] = {}
-    recipe_texts = recipe_texts_of(tree)
-    for number, one in enumerate(tree["outcomes"], start=1):
+    for number, one in enumerate(restored_outcomes(tree), start=1):
         try:
-            restored = restore_recipe_text(one, recipe_texts)
-            entry = Entry(folder=folder, tree=restored, outcome=_outcome(restored))
+            entry = Entry(folder=folder, tree=one, outcome=_outcome(one))
         except Exception as error:  # anything may be in a file that was changed by hand
             raise MergeError(f"{name}/{VERDICTS}: outcome {number} cannot be read: {exception_text(error)}") from None
         if entry.id in entries:

@@ -66,7 +66,7 @@ NOT_SETTINGS = (
 """Fields of a plan that have no effect on training."""
 ROLLING_SHARE = 0.05
 """Share of the run's time that rolling checkpoints may take; there are at most 40 per stage."""
-OF_EVERY_RANK = (
+STATE_OF_EVERY_RANK = (
     *("generators", "loaders", "first_batches", "batch_sizes", "items", "before", "fingerprints", "buffers"),
 )
 """Parts of the training state that each process of a run has of its own."""
@@ -255,7 +255,7 @@ class CheckpointManager:
         if self._ranks is None:
             return training
         training["buffers"] = saved_buffers(self._stepper.model)  # the weights have those of the first process
-        own = {key: training[key] for key in OF_EVERY_RANK if key in training}
+        own = {key: training[key] for key in STATE_OF_EVERY_RANK if key in training}
         if self._stepper.sharding is None:
             own.pop("before", None)  # the same in all processes
         return {**training, "ranks": self._ranks.gather(own), "together": self._ranks.together.state_dict()}
